@@ -1,0 +1,1 @@
+//! Channels-last candle ops with exact gradients.

@@ -1,0 +1,1 @@
+//! How to walk from noise to sound.

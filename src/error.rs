@@ -1,0 +1,93 @@
+//! One error type for the whole library.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong. Each sentence names the file or setting, what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be opened, read, written or renamed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A sound file could not be understood, or holds nothing that can be used.
+    #[error("{}: {reason}", path.display())]
+    Sound {
+        /// The sound file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A checkpoint is damaged, of another format, or does not hold what its header promises.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The checkpoint file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A folder of sounds cannot be trained on.
+    #[error("{}: {reason}", path.display())]
+    Dataset {
+        /// The folder.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A setting, or a combination of settings, makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// Data of one shape met a place for another.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// Which data.
+        what: &'static str,
+        /// The shape that was needed.
+        expected: String,
+        /// The shape that came.
+        found: String,
+    },
+    /// Training met a loss or a gradient that is not a number.
+    #[error("the loss became {loss} at step {step}; the last good checkpoint is kept")]
+    Diverged {
+        /// The optimizer step.
+        step: u64,
+        /// The loss.
+        loss: f32,
+    },
+    /// The caller asked to stop before the work was done.
+    #[error("stopped before the work was done")]
+    Stopped,
+    /// The tensor library refused an operation.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Shorthand for results of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Adapter for `map_err` around file operations on `path`.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_owned();
+        move |source| Error::Io { path, source }
+    }
+
+    /// A sound file that cannot be used, and why.
+    pub fn sound(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
+        Error::Sound { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+
+    /// A checkpoint that cannot be used, and why.
+    pub fn checkpoint(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
+        Error::Checkpoint { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+
+    /// A setting that makes no sense, and why.
+    pub fn setting(reason: impl Into<String>) -> Error {
+        Error::Setting(reason.into())
+    }
+}

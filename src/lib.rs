@@ -1,0 +1,10 @@
+//! audiodiff: an audio diffusion synthesizer.
+
+pub mod audio;
+pub mod diffusion;
+pub mod error;
+pub mod network;
+pub mod noise;
+pub mod representation;
+
+pub use error::{Error, Result};

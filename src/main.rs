@@ -1,0 +1,3 @@
+//! The `audiodiff` binary: parse, run, print errors once, exit code.
+
+fn main() {}
