@@ -16,8 +16,14 @@ impl Clip {
     /// When there is no channel, or their lengths differ.
     pub fn new(sample_rate: u32, channels: Vec<Vec<f32>>) -> Self {
         assert!(!channels.is_empty(), "a clip has at least one channel");
-        assert!(channels.iter().all(|c| c.len() == channels[0].len()), "channels of one clip are equally long");
-        Self { sample_rate, channels }
+        assert!(
+            channels.iter().all(|c| c.len() == channels[0].len()),
+            "channels of one clip are equally long"
+        );
+        Self {
+            sample_rate,
+            channels,
+        }
     }
 
     /// Hz.
@@ -47,6 +53,9 @@ impl Clip {
 
     /// Largest magnitude over all channels.
     pub fn peak(&self) -> f32 {
-        self.channels.iter().flatten().fold(0.0, |peak, x| peak.max(x.abs()))
+        self.channels
+            .iter()
+            .flatten()
+            .fold(0.0, |peak, x| peak.max(x.abs()))
     }
 }
