@@ -2,9 +2,17 @@
 //!
 //! Nothing here knows sigma. Tensors are channels last, `[B, T, C]`, throughout.
 
-use candle_core::{Device, Tensor};
+mod layers;
+mod unet;
 
-use crate::error::Result;
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::noise::Noise;
+pub use unet::{Level, UNet1d, UNetConfig};
 
 /// What the network is told besides the noisy frames; each part may be absent.
 #[derive(Debug, Clone)]
@@ -16,17 +24,13 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
-    /// Builds the conditioning of a batch from labels and descriptor rows.
+    /// Builds the conditioning of a batch from labels and `B × D` descriptor values, row-major.
     pub fn new(labels: &[Option<u32>], descriptors: &[f32], device: &Device) -> Result<Self> {
         let classes: Vec<u32> = labels.iter().map(|l| l.map_or(0, |l| l + 1)).collect();
         let batch = labels.len();
         Ok(Self {
             classes: Tensor::from_vec(classes, batch, device)?,
-            descriptors: Tensor::from_slice(
-                descriptors,
-                (batch, descriptors.len() / batch.max(1)),
-                device,
-            )?,
+            descriptors: Tensor::from_slice(descriptors, (batch, descriptors.len() / batch.max(1)), device)?,
         })
     }
 
@@ -37,10 +41,7 @@ impl Conditioning {
 
     /// The same conditioning with every class absent: the unconditional half of guidance.
     pub fn without_class(&self) -> Result<Self> {
-        Ok(Self {
-            classes: self.classes.zeros_like()?,
-            descriptors: self.descriptors.clone(),
-        })
+        Ok(Self { classes: self.classes.zeros_like()?, descriptors: self.descriptors.clone() })
     }
 }
 
@@ -48,4 +49,162 @@ impl Conditioning {
 pub trait Network: Send + Sync {
     /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`.
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor>;
+}
+
+/// What surrounds a network: the sizes that the model, not the architecture, decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// `C`, the width of the frames.
+    pub width: usize,
+    /// Number of classes; 0 makes an unconditional network.
+    pub labels: usize,
+    /// `D`, the number of descriptors.
+    pub descriptors: usize,
+}
+
+/// Which network, with its own sizes: a closed set that files and flags name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum NetworkConfig {
+    /// One-dimensional U-Net.
+    UNet(UNetConfig),
+}
+
+impl NetworkConfig {
+    /// Checks every size, so that inner code can trust them even when they come from a file.
+    pub fn validate(&self) -> Result<()> {
+        let Self::UNet(config) = self;
+        config.validate()
+    }
+
+    /// The number of frames `T` must be a multiple of this.
+    pub fn frames_multiple(&self) -> usize {
+        let Self::UNet(config) = self;
+        config.frames_multiple()
+    }
+
+    /// Builds the network around `weights`.
+    pub fn build(&self, around: Surroundings, weights: &mut dyn Weights) -> Result<Box<dyn Network>> {
+        self.validate()?;
+        let Self::UNet(config) = self;
+        Ok(Box::new(UNet1d::new(config, around, weights)?))
+    }
+
+    /// Names and shapes of all parameters, in name order; nothing is allocated for them.
+    pub fn parameter_shapes(&self, around: Surroundings) -> Result<BTreeMap<String, Vec<usize>>> {
+        let mut recorder = Recorder::default();
+        self.build(around, &mut recorder)?;
+        Ok(recorder.0.into_iter().map(|(name, (shape, _))| (name, shape)).collect())
+    }
+
+    /// Fresh parameters, drawn from `noise` in name order.
+    pub fn init(&self, around: Surroundings, noise: &mut Noise, device: &Device) -> Result<Parameters> {
+        let mut recorder = Recorder::default();
+        self.build(around, &mut recorder)?;
+        let mut vars = BTreeMap::new();
+        for (name, (shape, init)) in recorder.0 {
+            vars.insert(name, Var::from_tensor(&init.tensor(&shape, noise, device)?)?);
+        }
+        Ok(Parameters(vars))
+    }
+}
+
+/// How a parameter begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All zero: the layer is silent until it has learnt something.
+    Zeros,
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// `[2, C]`: gains of one, biases of zero.
+    Affine,
+}
+
+impl Init {
+    fn tensor(self, shape: &[usize], noise: &mut Noise, device: &Device) -> Result<Tensor> {
+        Ok(match self {
+            Self::Zeros => Tensor::zeros(shape, DType::F32, device)?,
+            Self::Normal(deviation) => (noise.normal_tensor(shape, device)? * deviation)?,
+            Self::Affine => {
+                let row = (1, shape[1]);
+                let (gain, bias) =
+                    (Tensor::ones(row, DType::F32, device)?, Tensor::zeros(row, DType::F32, device)?);
+                Tensor::cat(&[gain, bias], 0)?
+            }
+        })
+    }
+}
+
+/// Where a network under construction gets its parameters from.
+pub trait Weights {
+    /// The parameter `name` of exactly `shape`; `init` tells how a fresh one begins.
+    fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
+}
+
+/// Writes down what a network asks for.
+#[derive(Default)]
+struct Recorder(BTreeMap<String, (Vec<usize>, Init)>);
+
+impl Weights for Recorder {
+    fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        self.0.insert(name.to_owned(), (shape.to_vec(), init));
+        Ok(Tensor::zeros(0, DType::F32, &Device::Cpu)?)
+    }
+}
+
+impl Weights for BTreeMap<String, Tensor> {
+    fn get(&mut self, name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
+        let tensor = BTreeMap::get(self, name).ok_or_else(|| missing(name))?;
+        check_shape(name, tensor, shape)?;
+        Ok(tensor.clone())
+    }
+}
+
+/// Trainable tensors by name, in name order.
+#[derive(Debug, Clone)]
+pub struct Parameters(BTreeMap<String, Var>);
+
+impl Parameters {
+    /// Copies `weights` to `device` as trainable f32 tensors.
+    pub fn from_weights(weights: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let copy = |(name, tensor): (&String, &Tensor)| {
+            let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?;
+            Ok((name.clone(), Var::from_tensor(&tensor.copy()?)?))
+        };
+        Ok(Self(weights.iter().map(copy).collect::<Result<_>>()?))
+    }
+
+    /// Names and variables, in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.0.iter().map(|(name, var)| (name.as_str(), var))
+    }
+
+    /// A snapshot of the present values.
+    pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.0.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach()))).collect()
+    }
+
+    /// Number of trainable values.
+    pub fn count(&self) -> usize {
+        self.0.values().map(|var| var.elem_count()).sum()
+    }
+}
+
+impl Weights for &Parameters {
+    fn get(&mut self, name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
+        let var = self.0.get(name).ok_or_else(|| missing(name))?;
+        check_shape(name, var, shape)?;
+        Ok(var.as_tensor().clone())
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::setting(format!("the network needs a parameter `{name}`, which is missing"))
+}
+
+fn check_shape(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    if tensor.dims() == shape {
+        return Ok(());
+    }
+    Err(Error::setting(format!("parameter `{name}`: expected shape {shape:?}, found {:?}", tensor.dims())))
 }

@@ -1,0 +1,338 @@
+//! One-dimensional U-Net with additive skips and FiLM conditioning.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::layers::{Conv, Norm, ResBlock, Scope};
+use super::{Conditioning, Init, Network, Surroundings, Weights};
+use crate::error::{Error, Result};
+
+/// Sines and cosines that describe `c_noise`.
+const NOISE_FEATURES: usize = 32;
+
+/// One resolution of the U-Net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Channels.
+    pub width: usize,
+    /// Residual blocks on the way down, and as many on the way up.
+    pub blocks: usize,
+}
+
+/// Sizes of a [`UNet1d`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UNetConfig {
+    /// From the full frame rate to the lowest; each level halves the number of frames.
+    pub levels: Vec<Level>,
+    /// Width of the vector that carries noise level, class and descriptors.
+    pub embedding: usize,
+    /// Groups of the normalisation; divides every width.
+    pub groups: usize,
+    /// Width of an attention head; attention ends the last level, once on each way. 0 leaves it out.
+    pub head_width: usize,
+}
+
+impl UNetConfig {
+    /// Sizes by name: `nano`, `tiny` and `base`, or free widths as `WIDTHxBLOCKS` a level, e.g.
+    /// `128x1,192x2,256x2`.
+    pub fn preset(name: &str) -> Result<Self> {
+        let levels: Vec<(usize, usize)> = match name {
+            "nano" => vec![(144, 1), (192, 2), (256, 2)],
+            "tiny" => vec![(192, 1), (256, 2), (384, 2)],
+            "base" => vec![(256, 2), (448, 3), (640, 4)],
+            free => {
+                let level = |s: &str| {
+                    let (width, blocks) = s.trim().split_once('x')?;
+                    Some((width.parse().ok()?, blocks.parse().ok()?))
+                };
+                free.split(',').map(level).collect::<Option<_>>().ok_or_else(|| {
+                    Error::setting(format!(
+                        "preset: expected nano, tiny, base or levels such as 128x1,192x2,256x2, found `{free}`"
+                    ))
+                })?
+            }
+        };
+        let levels: Vec<Level> = levels.into_iter().map(|(width, blocks)| Level { width, blocks }).collect();
+        let last = levels.last().map_or(0, |level| level.width);
+        let head_width = if last % 64 == 0 { 64 } else { last };
+        let config = Self { levels, embedding: 128, groups: 8, head_width };
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub(super) fn validate(&self) -> Result<()> {
+        let fail = |what: String| Err(Error::setting(format!("network: {what}")));
+        if self.levels.is_empty() || self.levels.len() > 8 {
+            return fail(format!("expected 1 to 8 levels, found {}", self.levels.len()));
+        }
+        if self.groups == 0 || self.groups > 256 {
+            return fail(format!("expected 1 to 256 groups, found {}", self.groups));
+        }
+        if !(8..=4096).contains(&self.embedding) {
+            return fail(format!("expected an embedding of 8 to 4096, found {}", self.embedding));
+        }
+        for level in &self.levels {
+            if !(8..=4096).contains(&level.width) || level.width % self.groups != 0 {
+                return fail(format!(
+                    "expected widths of 8 to 4096 in multiples of {}, found {}",
+                    self.groups, level.width
+                ));
+            }
+            if !(1..=32).contains(&level.blocks) {
+                return fail(format!("expected 1 to 32 blocks a level, found {}", level.blocks));
+            }
+        }
+        let last = self.levels[self.levels.len() - 1].width;
+        if self.head_width != 0 && last % self.head_width != 0 {
+            return fail(format!("expected a head width that divides {last}, found {}", self.head_width));
+        }
+        Ok(())
+    }
+
+    pub(super) fn frames_multiple(&self) -> usize {
+        1 << (self.levels.len() - 1)
+    }
+}
+
+/// U-Net over frames [Ronneberger et al. 2015, in the manner of Dhariwal & Nichol 2021].
+///
+/// Half the frames and a matrix of two frames' values make each step down, its mirror each step up;
+/// every block on the way up begins by adding what its mirror on the way down ended with.
+pub struct UNet1d {
+    noise1: Conv,
+    noise2: Conv,
+    classes: Option<Tensor>,
+    descriptors: Option<Tensor>,
+    stem: Conv,
+    down: Vec<Vec<ResBlock>>,
+    shrink: Vec<Conv>,
+    grow: Vec<Conv>,
+    up: Vec<Vec<ResBlock>>,
+    norm: Norm,
+    out: Conv,
+}
+
+impl std::fmt::Debug for UNet1d {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UNet1d").field("levels", &self.down.len()).finish_non_exhaustive()
+    }
+}
+
+impl UNet1d {
+    /// Builds the network; `config` must be valid.
+    pub fn new(config: &UNetConfig, around: Surroundings, weights: &mut dyn Weights) -> Result<Self> {
+        let Surroundings { width, labels, descriptors } = around;
+        let (levels, e) = (&config.levels, config.embedding);
+        let mut root = Scope { weights, prefix: String::new() };
+        let (top, bottom) = (levels[0].width, levels.len() - 1);
+        let mut side = |name: &str| -> Result<Vec<Vec<ResBlock>>> {
+            let level = |(i, level): (usize, &Level)| {
+                let block = |j| {
+                    let attends = config.head_width > 0 && i == bottom && j + 1 == level.blocks;
+                    let heads = attends.then(|| level.width / config.head_width);
+                    let mut at = root.below(format_args!("{name}.{i}"));
+                    ResBlock::new(at.below(j), level.width, e, config.groups, heads)
+                };
+                (0..level.blocks).map(block).collect()
+            };
+            levels.iter().enumerate().map(level).collect()
+        };
+        let (down, up) = (side("down")?, side("up")?);
+        let mut step = |name: &str, i: usize| {
+            let (upper, lower) = (levels[i].width, levels[i + 1].width);
+            let (from, to) = if name == "shrink" { (2 * upper, lower) } else { (lower, 2 * upper) };
+            Conv::new(root.below(format_args!("{name}.{i}")), 1, from, to, 1.0)
+        };
+        let shrink = (0..bottom).map(|i| step("shrink", i)).collect::<Result<_>>()?;
+        let grow = (0..bottom).map(|i| step("grow", i)).collect::<Result<_>>()?;
+        // The neutral class is row 0; a model without labels or descriptors has no such table.
+        let table = |root: &mut Scope<'_>, name: &str, rows: usize, init| {
+            (rows > 0).then(|| root.get(name, &[rows, e], init)).transpose()
+        };
+        Ok(Self {
+            noise1: Conv::new(root.below("noise1"), 1, NOISE_FEATURES, e, 1.0)?,
+            noise2: Conv::new(root.below("noise2"), 1, e, e, 1.0)?,
+            classes: table(&mut root, "classes", if labels > 0 { labels + 1 } else { 0 }, Init::Normal(1.0))?,
+            descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
+            stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
+            down,
+            shrink,
+            grow,
+            up,
+            norm: Norm::new(root.below("norm"), top, config.groups, true)?,
+            out: Conv::new(root.below("out"), 3, top, width, 0.0)?,
+        })
+    }
+
+    /// Noise level, class and descriptors as one activated vector, `[B, E]`.
+    fn embed(&self, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        // Frequencies from 1/4 to 16 turns per unit of c_noise, which spans about -1.2 to 1.
+        let half = NOISE_FEATURES / 2;
+        let frequency = |i| std::f32::consts::TAU * 0.25 * 64f32.powf(i as f32 / (half - 1) as f32);
+        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
+        let frequencies = Tensor::from_vec(frequencies, (1, half), c_noise.device())?;
+        let angles = c_noise.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_mul(&frequencies)?; // [B, 16]
+        let features = Tensor::cat(&[angles.sin()?, angles.cos()?], 1)?; // [B, 32]
+        let mut e = self.noise2.vector(&self.noise1.vector(&features)?.silu()?)?; // [B, E]
+        if let Some(table) = &self.classes {
+            e = (e + table.index_select(&cond.classes, 0)?)?;
+        }
+        if let Some(table) = &self.descriptors {
+            e = (e + cond.descriptors.matmul(table)?)?;
+        }
+        Ok(e.silu()?)
+    }
+}
+
+impl Network for UNet1d {
+    fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        let e = self.embed(c_noise, cond)?;
+        let bottom = self.down.len() - 1;
+        let mut skips = Vec::new();
+        let mut h = self.stem.forward(x)?; // [B, T, C0]
+        for (i, blocks) in self.down.iter().enumerate() {
+            for block in blocks {
+                h = block.forward(&h, &e)?;
+                skips.push(h.clone());
+            }
+            if i < bottom {
+                let (b, t, c) = h.dims3()?;
+                h = self.shrink[i].forward(&h.reshape((b, t / 2, 2 * c))?)?; // [B, T/2, C1]
+            }
+        }
+        for (i, blocks) in self.up.iter().enumerate().rev() {
+            for block in blocks.iter().rev() {
+                let skip = skips.pop().expect("as many blocks go up as went down");
+                h = block.forward(&((h + skip)? * std::f64::consts::FRAC_1_SQRT_2)?, &e)?;
+            }
+            if i > 0 {
+                let grown = self.grow[i - 1].forward(&h)?; // [B, T/2, 2·C0]
+                let (b, t, c) = grown.dims3()?;
+                h = grown.reshape((b, 2 * t, c / 2))?;
+            }
+        }
+        self.out.forward(&self.norm.forward(&h, None)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::network::NetworkConfig;
+    use crate::noise::Noise;
+
+    const AROUND: Surroundings = Surroundings { width: 6, labels: 3, descriptors: 2 };
+
+    fn small() -> NetworkConfig {
+        let level = |width, blocks| Level { width, blocks };
+        let levels = vec![level(8, 1), level(16, 2)];
+        NetworkConfig::UNet(UNetConfig { levels, embedding: 16, groups: 4, head_width: 8 })
+    }
+
+    /// Every parameter drawn at random, so that no path is silent.
+    fn lively(config: &NetworkConfig) -> Result<BTreeMap<String, Tensor>> {
+        let mut noise = Noise::new(5);
+        let shapes = config.parameter_shapes(AROUND)?;
+        let draw = |(name, shape): (String, Vec<usize>)| {
+            let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
+            let tensor = (noise.normal_tensor(shape, &Device::Cpu)? * scale)?;
+            Ok((name, tensor))
+        };
+        shapes.into_iter().map(draw).collect()
+    }
+
+    fn input(b: usize, t: usize) -> Result<(Tensor, Tensor, Conditioning)> {
+        let mut noise = Noise::new(9);
+        let labels: Vec<_> = (0..b).map(|i| (i > 0).then_some(i as u32 % 3)).collect();
+        let cond = Conditioning::new(&labels, &noise.normals(2 * b), &Device::Cpu)?;
+        Ok((noise.normal_tensor((b, t, 6), &Device::Cpu)?, noise.normal_tensor(b, &Device::Cpu)?, cond))
+    }
+
+    #[test]
+    fn presets_have_the_stated_sizes() -> Result<()> {
+        // Millions of parameters with 128-wide frames, 12 classes and 5 descriptors.
+        for (name, millions) in [("nano", 4.23), ("tiny", 8.28), ("base", 35.9)] {
+            let config = NetworkConfig::UNet(UNetConfig::preset(name)?);
+            let shapes = config.parameter_shapes(Surroundings { width: 128, labels: 12, descriptors: 5 })?;
+            let count = shapes.values().map(|s| s.iter().product::<usize>()).sum::<usize>() as f64 / 1e6;
+            assert!((count - millions).abs() < 0.02 * millions, "{name}: {count:.2} M");
+        }
+        assert!(UNetConfig::preset("huge").is_err());
+        assert_eq!(UNetConfig::preset("16x1,32x2")?.levels[1], Level { width: 32, blocks: 2 });
+        Ok(())
+    }
+
+    #[test]
+    fn a_fresh_network_says_zero() -> Result<()> {
+        let config = small();
+        let parameters = config.init(AROUND, &mut Noise::new(1), &Device::Cpu)?;
+        let network = config.build(AROUND, &mut &parameters)?;
+        let (x, c_noise, cond) = input(2, 8)?;
+        let y = network.forward(&x, &c_noise, &cond)?;
+        assert_eq!(y.dims(), x.dims());
+        assert_eq!(y.abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn items_of_a_batch_do_not_mix() -> Result<()> {
+        let config = small();
+        let network = config.build(AROUND, &mut lively(&config)?)?;
+        let (x, c_noise, cond) = input(3, 12)?;
+        let together = network.forward(&x, &c_noise, &cond)?;
+        for i in 0..3 {
+            let alone = Conditioning {
+                classes: cond.classes.narrow(0, i, 1)?,
+                descriptors: cond.descriptors.narrow(0, i, 1)?,
+            };
+            let alone = network.forward(&x.narrow(0, i, 1)?, &c_noise.narrow(0, i, 1)?, &alone)?;
+            let error = (together.narrow(0, i, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            assert!(error < 1e-5, "item {i}: {error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn noise_level_class_and_descriptors_each_matter() -> Result<()> {
+        let config = small();
+        let network = config.build(AROUND, &mut lively(&config)?)?;
+        let (x, c_noise, cond) = input(2, 8)?;
+        let base = network.forward(&x, &c_noise, &cond)?;
+        let differs = |y: Tensor| -> Result<bool> { Ok((y - &base)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3) };
+        assert!(differs(network.forward(&x, &(&c_noise + 0.3)?, &cond)?)?);
+        assert!(differs(network.forward(&x, &c_noise, &cond.without_class()?)?)?);
+        let moved = Conditioning { descriptors: (&cond.descriptors + 0.5)?, ..cond.clone() };
+        assert!(differs(network.forward(&x, &c_noise, &moved)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn every_parameter_learns_and_its_gradient_equals_a_finite_difference() -> Result<()> {
+        let config = small();
+        let parameters = super::super::Parameters::from_weights(&lively(&config)?, &Device::Cpu)?;
+        let network = config.build(AROUND, &mut &parameters)?;
+        let (x, c_noise, cond) = input(3, 8)?;
+        let probe = Noise::new(4).normal_tensor((3, 8, 6), &Device::Cpu)?;
+        let loss = || -> Result<Tensor> { Ok((network.forward(&x, &c_noise, &cond)? * &probe)?.sum_all()?) };
+        let gradients = loss()?.backward()?;
+        for (name, var) in parameters.iter() {
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            // Along the gradient itself, so that f32 differences stand clear of rounding.
+            let length = gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()? as f64;
+            assert!(length > 1e-3, "{name} has no influence");
+            let (base, step) = (var.as_tensor().copy()?, 2e-3);
+            let mut at = |sign: f64| -> Result<f64> {
+                var.set(&(&base + (gradient * (sign * step / length))?)?)?;
+                Ok(loss()?.to_scalar::<f32>()? as f64)
+            };
+            let numeric = (at(1.0)? - at(-1.0)?) / (2.0 * step);
+            var.set(&base)?;
+            assert!((numeric - length).abs() < 0.02 * length + 0.02, "{name}: {numeric} against {length}");
+        }
+        Ok(())
+    }
+}
