@@ -109,8 +109,12 @@ struct Sound {
 }
 
 impl Sound {
+    fn frames(&self) -> usize {
+        self.channels.first().map_or(0, Vec::len)
+    }
+
     fn check(self) -> Result<Decoded, Failure> {
-        if self.channels.first().is_none_or(Vec::is_empty) {
+        if self.frames() == 0 {
             return sound("expected at least one frame of sound, found none");
         }
         Ok(Decoded {
@@ -305,12 +309,13 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
     }
     let u16_at = |at: usize| u16::from_le_bytes([fmt[at], fmt[at + 1]]);
     let mut tag = u16_at(0);
+    let is_extensible = tag == EXTENSIBLE && fmt.len() >= 40;
     let channels = usize::from(u16_at(2));
     let sample_rate = u32::from_le_bytes([fmt[4], fmt[5], fmt[6], fmt[7]]);
     let block_len = usize::from(u16_at(12));
     let bits = usize::from(u16_at(14));
     let mut valid_bits = bits;
-    if tag == EXTENSIBLE && fmt.len() >= 40 {
+    if is_extensible {
         // The format tag proper opens the GUID.
         tag = u16_at(24);
         valid_bits = usize::from(u16_at(18));
@@ -333,20 +338,26 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
 
     let width = bits.div_ceil(8);
     let container = block_len / channels;
-    let container = if block_len % channels == 0 && (width..=8).contains(&container) {
+    let container = if block_len % channels == 0 && (width..=width.max(4)).contains(&container) {
         container
     } else {
         width
     };
     match (tag, container) {
-        (PCM, 1..=4) | (FLOAT, 4 | 8) => {}
+        (PCM, 1..=4) | (FLOAT, 4 | 8) if bits > 0 => {}
         (PCM | FLOAT, _) => {
             return sound(format!(
                 "expected 8 to 32-bit integers or 32 or 64-bit floats, found {bits} bits a sample"
             ));
         }
         _ => {
-            // A-law, µ-law and ADPCM are the library's; it gets a header with true lengths.
+            // A-law, µ-law and ADPCM are the library's; it gets a header with true lengths, in the
+            // plain form that says the same as the extensible one.
+            if is_extensible {
+                fmt.truncate(16);
+                fmt[..2].copy_from_slice(&tag.to_le_bytes());
+                fmt.extend([0, 0]);
+            }
             let mut head = Vec::new();
             head.extend(b"RIFF");
             head.extend(u32::MAX.to_le_bytes());
@@ -356,6 +367,11 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
             head.extend(&fmt);
             head.extend(b"data");
             head.extend(u32::try_from(data_len).unwrap_or(u32::MAX).to_le_bytes());
+            let fact = match find(&chunks, b"fact") {
+                Some(fact) => bytes_of(&mut file, fact, 4)?.try_into().ok(),
+                None => None,
+            };
+            let fact = fact.map(|b| u32::from_le_bytes(b) as usize);
             file.seek(SeekFrom::Start(data.start))?;
             let source = ReadOnlySource::new(Cursor::new(head).chain(file.take(data_len)));
             let mut sound = guarded(max_seconds, 0, || {
@@ -363,6 +379,13 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
                 Ok(Box::new(WavReader::try_new(stream, Default::default())?))
             })?;
             sound.truncated |= truncated;
+            // The last block of ADPCM is filled up; the fact chunk tells where the sound ends.
+            if let (Some(frames), Some(&[a, b])) = (fact, fmt.get(18..20)) {
+                let padding = sound.frames().saturating_sub(frames);
+                if padding < usize::from(u16::from_le_bytes([a, b])) {
+                    sound.channels.iter_mut().for_each(|c| c.truncate(frames));
+                }
+            }
             return Ok(sound);
         }
     }
@@ -372,7 +395,11 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
     if frames.saturating_mul(channels as u64) > MAX_SAMPLES as u64 {
         return too_long();
     }
-    let data = bytes_of(&mut file, data, frames * frame_len)?;
+    let whole = Chunk {
+        len: data_len,
+        ..*data
+    };
+    let data = bytes_of(&mut file, &whole, frames * frame_len)?;
 
     // By the format's definition a sample fills its container from the top. Some recorders put it
     // at the bottom: those say so by bits below the container's, or show it by bits in the padding.
@@ -431,6 +458,18 @@ fn decode_aiff(
         return sound("expected an AIFF file with COMM and SSND chunks, found none");
     };
     let mut comm = bytes_of(&mut file, comm, 4096)?;
+    let &[a, b, _, _, _, _, c, d, ..] = &comm[..] else {
+        return sound(format!(
+            "expected a COMM chunk of at least 18 bytes, found {}",
+            comm.len()
+        ));
+    };
+    let (channels, bits) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    if !(1..=MAX_CHANNELS).contains(&usize::from(channels)) || bits > 64 {
+        return sound(format!(
+            "expected 1 to {MAX_CHANNELS} channels of at most 64 bits, found {channels} of {bits} bits"
+        ));
+    }
     comm.resize(comm.len().next_multiple_of(2), 0);
     let rest = file_len - ssnd.start;
     let data_len = ssnd.len.min(rest);
