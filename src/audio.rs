@@ -1,8 +1,13 @@
 //! [`Clip`], the only audio type, and its way from and to files.
+//!
+//! [`read`] takes any sound file and trusts no header; [`Clip::resampled`] and
+//! [`Clip::with_channels`] bring it to a model's layout; [`finish`] and [`write_wav`] are the way
+//! out.
 
 mod decode;
 mod encode;
 mod finish;
+mod iff;
 mod resample;
 
 pub use decode::{Decoded, decode, extensions, read, read_limited};

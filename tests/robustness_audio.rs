@@ -576,7 +576,7 @@ fn places_that_are_no_files_are_named() {
                 .contains("device")
         );
         let secret = folder.file("secret.wav", &wav(&fmt(1, 1, 44100, 16, 2, &[]), &[0; 4]));
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
         // Root may read it all the same.
         if let Err(error) = audio::read(&secret) {
             assert!(matches!(error, Error::Io { .. }), "{error}");

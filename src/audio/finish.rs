@@ -312,7 +312,7 @@ mod tests {
         assert!((loudness(&clip).unwrap() + 20.0).abs() < 0.05);
         let mut clip = Clip::new(48000, vec![tone]);
         finish(&mut clip, Level::Loudness(3.0));
-        assert!((clip.peak() - 0.98855309).abs() < 1e-5, "{}", clip.peak());
+        assert!((clip.peak() - 0.988_553_1).abs() < 1e-5, "{}", clip.peak());
     }
 
     #[test]
