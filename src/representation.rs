@@ -16,8 +16,12 @@ use crate::audio::Clip;
 use crate::error::{Error, Result};
 
 mod mdct;
+mod mel;
+mod wave;
 
 pub use mdct::Mdct;
+pub use mel::Mel;
+pub use wave::Wave;
 
 /// The fixed audio format of a model: every clip is brought to it before encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +109,20 @@ impl RepresentationConfig {
         Self::Mdct {
             bins: 128,
             companding: 0.5,
+        }
+    }
+
+    /// Waveform in patches of 64.
+    pub fn wave() -> Self {
+        Self::Wave { patch: 64 }
+    }
+
+    /// 128 mel bands of a transform of 1024 every 256 frames.
+    pub fn mel() -> Self {
+        Self::Mel {
+            n_fft: 1024,
+            hop: 256,
+            mels: 128,
         }
     }
 
@@ -218,7 +236,8 @@ impl RepresentationConfig {
         self.validate(format)?;
         match *self {
             Self::Mdct { bins, companding } => mdct::fit(bins, companding, format, clips),
-            _ => Err(Error::setting("not built yet")),
+            Self::Wave { patch } => wave::fit(patch, format, clips),
+            Self::Mel { n_fft, hop, mels } => mel::fit(n_fft, hop, mels, format, clips),
         }
     }
 
@@ -238,7 +257,10 @@ impl RepresentationConfig {
             Self::Mdct { bins, companding } => {
                 Ok(Box::new(Mdct::new(bins, companding, format, statistics)))
             }
-            _ => Err(Error::setting("not built yet")),
+            Self::Wave { patch } => Ok(Box::new(Wave::new(patch, format, statistics))),
+            Self::Mel { n_fft, hop, mels } => {
+                Ok(Box::new(Mel::new(n_fft, hop, mels, format, statistics)))
+            }
         }
     }
 }
@@ -439,4 +461,229 @@ fn scales(mean_squares: &[f64], floor: f64) -> Vec<f32> {
         .iter()
         .map(|square| square.sqrt().max(largest * floor) as f32)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMAT: Format = Format {
+        sample_rate: 44_100,
+        channels: 2,
+        len_frames: 49_152,
+    };
+
+    #[test]
+    fn the_defaults_are_valid_and_have_the_documented_shapes() {
+        assert_eq!(
+            RepresentationConfig::default(),
+            RepresentationConfig::mdct()
+        );
+        for (config, frames, width) in [
+            (RepresentationConfig::mdct(), 384, 256),
+            (RepresentationConfig::wave(), 768, 128),
+            (RepresentationConfig::mel(), 192, 256),
+        ] {
+            config.validate(&FORMAT).unwrap();
+            assert_eq!(
+                (
+                    config.frames(FORMAT.len_frames),
+                    config.width(FORMAT.channels)
+                ),
+                (frames, width)
+            );
+            let statistics = Statistics {
+                mean: vec![0.0; width],
+                scale: vec![1.0; width],
+            };
+            assert_eq!(
+                config.build(&FORMAT, &statistics).unwrap().shape(),
+                (frames, width)
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_settings_are_refused_in_a_sentence() {
+        use RepresentationConfig::*;
+        let refused = |config: RepresentationConfig, format: Format| {
+            let error = config
+                .validate(&format)
+                .expect_err(&format!("{config:?} {format:?}"));
+            assert!(matches!(error, Error::Setting(_)), "{error}");
+            error.to_string()
+        };
+        for bins in [0, 2, 129, 8192, usize::MAX] {
+            refused(
+                Mdct {
+                    bins,
+                    companding: 0.5,
+                },
+                FORMAT,
+            );
+        }
+        for companding in [0.0, -1.0, 1.5, f32::NAN, f32::INFINITY] {
+            refused(
+                Mdct {
+                    bins: 128,
+                    companding,
+                },
+                FORMAT,
+            );
+        }
+        refused(Wave { patch: 0 }, FORMAT);
+        for (n_fft, hop, mels) in [
+            (0, 256, 128),
+            (1000, 250, 128),
+            (1 << 40, 256, 128),
+            (1024, 0, 128),
+            (1024, 513, 128),
+            (1024, 256, 0),
+            (1024, 256, 600),
+        ] {
+            refused(Mel { n_fft, hop, mels }, FORMAT);
+        }
+        // A transform of 16384 at every frame of audio would be a spectrogram of gigabytes.
+        refused(
+            Mel {
+                n_fft: 16_384,
+                hop: 1,
+                mels: 8,
+            },
+            FORMAT,
+        );
+        for sample_rate in [0, u32::MAX] {
+            refused(
+                Default::default(),
+                Format {
+                    sample_rate,
+                    ..FORMAT
+                },
+            );
+        }
+        for channels in [0, 3, usize::MAX] {
+            refused(Default::default(), Format { channels, ..FORMAT });
+        }
+        for len_frames in [0, 49_151, 1 << 30, usize::MAX] {
+            refused(
+                Default::default(),
+                Format {
+                    len_frames,
+                    ..FORMAT
+                },
+            );
+        }
+        let sentence = refused(
+            Mdct {
+                bins: 129,
+                companding: 0.5,
+            },
+            FORMAT,
+        );
+        assert_eq!(sentence, "mdct bins must be even, found 129");
+    }
+
+    #[test]
+    fn statistics_that_cannot_be_divided_by_are_refused() {
+        let config = RepresentationConfig::mdct();
+        let good = Statistics {
+            mean: vec![0.0; 256],
+            scale: vec![1.0; 256],
+        };
+        config.build(&FORMAT, &good).unwrap();
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0] {
+            let mut statistics = good.clone();
+            statistics.scale[7] = bad;
+            assert!(
+                matches!(config.build(&FORMAT, &statistics), Err(Error::Setting(_))),
+                "{bad}"
+            );
+        }
+        let mut statistics = good.clone();
+        statistics.mean[7] = f32::NAN;
+        assert!(matches!(
+            config.build(&FORMAT, &statistics),
+            Err(Error::Setting(_))
+        ));
+        let mono = Format {
+            channels: 1,
+            ..FORMAT
+        };
+        assert!(matches!(
+            config.build(&mono, &good),
+            Err(Error::Shape { .. })
+        ));
+    }
+
+    #[test]
+    fn clips_and_frames_of_another_shape_are_refused() {
+        for config in [
+            RepresentationConfig::mdct(),
+            RepresentationConfig::wave(),
+            RepresentationConfig::mel(),
+        ] {
+            let width = config.width(2);
+            let statistics = Statistics {
+                mean: vec![0.0; width],
+                scale: vec![1.0; width],
+            };
+            let representation = config.build(&FORMAT, &statistics).unwrap();
+            for (rate, channels, len) in [
+                (48_000, 2, 49_152),
+                (44_100, 1, 49_152),
+                (44_100, 2, 49_153),
+            ] {
+                let clip = Clip::new(rate, vec![vec![0.0; len]; channels]);
+                assert!(matches!(
+                    representation.encode(&clip),
+                    Err(Error::Shape { .. })
+                ));
+            }
+            let (frames, width) = representation.shape();
+            for (frames, width, len) in [
+                (frames, width, frames * width - 1),
+                (frames + 1, width, (frames + 1) * width),
+            ] {
+                let frames = Frames {
+                    frames,
+                    width,
+                    data: vec![0.0; len],
+                };
+                assert!(matches!(
+                    representation.decode(&frames),
+                    Err(Error::Shape { .. })
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_measured_on_silence_or_nothing() {
+        let config = RepresentationConfig::mdct();
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::empty()),
+            Err(Error::Setting(_))
+        ));
+        let silence = Arc::new(Clip::new(44_100, vec![vec![0.0; 49_152]; 2]));
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::once(Ok(silence))),
+            Err(Error::Setting(_))
+        ));
+        let broken = Arc::new(Clip::new(44_100, vec![vec![f32::NAN; 49_152]; 2]));
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::once(Ok(broken))),
+            Err(Error::Setting(_))
+        ));
+    }
+
+    #[test]
+    fn settings_are_named_by_their_kind_in_files() {
+        let json = serde_json::to_string(&RepresentationConfig::mel()).unwrap();
+        assert_eq!(json, r#"{"kind":"mel","n_fft":1024,"hop":256,"mels":128}"#);
+        assert_eq!(
+            serde_json::from_str::<RepresentationConfig>(&json).unwrap(),
+            RepresentationConfig::mel()
+        );
+        assert_eq!(RepresentationConfig::mel().name(), "mel");
+    }
 }
