@@ -732,7 +732,7 @@ mod tests {
             .map(|(a, b)| 20.0 * 0.7 * (a - b))
             .collect();
         let distance = norm(&decibels) / (decibels.len() as f32).sqrt();
-        assert!(distance < 3.0, "{distance} dB");
+        assert!(distance < 2.0, "{distance} dB");
     }
 
     #[test]
