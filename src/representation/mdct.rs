@@ -24,8 +24,8 @@ use crate::error::Result;
 /// exactly zero. The companding is a noise gate: with `alpha` 0.5 a residual of 5% in `z` is one
 /// of 0.25% (-52 dB) in `c`.
 ///
-/// The transform itself is orthonormal, and nothing is lost: decoding what was encoded gives the
-/// clip up to rounding, first and last frame included.
+/// The transform itself [Princen and Bradley 1987, Malvar 1992] is orthonormal, and nothing is lost:
+/// decoding what was encoded gives the clip up to rounding, first and last frame included.
 pub struct Mdct {
     format: Format,
     lapped: Lapped,

@@ -42,13 +42,18 @@ const PEAK: f32 = 0.95;
 /// One row for every `hop` frames of audio, from a periodic Hann window of `n_fft` frames centred on
 /// the middle of the row's own hop, with silence assumed around the clip; so `T = len_frames / hop`
 /// and the rows cover the clip evenly. A row is laid out `channel·mels + k`, with one channel, or mid and
-/// side. With `mel` a band's sum of weighted magnitudes [`Bank`], over the loudest cell of the clip,
+/// side. Bands are triangles on Slaney's mel scale [Auditory Toolbox, 1998], with a peak of 1. With `mel`
+/// a band's weighted sum of magnitudes, over the loudest cell of the clip,
 ///
 /// ```text
 /// z = (log10(mel + 0.001) - mu_k) / sd_k
 /// ```
 ///
 /// where mean and standard deviation are each column's own over all rows of the training set.
+///
+/// Decoding finds a non-negative spectrum with these bands [Lee and Seung 2001], then phases by
+/// Griffin-Lim [Griffin and Lim 1984] with momentum [Perraudin et al. 2013], with silence imposed before the onset,
+/// where they would otherwise leave an echo. It depends on nothing but the frames.
 ///
 /// What is lost: phase, detail finer than a band, all that is 60 dB below the clip's loudest cell, the
 /// level (decoded clips peak at 0.95, or are silent), and of a stereo sound which side it is on: how
@@ -473,7 +478,7 @@ impl Stft {
 
     /// A signal of `len` frames, silent before `onset`, whose rows have about these magnitudes.
     ///
-    /// Griffin-Lim [1984] with momentum [Perraudin et al. 2013, Algorithm 2], from random phases. The
+    /// Griffin-Lim [Griffin and Lim 1984] with momentum [Perraudin et al. 2013, Algorithm 2], from random phases. The
     /// silence is imposed on every guess: the phases must then find the onset without an echo before.
     fn guess(&self, magnitudes: &[f32], len: usize, onset: usize, phases: &mut Noise) -> Vec<f32> {
         let mut target: Vec<Complex32> = magnitudes
