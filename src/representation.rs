@@ -3,11 +3,25 @@
 //! A representation turns a [`Clip`] of fixed format into `T` frames of `C` whitened values with
 //! about unit variance, and frames back into sound. Its statistics are measured once on the
 //! training set and travel in the checkpoint.
+//!
+//! Which one a model uses is a [`RepresentationConfig`]. It is fitted once, then built:
+//! `config.fit(&format, &mut clips)` measures the [`Statistics`], `config.build(&format, &statistics)`
+//! gives the [`Representation`].
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::audio::Clip;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+mod mdct;
+mod mel;
+mod wave;
+
+pub use mdct::Mdct;
+pub use mel::Mel;
+pub use wave::Wave;
 
 /// The fixed audio format of a model: every clip is brought to it before encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,4 +91,599 @@ pub trait Representation: std::fmt::Debug + Send + Sync {
 
     /// Decodes frames of exactly [`Representation::shape`].
     fn decode(&self, frames: &Frames) -> Result<Clip>;
+}
+
+/// Most values that one encoded clip may hold: a bound on what a hostile file can make us allocate.
+const MAX_VALUES: usize = 1 << 26;
+
+impl Default for RepresentationConfig {
+    /// [`RepresentationConfig::mdct`].
+    fn default() -> Self {
+        Self::mdct()
+    }
+}
+
+impl RepresentationConfig {
+    /// MDCT of 128 bins, companded by the square root.
+    pub fn mdct() -> Self {
+        Self::Mdct {
+            bins: 128,
+            companding: 0.5,
+        }
+    }
+
+    /// Waveform in patches of 64.
+    pub fn wave() -> Self {
+        Self::Wave { patch: 64 }
+    }
+
+    /// 128 mel bands of a transform of 1024 every 256 frames.
+    pub fn mel() -> Self {
+        Self::Mel {
+            n_fft: 1024,
+            hop: 256,
+            mels: 128,
+        }
+    }
+
+    /// The word that flags and files use.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mdct { .. } => "mdct",
+            Self::Wave { .. } => "wave",
+            Self::Mel { .. } => "mel",
+        }
+    }
+
+    /// Frames of audio a row stands for.
+    pub fn hop(&self) -> usize {
+        match *self {
+            Self::Mdct { bins, .. } => bins,
+            Self::Wave { patch } => patch,
+            Self::Mel { hop, .. } => hop,
+        }
+    }
+
+    /// `C`, the values of a row, for so many channels.
+    pub fn width(&self, channels: usize) -> usize {
+        let per_channel = match *self {
+            Self::Mdct { bins, .. } => bins,
+            Self::Wave { patch } => patch,
+            Self::Mel { mels, .. } => mels,
+        };
+        per_channel.saturating_mul(channels)
+    }
+
+    /// `T`, the rows of a clip of `len_frames` frames of audio; a remainder is not counted.
+    pub fn frames(&self, len_frames: usize) -> usize {
+        len_frames.checked_div(self.hop()).unwrap_or(0)
+    }
+
+    /// Checks every setting, alone and against `format`.
+    ///
+    /// Settings may come from a file that somebody made up, so sizes are bounded too: what passes
+    /// encodes to at most 2²⁶ values.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], naming the setting, what it may be and what it is.
+    pub fn validate(&self, format: &Format) -> Result<()> {
+        within(
+            "the sample rate",
+            format.sample_rate as usize,
+            4_000,
+            384_000,
+        )?;
+        within("the number of channels", format.channels, 1, 2)?;
+        match *self {
+            Self::Mdct { bins, companding } => {
+                within("mdct bins", bins, 8, 4096)?;
+                if bins % 2 != 0 {
+                    return Err(Error::setting(format!(
+                        "mdct bins must be even, found {bins}"
+                    )));
+                }
+                if !(0.1..=1.0).contains(&companding) {
+                    return Err(Error::setting(format!(
+                        "mdct companding must be 0.1 to 1, found {companding}"
+                    )));
+                }
+            }
+            Self::Wave { patch } => within("wave patch", patch, 1, 4096)?,
+            Self::Mel { n_fft, hop, mels } => {
+                within("mel n_fft", n_fft, 64, 16_384)?;
+                if !n_fft.is_power_of_two() {
+                    return Err(Error::setting(format!(
+                        "mel n_fft must be a power of two, found {n_fft}"
+                    )));
+                }
+                within("mel hop", hop, 1, n_fft / 2)?;
+                within("mel bands", mels, 8, (n_fft / 2).min(512))?;
+            }
+        }
+        let (hop, len) = (self.hop(), format.len_frames);
+        if len == 0 || len % hop != 0 {
+            return Err(Error::setting(format!(
+                "the length must be a multiple of {hop} frames for {}, found {len}",
+                self.name()
+            )));
+        }
+        // Mel inversion holds the whole spectrogram, which is wider than its bands.
+        let widest = match *self {
+            Self::Mel { n_fft, .. } => (n_fft / 2 + 1).max(self.width(1)),
+            _ => self.width(1),
+        };
+        let values = self.frames(len).checked_mul(widest * format.channels);
+        if values.is_none_or(|n| n > MAX_VALUES) {
+            return Err(Error::setting(format!(
+                "a clip of {len} frames and {} channels is too large for {}: more than {MAX_VALUES} values",
+                format.channels,
+                self.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Measures the statistics of a training set in one pass, holding one clip at a time.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for bad settings, for no clips, for values that are not finite, and when all
+    /// is silence; [`Error::Shape`] for a clip of another format; and whatever the iterator gives.
+    pub fn fit(
+        &self,
+        format: &Format,
+        clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
+    ) -> Result<Statistics> {
+        self.validate(format)?;
+        match *self {
+            Self::Mdct { bins, companding } => mdct::fit(bins, companding, format, clips),
+            Self::Wave { patch } => wave::fit(patch, format, clips),
+            Self::Mel { n_fft, hop, mels } => mel::fit(n_fft, hop, mels, format, clips),
+        }
+    }
+
+    /// The representation with its statistics frozen.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for bad settings, or statistics that are not finite or not positive;
+    /// [`Error::Shape`] for statistics of another width.
+    pub fn build(
+        &self,
+        format: &Format,
+        statistics: &Statistics,
+    ) -> Result<Box<dyn Representation>> {
+        self.validate(format)?;
+        statistics.check(self.width(format.channels))?;
+        match *self {
+            Self::Mdct { bins, companding } => {
+                Ok(Box::new(Mdct::new(bins, companding, format, statistics)))
+            }
+            Self::Wave { patch } => Ok(Box::new(Wave::new(patch, format, statistics))),
+            Self::Mel { n_fft, hop, mels } => {
+                Ok(Box::new(Mel::new(n_fft, hop, mels, format, statistics)))
+            }
+        }
+    }
+}
+
+impl Statistics {
+    /// Statistics that only scale.
+    fn scaling(scale: Vec<f32>) -> Self {
+        Self {
+            mean: vec![0.0; scale.len()],
+            scale,
+        }
+    }
+
+    /// Fails unless both hold `width` usable values.
+    fn check(&self, width: usize) -> Result<()> {
+        for (what, values) in [
+            ("statistics' mean", &self.mean),
+            ("statistics' scale", &self.scale),
+        ] {
+            if values.len() != width {
+                return Err(Error::Shape {
+                    what,
+                    expected: format!("{width} values"),
+                    found: format!("{} values", values.len()),
+                });
+            }
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(Error::setting(format!(
+                "the statistics' mean must be finite, found {mean}"
+            )));
+        }
+        if let Some(scale) = self
+            .scale
+            .iter()
+            .find(|scale| !(scale.is_normal() && **scale > 0.0))
+        {
+            return Err(Error::setting(format!(
+                "the statistics' scale must be finite and positive, found {scale}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Format {
+    /// Fails unless the clip has exactly this format.
+    fn check(&self, clip: &Clip) -> Result<()> {
+        let found = Format {
+            sample_rate: clip.sample_rate(),
+            channels: clip.channels().len(),
+            len_frames: clip.len_frames(),
+        };
+        if found == *self {
+            return Ok(());
+        }
+        let words = |f: &Format| {
+            format!(
+                "{} Hz, {} channels, {} frames",
+                f.sample_rate, f.channels, f.len_frames
+            )
+        };
+        Err(Error::Shape {
+            what: "clip",
+            expected: words(self),
+            found: words(&found),
+        })
+    }
+
+    /// The clip's channels to work on: one as it is, two as mid and side.
+    fn split(&self, clip: &Clip) -> Result<Vec<Vec<f32>>> {
+        self.check(clip)?;
+        let mut channels = clip.channels().to_vec();
+        rotate(&mut channels);
+        Ok(channels)
+    }
+
+    /// Undoes [`Format::split`].
+    fn join(&self, mut channels: Vec<Vec<f32>>) -> Clip {
+        rotate(&mut channels);
+        Clip::new(self.sample_rate, channels)
+    }
+}
+
+impl Frames {
+    /// Fails unless these are `frames × width` values.
+    fn check(&self, (frames, width): (usize, usize)) -> Result<()> {
+        if (self.frames, self.width, self.data.len()) == (frames, width, frames * width) {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "frames",
+            expected: format!("{frames} × {width}"),
+            found: format!(
+                "{} × {} with {} values",
+                self.frames,
+                self.width,
+                self.data.len()
+            ),
+        })
+    }
+}
+
+/// Left and right to mid and side, or back: orthonormal, so it is its own inverse and keeps energy.
+fn rotate(channels: &mut [Vec<f32>]) {
+    if let [left, right] = channels {
+        for (l, r) in left.iter_mut().zip(right) {
+            (*l, *r) = (
+                (*l + *r) * std::f32::consts::FRAC_1_SQRT_2,
+                (*l - *r) * std::f32::consts::FRAC_1_SQRT_2,
+            );
+        }
+    }
+}
+
+fn within(what: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "{what} must be {low} to {high}, found {value}"
+    )))
+}
+
+/// Gives every clip to `take`, after checking that it can be measured.
+fn for_each_clip(
+    format: &Format,
+    clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
+    mut take: impl FnMut(&Clip) -> Result<()>,
+) -> Result<()> {
+    let mut count = 0;
+    for clip in clips {
+        let clip = clip?;
+        format.check(&clip)?;
+        count += 1;
+        if !clip.channels().iter().flatten().all(|x| x.is_finite()) {
+            return Err(Error::setting(format!(
+                "clip {count} of the training set holds values that are not finite"
+            )));
+        }
+        take(&clip)?;
+    }
+    if count == 0 {
+        return Err(Error::setting(
+            "the statistics cannot be measured: the training set has no clips",
+        ));
+    }
+    Ok(())
+}
+
+/// Rows quieter than this, against the loudest row of their clip in energy, are past the end of the
+/// sound (-60 dB): they say nothing about the scale of what is heard.
+const ACTIVE: f64 = 1e-6;
+
+/// Columns are not scaled as if they were quieter than this, against the loudest column in amplitude
+/// (-80 dB). Otherwise a band that is all but empty in the training set would be whitened to unit
+/// variance, and the network would spend itself on rounding noise.
+const QUIETEST: f64 = 1e-4;
+
+/// Per-column mean square of the companded values over the active rows of a training set.
+///
+/// `transform` gives the linear values of a clip, row-major in rows of `width`.
+fn mean_squares(
+    format: &Format,
+    width: usize,
+    clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
+    transform: impl Fn(&Clip) -> Result<Vec<f32>>,
+    compand: impl Fn(f32) -> f32,
+) -> Result<Vec<f64>> {
+    let (mut sums, mut rows) = (vec![0.0; width], 0u64);
+    for_each_clip(format, clips, |clip| {
+        let values = transform(clip)?;
+        let energy = |row: &[f32]| row.iter().map(|&x| (x as f64).powi(2)).sum::<f64>();
+        let loudest = values.chunks(width).map(energy).fold(0.0, f64::max);
+        for row in values
+            .chunks(width)
+            .filter(|row| energy(row) > loudest * ACTIVE)
+        {
+            rows += 1;
+            for (sum, &x) in sums.iter_mut().zip(row) {
+                *sum += (compand(x) as f64).powi(2);
+            }
+        }
+        Ok(())
+    })?;
+    if sums.iter().sum::<f64>() <= 1e-20 * rows as f64 {
+        return Err(Error::setting(
+            "the statistics cannot be measured: the training set is silent",
+        ));
+    }
+    Ok(sums.into_iter().map(|sum| sum / rows as f64).collect())
+}
+
+/// Scales that make columns of these mean squares unit variance, none below `floor` times the largest.
+fn scales(mean_squares: &[f64], floor: f64) -> Vec<f32> {
+    let largest = mean_squares.iter().fold(0.0f64, |a, &b| a.max(b)).sqrt();
+    mean_squares
+        .iter()
+        .map(|square| square.sqrt().max(largest * floor) as f32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMAT: Format = Format {
+        sample_rate: 44_100,
+        channels: 2,
+        len_frames: 49_152,
+    };
+
+    #[test]
+    fn the_defaults_are_valid_and_have_the_documented_shapes() {
+        assert_eq!(
+            RepresentationConfig::default(),
+            RepresentationConfig::mdct()
+        );
+        for (config, frames, width) in [
+            (RepresentationConfig::mdct(), 384, 256),
+            (RepresentationConfig::wave(), 768, 128),
+            (RepresentationConfig::mel(), 192, 256),
+        ] {
+            config.validate(&FORMAT).unwrap();
+            assert_eq!(
+                (
+                    config.frames(FORMAT.len_frames),
+                    config.width(FORMAT.channels)
+                ),
+                (frames, width)
+            );
+            let statistics = Statistics {
+                mean: vec![0.0; width],
+                scale: vec![1.0; width],
+            };
+            assert_eq!(
+                config.build(&FORMAT, &statistics).unwrap().shape(),
+                (frames, width)
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_settings_are_refused_in_a_sentence() {
+        use RepresentationConfig::*;
+        let refused = |config: RepresentationConfig, format: Format| {
+            let error = config
+                .validate(&format)
+                .expect_err(&format!("{config:?} {format:?}"));
+            assert!(matches!(error, Error::Setting(_)), "{error}");
+            error.to_string()
+        };
+        for bins in [0, 2, 129, 8192, usize::MAX] {
+            refused(
+                Mdct {
+                    bins,
+                    companding: 0.5,
+                },
+                FORMAT,
+            );
+        }
+        for companding in [0.0, -1.0, 1.5, f32::NAN, f32::INFINITY] {
+            refused(
+                Mdct {
+                    bins: 128,
+                    companding,
+                },
+                FORMAT,
+            );
+        }
+        refused(Wave { patch: 0 }, FORMAT);
+        for (n_fft, hop, mels) in [
+            (0, 256, 128),
+            (1000, 250, 128),
+            (1 << 40, 256, 128),
+            (1024, 0, 128),
+            (1024, 513, 128),
+            (1024, 256, 0),
+            (1024, 256, 600),
+        ] {
+            refused(Mel { n_fft, hop, mels }, FORMAT);
+        }
+        // A transform of 16384 at every frame of audio would be a spectrogram of gigabytes.
+        refused(
+            Mel {
+                n_fft: 16_384,
+                hop: 1,
+                mels: 8,
+            },
+            FORMAT,
+        );
+        for sample_rate in [0, u32::MAX] {
+            refused(
+                Default::default(),
+                Format {
+                    sample_rate,
+                    ..FORMAT
+                },
+            );
+        }
+        for channels in [0, 3, usize::MAX] {
+            refused(Default::default(), Format { channels, ..FORMAT });
+        }
+        for len_frames in [0, 49_151, 1 << 30, usize::MAX] {
+            refused(
+                Default::default(),
+                Format {
+                    len_frames,
+                    ..FORMAT
+                },
+            );
+        }
+        let sentence = refused(
+            Mdct {
+                bins: 129,
+                companding: 0.5,
+            },
+            FORMAT,
+        );
+        assert_eq!(sentence, "mdct bins must be even, found 129");
+    }
+
+    #[test]
+    fn statistics_that_cannot_be_divided_by_are_refused() {
+        let config = RepresentationConfig::mdct();
+        let good = Statistics {
+            mean: vec![0.0; 256],
+            scale: vec![1.0; 256],
+        };
+        config.build(&FORMAT, &good).unwrap();
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0] {
+            let mut statistics = good.clone();
+            statistics.scale[7] = bad;
+            assert!(
+                matches!(config.build(&FORMAT, &statistics), Err(Error::Setting(_))),
+                "{bad}"
+            );
+        }
+        let mut statistics = good.clone();
+        statistics.mean[7] = f32::NAN;
+        assert!(matches!(
+            config.build(&FORMAT, &statistics),
+            Err(Error::Setting(_))
+        ));
+        let mono = Format {
+            channels: 1,
+            ..FORMAT
+        };
+        assert!(matches!(
+            config.build(&mono, &good),
+            Err(Error::Shape { .. })
+        ));
+    }
+
+    #[test]
+    fn clips_and_frames_of_another_shape_are_refused() {
+        for config in [
+            RepresentationConfig::mdct(),
+            RepresentationConfig::wave(),
+            RepresentationConfig::mel(),
+        ] {
+            let width = config.width(2);
+            let statistics = Statistics {
+                mean: vec![0.0; width],
+                scale: vec![1.0; width],
+            };
+            let representation = config.build(&FORMAT, &statistics).unwrap();
+            for (rate, channels, len) in [
+                (48_000, 2, 49_152),
+                (44_100, 1, 49_152),
+                (44_100, 2, 49_153),
+            ] {
+                let clip = Clip::new(rate, vec![vec![0.0; len]; channels]);
+                assert!(matches!(
+                    representation.encode(&clip),
+                    Err(Error::Shape { .. })
+                ));
+            }
+            let (frames, width) = representation.shape();
+            for (frames, width, len) in [
+                (frames, width, frames * width - 1),
+                (frames + 1, width, (frames + 1) * width),
+            ] {
+                let frames = Frames {
+                    frames,
+                    width,
+                    data: vec![0.0; len],
+                };
+                assert!(matches!(
+                    representation.decode(&frames),
+                    Err(Error::Shape { .. })
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_measured_on_silence_or_nothing() {
+        let config = RepresentationConfig::mdct();
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::empty()),
+            Err(Error::Setting(_))
+        ));
+        let silence = Arc::new(Clip::new(44_100, vec![vec![0.0; 49_152]; 2]));
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::once(Ok(silence))),
+            Err(Error::Setting(_))
+        ));
+        let broken = Arc::new(Clip::new(44_100, vec![vec![f32::NAN; 49_152]; 2]));
+        assert!(matches!(
+            config.fit(&FORMAT, &mut std::iter::once(Ok(broken))),
+            Err(Error::Setting(_))
+        ));
+    }
+
+    #[test]
+    fn settings_are_named_by_their_kind_in_files() {
+        let json = serde_json::to_string(&RepresentationConfig::mel()).unwrap();
+        assert_eq!(json, r#"{"kind":"mel","n_fft":1024,"hop":256,"mels":128}"#);
+        assert_eq!(
+            serde_json::from_str::<RepresentationConfig>(&json).unwrap(),
+            RepresentationConfig::mel()
+        );
+        assert_eq!(RepresentationConfig::mel().name(), "mel");
+    }
 }
