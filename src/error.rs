@@ -78,12 +78,18 @@ impl Error {
 
     /// A sound file that cannot be used, and why.
     pub fn sound(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
-        Error::Sound { path: path.as_ref().to_owned(), reason: reason.into() }
+        Error::Sound {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// A checkpoint that cannot be used, and why.
     pub fn checkpoint(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
-        Error::Checkpoint { path: path.as_ref().to_owned(), reason: reason.into() }
+        Error::Checkpoint {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// A setting that makes no sense, and why.

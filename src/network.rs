@@ -22,7 +22,11 @@ impl Conditioning {
         let batch = labels.len();
         Ok(Self {
             classes: Tensor::from_vec(classes, batch, device)?,
-            descriptors: Tensor::from_slice(descriptors, (batch, descriptors.len() / batch.max(1)), device)?,
+            descriptors: Tensor::from_slice(
+                descriptors,
+                (batch, descriptors.len() / batch.max(1)),
+                device,
+            )?,
         })
     }
 
@@ -33,7 +37,10 @@ impl Conditioning {
 
     /// The same conditioning with every class absent: the unconditional half of guidance.
     pub fn without_class(&self) -> Result<Self> {
-        Ok(Self { classes: self.classes.zeros_like()?, descriptors: self.descriptors.clone() })
+        Ok(Self {
+            classes: self.classes.zeros_like()?,
+            descriptors: self.descriptors.clone(),
+        })
     }
 }
 

@@ -1,0 +1,198 @@
+//! The optimizer's element-wise updates, in place.
+
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use rayon::prelude::*;
+
+/// One step of AdamW [Loshchilov & Hutter 2019], its numbers already corrected for the step's index.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamStep {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Learning rate divided by `1 - beta1^t`.
+    pub step_size: f32,
+    /// `1 / sqrt(1 - beta2^t)`.
+    pub root_correction: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Learning rate times weight decay.
+    pub decay: f32,
+    /// Multiplies the gradient first (clipping).
+    pub gradient_scale: f32,
+}
+
+/// Updates the moments with `gradient`, then `parameter` with the moments. All are f32 of one shape.
+pub fn adam_step(
+    parameter: &Var,
+    gradient: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    step: AdamStep,
+) -> Result<()> {
+    let gradient = gradient.contiguous()?;
+    if parameter.device().is_cpu() {
+        m.inplace_op2(
+            &gradient,
+            &Blend {
+                keep: step.beta1,
+                gain: step.gradient_scale,
+                square: false,
+            },
+        )?;
+        v.inplace_op2(
+            &gradient,
+            &Blend {
+                keep: step.beta2,
+                gain: step.gradient_scale,
+                square: true,
+            },
+        )?;
+        parameter.inplace_op3(m, v, &Descend(step))
+    } else {
+        let g = (gradient * step.gradient_scale as f64)?;
+        let keep = |beta: f32, old: &Tensor, new: Tensor| {
+            (old * beta as f64)? + (new * (1.0 - beta as f64))?
+        };
+        let (new_m, new_v) = (
+            keep(step.beta1, m, g.clone())?,
+            keep(step.beta2, v, g.sqr()?)?,
+        );
+        let root = ((new_v.sqrt()? * step.root_correction as f64)? + step.epsilon as f64)?;
+        let kept = (parameter.as_tensor() * (1.0 - step.decay as f64))?;
+        parameter.set(&(kept - ((&new_m / root)? * step.step_size as f64)?)?)?;
+        m.slice_set(&new_m, 0, 0)?;
+        v.slice_set(&new_v, 0, 0)
+    }
+}
+
+/// `average += (1 - keep)·(value - average)`: an exponential moving average, in place.
+pub fn follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
+    if average.device().is_cpu() {
+        average.inplace_op2(
+            value,
+            &Blend {
+                keep,
+                gain: 1.0,
+                square: false,
+            },
+        )
+    } else {
+        let blended = ((average * keep as f64)? + (value * (1.0 - keep as f64))?)?;
+        average.slice_set(&blended, 0, 0)
+    }
+}
+
+const CHUNK: usize = 1 << 14;
+
+fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("optimizer state should be contiguous f32"),
+    }
+}
+
+/// `s = keep·s + (1 - keep)·(gain·x)`, or of its square.
+struct Blend {
+    keep: f32,
+    gain: f32,
+    square: bool,
+}
+
+impl InplaceOp2 for Blend {
+    fn name(&self) -> &'static str {
+        "blend"
+    }
+
+    fn cpu_fwd(&self, s: &mut CpuStorage, sl: &Layout, x: &CpuStorage, xl: &Layout) -> Result<()> {
+        let (s, x) = (values_mut(s, sl)?, crate::real::slice::<f32>(x, xl)?);
+        let rest = 1.0 - self.keep;
+        s.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks(CHUNK))
+            .for_each(|(s, x)| {
+                for (s, &x) in s.iter_mut().zip(x) {
+                    let x = x * self.gain;
+                    *s = self.keep * *s + rest * if self.square { x * x } else { x };
+                }
+            });
+        Ok(())
+    }
+}
+
+struct Descend(AdamStep);
+
+impl InplaceOp3 for Descend {
+    fn name(&self) -> &'static str {
+        "adam-descend"
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        pl: &Layout,
+        m: &CpuStorage,
+        ml: &Layout,
+        v: &CpuStorage,
+        vl: &Layout,
+    ) -> Result<()> {
+        let (p, m, v) = (
+            values_mut(p, pl)?,
+            crate::real::slice::<f32>(m, ml)?,
+            crate::real::slice::<f32>(v, vl)?,
+        );
+        let step = self.0;
+        p.par_chunks_mut(CHUNK)
+            .zip(m.par_chunks(CHUNK))
+            .zip(v.par_chunks(CHUNK))
+            .for_each(|((p, m), v)| {
+                for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                    let root = v.sqrt() * step.root_correction + step.epsilon;
+                    *p = *p * (1.0 - step.decay) - step.step_size * m / root;
+                }
+            });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// Against torch.optim.AdamW's definition, by hand for one weight: p=1, g=0.5, lr=0.1, wd=0.01,
+    /// betas (.9, .99), eps=1e-8. m̂ = 0.5, v̂ = 0.25, so p = 1·(1 - 0.001) - 0.1·0.5/0.5 = 0.899;
+    /// the second step with g = -1: m = .9·.05 - .1 = -.055, m̂ = -.055/.19; v = .99·.0025 + .01 = .012475,
+    /// v̂ = .012475/.0199; p = .899·.999 + .1·(.055/.19)/sqrt(.012475/.0199) = .934661...
+    #[test]
+    fn adam_follows_its_definition() -> Result<()> {
+        let device = Device::Cpu;
+        let p = Var::new(&[1f32], &device)?;
+        let (m, v) = (
+            Tensor::zeros(1, candle_core::DType::F32, &device)?,
+            p.zeros_like()?,
+        );
+        let numbers = |t: i32| AdamStep {
+            beta1: 0.9,
+            beta2: 0.99,
+            step_size: 0.1 / (1.0 - 0.9f32.powi(t)),
+            root_correction: 1.0 / (1.0 - 0.99f32.powi(t)).sqrt(),
+            epsilon: 1e-8,
+            decay: 0.001,
+            gradient_scale: 0.5,
+        };
+        adam_step(&p, &Tensor::new(&[1f32], &device)?, &m, &v, numbers(1))?;
+        assert!((p.to_vec1::<f32>()?[0] - 0.899).abs() < 1e-6);
+        adam_step(&p, &Tensor::new(&[-2f32], &device)?, &m, &v, numbers(2))?;
+        let expected = 0.899 * 0.999 + 0.1 * (0.055 / 0.19) / f64::sqrt(0.012475 / 0.0199);
+        assert!((p.to_vec1::<f32>()?[0] as f64 - expected).abs() < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn follow_is_an_exponential_average() -> Result<()> {
+        let average = Tensor::new(&[0f32, 2.0], &Device::Cpu)?;
+        follow(&average, &Tensor::new(&[1f32, 1.0], &Device::Cpu)?, 0.75)?;
+        assert_eq!(average.to_vec1::<f32>()?, [0.25, 1.75]);
+        Ok(())
+    }
+}
