@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub use report::{Action, Amount, Issue, IssueKind, Report};
 
 use augment::Change;
 use folder::{File, Folder};
-use sound::{LONGEST_SECONDS, Remark, Source};
+use sound::{LONGEST_SECONDS, READ_SECONDS, Remark, Source};
 
 /// Where a sound's label comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -353,7 +354,7 @@ impl Dataset {
         if let Some(source) = source {
             return Ok(source.clone());
         }
-        let mut clip = audio::decode(path, Some(LONGEST_SECONDS))?.clip;
+        let mut clip = audio::decode(path, Some(READ_SECONDS))?.clip;
         let spoilt = |reason: &str| {
             Error::sound(
                 path,
@@ -528,9 +529,19 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
         Error::Io { source, .. } => source.to_string(),
         other => other.to_string(),
     };
-    let decoded = match audio::decode(path, Some(LONGEST_SECONDS)) {
+    let decoded = match audio::decode(path, Some(READ_SECONDS)) {
         Ok(decoded) => decoded,
-        Err(error) => return refused(IssueKind::Unreadable, reason(error)),
+        Err(error) => {
+            let reason = reason(error);
+            let empty = reason.starts_with("expected at least one frame")
+                || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+            let kind = if empty {
+                IssueKind::Empty
+            } else {
+                IssueKind::Unreadable
+            };
+            return refused(kind, reason);
+        }
     };
     let mut clip = decoded.clip;
     let hash = sound::content(&clip);
@@ -546,7 +557,12 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
         };
     }
     if decoded.truncated {
-        let detail = format!("only the first {LONGEST_SECONDS} s are read");
+        let seconds = clip.seconds();
+        let detail = format!("it is damaged or ends early, {seconds:.3} s were found");
+        remarks.push((IssueKind::Truncated, detail, Action::KeptTheStart));
+    }
+    if clip.seconds() > LONGEST_SECONDS {
+        let detail = format!("it goes on after {LONGEST_SECONDS} s");
         remarks.push((IssueKind::TooLong, detail, Action::KeptTheStart));
     }
     let facts = Facts {
@@ -653,7 +669,6 @@ fn split(
 mod tests {
     use super::*;
     use crate::representation::Frames;
-    use std::fs;
 
     const FORMAT: Format = Format {
         sample_rate: 8000,
@@ -1100,7 +1115,7 @@ mod tests {
         fs::write(root.path().join("zero.wav"), "").unwrap();
         let sentence = refusal(root.path());
         assert!(
-            sentence.contains("none of its 3 sound files can be used: 2 unreadable (fake.wav: "),
+            sentence.contains("none of its 3 sound files can be used: 1 unreadable (fake.wav: "),
             "{sentence}"
         );
         assert!(

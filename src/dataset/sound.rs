@@ -9,8 +9,10 @@ use crate::audio::Clip;
 use crate::error::Result;
 use crate::representation::Format;
 
-/// Of longer files only this much is read.
+/// Of longer files only this much is used.
 pub(super) const LONGEST_SECONDS: f64 = 120.0;
+/// A moment more is read, to know which files go on.
+pub(super) const READ_SECONDS: f64 = LONGEST_SECONDS + 0.001;
 
 /// Where every clip's onset lies, after a fade-in that leaves the attack alone.
 const LEAD_IN_SECONDS: f64 = 0.0015;
@@ -147,7 +149,8 @@ fn clipped_runs(clip: &Clip) -> usize {
     for channel in clip.channels() {
         let (mut length, mut side) = (0, false);
         for &x in channel {
-            if x.abs() < FULL_SCALE {
+            // Floats may pass through full scale on their way; only what stays there is clipped.
+            if !(FULL_SCALE..1.0001).contains(&x.abs()) {
                 length = 0;
                 continue;
             }
