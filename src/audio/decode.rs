@@ -8,7 +8,7 @@ use std::path::Path;
 use symphonia::core::codecs::audio::AudioDecoderOptions;
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
+use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats::{AiffReader, FlacReader, MpaReader, OggReader, WavReader};
 
 use super::{Clip, MAX_CHANNELS, MAX_SAMPLE_RATE, MAX_SAMPLES};
@@ -160,14 +160,8 @@ fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<Sound, Failur
     file.seek(SeekFrom::Start(tag_len))?;
 
     let options = FormatOptions::default;
-    let stream = |file| {
-        // Behind an ID3 tag positions are not the file's own, so seeking is switched off.
-        let source: Box<dyn MediaSource> = match tag_len {
-            0 => Box::new(file),
-            _ => Box::new(ReadOnlySource::new(file)),
-        };
-        MediaSourceStream::new(source, Default::default())
-    };
+    let unseekable =
+        |file| MediaSourceStream::new(Box::new(ReadOnlySource::new(file)), Default::default());
     match head.get(..4) {
         Some(b"RIFF" | b"RF64" | b"BW64") if head.get(8..) == Some(b"WAVE") => {
             decode_wav(file, file_len, max_seconds)
@@ -175,14 +169,28 @@ fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<Sound, Failur
         Some(b"FORM") if matches!(head.get(8..), Some(b"AIFF" | b"AIFC")) => {
             decode_aiff(file, file_len, &head[8..], max_seconds)
         }
-        Some(b"fLaC") => guarded(max_seconds, || {
-            Ok(Box::new(FlacReader::try_new(stream(file), options())?))
+        // Behind an ID3 tag the positions are not the file's own, so nothing may seek.
+        Some(b"fLaC") => guarded(max_seconds, 0, || {
+            Ok(Box::new(FlacReader::try_new(unseekable(file), options())?))
         }),
-        Some(b"OggS") => guarded(max_seconds, || {
-            Ok(Box::new(OggReader::try_new(stream(file), options())?))
-        }),
-        _ if tag_len > 0 || is_mp3_frame(&head) => guarded(max_seconds, || {
-            Ok(Box::new(MpaReader::try_new(stream(file), options())?))
+        Some(b"OggS") => {
+            let ended = ogg_is_ended(&mut file, file_len)?;
+            // Seeking finds the last page, which tells how much of the last block is sound.
+            file.seek(SeekFrom::Start(tag_len))?;
+            let mut sound = guarded(max_seconds, 0, || {
+                let stream = match tag_len {
+                    0 => MediaSourceStream::new(Box::new(file), Default::default()),
+                    _ => unseekable(file),
+                };
+                Ok(Box::new(OggReader::try_new(stream, options())?))
+            })?;
+            sound.truncated |= !ended && max_seconds.is_none();
+            Ok(sound)
+        }
+        // With seeking the length would be guessed from the bit rate, which is no promise. One
+        // that the encoder left may count the frames of its own start and end.
+        _ if tag_len > 0 || is_mp3_frame(&head) => guarded(max_seconds, 2 * 1152, || {
+            Ok(Box::new(MpaReader::try_new(unseekable(file), options())?))
         }),
         _ => {
             let found = if head
@@ -220,6 +228,16 @@ fn id3_len(file: &mut File) -> io::Result<u64> {
 fn is_mp3_frame(head: &[u8]) -> bool {
     matches!(head, [0xff, b, c, ..]
         if b & 0xe0 == 0xe0 && b >> 3 & 3 != 1 && b >> 1 & 3 == 1 && c >> 4 != 15 && c >> 2 & 3 != 3)
+}
+
+/// Whether the last page of an Ogg file carries the mark of the stream's end.
+fn ogg_is_ended(file: &mut File, file_len: u64) -> io::Result<bool> {
+    // A page has at most 65307 bytes; byte 5 of it holds the flags.
+    file.seek(SeekFrom::Start(file_len.saturating_sub(65_307)))?;
+    let mut tail = Vec::new();
+    file.take(65_307).read_to_end(&mut tail)?;
+    let last = tail.windows(6).rev().find(|page| page.starts_with(b"OggS"));
+    Ok(last.is_some_and(|page| page[5] & 4 != 0))
 }
 
 /// A part of an IFF-like container; `len` is what the header claims.
@@ -340,7 +358,7 @@ fn decode_wav(mut file: File, file_len: u64, max_seconds: Option<f64>) -> Result
             head.extend(u32::try_from(data_len).unwrap_or(u32::MAX).to_le_bytes());
             file.seek(SeekFrom::Start(data.start))?;
             let source = ReadOnlySource::new(Cursor::new(head).chain(file.take(data_len)));
-            let mut sound = guarded(max_seconds, || {
+            let mut sound = guarded(max_seconds, 0, || {
                 let stream = MediaSourceStream::new(Box::new(source), Default::default());
                 Ok(Box::new(WavReader::try_new(stream, Default::default())?))
             })?;
@@ -429,7 +447,7 @@ fn decode_aiff(
     head.extend((data_len as u32).to_be_bytes());
     file.seek(SeekFrom::Start(ssnd.start))?;
     let source = ReadOnlySource::new(Cursor::new(head).chain(file.take(data_len)));
-    let mut sound = guarded(max_seconds, || {
+    let mut sound = guarded(max_seconds, 0, || {
         let stream = MediaSourceStream::new(Box::new(source), Default::default());
         Ok(Box::new(AiffReader::try_new(stream, Default::default())?))
     })?;
@@ -439,14 +457,19 @@ fn decode_aiff(
 
 /// Opens and decodes with symphonia, and turns a panic inside it into an error.
 ///
+/// A header's promised length may be missed by `slack` frames before the file counts as truncated.
+///
 /// The library states that damaged streams may make it panic, and decoding is fed with files of
 /// unknown origin. Nothing it touched is used afterwards, so unwinding leaves no broken state.
 fn guarded<'s>(
     max_seconds: Option<f64>,
+    slack: u64,
     open: impl FnOnce() -> Result<Box<dyn FormatReader + 's>, SymphoniaError>,
 ) -> Result<Sound, Failure> {
-    catch_unwind(AssertUnwindSafe(|| decode_packets(open()?, max_seconds)))
-        .unwrap_or_else(|_| sound("cannot be decoded: the decoder gave up on damaged data"))
+    catch_unwind(AssertUnwindSafe(|| {
+        decode_packets(open()?, max_seconds, slack)
+    }))
+    .unwrap_or_else(|_| sound("cannot be decoded: the decoder gave up on damaged data"))
 }
 
 /// Packets in a row without a frame of sound after which a stream counts as ended.
@@ -455,6 +478,7 @@ const MAX_SILENT_PACKETS: usize = 10_000;
 fn decode_packets(
     mut format: Box<dyn FormatReader + '_>,
     max_seconds: Option<f64>,
+    slack: u64,
 ) -> Result<Sound, Failure> {
     let Some(track) = format.default_track(TrackType::Audio) else {
         return sound("expected a sound track, found none");
@@ -527,6 +551,7 @@ fn decode_packets(
     Ok(Sound {
         sample_rate,
         channels,
-        truncated: truncated || promised.is_some_and(|promised| found < promised),
+        truncated: truncated
+            || promised.is_some_and(|promised| found.saturating_add(slack) < promised),
     })
 }

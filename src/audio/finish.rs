@@ -1,0 +1,343 @@
+//! The last steps of a rendered sound: no offset, no clicks, a sensible level.
+
+use std::f64::consts::{PI, TAU};
+
+use serde::{Deserialize, Serialize};
+
+use super::Clip;
+
+/// How loud a finished sound shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The largest magnitude, dBFS.
+    Peak(f32),
+    /// The integrated loudness, LUFS [BS.1770], as far as the peak stays below -0.1 dBFS.
+    Loudness(f32),
+    /// As it came.
+    Keep,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::Peak(-1.0)
+    }
+}
+
+/// Below this peak, -80 dBFS, a sound counts as silent and is not made louder.
+const SILENCE: f32 = 1e-4;
+
+/// The highest peak that levelling by loudness makes, -0.1 dBFS.
+const CEILING_DB: f32 = -0.1;
+
+/// Removes the offset, fades the edges and sets the level of a rendered sound.
+///
+/// The offset goes as [`Clip::remove_dc`] says. A start that is not near zero gets a fade of 1 ms;
+/// the end always gets one of 5 ms (at most half the clip), so that neither clicks. A clip that is
+/// silent (peak below -80 dBFS) or holds samples that are not finite is left exactly as it came;
+/// [`Level::Loudness`] also keeps the level of sounds that lie wholly below the gate of -70 LUFS.
+pub fn finish(clip: &mut Clip, level: Level) {
+    if clip.peak() < SILENCE || !clip.is_finite() {
+        return;
+    }
+    clip.remove_dc();
+
+    let ms = |ms: f64| (ms * 1e-3 * f64::from(clip.sample_rate())).ceil() as usize;
+    let (fade_in, fade_out) = (ms(1.0), ms(5.0).min(clip.len_frames() / 2));
+    // -60 dB below the peak is as near to zero as makes no click.
+    let near_zero = clip.peak() * 1e-3;
+    let starts_loud = clip
+        .channels()
+        .iter()
+        .any(|c| c.first().is_some_and(|x| x.abs() > near_zero));
+    let fade_in = if starts_loud {
+        fade_in.min(clip.len_frames() / 2)
+    } else {
+        0
+    };
+    clip.fade(fade_in, fade_out);
+
+    // An offset without sound leaves nothing behind.
+    let peak = clip.peak();
+    if peak < SILENCE {
+        return;
+    }
+    let gain = match level {
+        Level::Keep => return,
+        Level::Peak(dbfs) => amplitude(dbfs) / peak,
+        Level::Loudness(lufs) => match loudness(clip) {
+            Some(now) => amplitude(lufs - now).min(amplitude(CEILING_DB) / peak),
+            None => return,
+        },
+    };
+    clip.scale(gain);
+}
+
+/// Decibels to a factor on amplitudes.
+fn amplitude(db: f32) -> f32 {
+    10f32.powf(db / 20.0)
+}
+
+/// Integrated loudness in LUFS [BS.1770]: K-weighted power in blocks of 400 ms every 100 ms, gated
+/// at -70 LUFS and then 10 LU below the mean of what is left.
+///
+/// A clip shorter than one block counts as followed by silence. All channels weigh alike, which is
+/// the standard for mono and stereo. `None` when no block passes the gate.
+pub fn loudness(clip: &Clip) -> Option<f32> {
+    let rate = f64::from(clip.sample_rate());
+    // A tenth of a second; blocks are four of them.
+    let step = ((rate / 10.0).round() as usize).max(1);
+    let frames = clip.len_frames();
+    let blocks = frames.saturating_sub(4 * step).div_euclid(step) + 1;
+
+    // Sums of squares per step over all channels, then per block.
+    let mut steps = vec![0f64; blocks + 3];
+    for channel in clip.channels() {
+        let (mut shelf, mut high_pass) = k_weighting(rate);
+        for (n, &x) in channel.iter().enumerate() {
+            let y = high_pass.next(shelf.next(f64::from(x)));
+            if let Some(sum) = steps.get_mut(n / step) {
+                *sum += y * y;
+            }
+        }
+    }
+    let powers: Vec<f64> = steps
+        .windows(4)
+        .map(|four| four.iter().sum::<f64>() / (4 * step) as f64)
+        .collect();
+    let lufs = |power: f64| -0.691 + 10.0 * power.log10();
+    let mean_above = |gate: f64| {
+        let passed = || powers.iter().filter(|&&p| lufs(p) > gate);
+        (passed().count() > 0).then(|| passed().sum::<f64>() / passed().count() as f64)
+    };
+    let relative_gate = lufs(mean_above(-70.0)?) - 10.0;
+    mean_above(relative_gate.max(-70.0)).map(|power| lufs(power) as f32)
+}
+
+/// A second-order section in transposed direct form II.
+struct Biquad {
+    b: [f64; 3],
+    a: [f64; 2],
+    state: [f64; 2],
+}
+
+impl Biquad {
+    fn next(&mut self, x: f64) -> f64 {
+        let y = self.b[0] * x + self.state[0];
+        self.state[0] = self.b[1] * x - self.a[0] * y + self.state[1];
+        self.state[1] = self.b[2] * x - self.a[1] * y;
+        y
+    }
+}
+
+/// The two filters of K-weighting at any rate [BS.1770, Tables 1 and 2].
+///
+/// The standard lists coefficients for 48 kHz only; these are the analogue filters behind them
+/// [De Man 2018], brought to `rate` by the bilinear transform. At 48 kHz they equal the tables.
+fn k_weighting(rate: f64) -> (Biquad, Biquad) {
+    // Below 4 kHz the shelf's corner would fall beyond the bandwidth, where it has no meaning.
+    let warp = |hz: f64| (PI * (hz / rate).min(0.45)).tan();
+
+    // A shelf of 4 dB: the head.
+    let (k, q) = (warp(1681.974450955533), 0.7071752369554196);
+    let high = 10f64.powf(3.999843853973347 / 20.0);
+    let band = high.powf(0.4996667741545416);
+    let a0 = 1.0 + k / q + k * k;
+    let shelf = Biquad {
+        b: [
+            (high + band * k / q + k * k) / a0,
+            2.0 * (k * k - high) / a0,
+            (high - band * k / q + k * k) / a0,
+        ],
+        a: [2.0 * (k * k - 1.0) / a0, (1.0 - k / q + k * k) / a0],
+        state: [0.0; 2],
+    };
+
+    // A high-pass: the ear's deafness to lows.
+    let (k, q) = (warp(38.13547087602444), 0.5003270373238773);
+    let a0 = 1.0 + k / q + k * k;
+    let high_pass = Biquad {
+        b: [1.0, -2.0, 1.0],
+        a: [2.0 * (k * k - 1.0) / a0, (1.0 - k / q + k * k) / a0],
+        state: [0.0; 2],
+    };
+    (shelf, high_pass)
+}
+
+/// See [`Clip::remove_dc`].
+pub(super) fn remove_dc(channel: &mut [f32], sample_rate: u32) {
+    if channel.is_empty() {
+        return;
+    }
+    let mut sorted = channel.to_vec();
+    let middle = sorted.len() / 2;
+    let offset = f64::from(*sorted.select_nth_unstable_by(middle, f32::total_cmp).1);
+    let pole = 1.0 / (1.0 + TAU * 5.0 / f64::from(sample_rate));
+    let (mut last_x, mut y) = (0.0, 0.0);
+    for x in channel {
+        let centred = f64::from(*x) - offset;
+        y = pole * (y + centred - last_x);
+        last_x = centred;
+        *x = y as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sine(rate: u32, hz: f64, amplitude: f64, frames: usize) -> Vec<f32> {
+        let step = TAU * hz / f64::from(rate);
+        (0..frames)
+            .map(|n| (amplitude * (step * n as f64).sin()) as f32)
+            .collect()
+    }
+
+    fn mean(x: &[f32]) -> f64 {
+        x.iter().map(|&x| f64::from(x)).sum::<f64>() / x.len() as f64
+    }
+
+    #[test]
+    fn k_weighting_at_48_khz_equals_the_standard() {
+        let (shelf, high_pass) = k_weighting(48000.0);
+        // ITU-R BS.1770-4, Tables 1 and 2.
+        let want = [
+            1.53512485958697,
+            -2.69169618940638,
+            1.19839281085285,
+            -1.69065929318241,
+            0.73248077421585,
+            -1.99004745483398,
+            0.99007225036621,
+        ];
+        let got = shelf.b.iter().chain(&shelf.a).chain(&high_pass.a);
+        for (got, want) in got.zip(want) {
+            assert!((got - want).abs() < 1e-8, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn a_sine_has_the_loudness_the_standard_states() {
+        // A 0 dBFS sine of 997 Hz in one channel is -3.01 LUFS [BS.1770]; two channels add 3.01.
+        for rate in [44100, 48000, 96000] {
+            let tone = sine(rate, 997.0, 0.1, 2 * rate as usize);
+            let mono = loudness(&Clip::new(rate, vec![tone.clone()])).unwrap();
+            let stereo = loudness(&Clip::new(rate, vec![tone.clone(), tone])).unwrap();
+            assert!((mono + 23.01).abs() < 0.02, "{rate}: {mono}");
+            assert!((stereo + 20.0).abs() < 0.02, "{rate}: {stereo}");
+        }
+    }
+
+    #[test]
+    fn loudness_ignores_pauses_and_hears_short_sounds() {
+        let tone = sine(48000, 997.0, 0.1, 48000);
+        let mut paused = tone.clone();
+        paused.extend(vec![0.0; 480_000]);
+        let (whole, with_pause) = (
+            loudness(&Clip::new(48000, vec![tone.clone()])).unwrap(),
+            loudness(&Clip::new(48000, vec![paused])).unwrap(),
+        );
+        // The blocks that reach into the pause pass the gate and weigh a little.
+        assert!((whole - with_pause).abs() < 1.0, "{whole} {with_pause}");
+        // A quarter of a block has a quarter of the power.
+        let short = loudness(&Clip::new(48000, vec![tone[..4800].to_vec()])).unwrap();
+        assert!((short - (whole - 6.02)).abs() < 0.1, "{short} {whole}");
+        assert_eq!(loudness(&Clip::new(48000, vec![vec![0.0; 48000]])), None);
+        assert_eq!(loudness(&Clip::new(1, vec![vec![]])), None);
+    }
+
+    #[test]
+    fn offset_is_removed_and_the_kick_keeps_its_bass() {
+        let rate = 44100;
+        let kick: Vec<f32> = sine(rate, 45.0, 0.8, rate as usize)
+            .iter()
+            .enumerate()
+            .map(|(n, x)| x * (-(n as f32) / 8000.0).exp())
+            .collect();
+        let shifted: Vec<f32> = kick.iter().map(|x| x + 0.1).collect();
+        let mut clip = Clip::new(rate, vec![shifted]);
+        clip.remove_dc();
+        let after = &clip.channels()[0];
+        assert!(mean(after).abs() < 5e-4, "{}", mean(after));
+        assert!(after[rate as usize - 1].abs() < 1e-3);
+        let energy = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>();
+        let db = 10.0 * (energy(after) / energy(&kick)).log10();
+        assert!(db.abs() < 0.15, "{db} dB");
+    }
+
+    #[test]
+    fn silence_before_the_onset_stays_silent() {
+        let mut sound = vec![0f32; 1000];
+        sound.extend(sine(44100, 60.0, 0.9, 500));
+        sound.extend(vec![0f32; 1000]);
+        let mut clip = Clip::new(44100, vec![sound]);
+        clip.remove_dc();
+        assert!(clip.channels()[0][..1000].iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn finished_sounds_start_and_end_at_zero_with_the_wanted_peak() {
+        // Starts and ends in full swing, off centre.
+        let loud: Vec<f32> = sine(48000, 440.0, 0.3, 9700)
+            .iter()
+            .map(|x| x + 0.25)
+            .collect();
+        let mut clip = Clip::new(48000, vec![loud[30..].to_vec(), loud[..9670].to_vec()]);
+        finish(&mut clip, Level::default());
+        for channel in clip.channels() {
+            assert_eq!(channel[0], 0.0);
+            assert_eq!(channel[channel.len() - 1], 0.0);
+            let largest_step = channel.windows(2).map(|w| (w[1] - w[0]).abs());
+            assert!(largest_step.fold(0.0, f32::max) < 0.1);
+        }
+        assert!((clip.peak() - 0.8912509).abs() < 1e-5, "{}", clip.peak());
+    }
+
+    #[test]
+    fn an_onset_at_zero_is_not_faded() {
+        let tone = sine(48000, 440.0, 0.5, 9600);
+        let mut clip = Clip::new(48000, vec![tone.clone()]);
+        finish(&mut clip, Level::Keep);
+        // Only the high-pass has touched it: by up to 2 · 5 Hz / 440 Hz of the amplitude.
+        for (n, want) in tone.iter().enumerate().take(48) {
+            assert!((clip.channels()[0][n] - want).abs() < 0.012, "{n}");
+        }
+    }
+
+    #[test]
+    fn loudness_level_is_met_or_stopped_by_the_peak() {
+        let tone = sine(48000, 997.0, 0.02, 48000);
+        let mut clip = Clip::new(48000, vec![tone.clone(), tone.clone()]);
+        finish(&mut clip, Level::Loudness(-20.0));
+        assert!((loudness(&clip).unwrap() + 20.0).abs() < 0.05);
+        let mut clip = Clip::new(48000, vec![tone]);
+        finish(&mut clip, Level::Loudness(3.0));
+        assert!((clip.peak() - 0.98855309).abs() < 1e-5, "{}", clip.peak());
+    }
+
+    #[test]
+    fn silence_dust_and_broken_samples_are_left_alone() {
+        let dust = sine(48000, 440.0, 0.9e-4, 4800);
+        for channel in [vec![0.0; 4800], dust, vec![0.1, f32::NAN, 0.2], vec![]] {
+            let before = Clip::new(48000, vec![channel]);
+            for level in [Level::Peak(-1.0), Level::Loudness(-14.0), Level::Keep] {
+                let mut clip = before.clone();
+                finish(&mut clip, level);
+                let bits = |c: &Clip| {
+                    c.channels()[0]
+                        .iter()
+                        .map(|x| x.to_bits())
+                        .collect::<Vec<_>>()
+                };
+                assert_eq!(bits(&clip), bits(&before));
+            }
+        }
+        // An offset alone leaves silence, not a boosted remainder.
+        let mut clip = Clip::new(48000, vec![vec![0.5; 4800]]);
+        finish(&mut clip, Level::Peak(-1.0));
+        assert_eq!(clip.peak(), 0.0);
+        let mut one = Clip::new(48000, vec![vec![0.5]]);
+        finish(&mut one, Level::Peak(-1.0));
+        assert!(one.is_finite());
+    }
+}
