@@ -1,6 +1,7 @@
 //! audiodiff: an audio diffusion synthesizer.
 
 pub mod audio;
+pub mod dataset;
 pub mod diffusion;
 pub mod error;
 pub mod network;

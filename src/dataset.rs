@@ -1,0 +1,1156 @@
+//! A folder of sounds, as batches that a model can learn from.
+//!
+//! [`Dataset::open`] reads every file once, tells what it found ([`Report`]) and keeps what fits into
+//! its cache. Files that cannot be used are named and passed over, never guessed at. Everything that
+//! follows is fixed by the files' content and a seed: the order of sounds, the split, the draws and
+//! the batches are the same for any number of threads and any size of cache.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::audio::{self, Clip};
+use crate::error::{Error, Result};
+use crate::noise::Noise;
+use crate::representation::{Format, Representation};
+
+mod augment;
+mod folder;
+mod report;
+mod sound;
+
+pub use augment::{Augment, DESCRIPTORS, SHORTEST_T60};
+pub use report::{Action, Amount, Issue, IssueKind, Report};
+
+use augment::Change;
+use folder::{File, Folder};
+use sound::{LONGEST_SECONDS, READ_SECONDS, Remark, Source};
+
+/// Where a sound's label comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Labels {
+    /// The first level of folders below the root; a file directly in the root has none.
+    #[default]
+    Folders,
+    /// A CSV file whose header names `path` and `label`. Paths are absolute, or relative to the root
+    /// or to the manifest. Files it does not name have no label.
+    Manifest(PathBuf),
+    /// No sound has one.
+    None,
+}
+
+/// Where the clip taken from a sound begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Crop {
+    /// At the sound's onset: one-shots.
+    #[default]
+    Onset,
+    /// At a random place each time: loops and textures.
+    Anywhere,
+}
+
+/// Which sounds of a folder to use, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScanOptions {
+    /// Where labels come from.
+    pub labels: Labels,
+    /// Only sounds with one of these labels; all sounds if empty.
+    pub include: Vec<String>,
+    /// Part of the sounds to hold back for validation, 0 to 0.5.
+    pub validation: f32,
+    /// Where clips begin.
+    pub crop: Crop,
+    /// Memory for prepared sounds in MiB. The rest is decoded again at every use.
+    pub cache_mb: u64,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self {
+            labels: Labels::Folders,
+            include: Vec::new(),
+            validation: 0.1,
+            crop: Crop::Onset,
+            cache_mb: 1024,
+        }
+    }
+}
+
+/// Reads every sound below `root` and tells what is there; keeps nothing.
+///
+/// `on_progress` hears how many of how many files are done. A folder whose sounds are all unusable
+/// is reported like any other.
+///
+/// # Errors
+/// When `root` is no folder or holds no sound files, or the manifest or `include` make no sense.
+pub fn check(
+    root: &Path,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report> {
+    read(root, None, options, on_progress, |_, _, _| ())
+}
+
+/// The usable sounds of a folder, in order of their paths.
+pub struct Dataset {
+    format: Format,
+    crop: Crop,
+    labels: Vec<String>,
+    sounds: Vec<Sound>,
+    train: Vec<usize>,
+    validation: Vec<usize>,
+    /// Training sounds of each label that has any (of none, last), and the weights summed up to it.
+    classes: Vec<(f32, Vec<usize>)>,
+}
+
+struct Sound {
+    path: PathBuf,
+    label: Option<u32>,
+    /// Filled when opened, as far as the cache goes, and never changed.
+    source: Option<Arc<Source>>,
+}
+
+/// Encoded clips, and what the model is told about them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `(B, T, C)`: clips, frames, values a frame.
+    pub shape: (usize, usize, usize),
+    /// `B × T × C` values, row-major.
+    pub frames: Vec<f32>,
+    /// `B` labels: places in [`Dataset::labels`].
+    pub labels: Vec<Option<u32>>,
+    /// `B ×` [`DESCRIPTORS`] values, row-major; zeros without augmentation.
+    pub descriptors: Vec<f32>,
+}
+
+/// Names the generators of batches among all that share a seed.
+const AUGMENT: u64 = 0x6175_676d_656e_7400;
+
+impl Dataset {
+    /// Reads every sound below `root`, for a model of this `format`.
+    ///
+    /// `on_progress` hears how many of how many files are done. Of a file longer than 120 s only
+    /// these are used. What is odd about a file is in the report; reading goes on with the rest.
+    ///
+    /// # Errors
+    /// When `root` is no folder or nothing in it is usable (the sentence counts the reasons), or
+    /// when the manifest, `include`, `validation` or `format` make no sense.
+    pub fn open(
+        root: &Path,
+        format: Format,
+        options: &ScanOptions,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Dataset, Report)> {
+        if format.sample_rate == 0 || !matches!(format.channels, 1 | 2) || format.len_frames == 0 {
+            return Err(Error::setting(format!(
+                "expected a rate, 1 or 2 channels and a length, found {format:?}"
+            )));
+        }
+        if !(0.0..=0.5).contains(&options.validation) {
+            let reason = format!(
+                "the part held back for validation is 0 to 0.5, found {}",
+                options.validation
+            );
+            return Err(Error::setting(reason));
+        }
+        let mut found = Vec::new();
+        let mut hashes = Vec::new();
+        let mut free = options.cache_mb.saturating_mul(1 << 20);
+        let report = read(
+            root,
+            Some((format, options.crop)),
+            options,
+            on_progress,
+            |file, hash, source| {
+                let source = source.filter(|source| source.bytes() <= free).map(Arc::new);
+                free -= source.as_ref().map_or(0, |source| source.bytes());
+                found.push((file, source));
+                hashes.push(hash);
+            },
+        )?;
+        if found.is_empty() {
+            return Err(Error::Dataset {
+                path: root.to_owned(),
+                reason: nothing_usable(&report),
+            });
+        }
+
+        let labels: BTreeSet<String> = found
+            .iter()
+            .filter_map(|(file, _)| file.label.clone())
+            .collect();
+        let labels: Vec<String> = labels.into_iter().collect();
+        let place = |label: &String| labels.binary_search(label).ok().map(|n| n as u32);
+        let sounds: Vec<Sound> = found
+            .into_iter()
+            .map(|(file, source)| Sound {
+                label: file.label.as_ref().and_then(place),
+                path: file.path,
+                source,
+            })
+            .collect();
+        let label_of: Vec<Option<u32>> = sounds.iter().map(|sound| sound.label).collect();
+        let (train, validation) = split(&hashes, &label_of, options.validation);
+
+        let mut classes = Vec::new();
+        let mut sum = 0.0;
+        for label in (0..labels.len() as u32).map(Some).chain([None]) {
+            let members: Vec<usize> = train
+                .iter()
+                .copied()
+                .filter(|&n| label_of[n] == label)
+                .collect();
+            if !members.is_empty() {
+                sum += (members.len() as f32).sqrt();
+                classes.push((sum, members));
+            }
+        }
+        let dataset = Dataset {
+            format,
+            crop: options.crop,
+            labels,
+            sounds,
+            train,
+            validation,
+            classes,
+        };
+        Ok((dataset, report))
+    }
+
+    /// Names of the labels that usable sounds have, sorted.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// How many sounds are usable; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.sounds.len()
+    }
+
+    /// Label of the sound at `index` below [`Dataset::len`]: its place in [`Dataset::labels`].
+    pub fn label(&self, index: usize) -> Option<u32> {
+        self.sounds[index].label
+    }
+
+    /// File of the sound at `index` below [`Dataset::len`].
+    pub fn path(&self, index: usize) -> &Path {
+        &self.sounds[index].path
+    }
+
+    /// The sounds to learn from.
+    pub fn train(&self) -> &[usize] {
+        &self.train
+    }
+
+    /// The sounds held back. A sound is drawn into this part by its content alone, so it stays there
+    /// when files are added, renamed or moved. Empty for fewer than ten sounds, mostly.
+    pub fn validation(&self) -> &[usize] {
+        &self.validation
+    }
+
+    /// The sound at `index` below [`Dataset::len`] in exactly the model's format: from its onset,
+    /// padded or faded out to the model's length, its offset removed, its peak at 0.95.
+    ///
+    /// # Errors
+    /// When the file has to be decoded again and no longer can be.
+    pub fn clip(&self, index: usize) -> Result<Arc<Clip>> {
+        let source = self.source(index)?;
+        Ok(Arc::new(source.window(
+            0,
+            &Change::default(),
+            self.format,
+            self.crop,
+        )))
+    }
+
+    /// `n` training sounds, drawn independently: a label by the square root of its number of sounds,
+    /// then one of its sounds. Sounds without a label are drawn like those of one more label.
+    pub fn draw(&self, n: usize, noise: &mut Noise) -> Vec<usize> {
+        let Some(&(sum, _)) = self.classes.last() else {
+            return Vec::new();
+        };
+        let one = |_| {
+            let point = noise.uniform() * sum;
+            let class = self
+                .classes
+                .partition_point(|&(up_to, _)| up_to <= point)
+                .min(self.classes.len() - 1);
+            let members = &self.classes[class].1;
+            members[noise.below(members.len())]
+        };
+        (0..n).map(one).collect()
+    }
+
+    /// The sounds at `indices`, each below [`Dataset::len`], encoded.
+    ///
+    /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
+    /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
+    /// What happens to the clip at place `j` depends on seed, step and `j` only.
+    ///
+    /// # Errors
+    /// When a file has to be decoded again and no longer can be, or the representation is of another format.
+    pub fn batch(
+        &self,
+        indices: &[usize],
+        representation: &dyn Representation,
+        augment: Option<(&Augment, u64, u64)>,
+    ) -> Result<Batch> {
+        let (t, c) = representation.shape();
+        let encode = |(j, &index): (usize, &usize)| {
+            let source = self.source(index)?;
+            let mut start = 0;
+            let mut change = Change::default();
+            if let Some((augment, seed, step)) = augment {
+                let mut noise = Noise::at(seed, &[AUGMENT, step, j as u64]);
+                change = augment.draw(&mut noise);
+                if self.crop == Crop::Anywhere {
+                    let faster = f64::from(augment::ratio(change.varispeed_st).max(1.0));
+                    start = noise
+                        .below(source.starts((self.format.len_frames as f64 * faster) as usize));
+                }
+            }
+            let frames =
+                representation.encode(&source.window(start, &change, self.format, self.crop))?;
+            if (frames.frames, frames.width) != (t, c) || frames.data.len() != t * c {
+                return Err(Error::Shape {
+                    what: "an encoded clip",
+                    expected: format!("[{t}, {c}]"),
+                    found: format!(
+                        "[{}, {}] in {} values",
+                        frames.frames,
+                        frames.width,
+                        frames.data.len()
+                    ),
+                });
+            }
+            Ok((frames.data, change.descriptors()))
+        };
+        let encoded: Vec<_> = indices
+            .par_iter()
+            .enumerate()
+            .map(encode)
+            .collect::<Result<_>>()?;
+        let mut batch = Batch {
+            shape: (indices.len(), t, c),
+            frames: Vec::with_capacity(indices.len() * t * c),
+            labels: indices.iter().map(|&index| self.label(index)).collect(),
+            descriptors: Vec::with_capacity(indices.len() * DESCRIPTORS.len()),
+        };
+        for (frames, descriptors) in encoded {
+            batch.frames.extend(frames);
+            batch.descriptors.extend(descriptors);
+        }
+        Ok(batch)
+    }
+
+    /// From the cache, or read again.
+    fn source(&self, index: usize) -> Result<Arc<Source>> {
+        let Sound { path, source, .. } = &self.sounds[index];
+        if let Some(source) = source {
+            return Ok(source.clone());
+        }
+        let mut clip = audio::decode(path, Some(READ_SECONDS))?.clip;
+        let spoilt = |reason: &str| {
+            Error::sound(
+                path,
+                format!("it has changed since the folder was opened: {reason}"),
+            )
+        };
+        let remarks = sound::examine(&mut clip);
+        if let Some((_, detail, _)) = remarks
+            .iter()
+            .find(|(_, _, action)| *action == Action::Skipped)
+        {
+            return Err(spoilt(detail));
+        }
+        Source::new(clip, self.format, self.crop)?
+            .map(Arc::new)
+            .ok_or_else(|| spoilt(NOTHING_LEFT))
+    }
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cached = self
+            .sounds
+            .iter()
+            .filter(|sound| sound.source.is_some())
+            .count();
+        (f.debug_struct("Dataset")
+            .field("format", &self.format)
+            .field("crop", &self.crop))
+        .field("labels", &self.labels)
+        .field("sounds", &self.sounds.len())
+        .field("cached", &cached)
+        .field("validation", &self.validation.len())
+        .finish_non_exhaustive()
+    }
+}
+
+const NOTHING_LEFT: &str = "nothing of it is left in the model's sample rate and channels";
+
+/// What one file turned out to be.
+struct Heard {
+    remarks: Vec<Remark>,
+    /// Absent when it cannot be used.
+    facts: Option<Facts>,
+    source: Option<Source>,
+}
+
+struct Facts {
+    hash: blake3::Hash,
+    sample_rate: u32,
+    channels: usize,
+    frames: usize,
+}
+
+/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
+fn read(
+    root: &Path,
+    model: Option<(Format, Crop)>,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+    mut keep: impl FnMut(File, blake3::Hash, Option<Source>),
+) -> Result<Report> {
+    let mut folder = Folder::walk(root)?;
+    folder.label(root, &options.labels)?;
+    folder.retain(root, &options.include)?;
+    let Folder {
+        files,
+        others,
+        issues,
+        lost,
+    } = folder;
+    let mut report = Report {
+        root: root.to_owned(),
+        found: files.len() + lost,
+        others,
+        issues,
+        ..Report::default()
+    };
+    if report.found == 0 {
+        return Err(Error::Dataset {
+            path: root.to_owned(),
+            reason: nothing_usable(&report),
+        });
+    }
+    report.labels = files
+        .iter()
+        .filter_map(|file| Some((file.label.clone()?, Amount::default())))
+        .collect();
+    report.longer_than_model = model.map(|_| 0);
+
+    let count = files.len();
+    let mut first_of: HashMap<blake3::Hash, (PathBuf, Option<String>)> = HashMap::new();
+    let mut files = files.into_iter();
+    let mut done = 0;
+    on_progress(0, count);
+    // A few files a thread at a time: so much audio is in memory at once, and no more.
+    while done < count {
+        let part: Vec<File> = files
+            .by_ref()
+            .take(4 * rayon::current_num_threads())
+            .collect();
+        let heard: Vec<Heard> = part
+            .par_iter()
+            .map(|file| hear(&file.path, model))
+            .collect();
+        done += part.len();
+        for (
+            file,
+            Heard {
+                remarks,
+                facts,
+                source,
+            },
+        ) in part.into_iter().zip(heard)
+        {
+            let mut remark = |(kind, detail, action)| {
+                report.issues.push(Issue {
+                    path: file.relative.clone(),
+                    kind,
+                    detail,
+                    action,
+                });
+            };
+            let first = facts.as_ref().and_then(|facts| first_of.get(&facts.hash));
+            if let Some((first, label)) = first {
+                let elsewhere = match label {
+                    Some(label) if file.label.as_ref() != Some(label) => {
+                        format!(", which is labelled {label:?}")
+                    }
+                    _ => String::new(),
+                };
+                let detail = format!("the same sound as {}{elsewhere}", first.display());
+                remark((IssueKind::Duplicate, detail, Action::Skipped));
+                continue;
+            }
+            remarks.into_iter().for_each(remark);
+            let Some(facts) = facts else { continue };
+            let seconds = facts.frames as f64 / f64::from(facts.sample_rate);
+            report.total.add(seconds);
+            match &file.label {
+                Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
+                None => report.unlabelled.add(seconds),
+            }
+            *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
+            *report.channels.entry(facts.channels).or_default() += 1;
+            if let (Some((format, _)), Some(longer)) = (model, &mut report.longer_than_model) {
+                let model_seconds = format.len_frames as f64 / f64::from(format.sample_rate);
+                *longer += usize::from(seconds > model_seconds);
+            }
+            first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
+            keep(file, facts.hash, source);
+        }
+        on_progress(done, count);
+    }
+    report.issues.sort_by(|a, b| {
+        folder::bytes(&a.path)
+            .cmp(folder::bytes(&b.path))
+            .then(a.kind.cmp(&b.kind))
+    });
+    Ok(report)
+}
+
+/// Reads one file, and prepares it for a model if there is one.
+fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
+    let refused = |kind, detail| Heard {
+        remarks: vec![(kind, detail, Action::Skipped)],
+        facts: None,
+        source: None,
+    };
+    let reason = |error| match error {
+        Error::Sound { reason, .. } => reason,
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let decoded = match audio::decode(path, Some(READ_SECONDS)) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            let reason = reason(error);
+            let empty = reason.starts_with("expected at least one frame")
+                || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+            let kind = if empty {
+                IssueKind::Empty
+            } else {
+                IssueKind::Unreadable
+            };
+            return refused(kind, reason);
+        }
+    };
+    let mut clip = decoded.clip;
+    let hash = sound::content(&clip);
+    let mut remarks = sound::examine(&mut clip);
+    if remarks
+        .iter()
+        .any(|(_, _, action)| *action == Action::Skipped)
+    {
+        return Heard {
+            remarks,
+            facts: None,
+            source: None,
+        };
+    }
+    if decoded.truncated {
+        let seconds = clip.seconds();
+        let detail = format!("it is damaged or ends early, {seconds:.3} s were found");
+        remarks.push((IssueKind::Truncated, detail, Action::KeptTheStart));
+    }
+    if clip.seconds() > LONGEST_SECONDS {
+        let detail = format!("it goes on after {LONGEST_SECONDS} s");
+        remarks.push((IssueKind::TooLong, detail, Action::KeptTheStart));
+    }
+    let facts = Facts {
+        hash,
+        sample_rate: clip.sample_rate(),
+        channels: clip.channels().len(),
+        frames: clip.len_frames(),
+    };
+    let mut source = None;
+    if let Some((format, crop)) = model {
+        if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
+            let detail = format!(
+                "{} Hz, the model has {} Hz",
+                facts.sample_rate, format.sample_rate
+            );
+            remarks.push((IssueKind::LowRate, detail, Action::Kept));
+        }
+        source = match Source::new(clip, format, crop) {
+            Ok(Some(source)) => Some(source),
+            Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
+            Err(error) => return refused(IssueKind::Unreadable, reason(error)),
+        };
+    }
+    Heard {
+        remarks,
+        facts: Some(facts),
+        source,
+    }
+}
+
+/// Why a folder cannot be used, in a sentence.
+fn nothing_usable(report: &Report) -> String {
+    if report.found == 0 {
+        let known = audio::extensions().join(", ");
+        return match report.others.values().sum::<usize>() {
+            0 => format!("expected sound files ({known}), found no files at all"),
+            _ => format!(
+                "expected sound files ({known}), found only others: {}",
+                report.others_in_words()
+            ),
+        };
+    }
+    let reasons = report.reasons(Action::Skipped);
+    let mut words: Vec<String> = (reasons.iter().take(4))
+        .map(|(kind, n, example)| {
+            format!(
+                "{n} {} ({}: {})",
+                kind.name(),
+                example.path.display(),
+                example.detail
+            )
+        })
+        .collect();
+    if reasons.len() > 4 {
+        words.push(format!(
+            "{} others",
+            reasons[4..].iter().map(|&(_, n, _)| n).sum::<usize>()
+        ));
+    }
+    let files = if report.found == 1 { "file" } else { "files" };
+    format!(
+        "none of its {} sound {files} can be used: {}",
+        report.found,
+        words.join(", ")
+    )
+}
+
+/// Training and validation sounds.
+///
+/// A sound is held back when its hash, as a fraction of all hashes, lies below `fraction`. Three
+/// corrections are made from the lowest or the highest hashes on, so that they change as little as possible
+/// when sounds are added: at most twice the fraction is held back; at least one sound of ten or more is;
+/// every label keeps one for training.
+fn split(
+    hashes: &[blake3::Hash],
+    labels: &[Option<u32>],
+    fraction: f32,
+) -> (Vec<usize>, Vec<usize>) {
+    let place = |n: usize| u64::from_be_bytes(std::array::from_fn(|k| hashes[n].as_bytes()[k]));
+    let below = |n: usize| (place(n) as f64) < f64::from(fraction) * 2f64.powi(64);
+    let mut order: Vec<usize> = (0..hashes.len()).collect();
+    order.sort_by_key(|&n| (place(n), n));
+    let mut left: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    labels
+        .iter()
+        .for_each(|&label| *left.entry(label).or_default() += 1);
+
+    let most = (2.0 * f64::from(fraction) * hashes.len() as f64).ceil() as usize;
+    let mut held = BTreeSet::new();
+    for &n in &order {
+        let due = below(n) || (held.is_empty() && hashes.len() >= 10 && fraction > 0.0);
+        let Some(left) = left.get_mut(&labels[n]).filter(|left| **left > 1) else {
+            continue;
+        };
+        if due && held.len() < most {
+            held.insert(n);
+            *left -= 1;
+        }
+    }
+    (0..hashes.len()).partition(|n| !held.contains(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::representation::Frames;
+
+    const FORMAT: Format = Format {
+        sample_rate: 8000,
+        channels: 1,
+        len_frames: 1024,
+    };
+
+    /// The waveform itself in rows of 64.
+    #[derive(Debug)]
+    struct Rows;
+
+    impl Representation for Rows {
+        fn shape(&self) -> (usize, usize) {
+            (16, 64)
+        }
+        fn encode(&self, clip: &Clip) -> Result<Frames> {
+            Ok(Frames {
+                frames: 16,
+                width: 64,
+                data: clip.channels()[0].clone(),
+            })
+        }
+        fn decode(&self, frames: &Frames) -> Result<Clip> {
+            Ok(Clip::new(FORMAT.sample_rate, vec![frames.data.clone()]))
+        }
+    }
+
+    fn write(path: &Path, seed: u64, frames: usize) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        let mut noise = Noise::new(seed);
+        for n in 0..frames {
+            let fall = 10f32.powf(-2.0 * n as f32 / frames as f32);
+            writer
+                .write_sample((20_000.0 * fall * noise.between(-1.0, 1.0)) as i16)
+                .unwrap();
+        }
+        writer.finalize().unwrap();
+    }
+
+    /// 9 kicks and 4 snares below folders, 1 sound in none; some longer than a clip, some shorter.
+    fn kit() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for n in 0..9 {
+            write(
+                &root.path().join(format!("kick/{n}.wav")),
+                n,
+                400 + 200 * n as usize,
+            );
+        }
+        for n in 0..4 {
+            write(
+                &root.path().join(format!("snare/deep/er/{n}.wav")),
+                100 + n,
+                900,
+            );
+        }
+        write(&root.path().join("loose.wav"), 200, 3000);
+        root
+    }
+
+    fn open(root: &Path, options: &ScanOptions) -> (Dataset, Report) {
+        Dataset::open(root, FORMAT, options, &mut |_, _| ()).unwrap()
+    }
+
+    fn kinds(report: &Report) -> Vec<(String, &'static str)> {
+        report
+            .issues
+            .iter()
+            .map(|issue| (issue.path.display().to_string(), issue.kind.name()))
+            .collect()
+    }
+
+    #[test]
+    fn folders_are_labels_and_a_loose_file_is_kept_without() {
+        let root = kit();
+        let mut heard = Vec::new();
+        let (data, report) = Dataset::open(
+            root.path(),
+            FORMAT,
+            &ScanOptions::default(),
+            &mut |done, of| heard.push((done, of)),
+        )
+        .unwrap();
+        assert_eq!(data.labels(), ["kick", "snare"]);
+        assert_eq!((data.len(), report.total.files, report.found), (14, 14, 14));
+        assert_eq!(kinds(&report), [("loose.wav".into(), "no-label")]);
+        assert_eq!(
+            (
+                report.labels["kick"].files,
+                report.labels["snare"].files,
+                report.unlabelled.files
+            ),
+            (9, 4, 1)
+        );
+        let snare = (0..14)
+            .find(|&n| data.path(n).ends_with("snare/deep/er/2.wav"))
+            .unwrap();
+        assert_eq!(data.label(snare), Some(1));
+        assert_eq!(
+            (heard.first(), heard.last()),
+            (Some(&(0, 14)), Some(&(14, 14)))
+        );
+        assert_eq!(
+            check(root.path(), &ScanOptions::default(), &mut |_, _| ())
+                .unwrap()
+                .total,
+            report.total
+        );
+    }
+
+    #[test]
+    fn batches_are_the_same_for_any_threads_and_any_cache() {
+        let root = kit();
+        for crop in [Crop::Onset, Crop::Anywhere] {
+            let make = |threads: usize, cache_mb: u64| {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| {
+                    let (data, report) = open(
+                        root.path(),
+                        &ScanOptions {
+                            crop,
+                            cache_mb,
+                            ..ScanOptions::default()
+                        },
+                    );
+                    let indices = data.draw(24, &mut Noise::at(3, &[9]));
+                    let augment = Augment::default();
+                    let batch = data.batch(&indices, &Rows, Some((&augment, 3, 9))).unwrap();
+                    (report, data.validation().to_vec(), indices, batch)
+                })
+            };
+            let one = make(1, 1024);
+            assert_eq!(one, make(2, 1024));
+            assert_eq!(one, make(2, 0));
+            assert_eq!(one.3.shape, (24, 16, 64));
+            assert!(one.3.frames.iter().all(|x| x.is_finite()));
+        }
+    }
+
+    #[test]
+    fn seed_and_step_and_place_change_a_clip_and_nothing_else_does() {
+        let root = kit();
+        let (data, _) = open(root.path(), &ScanOptions::default());
+        let augment = Augment {
+            neutral: 0.0,
+            ..Augment::default()
+        };
+        let batch = |indices: &[usize], seed, step| {
+            data.batch(indices, &Rows, Some((&augment, seed, step)))
+                .unwrap()
+        };
+        let first = batch(&[4, 4, 5], 1, 1);
+        assert_ne!(first.descriptors[..5], first.descriptors[5..10]);
+        assert_eq!(first.frames[..1024], batch(&[4], 1, 1).frames);
+        assert_ne!(first.frames[..1024], batch(&[4], 1, 2).frames);
+        assert_ne!(first.frames[..1024], batch(&[4], 2, 1).frames);
+    }
+
+    #[test]
+    fn without_augmentation_batches_are_the_clips_and_descriptors_are_zero() {
+        let root = kit();
+        for crop in [Crop::Onset, Crop::Anywhere] {
+            let (data, _) = open(
+                root.path(),
+                &ScanOptions {
+                    crop,
+                    ..ScanOptions::default()
+                },
+            );
+            let batch = data.batch(&[8, 9, 13], &Rows, None).unwrap();
+            assert_eq!(batch.descriptors, [0.0; 15]);
+            assert_eq!(batch.labels, [Some(0), None, Some(1)]);
+            for (index, rows) in [8, 9, 13].into_iter().zip(batch.frames.chunks(1024)) {
+                let clip = data.clip(index).unwrap();
+                assert_eq!(rows, clip.channels()[0]);
+                assert!((clip.peak() - 0.95).abs() < 1e-6);
+            }
+            let untouched = data
+                .batch(&[9], &Rows, Some((&Augment::NONE, 1, 1)))
+                .unwrap();
+            assert_eq!(
+                untouched.frames == batch.frames[1024..2048],
+                crop == Crop::Onset,
+                "{crop:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn draw_tempers_classes_and_is_uniform_within() {
+        let root = tempfile::tempdir().unwrap();
+        for n in 0..16 {
+            write(&root.path().join(format!("many/{n:02}.wav")), n, 200);
+        }
+        write(&root.path().join("one/a.wav"), 99, 200);
+        let (data, _) = open(
+            root.path(),
+            &ScanOptions {
+                validation: 0.0,
+                ..ScanOptions::default()
+            },
+        );
+        let mut seen = [0usize; 17];
+        data.draw(20_000, &mut Noise::new(5))
+            .into_iter()
+            .for_each(|index| seen[index] += 1);
+        // sqrt(16) : sqrt(1); standard errors are 57 and 31.
+        assert!(seen[16].abs_diff(4000) < 230, "{seen:?}");
+        assert!(
+            seen[..16].iter().all(|n| n.abs_diff(1000) < 130),
+            "{seen:?}"
+        );
+    }
+
+    fn hashes(n: usize) -> Vec<blake3::Hash> {
+        (0..n).map(|n| blake3::hash(&n.to_le_bytes())).collect()
+    }
+
+    #[test]
+    fn split_holds_its_fraction_and_stays_when_sounds_are_added() {
+        let (train, held) = split(&hashes(2000), &vec![None; 2000], 0.1);
+        assert_eq!(train.len() + held.len(), 2000);
+        // The standard error of a fraction of 2000 hashes is 13.
+        assert!(held.len().abs_diff(200) < 45, "{}", held.len());
+        let (_, before) = split(&hashes(1500), &vec![None; 1500], 0.1);
+        assert_eq!(
+            before,
+            held.iter()
+                .copied()
+                .filter(|&n| n < 1500)
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn split_of_ten_or_more_holds_some_but_no_label_entirely() {
+        for n in 10..60 {
+            for fraction in [0.01, 0.1, 0.5] {
+                let labels: Vec<_> = (0..n as u32).map(|n| Some(n % 4)).collect();
+                let (train, held) = split(&hashes(n), &labels, fraction);
+                let most = (2.0 * fraction * n as f32).ceil() as usize;
+                assert!(
+                    (1..=most.max(1)).contains(&held.len()),
+                    "{} of {n}",
+                    held.len()
+                );
+                assert!((0..4).all(|label| train.iter().any(|&n| labels[n] == Some(label))));
+            }
+        }
+        let alone: Vec<_> = (0..30).map(Some).collect();
+        assert_eq!(
+            split(&hashes(30), &alone, 0.5).1.len(),
+            0,
+            "each label has one sound, which is for training"
+        );
+        assert!(split(&hashes(30), &[None; 30], 0.0).1.is_empty());
+    }
+
+    #[test]
+    fn duplicates_are_found_across_names_sample_formats_and_labels() {
+        let root = kit();
+        fs::copy(
+            root.path().join("kick/3.wav"),
+            root.path().join("snare/copy.wav"),
+        )
+        .unwrap();
+        let mut reader = hound::WavReader::open(root.path().join("kick/3.wav")).unwrap();
+        let spec = hound::WavSpec {
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+            ..reader.spec()
+        };
+        let mut writer =
+            hound::WavWriter::create(root.path().join("kick/float.wav"), spec).unwrap();
+        reader.samples::<i16>().for_each(|x| {
+            writer
+                .write_sample(f32::from(x.unwrap()) / 32_768.0)
+                .unwrap()
+        });
+        writer.finalize().unwrap();
+        let (data, report) = open(root.path(), &ScanOptions::default());
+        assert_eq!((data.len(), report.skipped()), (14, 2));
+        let details: Vec<_> = report
+            .issues
+            .iter()
+            .filter(|i| i.kind == IssueKind::Duplicate)
+            .map(|i| i.detail.as_str())
+            .collect();
+        assert_eq!(
+            details,
+            [
+                "the same sound as kick/3.wav",
+                "the same sound as kick/3.wav, which is labelled \"kick\""
+            ]
+        );
+    }
+
+    #[test]
+    fn manifests_label_and_their_loose_ends_are_reported() {
+        let root = kit();
+        let manifest = root.path().join("labels.csv");
+        let absolute = root.path().join("kick/1.wav");
+        let text = format!(
+            "licence,path,label\nCC0,kick/0.wav,deep\nCC0, {} ,deep\nCC0,kick/2.wav,high\nCC0,gone.wav,high\nCC0,kick/0.wav,high\nCC0,labels.csv,high\nCC0,kick/3.wav\n",
+            absolute.display()
+        );
+        fs::write(&manifest, text).unwrap();
+        let options = ScanOptions {
+            labels: Labels::Manifest(manifest.clone()),
+            ..ScanOptions::default()
+        };
+        let (data, report) = open(root.path(), &options);
+        assert_eq!(data.labels(), ["deep", "high"]);
+        assert_eq!(
+            (
+                report.labels["deep"].files,
+                report.labels["high"].files,
+                report.unlabelled.files
+            ),
+            (2, 1, 11)
+        );
+        let loose: Vec<_> = report
+            .issues
+            .iter()
+            .filter(|i| i.kind == IssueKind::Manifest)
+            .map(|i| i.detail.as_str())
+            .collect();
+        assert_eq!(
+            loose,
+            [
+                "line 8: expected a path and a label, found one or neither",
+                "line 5 labels it \"high\", but there is no such file",
+                "line 6 labels it \"high\", an earlier line \"deep\"",
+                "line 7 labels it \"high\", but it is no sound file of this folder",
+            ]
+        );
+        fs::write(&manifest, "file,class\na,b\n").unwrap();
+        let error = Dataset::open(root.path(), FORMAT, &options, &mut |_, _| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.ends_with("expected a CSV header with path and label, found \"file,class\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn include_chooses_labels_and_knows_the_others() {
+        let root = kit();
+        let include = |label: &str| ScanOptions {
+            include: vec![label.into()],
+            ..ScanOptions::default()
+        };
+        let (data, report) = open(root.path(), &include("snare"));
+        assert_eq!(
+            (data.labels(), data.len(), report.issues.len()),
+            (&["snare".to_string()][..], 4, 0)
+        );
+        let error = Dataset::open(root.path(), FORMAT, &include("snair"), &mut |_, _| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.ends_with("no sound is labelled \"snair\"; the labels are: kick, snare"),
+            "{error}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_once_and_cycles_end() {
+        use std::os::unix::fs::symlink;
+        let root = kit();
+        let elsewhere = tempfile::tempdir().unwrap();
+        write(&elsewhere.path().join("clap.wav"), 300, 500);
+        symlink(root.path(), root.path().join("kick/up")).unwrap();
+        symlink("../snare", root.path().join("kick/across")).unwrap();
+        symlink(elsewhere.path(), root.path().join("clap")).unwrap();
+        symlink("1.wav", root.path().join("kick/0-link.wav")).unwrap();
+        symlink("nowhere.wav", root.path().join("kick/lost.wav")).unwrap();
+        let (data, report) = open(
+            root.path(),
+            &ScanOptions {
+                labels: Labels::Folders,
+                ..ScanOptions::default()
+            },
+        );
+        assert_eq!(
+            (data.len(), data.labels()),
+            (15, &["clap", "kick", "snare"].map(String::from)[..])
+        );
+        let expected = [
+            ("kick/0-link.wav", "duplicate"),
+            ("kick/across", "duplicate"),
+            ("kick/lost.wav", "unreadable"),
+            ("kick/up", "duplicate"),
+            ("loose.wav", "no-label"),
+        ];
+        assert_eq!(
+            kinds(&report),
+            expected.map(|(path, kind)| (path.to_string(), kind))
+        );
+        assert_eq!((report.found, report.skipped()), (17, 2));
+    }
+
+    #[test]
+    fn hidden_files_are_passed_over_and_order_is_by_path() {
+        let root = kit();
+        write(&root.path().join("kick/._0.wav"), 400, 500);
+        write(&root.path().join(".trash/0.wav"), 401, 500);
+        write(&root.path().join("kick/UPPER.WAV"), 402, 500);
+        let (data, report) = open(root.path(), &ScanOptions::default());
+        assert_eq!(report.found, 15);
+        let names: Vec<_> = (0..data.len()).map(|n| data.path(n).to_owned()).collect();
+        assert!(names.is_sorted() && names.iter().any(|name| name.ends_with("UPPER.WAV")));
+    }
+
+    #[test]
+    fn folders_without_use_say_why() {
+        let refusal = |root: &Path| {
+            Dataset::open(root, FORMAT, &ScanOptions::default(), &mut |_, _| ())
+                .unwrap_err()
+                .to_string()
+        };
+        let root = tempfile::tempdir().unwrap();
+        assert!(refusal(root.path()).ends_with("found no files at all"));
+        assert!(
+            refusal(&root.path().join("gone")).contains("expected a folder of sounds, found none")
+        );
+        fs::write(root.path().join("notes.txt"), "hello").unwrap();
+        assert!(refusal(root.path()).ends_with("found only others: txt 1"));
+        assert!(refusal(&root.path().join("notes.txt")).ends_with("found a file"));
+        write(&root.path().join("short.wav"), 1, 8);
+        fs::write(root.path().join("fake.wav"), "hello").unwrap();
+        fs::write(root.path().join("zero.wav"), "").unwrap();
+        let sentence = refusal(root.path());
+        assert!(
+            sentence.contains("none of its 3 sound files can be used: 1 unreadable (fake.wav: "),
+            "{sentence}"
+        );
+        assert!(
+            sentence
+                .ends_with("1 too-short (short.wav: 8 frames are 1.00 ms, expected at least 5 ms)"),
+            "{sentence}"
+        );
+        assert_eq!(
+            check(root.path(), &ScanOptions::default(), &mut |_, _| ())
+                .unwrap()
+                .total
+                .files,
+            0
+        );
+    }
+
+    #[test]
+    fn a_file_that_vanished_is_an_error_with_its_name() {
+        let root = kit();
+        let (data, _) = open(
+            root.path(),
+            &ScanOptions {
+                cache_mb: 0,
+                ..ScanOptions::default()
+            },
+        );
+        fs::remove_file(data.path(2)).unwrap();
+        let error = data.batch(&[1, 2], &Rows, None).unwrap_err().to_string();
+        assert!(error.contains("kick/2.wav"), "{error}");
+        write(data.path(2), 2, 8);
+        assert!(
+            data.clip(2)
+                .unwrap_err()
+                .to_string()
+                .contains("has changed since the folder was opened")
+        );
+    }
+}

@@ -1,0 +1,345 @@
+//! Random changes to a clip that the model is told about.
+
+use std::f32::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audio::Clip;
+use crate::noise::Noise;
+
+/// The conditioning values that tell what [`Augment`] did, in the order of a batch's columns.
+///
+/// All are 0 for an untouched clip. `polarity` is 1 when turned over. `varispeed` is 1 for two
+/// semitones up, `tilt` for 3 dB more treble, `decay` for a decay of 60 dB in [`SHORTEST_T60`]
+/// seconds on top of the sound's own, and `gain` is -1 for 6 dB less. The units are fixed whatever
+/// an `Augment` allows, so that a value means the same for every model.
+pub const DESCRIPTORS: [&str; 5] = ["polarity", "varispeed", "tilt", "decay", "gain"];
+
+/// Seconds in which the strongest decay shortening falls by 60 dB.
+pub const SHORTEST_T60: f32 = 0.25;
+
+const SEMITONES_PER_UNIT: f32 = 2.0;
+const TILT_DB_PER_UNIT: f32 = 3.0;
+const GAIN_DB_PER_UNIT: f32 = 6.0;
+
+/// Which changes training makes to its clips, and how strong they are. 0 switches any of them off.
+///
+/// Clips change before they are encoded; the model is told what happened by [`DESCRIPTORS`], and
+/// plain sounds are asked for with zeros. The default is the recipe's for small data.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Probability of turning the waveform over.
+    pub polarity: f32,
+    /// Largest change of speed, in semitones up or down.
+    pub varispeed_st: f32,
+    /// Largest change of the level of 10 kHz against that of 100 Hz, in dB up or down.
+    pub tilt_db: f32,
+    /// Probability of a shorter decay.
+    pub decay: f32,
+    /// Lowest gain in dB, not above 0.
+    pub gain_db: f32,
+    /// Probability with which varispeed, tilt and gain each leave a clip alone, so that the neutral
+    /// sound, the one that is asked for, is common.
+    pub neutral: f32,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self {
+            polarity: 0.5,
+            varispeed_st: 2.0,
+            tilt_db: 3.0,
+            decay: 0.3,
+            gain_db: -6.0,
+            neutral: 0.5,
+        }
+    }
+}
+
+impl Augment {
+    /// No change at all; random windows of long files are still drawn.
+    pub const NONE: Augment = Augment {
+        polarity: 0.0,
+        varispeed_st: 0.0,
+        tilt_db: 0.0,
+        decay: 0.0,
+        gain_db: 0.0,
+        neutral: 1.0,
+    };
+
+    /// What to do to one clip. Takes the same number of values from `noise` whatever the settings.
+    pub(super) fn draw(&self, noise: &mut Noise) -> Change {
+        let flip = noise.chance(self.polarity);
+        let mut unless_neutral = |low, high| {
+            let (neutral, value) = (noise.chance(self.neutral), noise.between(low, high));
+            if neutral { 0.0 } else { value }
+        };
+        let varispeed_st = unless_neutral(-self.varispeed_st, self.varispeed_st);
+        let tilt_db = unless_neutral(-self.tilt_db, self.tilt_db);
+        let gain_db = unless_neutral(self.gain_db, 0.0);
+        let (shorter, amount) = (noise.chance(self.decay), noise.uniform());
+        Change {
+            flip,
+            varispeed_st,
+            tilt_db,
+            decay: if shorter { amount } else { 0.0 },
+            gain_db,
+        }
+    }
+}
+
+/// One draw of an [`Augment`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Change {
+    pub flip: bool,
+    pub varispeed_st: f32,
+    pub tilt_db: f32,
+    /// 0 to 1, the descriptor itself.
+    pub decay: f32,
+    pub gain_db: f32,
+}
+
+impl Change {
+    /// The values of [`DESCRIPTORS`].
+    pub fn descriptors(&self) -> [f32; DESCRIPTORS.len()] {
+        [
+            if self.flip { 1.0 } else { 0.0 },
+            self.varispeed_st / SEMITONES_PER_UNIT,
+            self.tilt_db / TILT_DB_PER_UNIT,
+            self.decay,
+            self.gain_db / GAIN_DB_PER_UNIT,
+        ]
+    }
+}
+
+/// Playback speed of a transposition by `semitones`.
+pub(super) fn ratio(semitones: f32) -> f32 {
+    (semitones / 12.0).exp2()
+}
+
+/// The clip played faster (`semitones` above 0, and shorter) or slower, `len_frames` long: pitch and
+/// time change together, as on tape. Frame `pivot` stays where it is; past either end there is silence.
+///
+/// Windowed-sinc interpolation, 32 taps, between 512 stored phases. When playing faster the cutoff
+/// falls with the speed, so that next to nothing folds back.
+pub(super) fn varispeed(clip: &Clip, semitones: f32, pivot: usize, len_frames: usize) -> Clip {
+    const TAPS: usize = 32;
+    const PHASES: usize = 512;
+    let step = f64::from(ratio(semitones));
+    let cutoff = (1.0 / step as f32).min(1.0) * 0.93;
+    // Row p holds the filter for a point p/PHASES behind tap TAPS/2 - 1; each sums to one.
+    let mut table = vec![0.0f32; (PHASES + 1) * TAPS];
+    for (p, row) in table.chunks_exact_mut(TAPS).enumerate() {
+        for (tap, weight) in row.iter_mut().enumerate() {
+            let x = tap as f32 - (TAPS / 2 - 1) as f32 - p as f32 / PHASES as f32;
+            let sinc = if x == 0.0 {
+                1.0
+            } else {
+                (PI * cutoff * x).sin() / (PI * cutoff * x)
+            };
+            // Kaiser window: side lobes at -70 dB.
+            let place = x / (TAPS / 2) as f32;
+            *weight = sinc * bessel(7.0 * (1.0 - place * place).max(0.0).sqrt());
+        }
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|weight| *weight /= sum);
+    }
+    let origin = pivot as f64 * (1.0 - step);
+    let lead = TAPS + (-origin).max(0.0).ceil() as usize;
+    let channels = clip.channels().iter().map(|channel| {
+        let mut padded = vec![0.0; lead + channel.len() + TAPS];
+        padded[lead..lead + channel.len()].copy_from_slice(channel);
+        let mut out = vec![0.0; len_frames];
+        for (n, y) in out.iter_mut().enumerate() {
+            let position = lead as f64 + origin + n as f64 * step;
+            let whole = position as usize;
+            let first = whole + 1 - TAPS / 2;
+            let Some(window) = padded.get(first..first + TAPS) else {
+                break;
+            };
+            let phase = (position - whole as f64) as f32 * PHASES as f32;
+            let row = (phase as usize).min(PHASES - 1);
+            let between = phase - row as f32;
+            let (a, b) = table[row * TAPS..(row + 2) * TAPS].split_at(TAPS);
+            let mut sums = [0.0f32; 2];
+            for ((x, a), b) in window.iter().zip(a).zip(b) {
+                sums[0] += x * a;
+                sums[1] += x * b;
+            }
+            *y = sums[0] + between * (sums[1] - sums[0]);
+        }
+        out
+    });
+    Clip::new(clip.sample_rate(), channels.collect())
+}
+
+/// The modified Bessel function of the first kind and order zero, by its power series.
+fn bessel(x: f32) -> f32 {
+    let (mut sum, mut term) = (1.0, 1.0);
+    for k in 1..32 {
+        term *= (x / (2 * k) as f32).powi(2);
+        sum += term;
+    }
+    sum
+}
+
+/// Raises the treble and lowers the bass, or the reverse, around 1 kHz: 10 kHz gains `tilt_db`
+/// against 100 Hz, half of it on either side.
+///
+/// A first-order tilt, `(G s + 1) / (s + G)` with s in units of the pivot, by the bilinear transform.
+pub(super) fn tilt(clip: &mut Clip, tilt_db: f32) {
+    const PIVOT_HZ: f32 = 1000.0;
+    // A pivot beyond a quarter of a low sample rate would leave nothing above it.
+    let turn = (PIVOT_HZ / clip.sample_rate() as f32).min(0.25);
+    let k = (PI * turn).tan();
+    let g = 10f32.powf(tilt_db / 40.0);
+    let a0 = 1.0 + g * k;
+    let (b0, b1, a1) = ((g + k) / a0, (k - g) / a0, (g * k - 1.0) / a0);
+    for channel in clip.channels_mut() {
+        let mut state = 0.0;
+        for x in channel {
+            let y = b0 * *x + state;
+            state = b1 * *x - a1 * y;
+            *x = y;
+        }
+    }
+}
+
+/// Multiplies by an exponential decay that begins at `onset`; `amount` 1 falls 60 dB in [`SHORTEST_T60`].
+pub(super) fn shorten(clip: &mut Clip, amount: f32, onset: usize) {
+    let fall = 10f64
+        .powf(-3.0 * f64::from(amount) / (f64::from(SHORTEST_T60) * f64::from(clip.sample_rate())));
+    for channel in clip.channels_mut() {
+        let mut gain = 1.0;
+        for x in channel.iter_mut().skip(onset) {
+            *x *= gain as f32;
+            gain *= fall;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 44_100;
+
+    fn sine(hz: f64, frames: usize) -> Clip {
+        let wave = |n| (std::f64::consts::TAU * hz * n as f64 / f64::from(RATE)).sin() as f32;
+        Clip::new(RATE, vec![(0..frames).map(wave).collect()])
+    }
+
+    /// Root mean square away from the edges.
+    fn level(clip: &Clip) -> f64 {
+        let middle = &clip.channels()[0][2000..clip.len_frames() - 2000];
+        (middle.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / middle.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn varispeed_moves_a_sine_by_its_semitones() {
+        for (hz, bound_db) in [(100.0, -75.0), (1000.0, -75.0), (9000.0, -65.0)] {
+            for semitones in [-2.0, -0.7, 0.3, 2.0] {
+                let moved = varispeed(&sine(hz, 20_000), semitones, 0, 16_000);
+                let wanted = sine(hz * f64::from(ratio(semitones)), 16_000);
+                let error = moved.channels()[0]
+                    .iter()
+                    .zip(&wanted.channels()[0])
+                    .map(|(a, b)| a - b)
+                    .collect();
+                let error = 20.0 * (level(&Clip::new(RATE, vec![error])) / level(&wanted)).log10();
+                assert!(error < bound_db, "{hz} Hz, {semitones} st: {error} dB");
+            }
+        }
+    }
+
+    #[test]
+    fn varispeed_up_does_not_fold_back_what_leaves_the_band() {
+        let moved = varispeed(&sine(21_500.0, 20_000), 2.0, 0, 16_000);
+        assert!(
+            20.0 * level(&moved).log10() < -30.0,
+            "{}",
+            20.0 * level(&moved).log10()
+        );
+    }
+
+    #[test]
+    fn varispeed_shortens_and_pads_with_silence() {
+        let faster = varispeed(&sine(1000.0, 10_000), 2.0, 0, 10_000);
+        let end = (10_000.0 / ratio(2.0)) as usize;
+        assert!(faster.channels()[0][end + 30..].iter().all(|&x| x == 0.0));
+        assert!(
+            faster.channels()[0][end - 100..end]
+                .iter()
+                .any(|&x| x.abs() > 0.5)
+        );
+    }
+
+    #[test]
+    fn tilt_changes_10_khz_against_100_hz_by_its_db() {
+        for tilt_db in [-3.0, 1.5, 3.0] {
+            let change = |hz| {
+                let mut clip = sine(hz, 30_000);
+                let before = level(&clip);
+                tilt(&mut clip, tilt_db);
+                20.0 * (level(&clip) / before).log10()
+            };
+            let difference = change(10_000.0) - change(100.0);
+            assert!(
+                (difference - f64::from(tilt_db)).abs() < 0.1,
+                "{tilt_db} dB asked, {difference} dB measured"
+            );
+            assert!(
+                change(1000.0).abs() < 0.02,
+                "the pivot moved by {} dB",
+                change(1000.0)
+            );
+        }
+    }
+
+    #[test]
+    fn strongest_decay_falls_60_db_in_its_t60() {
+        let mut clip = Clip::new(RATE, vec![vec![1.0; 30_000]]);
+        shorten(&mut clip, 1.0, 100);
+        let channel = &clip.channels()[0];
+        assert!(channel[..=100].iter().all(|&x| x == 1.0));
+        let after = channel[100 + (SHORTEST_T60 * RATE as f32) as usize];
+        assert!((20.0 * after.log10() + 60.0).abs() < 0.01, "{after}");
+    }
+
+    #[test]
+    fn half_of_the_clips_are_neutral_in_each_respect_and_the_rest_spread_over_the_range() {
+        let mut noise = Noise::new(1);
+        let draws: Vec<_> = (0..4000)
+            .map(|_| Augment::default().draw(&mut noise).descriptors())
+            .collect();
+        let neutral: Vec<usize> = (0..5)
+            .map(|k| draws.iter().filter(|d| d[k] == 0.0).count())
+            .collect();
+        // Three standard errors of 4000 coin tosses are 95; decay is left alone 70 times in a hundred.
+        for (k, expected) in [(0, 2000), (1, 2000), (2, 2000), (3, 2800), (4, 2000)] {
+            assert!(
+                neutral[k].abs_diff(expected) < 100,
+                "{}: {} neutral",
+                DESCRIPTORS[k],
+                neutral[k]
+            );
+        }
+        for (k, (low, high)) in [
+            (0, (0.0, 1.0)),
+            (1, (-1.0, 1.0)),
+            (2, (-1.0, 1.0)),
+            (3, (0.0, 1.0)),
+            (4, (-1.0, 0.0)),
+        ] {
+            let least = draws.iter().map(|d| d[k]).fold(f32::MAX, f32::min);
+            let most = draws.iter().map(|d| d[k]).fold(f32::MIN, f32::max);
+            assert!(
+                (least - low).abs() < 0.01 && (most - high).abs() < 0.01,
+                "{}: {least} to {most}",
+                DESCRIPTORS[k]
+            );
+        }
+        assert!((0..500).all(|_| Augment::NONE.draw(&mut noise) == Change::default()));
+    }
+}

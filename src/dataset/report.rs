@@ -1,0 +1,352 @@
+//! What was found in a folder of sounds, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+/// What is odd about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssueKind {
+    /// It could not be opened, read or understood.
+    Unreadable,
+    /// It holds no audio at all.
+    Empty,
+    /// Its peak lies below -60 dB of full scale, its offset removed.
+    Silent,
+    /// It holds values that are not numbers, or infinite.
+    NotFinite,
+    /// It is shorter than 5 ms.
+    TooShort,
+    /// It holds the same sound as another file, or is a link to one.
+    Duplicate,
+    /// The file ends before its header says so.
+    Truncated,
+    /// Eight or more consecutive values stand at full scale.
+    Clipped,
+    /// Its values lie around something other than zero.
+    DcOffset,
+    /// It goes on after what is read of it.
+    TooLong,
+    /// Its sample rate is less than half the model's: nothing sounds above half of it.
+    LowRate,
+    /// It has no label, though others have.
+    NoLabel,
+    /// A line of the manifest names no file, or contradicts another line.
+    Manifest,
+}
+
+impl IssueKind {
+    /// The kind as the report prints and serializes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            IssueKind::Unreadable => "unreadable",
+            IssueKind::Empty => "empty",
+            IssueKind::Silent => "silent",
+            IssueKind::NotFinite => "not-finite",
+            IssueKind::TooShort => "too-short",
+            IssueKind::Duplicate => "duplicate",
+            IssueKind::Truncated => "truncated",
+            IssueKind::Clipped => "clipped",
+            IssueKind::DcOffset => "dc-offset",
+            IssueKind::TooLong => "too-long",
+            IssueKind::LowRate => "low-rate",
+            IssueKind::NoLabel => "no-label",
+            IssueKind::Manifest => "manifest",
+        }
+    }
+}
+
+/// What was done about an [`Issue`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The file is not used.
+    Skipped,
+    /// The file is used as it is.
+    Kept,
+    /// The file is used, its offset subtracted.
+    DcRemoved,
+    /// The file is used as far as it was read.
+    KeptTheStart,
+    /// The file is used without a label.
+    KeptUnlabelled,
+    /// The line of the manifest has no effect.
+    Ignored,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Skipped => "skipped",
+            Action::Kept => "kept",
+            Action::DcRemoved => "kept, offset removed",
+            Action::KeptTheStart => "kept as far as it was read",
+            Action::KeptUnlabelled => "kept without a label",
+            Action::Ignored => "ignored",
+        })
+    }
+}
+
+/// One remark about one file, or one line of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Issue {
+    /// The file, relative to the folder where it lies below it. JSON replaces what is not UTF-8.
+    #[serde(serialize_with = "lossy")]
+    pub path: PathBuf,
+    /// What is odd.
+    pub kind: IssueKind,
+    /// What was found, in words and numbers.
+    pub detail: String,
+    /// What was done about it.
+    pub action: Action,
+}
+
+/// A number of files and what they hold together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Amount {
+    /// How many files.
+    pub files: usize,
+    /// How long they are together, as far as they were read.
+    pub seconds: f64,
+}
+
+impl Amount {
+    pub(super) fn add(&mut self, seconds: f64) {
+        self.files += 1;
+        self.seconds += seconds;
+    }
+}
+
+/// What a folder holds: totals of what is usable, and a list of everything odd.
+///
+/// `Display` is a table for the terminal that shortens long lists; serialized, it is complete.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// The folder.
+    #[serde(serialize_with = "lossy")]
+    pub root: PathBuf,
+    /// Files that look like sounds, usable or not.
+    pub found: usize,
+    /// Files with other extensions, by extension: not opened.
+    pub others: BTreeMap<String, usize>,
+    /// What is usable.
+    pub total: Amount,
+    /// What is usable, by label.
+    pub labels: BTreeMap<String, Amount>,
+    /// What is usable and has no label.
+    pub unlabelled: Amount,
+    /// Usable files by sample rate in Hz.
+    pub sample_rates: BTreeMap<u32, usize>,
+    /// Usable files by number of channels.
+    pub channels: BTreeMap<usize, usize>,
+    /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
+    pub longer_than_model: Option<usize>,
+    /// Everything odd, in order of path.
+    pub issues: Vec<Issue>,
+}
+
+impl Report {
+    /// How many files were skipped.
+    pub fn skipped(&self) -> usize {
+        self.found - self.total.files
+    }
+
+    /// Why nothing is usable, or what is odd, by kind: the most frequent first, each with an example.
+    pub(super) fn reasons(&self, action: Action) -> Vec<(IssueKind, usize, &Issue)> {
+        let mut kinds: BTreeMap<IssueKind, (usize, &Issue)> = BTreeMap::new();
+        for issue in self.issues.iter().filter(|issue| issue.action == action) {
+            kinds.entry(issue.kind).or_insert((0, issue)).0 += 1;
+        }
+        let mut reasons: Vec<_> = kinds
+            .into_iter()
+            .map(|(kind, (count, example))| (kind, count, example))
+            .collect();
+        reasons.sort_by_key(|&(kind, count, _)| (std::cmp::Reverse(count), kind));
+        reasons
+    }
+
+    /// The other extensions in words: "txt 3, mid 1".
+    pub(super) fn others_in_words(&self) -> String {
+        self.others
+            .iter()
+            .map(|(extension, n)| format!("{extension} {n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+/// How many issues of a kind `Display` lists.
+const LISTED: usize = 8;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} usable {}, {}, {} skipped",
+            self.root.display(),
+            self.total.files,
+            if self.total.files == 1 {
+                "sound"
+            } else {
+                "sounds"
+            },
+            duration(self.total.seconds),
+            self.skipped()
+        )?;
+        if !self.labels.is_empty() {
+            let unlabelled =
+                (self.unlabelled.files > 0).then_some(("(no label)", &self.unlabelled));
+            let rows = || {
+                self.labels
+                    .iter()
+                    .map(|(name, amount)| (name.as_str(), amount))
+                    .chain(unlabelled)
+            };
+            let width = rows()
+                .map(|(name, _)| name.chars().count())
+                .max()
+                .unwrap_or(0)
+                .max(5);
+            writeln!(
+                f,
+                "\n  {:width$}  {:>6}  {:>9}",
+                "label", "files", "seconds"
+            )?;
+            for (name, amount) in rows() {
+                writeln!(
+                    f,
+                    "  {name:width$}  {:>6}  {:>9.1}",
+                    amount.files, amount.seconds
+                )?;
+            }
+            writeln!(f)?;
+        }
+        if self.total.files > 0 {
+            let histogram = |counts: Vec<(String, usize)>| {
+                counts
+                    .into_iter()
+                    .map(|(key, n)| format!("{key} ({n})"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let rates = self
+                .sample_rates
+                .iter()
+                .map(|(rate, &n)| (format!("{rate} Hz"), n))
+                .collect();
+            let channels = self
+                .channels
+                .iter()
+                .map(|(channels, &n)| (channels.to_string(), n))
+                .collect();
+            writeln!(f, "  sample rates  {}", histogram(rates))?;
+            writeln!(f, "  channels      {}", histogram(channels))?;
+        }
+        if let Some(longer) = self.longer_than_model.filter(|&n| n > 0) {
+            writeln!(f, "  longer than the model's length: {longer}")?;
+        }
+        if !self.others.is_empty() {
+            writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;
+        }
+        let mut kinds: BTreeMap<IssueKind, Vec<&Issue>> = BTreeMap::new();
+        for issue in &self.issues {
+            kinds.entry(issue.kind).or_default().push(issue);
+        }
+        for (kind, issues) in kinds {
+            writeln!(f, "\n  {} ({})", kind.name(), issues.len())?;
+            for issue in issues.iter().take(LISTED) {
+                writeln!(
+                    f,
+                    "    {}: {}; {}",
+                    issue.path.display(),
+                    issue.detail,
+                    issue.action
+                )?;
+            }
+            if issues.len() > LISTED {
+                writeln!(f, "    and {} more", issues.len() - LISTED)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Seconds as people say them.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..120 => format!("{seconds:.1} s"),
+        120..7200 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// JSON knows only UTF-8; some file names are something else.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_names_labels_and_shortens_long_lists() {
+        let mut report = Report {
+            root: "drums".into(),
+            found: 14,
+            ..Report::default()
+        };
+        report.labels.insert(
+            "kick".into(),
+            Amount {
+                files: 2,
+                seconds: 1.5,
+            },
+        );
+        report.total = Amount {
+            files: 2,
+            seconds: 1.5,
+        };
+        for n in 0..12 {
+            report.issues.push(Issue {
+                path: format!("{n}.wav").into(),
+                kind: IssueKind::Silent,
+                detail: "peak -inf dB".into(),
+                action: Action::Skipped,
+            });
+        }
+        let text = report.to_string();
+        assert!(
+            text.starts_with("drums: 2 usable sounds, 1.5 s, 12 skipped\n"),
+            "{text}"
+        );
+        assert!(text.contains("  kick        2        1.5\n"), "{text}");
+        assert!(
+            text.contains("silent (12)") && text.contains("and 4 more"),
+            "{text}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf8_serialize() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"));
+        let issue = Issue {
+            path,
+            kind: IssueKind::DcOffset,
+            detail: String::new(),
+            action: Action::DcRemoved,
+        };
+        let json = serde_json::to_value(&issue).unwrap();
+        assert_eq!(json["path"], "caf\u{fffd}.wav");
+        assert_eq!(
+            (&json["kind"], &json["action"]),
+            (&"dc-offset".into(), &"dc-removed".into())
+        );
+    }
+}
