@@ -1,1 +1,179 @@
 //! Which noise levels to visit.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How the noise levels of a walk are spread between the highest and the lowest.
+///
+/// Files and flags write `logsnr`, `karras`, or `karras:RHO` for a bend other than 7.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Schedule {
+    /// Uniform in `sigma^(1/rho)` [EDM, Eq. 5].
+    Karras {
+        /// Bends the ladder: 1 is linear in sigma, 7 spends most steps at low noise. 1 to 100.
+        rho: f64,
+    },
+    /// Uniform in `log sigma`, hence in the logarithm of the signal-to-noise ratio
+    /// [DPM-Solver]; the limit of [`Schedule::Karras`] for large `rho`.
+    LogSnr,
+}
+
+impl Schedule {
+    /// The bend that EDM recommends.
+    const RHO: f64 = 7.0;
+
+    /// The level at `fraction` (0 to 1) of the way down from `high` to `low`.
+    fn between(self, high: f64, low: f64, fraction: f64) -> f64 {
+        match self {
+            Schedule::Karras { rho } => {
+                let (high, low) = (high.powf(1.0 / rho), low.powf(1.0 / rho));
+                (high + fraction * (low - high)).powf(rho)
+            }
+            Schedule::LogSnr => (high.ln() + fraction * (low.ln() - high.ln())).exp(),
+        }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule::Karras { rho: Self::RHO }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Schedule::Karras { rho } if rho == Self::RHO => f.write_str("karras"),
+            Schedule::Karras { rho } => write!(f, "karras:{rho}"),
+            Schedule::LogSnr => f.write_str("logsnr"),
+        }
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let schedule = match text.split_once(':') {
+            None if text == "karras" => Some(Schedule::default()),
+            None if text == "logsnr" => Some(Schedule::LogSnr),
+            Some(("karras", rho)) => rho.parse().ok().map(|rho| Schedule::Karras { rho }),
+            _ => None,
+        };
+        let schedule = schedule.ok_or_else(|| {
+            Error::setting(format!(
+                "unknown schedule {text:?}: expected karras, karras:RHO or logsnr"
+            ))
+        })?;
+        check_rho(schedule)?;
+        Ok(schedule)
+    }
+}
+
+impl TryFrom<String> for Schedule {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Schedule> for String {
+    fn from(schedule: Schedule) -> Self {
+        schedule.to_string()
+    }
+}
+
+fn check_rho(schedule: Schedule) -> Result<()> {
+    match schedule {
+        Schedule::Karras { rho } if !(1.0..=100.0).contains(&rho) => Err(Error::setting(format!(
+            "the karras schedule's rho must be 1 to 100, not {rho}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The ladder of noise levels that a sampler walks down.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NoiseSchedule {
+    /// How the levels are spread.
+    pub kind: Schedule,
+    /// The lowest level above zero: what is left there is inaudible, and the last step removes it.
+    pub sigma_min: f64,
+    /// The highest level: the data must drown in it.
+    pub sigma_max: f64,
+}
+
+impl Default for NoiseSchedule {
+    fn default() -> Self {
+        Self {
+            kind: Schedule::default(),
+            sigma_min: 0.01,
+            sigma_max: 20.0,
+        }
+    }
+}
+
+impl NoiseSchedule {
+    /// The most steps a walk may have.
+    pub const MAX_STEPS: usize = 1000;
+
+    /// Noise levels to visit, highest first, ending in an exact zero: `steps + 1` of them.
+    ///
+    /// The first is exactly `sigma_max` and the last but one, from two steps on, exactly
+    /// `sigma_min`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for `steps` outside `1..=1000`, or levels that are not
+    /// `0 < sigma_min < sigma_max`.
+    pub fn sigmas(&self, steps: usize) -> Result<Vec<f64>> {
+        self.sigmas_from(steps, self.sigma_max)
+    }
+
+    /// The same ladder, spread anew over `steps` steps from a lower start: for variations, which
+    /// begin with a clip noised to `sigma_start` instead of pure noise.
+    ///
+    /// # Errors
+    /// As [`NoiseSchedule::sigmas`], and when not `sigma_min < sigma_start <= sigma_max`.
+    pub fn sigmas_from(&self, steps: usize, sigma_start: f64) -> Result<Vec<f64>> {
+        check_rho(self.kind)?;
+        let Self {
+            kind,
+            sigma_min,
+            sigma_max,
+        } = *self;
+        if !(1..=Self::MAX_STEPS).contains(&steps) {
+            return Err(Error::setting(format!(
+                "a walk has 1 to {} steps, not {steps}",
+                Self::MAX_STEPS
+            )));
+        }
+        if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
+            return Err(Error::setting(format!(
+                "noise levels must obey 0 < sigma_min < sigma_max, not sigma_min {sigma_min} and \
+                 sigma_max {sigma_max}"
+            )));
+        }
+        if !(sigma_start > sigma_min && sigma_start <= sigma_max) {
+            return Err(Error::setting(format!(
+                "the first noise level must be above {sigma_min} and at most {sigma_max}, \
+                 not {sigma_start}"
+            )));
+        }
+        let last = steps - 1;
+        let mut sigmas: Vec<f64> = (0..steps)
+            .map(|i| kind.between(sigma_start, sigma_min, i as f64 / last.max(1) as f64))
+            .collect();
+        // Powers round: the ends are meant exactly.
+        sigmas[last] = sigma_min;
+        sigmas[0] = sigma_start;
+        sigmas.push(0.0);
+        Ok(sigmas)
+    }
+}
