@@ -1,13 +1,15 @@
 //! The diffusion core: what a denoiser is, how it is trained, how noise is walked down.
 
 pub mod guidance;
+pub mod objective;
 pub mod sampler;
 pub mod schedule;
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::network::Conditioning;
+use crate::error::{Error, Result};
+use crate::network::{Conditioning, Network};
 
 /// `D`: the best guess of the clean clip, given a noisy one and how noisy it is.
 ///
@@ -15,4 +17,160 @@ use crate::network::Conditioning;
 pub trait Denoiser {
     /// `x: [B, T, C]` is a clean clip plus `sigma: [B]` times unit noise; returns `[B, T, C]`.
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor>;
+}
+
+/// What the raw network's output stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// The clean clip itself [Salimans & Ho 2022, §4]. Best where most frames are silence.
+    #[default]
+    X,
+    /// The mixture of clip and noise that has unit variance at every sigma [EDM, Eq. 7-8].
+    Edm,
+    /// The velocity `v = alpha·noise - s·clip` with `alpha = 1/√(1+sigma²)`, `s = sigma·alpha`
+    /// [Salimans & Ho 2022]. In these coordinates it is [`Target::Edm`] with the sign turned.
+    V,
+}
+
+impl Target {
+    /// Every target, in the order help shows them.
+    pub const ALL: [Self; 3] = [Self::X, Self::Edm, Self::V];
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::X => "x",
+            Self::Edm => "edm",
+            Self::V => "v",
+        })
+    }
+}
+
+impl std::str::FromStr for Target {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL
+            .into_iter()
+            .find(|target| target.to_string() == name);
+        known.ok_or_else(|| Error::setting(format!("target: expected x, edm or v, found `{name}`")))
+    }
+}
+
+/// The four numbers around a raw network `F` at one noise level [EDM, Eq. 7]:
+/// `D = c_skip·x + c_out·F(c_in·x, c_noise)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scalings {
+    /// How much of the noisy clip passes by the network.
+    pub c_skip: f64,
+    /// Scales the network's output.
+    pub c_out: f64,
+    /// Scales the noisy clip to unit variance.
+    pub c_in: f64,
+    /// What the network is told of sigma.
+    pub c_noise: f64,
+}
+
+impl Scalings {
+    /// The scalings at `sigma` for data of deviation `sigma_data` [EDM, Table 1].
+    pub fn at(sigma: f64, sigma_data: f64, target: Target) -> Self {
+        let total = sigma.hypot(sigma_data);
+        let edm = (
+            sigma_data * sigma_data / (total * total),
+            sigma * sigma_data / total,
+        );
+        let (c_skip, c_out) = match target {
+            Target::X => (0.0, sigma_data),
+            Target::Edm => edm,
+            Target::V => (edm.0, -edm.1),
+        };
+        // The level is finite even for the exact zero that no sampler evaluates.
+        Self {
+            c_skip,
+            c_out,
+            c_in: 1.0 / total,
+            c_noise: sigma.max(1e-6).ln() / 4.0,
+        }
+    }
+}
+
+/// A network with its scalings: a [`Denoiser`].
+#[derive(Debug)]
+pub struct Preconditioned<N> {
+    /// The raw network `F`.
+    pub network: N,
+    /// Deviation of the clean frames; 1 after whitening.
+    pub sigma_data: f64,
+    /// What `F` stands for.
+    pub target: Target,
+}
+
+impl<N: std::ops::Deref<Target = dyn Network>> Denoiser for Preconditioned<N> {
+    fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        let scalings: Vec<Scalings> = sigma
+            .to_vec1::<f32>()?
+            .iter()
+            .map(|&s| Scalings::at(s as f64, self.sigma_data, self.target))
+            .collect();
+        let batch = scalings.len();
+        let column = |f: fn(&Scalings) -> f64| -> Result<Tensor> {
+            let values: Vec<f32> = scalings.iter().map(|s| f(s) as f32).collect();
+            Ok(Tensor::from_vec(values, (batch, 1, 1), x.device())?)
+        };
+        let c_noise = column(|s| s.c_noise)?.reshape(batch)?;
+        let f = self
+            .network
+            .forward(&x.broadcast_mul(&column(|s| s.c_in)?)?, &c_noise, cond)?;
+        let guess = f.broadcast_mul(&column(|s| s.c_out)?)?;
+        if self.target == Target::X {
+            return Ok(guess);
+        }
+        Ok((guess + x.broadcast_mul(&column(|s| s.c_skip)?)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaled_inputs_and_targets_have_unit_variance() {
+        for target in Target::ALL {
+            for sigma in [0.01, 0.3, 1.0, 20.0] {
+                let (sd, s) = (0.7, Scalings::at(sigma, 0.7, target));
+                let input = s.c_in * s.c_in * (sd * sd + sigma * sigma);
+                // What F should say: (clip - c_skip·(clip + noise)) / c_out.
+                let clip = (1.0 - s.c_skip) * sd;
+                let noise = s.c_skip * sigma;
+                let output = (clip * clip + noise * noise) / (s.c_out * s.c_out);
+                assert!(
+                    (input - 1.0).abs() < 1e-12 && (output - 1.0).abs() < 1e-12,
+                    "{target} at {sigma}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn v_is_the_velocity_of_the_angle() {
+        // x_angle = cos·clip + sin·noise; v = cos·noise - sin·clip; clip = cos·x_angle - sin·v.
+        let (sigma, clip, noise) = (0.8f64, 0.3, -1.1);
+        let (cos, sin) = (1.0 / sigma.hypot(1.0), sigma / sigma.hypot(1.0));
+        let s = Scalings::at(sigma, 1.0, Target::V);
+        let v = cos * noise - sin * clip;
+        assert!((s.c_skip * (clip + sigma * noise) + s.c_out * v - clip).abs() < 1e-12);
+    }
+
+    #[test]
+    fn targets_parse_as_they_print() {
+        for target in Target::ALL {
+            assert_eq!(
+                target.to_string().parse::<Target>().expect("its own name"),
+                target
+            );
+        }
+        assert!("eps".parse::<Target>().is_err());
+    }
 }

@@ -6,6 +6,7 @@ pub mod diffusion;
 pub mod error;
 pub mod network;
 pub mod noise;
+pub mod optim;
 pub mod representation;
 
 pub use error::{Error, Result};

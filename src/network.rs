@@ -30,7 +30,11 @@ impl Conditioning {
         let batch = labels.len();
         Ok(Self {
             classes: Tensor::from_vec(classes, batch, device)?,
-            descriptors: Tensor::from_slice(descriptors, (batch, descriptors.len() / batch.max(1)), device)?,
+            descriptors: Tensor::from_slice(
+                descriptors,
+                (batch, descriptors.len() / batch.max(1)),
+                device,
+            )?,
         })
     }
 
@@ -41,7 +45,10 @@ impl Conditioning {
 
     /// The same conditioning with every class absent: the unconditional half of guidance.
     pub fn without_class(&self) -> Result<Self> {
-        Ok(Self { classes: self.classes.zeros_like()?, descriptors: self.descriptors.clone() })
+        Ok(Self {
+            classes: self.classes.zeros_like()?,
+            descriptors: self.descriptors.clone(),
+        })
     }
 }
 
@@ -84,7 +91,11 @@ impl NetworkConfig {
     }
 
     /// Builds the network around `weights`.
-    pub fn build(&self, around: Surroundings, weights: &mut dyn Weights) -> Result<Box<dyn Network>> {
+    pub fn build(
+        &self,
+        around: Surroundings,
+        weights: &mut dyn Weights,
+    ) -> Result<Box<dyn Network>> {
         self.validate()?;
         let Self::UNet(config) = self;
         Ok(Box::new(UNet1d::new(config, around, weights)?))
@@ -94,16 +105,28 @@ impl NetworkConfig {
     pub fn parameter_shapes(&self, around: Surroundings) -> Result<BTreeMap<String, Vec<usize>>> {
         let mut recorder = Recorder::default();
         self.build(around, &mut recorder)?;
-        Ok(recorder.0.into_iter().map(|(name, (shape, _))| (name, shape)).collect())
+        Ok(recorder
+            .0
+            .into_iter()
+            .map(|(name, (shape, _))| (name, shape))
+            .collect())
     }
 
     /// Fresh parameters, drawn from `noise` in name order.
-    pub fn init(&self, around: Surroundings, noise: &mut Noise, device: &Device) -> Result<Parameters> {
+    pub fn init(
+        &self,
+        around: Surroundings,
+        noise: &mut Noise,
+        device: &Device,
+    ) -> Result<Parameters> {
         let mut recorder = Recorder::default();
         self.build(around, &mut recorder)?;
         let mut vars = BTreeMap::new();
         for (name, (shape, init)) in recorder.0 {
-            vars.insert(name, Var::from_tensor(&init.tensor(&shape, noise, device)?)?);
+            vars.insert(
+                name,
+                Var::from_tensor(&init.tensor(&shape, noise, device)?)?,
+            );
         }
         Ok(Parameters(vars))
     }
@@ -127,8 +150,10 @@ impl Init {
             Self::Normal(deviation) => (noise.normal_tensor(shape, device)? * deviation)?,
             Self::Affine => {
                 let row = (1, shape[1]);
-                let (gain, bias) =
-                    (Tensor::ones(row, DType::F32, device)?, Tensor::zeros(row, DType::F32, device)?);
+                let (gain, bias) = (
+                    Tensor::ones(row, DType::F32, device)?,
+                    Tensor::zeros(row, DType::F32, device)?,
+                );
                 Tensor::cat(&[gain, bias], 0)?
             }
         })
@@ -181,7 +206,10 @@ impl Parameters {
 
     /// A snapshot of the present values.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.0.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach()))).collect()
+        self.0
+            .iter()
+            .map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?.detach())))
+            .collect()
     }
 
     /// Number of trainable values.
@@ -199,12 +227,17 @@ impl Weights for &Parameters {
 }
 
 fn missing(name: &str) -> Error {
-    Error::setting(format!("the network needs a parameter `{name}`, which is missing"))
+    Error::setting(format!(
+        "the network needs a parameter `{name}`, which is missing"
+    ))
 }
 
 fn check_shape(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
     if tensor.dims() == shape {
         return Ok(());
     }
-    Err(Error::setting(format!("parameter `{name}`: expected shape {shape:?}, found {:?}", tensor.dims())))
+    Err(Error::setting(format!(
+        "parameter `{name}`: expected shape {shape:?}, found {:?}",
+        tensor.dims()
+    )))
 }

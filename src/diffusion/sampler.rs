@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Denoiser;
@@ -245,11 +246,11 @@ pub fn unit_noise(
     device: &Device,
 ) -> Result<Tensor> {
     let shape = (noises.len(), frames, width);
-    let mut values = Vec::with_capacity(noises.len() * frames * width);
-    for noise in noises {
-        values.extend((0..frames * width).map(|_| noise.normal()));
-    }
-    Ok(Tensor::from_vec(values, shape, device)?)
+    let rows: Vec<Vec<f32>> = noises
+        .par_iter_mut()
+        .map(|noise| noise.normals(frames * width))
+        .collect();
+    Ok(Tensor::from_vec(rows.concat(), shape, device)?)
 }
 
 /// Weights of the newest to oldest slope in linear multistep methods of order 1 to 4, for equal steps.

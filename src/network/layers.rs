@@ -14,12 +14,16 @@ pub(super) struct Scope<'a> {
 
 impl Scope<'_> {
     pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        self.weights.get(&format!("{}{name}", self.prefix), shape, init)
+        self.weights
+            .get(&format!("{}{name}", self.prefix), shape, init)
     }
 
     pub fn below(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         let prefix = format!("{}{name}.", self.prefix);
-        Scope { weights: self.weights, prefix }
+        Scope {
+            weights: self.weights,
+            prefix,
+        }
     }
 }
 
@@ -31,10 +35,23 @@ pub(super) struct Conv {
 
 impl Conv {
     /// `gain` scales the variance-keeping initialisation; 0 begins silent.
-    pub fn new(mut at: Scope<'_>, kernel: usize, from: usize, to: usize, gain: f64) -> Result<Self> {
+    pub fn new(
+        mut at: Scope<'_>,
+        kernel: usize,
+        from: usize,
+        to: usize,
+        gain: f64,
+    ) -> Result<Self> {
         let fan_in = kernel * from;
-        let init = if gain == 0.0 { Init::Zeros } else { Init::Normal(gain / (fan_in as f64).sqrt()) };
-        Ok(Self { weight: at.get("weight", &[fan_in, to], init)?, bias: at.get("bias", &[to], Init::Zeros)? })
+        let init = if gain == 0.0 {
+            Init::Zeros
+        } else {
+            Init::Normal(gain / (fan_in as f64).sqrt())
+        };
+        Ok(Self {
+            weight: at.get("weight", &[fan_in, to], init)?,
+            bias: at.get("bias", &[to], Init::Zeros)?,
+        })
     }
 
     /// `[B, T, from]` → `[B, T, to]`.
@@ -57,7 +74,11 @@ pub(super) struct Norm {
 
 impl Norm {
     pub fn new(mut at: Scope<'_>, width: usize, groups: usize, activate: bool) -> Result<Self> {
-        Ok(Self { affine: at.get("affine", &[2, width], Init::Affine)?, groups, activate })
+        Ok(Self {
+            affine: at.get("affine", &[2, width], Init::Affine)?,
+            groups,
+            activate,
+        })
     }
 
     /// `film: [B, 2·C]`, or none for a neutral one.
@@ -71,7 +92,13 @@ impl Norm {
                 &neutral
             }
         };
-        Ok(group_norm_film_silu(x, &self.affine, film, self.groups, self.activate)?)
+        Ok(group_norm_film_silu(
+            x,
+            &self.affine,
+            film,
+            self.groups,
+            self.activate,
+        )?)
     }
 }
 
@@ -87,7 +114,13 @@ pub(super) struct ResBlock {
 }
 
 impl ResBlock {
-    pub fn new(mut at: Scope<'_>, width: usize, embedding: usize, groups: usize, heads: Option<usize>) -> Result<Self> {
+    pub fn new(
+        mut at: Scope<'_>,
+        width: usize,
+        embedding: usize,
+        groups: usize,
+        heads: Option<usize>,
+    ) -> Result<Self> {
         Ok(Self {
             norm1: Norm::new(at.below("norm1"), width, groups, true)?,
             conv1: Conv::new(at.below("conv1"), 3, width, width, 1.0)?,
@@ -95,7 +128,12 @@ impl ResBlock {
             norm2: Norm::new(at.below("norm2"), width, groups, true)?,
             conv2: Conv::new(at.below("conv2"), 3, width, width, 0.0)?,
             attention: match heads {
-                Some(heads) => Some(SelfAttention::new(at.below("attention"), width, groups, heads)?),
+                Some(heads) => Some(SelfAttention::new(
+                    at.below("attention"),
+                    width,
+                    groups,
+                    heads,
+                )?),
                 None => None,
             },
         })

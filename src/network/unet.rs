@@ -52,10 +52,18 @@ impl UNetConfig {
                 })?
             }
         };
-        let levels: Vec<Level> = levels.into_iter().map(|(width, blocks)| Level { width, blocks }).collect();
+        let levels: Vec<Level> = levels
+            .into_iter()
+            .map(|(width, blocks)| Level { width, blocks })
+            .collect();
         let last = levels.last().map_or(0, |level| level.width);
         let head_width = if last % 64 == 0 { 64 } else { last };
-        let config = Self { levels, embedding: 128, groups: 8, head_width };
+        let config = Self {
+            levels,
+            embedding: 128,
+            groups: 8,
+            head_width,
+        };
         config.validate()?;
         Ok(config)
     }
@@ -63,13 +71,19 @@ impl UNetConfig {
     pub(super) fn validate(&self) -> Result<()> {
         let fail = |what: String| Err(Error::setting(format!("network: {what}")));
         if self.levels.is_empty() || self.levels.len() > 8 {
-            return fail(format!("expected 1 to 8 levels, found {}", self.levels.len()));
+            return fail(format!(
+                "expected 1 to 8 levels, found {}",
+                self.levels.len()
+            ));
         }
         if self.groups == 0 || self.groups > 256 {
             return fail(format!("expected 1 to 256 groups, found {}", self.groups));
         }
         if !(8..=4096).contains(&self.embedding) {
-            return fail(format!("expected an embedding of 8 to 4096, found {}", self.embedding));
+            return fail(format!(
+                "expected an embedding of 8 to 4096, found {}",
+                self.embedding
+            ));
         }
         for level in &self.levels {
             if !(8..=4096).contains(&level.width) || level.width % self.groups != 0 {
@@ -79,12 +93,18 @@ impl UNetConfig {
                 ));
             }
             if !(1..=32).contains(&level.blocks) {
-                return fail(format!("expected 1 to 32 blocks a level, found {}", level.blocks));
+                return fail(format!(
+                    "expected 1 to 32 blocks a level, found {}",
+                    level.blocks
+                ));
             }
         }
         let last = self.levels[self.levels.len() - 1].width;
         if self.head_width != 0 && last % self.head_width != 0 {
-            return fail(format!("expected a head width that divides {last}, found {}", self.head_width));
+            return fail(format!(
+                "expected a head width that divides {last}, found {}",
+                self.head_width
+            ));
         }
         Ok(())
     }
@@ -114,16 +134,29 @@ pub struct UNet1d {
 
 impl std::fmt::Debug for UNet1d {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UNet1d").field("levels", &self.down.len()).finish_non_exhaustive()
+        f.debug_struct("UNet1d")
+            .field("levels", &self.down.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl UNet1d {
     /// Builds the network; `config` must be valid.
-    pub fn new(config: &UNetConfig, around: Surroundings, weights: &mut dyn Weights) -> Result<Self> {
-        let Surroundings { width, labels, descriptors } = around;
+    pub fn new(
+        config: &UNetConfig,
+        around: Surroundings,
+        weights: &mut dyn Weights,
+    ) -> Result<Self> {
+        let Surroundings {
+            width,
+            labels,
+            descriptors,
+        } = around;
         let (levels, e) = (&config.levels, config.embedding);
-        let mut root = Scope { weights, prefix: String::new() };
+        let mut root = Scope {
+            weights,
+            prefix: String::new(),
+        };
         let (top, bottom) = (levels[0].width, levels.len() - 1);
         let mut side = |name: &str| -> Result<Vec<Vec<ResBlock>>> {
             let level = |(i, level): (usize, &Level)| {
@@ -140,19 +173,34 @@ impl UNet1d {
         let (down, up) = (side("down")?, side("up")?);
         let mut step = |name: &str, i: usize| {
             let (upper, lower) = (levels[i].width, levels[i + 1].width);
-            let (from, to) = if name == "shrink" { (2 * upper, lower) } else { (lower, 2 * upper) };
+            let (from, to) = if name == "shrink" {
+                (2 * upper, lower)
+            } else {
+                (lower, 2 * upper)
+            };
             Conv::new(root.below(format_args!("{name}.{i}")), 1, from, to, 1.0)
         };
-        let shrink = (0..bottom).map(|i| step("shrink", i)).collect::<Result<_>>()?;
-        let grow = (0..bottom).map(|i| step("grow", i)).collect::<Result<_>>()?;
+        let shrink = (0..bottom)
+            .map(|i| step("shrink", i))
+            .collect::<Result<_>>()?;
+        let grow = (0..bottom)
+            .map(|i| step("grow", i))
+            .collect::<Result<_>>()?;
         // The neutral class is row 0; a model without labels or descriptors has no such table.
         let table = |root: &mut Scope<'_>, name: &str, rows: usize, init| {
-            (rows > 0).then(|| root.get(name, &[rows, e], init)).transpose()
+            (rows > 0)
+                .then(|| root.get(name, &[rows, e], init))
+                .transpose()
         };
         Ok(Self {
             noise1: Conv::new(root.below("noise1"), 1, NOISE_FEATURES, e, 1.0)?,
             noise2: Conv::new(root.below("noise2"), 1, e, e, 1.0)?,
-            classes: table(&mut root, "classes", if labels > 0 { labels + 1 } else { 0 }, Init::Normal(1.0))?,
+            classes: table(
+                &mut root,
+                "classes",
+                if labels > 0 { labels + 1 } else { 0 },
+                Init::Normal(1.0),
+            )?,
             descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
             down,
@@ -171,9 +219,14 @@ impl UNet1d {
         let frequency = |i| std::f32::consts::TAU * 0.25 * 64f32.powf(i as f32 / (half - 1) as f32);
         let frequencies: Vec<f32> = (0..half).map(frequency).collect();
         let frequencies = Tensor::from_vec(frequencies, (1, half), c_noise.device())?;
-        let angles = c_noise.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_mul(&frequencies)?; // [B, 16]
+        let angles = c_noise
+            .to_dtype(DType::F32)?
+            .unsqueeze(1)?
+            .broadcast_mul(&frequencies)?; // [B, 16]
         let features = Tensor::cat(&[angles.sin()?, angles.cos()?], 1)?; // [B, 32]
-        let mut e = self.noise2.vector(&self.noise1.vector(&features)?.silu()?)?; // [B, E]
+        let mut e = self
+            .noise2
+            .vector(&self.noise1.vector(&features)?.silu()?)?; // [B, E]
         if let Some(table) = &self.classes {
             e = (e + table.index_select(&cond.classes, 0)?)?;
         }
@@ -225,12 +278,21 @@ mod tests {
     use crate::network::NetworkConfig;
     use crate::noise::Noise;
 
-    const AROUND: Surroundings = Surroundings { width: 6, labels: 3, descriptors: 2 };
+    const AROUND: Surroundings = Surroundings {
+        width: 6,
+        labels: 3,
+        descriptors: 2,
+    };
 
     fn small() -> NetworkConfig {
         let level = |width, blocks| Level { width, blocks };
         let levels = vec![level(8, 1), level(16, 2)];
-        NetworkConfig::UNet(UNetConfig { levels, embedding: 16, groups: 4, head_width: 8 })
+        NetworkConfig::UNet(UNetConfig {
+            levels,
+            embedding: 16,
+            groups: 4,
+            head_width: 8,
+        })
     }
 
     /// Every parameter drawn at random, so that no path is silent.
@@ -249,7 +311,11 @@ mod tests {
         let mut noise = Noise::new(9);
         let labels: Vec<_> = (0..b).map(|i| (i > 0).then_some(i as u32 % 3)).collect();
         let cond = Conditioning::new(&labels, &noise.normals(2 * b), &Device::Cpu)?;
-        Ok((noise.normal_tensor((b, t, 6), &Device::Cpu)?, noise.normal_tensor(b, &Device::Cpu)?, cond))
+        Ok((
+            noise.normal_tensor((b, t, 6), &Device::Cpu)?,
+            noise.normal_tensor(b, &Device::Cpu)?,
+            cond,
+        ))
     }
 
     #[test]
@@ -257,12 +323,29 @@ mod tests {
         // Millions of parameters with 128-wide frames, 12 classes and 5 descriptors.
         for (name, millions) in [("nano", 4.23), ("tiny", 8.28), ("base", 35.9)] {
             let config = NetworkConfig::UNet(UNetConfig::preset(name)?);
-            let shapes = config.parameter_shapes(Surroundings { width: 128, labels: 12, descriptors: 5 })?;
-            let count = shapes.values().map(|s| s.iter().product::<usize>()).sum::<usize>() as f64 / 1e6;
-            assert!((count - millions).abs() < 0.02 * millions, "{name}: {count:.2} M");
+            let shapes = config.parameter_shapes(Surroundings {
+                width: 128,
+                labels: 12,
+                descriptors: 5,
+            })?;
+            let count = shapes
+                .values()
+                .map(|s| s.iter().product::<usize>())
+                .sum::<usize>() as f64
+                / 1e6;
+            assert!(
+                (count - millions).abs() < 0.02 * millions,
+                "{name}: {count:.2} M"
+            );
         }
         assert!(UNetConfig::preset("huge").is_err());
-        assert_eq!(UNetConfig::preset("16x1,32x2")?.levels[1], Level { width: 32, blocks: 2 });
+        assert_eq!(
+            UNetConfig::preset("16x1,32x2")?.levels[1],
+            Level {
+                width: 32,
+                blocks: 2
+            }
+        );
         Ok(())
     }
 
@@ -290,7 +373,10 @@ mod tests {
                 descriptors: cond.descriptors.narrow(0, i, 1)?,
             };
             let alone = network.forward(&x.narrow(0, i, 1)?, &c_noise.narrow(0, i, 1)?, &alone)?;
-            let error = (together.narrow(0, i, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let error = (together.narrow(0, i, 1)? - alone)?
+                .abs()?
+                .max_all()?
+                .to_scalar::<f32>()?;
             assert!(error < 1e-5, "item {i}: {error}");
         }
         Ok(())
@@ -302,10 +388,19 @@ mod tests {
         let network = config.build(AROUND, &mut lively(&config)?)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let base = network.forward(&x, &c_noise, &cond)?;
-        let differs = |y: Tensor| -> Result<bool> { Ok((y - &base)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3) };
+        let differs = |y: Tensor| -> Result<bool> {
+            Ok((y - &base)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3)
+        };
         assert!(differs(network.forward(&x, &(&c_noise + 0.3)?, &cond)?)?);
-        assert!(differs(network.forward(&x, &c_noise, &cond.without_class()?)?)?);
-        let moved = Conditioning { descriptors: (&cond.descriptors + 0.5)?, ..cond.clone() };
+        assert!(differs(network.forward(
+            &x,
+            &c_noise,
+            &cond.without_class()?
+        )?)?);
+        let moved = Conditioning {
+            descriptors: (&cond.descriptors + 0.5)?,
+            ..cond.clone()
+        };
         assert!(differs(network.forward(&x, &c_noise, &moved)?)?);
         Ok(())
     }
@@ -317,21 +412,28 @@ mod tests {
         let network = config.build(AROUND, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 8)?;
         let probe = Noise::new(4).normal_tensor((3, 8, 6), &Device::Cpu)?;
-        let loss = || -> Result<Tensor> { Ok((network.forward(&x, &c_noise, &cond)? * &probe)?.sum_all()?) };
+        let loss = || -> Result<Tensor> {
+            Ok((network.forward(&x, &c_noise, &cond)? * &probe)?.sum_all()?)
+        };
         let gradients = loss()?.backward()?;
         for (name, var) in parameters.iter() {
-            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let gradient = gradients
+                .get(var)
+                .unwrap_or_else(|| panic!("{name} has no gradient"));
             // Along the gradient itself, so that f32 differences stand clear of rounding.
             let length = gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()? as f64;
             assert!(length > 1e-3, "{name} has no influence");
             let (base, step) = (var.as_tensor().copy()?, 2e-3);
-            let mut at = |sign: f64| -> Result<f64> {
+            let at = |sign: f64| -> Result<f64> {
                 var.set(&(&base + (gradient * (sign * step / length))?)?)?;
                 Ok(loss()?.to_scalar::<f32>()? as f64)
             };
             let numeric = (at(1.0)? - at(-1.0)?) / (2.0 * step);
             var.set(&base)?;
-            assert!((numeric - length).abs() < 0.02 * length + 0.02, "{name}: {numeric} against {length}");
+            assert!(
+                (numeric - length).abs() < 0.02 * length + 0.02,
+                "{name}: {numeric} against {length}"
+            );
         }
         Ok(())
     }

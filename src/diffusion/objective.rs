@@ -1,0 +1,231 @@
+//! Which noise levels to learn, and the weighted loss.
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::sampler::unit_noise;
+use super::{Denoiser, Target};
+use crate::error::Result;
+use crate::network::Conditioning;
+use crate::noise::Noise;
+
+/// Denoising score matching over log-normal noise levels [EDM, Eq. 2 and Table 1].
+///
+/// Rectified flow with logit-normal times [Esser et al. 2024] draws the same levels: with
+/// `sigma = t/(1-t)`, `logit t` is `ln sigma`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Mean of `ln sigma`.
+    pub log_sigma_mean: f64,
+    /// Deviation of `ln sigma`.
+    pub log_sigma_deviation: f64,
+    /// Upper bound of the loss weight; infinite for none.
+    #[serde(with = "maybe_infinite")]
+    pub weight_clip: f64,
+    /// Deviation of the clean frames.
+    pub sigma_data: f64,
+}
+
+impl Objective {
+    /// The default for a target: the clean-clip target clips its weight, which is unbounded at low noise.
+    pub fn new(target: Target, sigma_data: f64) -> Self {
+        let weight_clip = if target == Target::X {
+            50.0
+        } else {
+            f64::INFINITY
+        };
+        Self {
+            log_sigma_mean: -0.2,
+            log_sigma_deviation: 1.4,
+            weight_clip,
+            sigma_data,
+        }
+    }
+
+    /// One noise level per item, stratified: each of `batch` equal slices of probability is met once.
+    pub fn draw_sigmas(&self, batch: usize, noise: &mut Noise) -> Vec<f64> {
+        let draw = |i: usize| {
+            let p = (i as f64 + noise.uniform() as f64) / batch as f64;
+            (self.log_sigma_mean
+                + self.log_sigma_deviation * normal_quantile(p.clamp(1e-6, 1.0 - 1e-6)))
+            .exp()
+        };
+        (0..batch).map(draw).collect()
+    }
+
+    /// Weight of the squared error of `D` at `sigma`: `(sigma² + sigma_data²)/(sigma·sigma_data)²`
+    /// [EDM, Table 1], clipped.
+    pub fn weight(&self, sigma: f64) -> f64 {
+        let product = sigma * self.sigma_data;
+        ((sigma * sigma + self.sigma_data * self.sigma_data) / (product * product))
+            .min(self.weight_clip)
+    }
+
+    /// Mean weighted squared error of `denoiser` on `clean: [B, T, C]`, one `sigma` and one noise
+    /// generator per item. The result is a scalar with a gradient.
+    pub fn loss(
+        &self,
+        denoiser: &dyn Denoiser,
+        clean: &Tensor,
+        cond: &Conditioning,
+        sigmas: &[f64],
+        noises: &mut [Noise],
+    ) -> Result<Tensor> {
+        let (b, t, c) = clean.dims3()?;
+        let device = clean.device();
+        let column = |values: Vec<f32>| Tensor::from_vec(values, (b, 1, 1), device);
+        let sigma = column(sigmas.iter().map(|&s| s as f32).collect())?;
+        let noisy = (clean + unit_noise(noises, t, c, device)?.broadcast_mul(&sigma)?)?;
+        let error = (denoiser.denoise(&noisy, &sigma.reshape(b)?, cond)? - clean)?;
+        let weight = column(sigmas.iter().map(|&s| self.weight(s) as f32).collect())?;
+        Ok(error
+            .sqr()?
+            .mean_keepdim((1, 2))?
+            .broadcast_mul(&weight)?
+            .mean_all()?)
+    }
+}
+
+/// Inverse of the normal distribution function, relative error below 1.2e-9 [Acklam 2003].
+fn normal_quantile(p: f64) -> f64 {
+    const A: [f64; 6] = [
+        -3.969683028665376e1,
+        2.209460984245205e2,
+        -2.759285104469687e2,
+        1.38357751867269e2,
+        -3.066479806614716e1,
+        2.506628277459239,
+    ];
+    const B: [f64; 5] = [
+        -5.447609879822406e1,
+        1.615858368580409e2,
+        -1.556989798598866e2,
+        6.680131188771972e1,
+        -1.328068155288572e1,
+    ];
+    const C: [f64; 6] = [
+        -7.784894002430293e-3,
+        -3.223964580411365e-1,
+        -2.400758277161838,
+        -2.549732539343734,
+        4.374664141464968,
+        2.938163982698783,
+    ];
+    const D: [f64; 4] = [
+        7.784695709041462e-3,
+        3.224671290700398e-1,
+        2.445134137142996,
+        3.754408661907416,
+    ];
+    let polynomial =
+        |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
+    let tail = |p: f64| {
+        let q = (-2.0 * p.ln()).sqrt();
+        polynomial(&C, q) / (polynomial(&D, q) * q + 1.0)
+    };
+    if p < 0.02425 {
+        tail(p)
+    } else if p > 1.0 - 0.02425 {
+        -tail(1.0 - p)
+    } else {
+        let q = p - 0.5;
+        polynomial(&A, q * q) * q / (polynomial(&B, q * q) * q * q + 1.0)
+    }
+}
+
+/// JSON has no infinity: `null` stands for it.
+mod maybe_infinite {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::Scalings;
+
+    #[test]
+    fn quantile_inverts_the_normal_distribution() {
+        // Tabulated values of the normal distribution function.
+        for (p, x) in [
+            (0.5, 0.0),
+            (0.975, 1.959963985),
+            (0.001, -3.090232306),
+            (0.99, 2.326347874),
+        ] {
+            assert!((normal_quantile(p) - x).abs() < 1e-7, "{p}");
+        }
+    }
+
+    #[test]
+    fn sigmas_are_stratified_and_log_normal() {
+        let objective = Objective::new(Target::X, 1.0);
+        let mut noise = Noise::new(2);
+        let sigmas = objective.draw_sigmas(8, &mut noise);
+        let score = |s: &f64| (s.ln() + 0.2) / 1.4;
+        // Eighths of the normal distribution: the median parts item 3 from item 4.
+        assert!(sigmas.windows(2).all(|w| w[0] < w[1]));
+        assert!(score(&sigmas[3]) < 0.0 && score(&sigmas[4]) > 0.0);
+        let logs: Vec<f64> = (0..500)
+            .flat_map(|_| objective.draw_sigmas(8, &mut noise))
+            .map(|s| s.ln())
+            .collect();
+        let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+        let deviation =
+            (logs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / logs.len() as f64).sqrt();
+        assert!(
+            (mean + 0.2).abs() < 0.02 && (deviation - 1.4).abs() < 0.03,
+            "{mean} {deviation}"
+        );
+    }
+
+    #[test]
+    fn weight_times_c_out_squared_is_one() {
+        for target in [Target::Edm, Target::V] {
+            let objective = Objective::new(target, 0.5);
+            for sigma in [0.01, 0.5, 7.0] {
+                let c_out = Scalings::at(sigma, 0.5, target).c_out;
+                assert!((objective.weight(sigma) * c_out * c_out - 1.0).abs() < 1e-9);
+            }
+        }
+        assert_eq!(Objective::new(Target::X, 1.0).weight(0.001), 50.0);
+    }
+
+    /// The best denoiser of unit normal data errs by sigma²/(1+sigma²) in the mean: weighted, by one.
+    #[test]
+    fn the_best_denoiser_of_normal_data_has_unit_loss() -> Result<()> {
+        struct Best;
+        impl Denoiser for Best {
+            fn denoise(&self, x: &Tensor, sigma: &Tensor, _: &Conditioning) -> Result<Tensor> {
+                let gain = ((sigma.sqr()? + 1.0)?)
+                    .recip()?
+                    .reshape((sigma.dims()[0], 1, 1))?;
+                Ok(x.broadcast_mul(&gain)?)
+            }
+        }
+        let clean = Noise::new(1).normal_tensor((4, 100, 100), &Device::Cpu)?;
+        let cond = Conditioning::new(&[None; 4], &[], &Device::Cpu)?;
+        let mut noises: Vec<Noise> = (0..4).map(|i| Noise::at(7, &[i])).collect();
+        let objective = Objective::new(Target::Edm, 1.0);
+        let loss = objective.loss(&Best, &clean, &cond, &[0.2, 0.7, 2.0, 9.0], &mut noises)?;
+        assert!((loss.to_scalar::<f32>()? - 1.0).abs() < 0.02);
+        Ok(())
+    }
+
+    #[test]
+    fn an_infinite_clip_survives_json() {
+        let objective = Objective::new(Target::V, 1.0);
+        let json = serde_json::to_string(&objective).expect("plain data");
+        assert_eq!(
+            serde_json::from_str::<Objective>(&json).expect("its own output"),
+            objective
+        );
+    }
+}
