@@ -352,7 +352,7 @@ fn zoo() -> Zoo {
             .insert("odd/round-and-round".into(), vec![Duplicate]);
         zoo.put("odd/forbidden.wav", &whole, &[Unreadable]);
         let forbidden = zoo.root.path().join("odd/forbidden.wav");
-        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read(&forbidden).is_ok() {
             // The administrator may read everything.
             fs::remove_file(&forbidden).unwrap();
