@@ -59,15 +59,20 @@ fn pluck(pitch: f64, rate: u32, frames: usize, channels: usize) -> Vec<f64> {
 fn wav(tag: u16, bits: u16, rate: u32, channels: u16, data: &[u8]) -> Vec<u8> {
     let frame = channels * bits.div_ceil(8);
     let mut file = b"RIFF".to_vec();
-    file.extend((36 + data.len() as u32).to_le_bytes());
+    let extended = tag != 1;
+    file.extend((36 + 2 * u32::from(extended) + data.len() as u32).to_le_bytes());
     file.extend(b"WAVEfmt ");
-    file.extend(16u32.to_le_bytes());
+    file.extend((16 + 2 * u32::from(extended)).to_le_bytes());
     file.extend(tag.to_le_bytes());
     file.extend(channels.to_le_bytes());
     file.extend(rate.to_le_bytes());
     file.extend((rate * u32::from(frame)).to_le_bytes());
     file.extend(frame.to_le_bytes());
     file.extend(bits.to_le_bytes());
+    if extended {
+        // All but plain integers say how long their extension is.
+        file.extend(0u16.to_le_bytes());
+    }
     file.extend(b"data");
     file.extend((data.len() as u32).to_le_bytes());
     file.extend(data);
@@ -290,7 +295,7 @@ fn zoo() -> Zoo {
         ("no-channels", 22, &[0, 0][..]),
         ("no-rate", 24, &[0, 0, 0, 0]),
         ("endless-rate", 24, &[255, 255, 255, 255]),
-        ("no-bits", 34, &[0, 0]),
+        ("ninety-nine-bits", 34, &[99, 0]),
         ("unheard-of-codec", 20, &[0x34, 0x12]),
     ] {
         let mut lying = wav(1, 16, 44_100, 1, &int16(&next(44_100, 9000, 1)));
@@ -347,7 +352,7 @@ fn zoo() -> Zoo {
             .insert("odd/round-and-round".into(), vec![Duplicate]);
         zoo.put("odd/forbidden.wav", &whole, &[Unreadable]);
         let forbidden = zoo.root.path().join("odd/forbidden.wav");
-        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read(&forbidden).is_ok() {
             // The administrator may read everything.
             fs::remove_file(&forbidden).unwrap();

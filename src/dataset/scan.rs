@@ -1,0 +1,255 @@
+//! Reading every file of a folder once.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::folder::{self, File, Folder};
+use super::report::{Action, Amount, Issue, IssueKind, Report};
+use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
+use super::{Crop, ScanOptions};
+use crate::audio;
+use crate::error::{Error, Result};
+use crate::representation::Format;
+
+/// Said of a sound that vanishes when it is brought to the model's format.
+pub(super) const NOTHING_LEFT: &str =
+    "nothing of it is left in the model's sample rate and channels";
+
+/// What one file turned out to be.
+struct Heard {
+    remarks: Vec<Remark>,
+    /// Absent when it cannot be used.
+    facts: Option<Facts>,
+    source: Option<Source>,
+}
+
+struct Facts {
+    hash: blake3::Hash,
+    sample_rate: u32,
+    channels: usize,
+    frames: usize,
+}
+
+/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
+pub(super) fn read(
+    root: &Path,
+    model: Option<(Format, Crop)>,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+    mut keep: impl FnMut(File, blake3::Hash, Option<Source>),
+) -> Result<Report> {
+    let mut folder = Folder::walk(root)?;
+    folder.label(root, &options.labels)?;
+    folder.retain(root, &options.include)?;
+    let Folder {
+        files,
+        others,
+        issues,
+        lost,
+    } = folder;
+    let mut report = Report {
+        root: root.to_owned(),
+        found: files.len() + lost,
+        others,
+        issues,
+        ..Report::default()
+    };
+    if report.found == 0 {
+        return Err(Error::Dataset {
+            path: root.to_owned(),
+            reason: nothing_usable(&report),
+        });
+    }
+    report.labels = files
+        .iter()
+        .filter_map(|file| Some((file.label.clone()?, Amount::default())))
+        .collect();
+    report.longer_than_model = model.map(|_| 0);
+
+    let count = files.len();
+    let mut first_of: HashMap<blake3::Hash, (PathBuf, Option<String>)> = HashMap::new();
+    let mut files = files.into_iter();
+    let mut done = 0;
+    on_progress(0, count);
+    // A few files a thread at a time: so much audio is in memory at once, and no more.
+    while done < count {
+        let part: Vec<File> = files
+            .by_ref()
+            .take(4 * rayon::current_num_threads())
+            .collect();
+        let heard: Vec<Heard> = part
+            .par_iter()
+            .map(|file| hear(&file.path, model))
+            .collect();
+        done += part.len();
+        for (
+            file,
+            Heard {
+                remarks,
+                facts,
+                source,
+            },
+        ) in part.into_iter().zip(heard)
+        {
+            let mut remark = |(kind, detail, action)| {
+                report.issues.push(Issue {
+                    path: file.relative.clone(),
+                    kind,
+                    detail,
+                    action,
+                });
+            };
+            let first = facts.as_ref().and_then(|facts| first_of.get(&facts.hash));
+            if let Some((first, label)) = first {
+                let elsewhere = match label {
+                    Some(label) if file.label.as_ref() != Some(label) => {
+                        format!(", which is labelled {label:?}")
+                    }
+                    _ => String::new(),
+                };
+                let detail = format!("the same sound as {}{elsewhere}", first.display());
+                remark((IssueKind::Duplicate, detail, Action::Skipped));
+                continue;
+            }
+            remarks.into_iter().for_each(remark);
+            let Some(facts) = facts else { continue };
+            let seconds = facts.frames as f64 / f64::from(facts.sample_rate);
+            report.total.add(seconds);
+            match &file.label {
+                Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
+                None => report.unlabelled.add(seconds),
+            }
+            *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
+            *report.channels.entry(facts.channels).or_default() += 1;
+            if let (Some((format, _)), Some(longer)) = (model, &mut report.longer_than_model) {
+                let model_seconds = format.len_frames as f64 / f64::from(format.sample_rate);
+                *longer += usize::from(seconds > model_seconds);
+            }
+            first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
+            keep(file, facts.hash, source);
+        }
+        on_progress(done, count);
+    }
+    report.issues.sort_by(|a, b| {
+        folder::bytes(&a.path)
+            .cmp(folder::bytes(&b.path))
+            .then(a.kind.cmp(&b.kind))
+    });
+    Ok(report)
+}
+
+/// Reads one file, and prepares it for a model if there is one.
+fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
+    let refused = |kind, detail| Heard {
+        remarks: vec![(kind, detail, Action::Skipped)],
+        facts: None,
+        source: None,
+    };
+    let reason = |error| match error {
+        Error::Sound { reason, .. } => reason,
+        Error::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let decoded = match audio::decode(path, Some(READ_SECONDS)) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            let reason = reason(error);
+            let empty = reason.starts_with("expected at least one frame")
+                || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+            let kind = if empty {
+                IssueKind::Empty
+            } else {
+                IssueKind::Unreadable
+            };
+            return refused(kind, reason);
+        }
+    };
+    let mut clip = decoded.clip;
+    let hash = sound::content(&clip);
+    let mut remarks = sound::examine(&mut clip);
+    if remarks
+        .iter()
+        .any(|(_, _, action)| *action == Action::Skipped)
+    {
+        return Heard {
+            remarks,
+            facts: None,
+            source: None,
+        };
+    }
+    if decoded.truncated {
+        let seconds = clip.seconds();
+        let detail = format!("it is damaged or ends early, {seconds:.3} s were found");
+        remarks.push((IssueKind::Truncated, detail, Action::KeptTheStart));
+    }
+    if clip.seconds() > LONGEST_SECONDS {
+        let detail = format!("it goes on after {LONGEST_SECONDS} s");
+        remarks.push((IssueKind::TooLong, detail, Action::KeptTheStart));
+    }
+    let facts = Facts {
+        hash,
+        sample_rate: clip.sample_rate(),
+        channels: clip.channels().len(),
+        frames: clip.len_frames(),
+    };
+    let mut source = None;
+    if let Some((format, crop)) = model {
+        if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
+            let detail = format!(
+                "{} Hz, the model has {} Hz",
+                facts.sample_rate, format.sample_rate
+            );
+            remarks.push((IssueKind::LowRate, detail, Action::Kept));
+        }
+        source = match Source::new(clip, format, crop) {
+            Ok(Some(source)) => Some(source),
+            Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
+            Err(error) => return refused(IssueKind::Unreadable, reason(error)),
+        };
+    }
+    Heard {
+        remarks,
+        facts: Some(facts),
+        source,
+    }
+}
+
+/// Why a folder cannot be used, in a sentence.
+pub(super) fn nothing_usable(report: &Report) -> String {
+    if report.found == 0 {
+        let known = audio::extensions().join(", ");
+        return match report.others.values().sum::<usize>() {
+            0 => format!("expected sound files ({known}), found no files at all"),
+            _ => format!(
+                "expected sound files ({known}), found only others: {}",
+                report.others_in_words()
+            ),
+        };
+    }
+    let reasons = report.reasons(Action::Skipped);
+    let mut words: Vec<String> = (reasons.iter().take(4))
+        .map(|(kind, n, example)| {
+            format!(
+                "{n} {} ({}: {})",
+                kind.name(),
+                example.path.display(),
+                example.detail
+            )
+        })
+        .collect();
+    if reasons.len() > 4 {
+        words.push(format!(
+            "{} others",
+            reasons[4..].iter().map(|&(_, n, _)| n).sum::<usize>()
+        ));
+    }
+    let files = if report.found == 1 { "file" } else { "files" };
+    format!(
+        "none of its {} sound {files} can be used: {}",
+        report.found,
+        words.join(", ")
+    )
+}
