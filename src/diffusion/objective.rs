@@ -1,6 +1,6 @@
 //! Which noise levels to learn, and the weighted loss.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::sampler::unit_noise;
@@ -148,6 +148,8 @@ mod maybe_infinite {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::diffusion::Scalings;
 

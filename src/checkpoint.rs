@@ -1,0 +1,370 @@
+//! One safetensors file is one model: weights, and everything needed to render with them.
+//!
+//! The file's metadata holds a single key, `audiodiff`, with the [`ModelConfig`] as JSON. Reading
+//! trusts nothing: every length is checked against the bytes at hand before memory is taken for it,
+//! every tensor against the shape that the configuration implies, every number for being one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::diffusion::Target;
+use crate::error::{Error, Result};
+use crate::network::{NetworkConfig, Surroundings};
+use crate::representation::{Format, RepresentationConfig, Statistics};
+
+/// The newest format this build writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Longest header that is read, in bytes.
+const MAX_HEADER: u64 = 16 << 20;
+const MAX_LABELS: usize = 1024;
+const MAX_NAME: usize = 256;
+const KEY: &str = "audiodiff";
+
+/// Everything about a model but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Version of the file format, [`FORMAT_VERSION`] when written by this build.
+    pub format_version: u32,
+    /// A short name for people.
+    pub name: String,
+    /// Rate, channels and length of its clips.
+    pub format: Format,
+    /// How clips become frames.
+    pub representation: RepresentationConfig,
+    /// What the representation measured on the training set.
+    pub statistics: Statistics,
+    /// Class names, in the order of the network's table; empty for an unconditional model.
+    pub labels: Vec<String>,
+    /// Descriptor names, in the order of the network's inputs.
+    pub descriptors: Vec<String>,
+    /// Deviation of the clean frames.
+    pub sigma_data: f64,
+    /// What the raw network says.
+    pub target: Target,
+    /// The raw network's sizes.
+    pub network: NetworkConfig,
+    /// How the weights came to be.
+    #[serde(default)]
+    pub training: TrainingRecord,
+}
+
+/// Facts about a training, for `info` and model cards. Nothing is computed from them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingRecord {
+    /// Version of audiodiff that wrote the file.
+    pub audiodiff_version: String,
+    /// Optimizer steps, the ones of earlier models it was tuned from not counted.
+    pub steps: u64,
+    /// Clips seen.
+    pub windows: u64,
+    /// Wall-clock seconds of training.
+    pub seconds: f64,
+    /// Validation loss of the averaged weights, when there was something to validate on.
+    pub validation_loss: Option<f32>,
+    /// Sounds learnt from.
+    pub sounds: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the model it was tuned from.
+    pub tuned_from: Option<String>,
+    /// Licence of the weights.
+    pub licence: Option<String>,
+}
+
+impl ModelConfig {
+    /// Checks every number and name, so that the rest of the library can trust them.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |what: String| Err(Error::Setting(what));
+        if self.format_version == 0 || self.format_version > FORMAT_VERSION {
+            return fail(format!(
+                "format version: expected 1 to {FORMAT_VERSION}, found {} (made by a newer audiodiff?)",
+                self.format_version
+            ));
+        }
+        self.representation.validate(&self.format)?;
+        self.network.validate()?;
+        let names = self.labels.iter().chain(&self.descriptors).chain([&self.name]);
+        if let Some(name) = names.into_iter().find(|name| name.len() > MAX_NAME) {
+            return fail(format!("names: expected at most {MAX_NAME} bytes, found one of {}", name.len()));
+        }
+        if self.labels.len() > MAX_LABELS || self.descriptors.len() > MAX_LABELS {
+            let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
+            return fail(format!(
+                "expected at most {MAX_LABELS} labels and descriptors, found {labels} and {descriptors}"
+            ));
+        }
+        if !(1e-3..=1e3).contains(&self.sigma_data) {
+            return fail(format!("sigma_data: expected 0.001 to 1000, found {}", self.sigma_data));
+        }
+        let (frames, multiple) = (self.frames(), self.network.frames_multiple());
+        if frames == 0 || frames % multiple != 0 {
+            return fail(format!("clip length: expected a multiple of {multiple} frames, found {frames}"));
+        }
+        // Builds the transform: this checks the statistics.
+        self.representation.build(&self.format, &self.statistics).map(drop)
+    }
+
+    /// `T`, the number of encoded frames of one clip.
+    pub fn frames(&self) -> usize {
+        self.representation.frames(self.format.len_frames)
+    }
+
+    /// The sizes the network is built into.
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            width: self.representation.width(self.format.channels),
+            labels: self.labels.len(),
+            descriptors: self.descriptors.len(),
+        }
+    }
+
+    /// The class index of `label`; the error lists what there is.
+    pub fn class(&self, label: &str) -> Result<u32> {
+        let found = self.labels.iter().position(|known| known == label);
+        found.map(|index| index as u32).ok_or_else(|| {
+            let known = if self.labels.is_empty() { "none".to_owned() } else { self.labels.join(", ") };
+            Error::setting(format!("class: expected one of the model's classes ({known}), found `{label}`"))
+        })
+    }
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// As trained.
+    #[default]
+    F32,
+    /// Half the size, for shipping.
+    F16,
+}
+
+/// A model: its configuration and its weights, in f32 on the CPU.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// Everything but the weights.
+    pub config: ModelConfig,
+    /// Weights by name.
+    pub weights: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Reads and checks a model.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, else [`Error::Checkpoint`] that tells what the file
+    /// is or what is wrong with it.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, path)
+    }
+
+    /// [`Checkpoint::load`] from memory; `name` stands for the file in messages.
+    pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Self> {
+        let named = |error: Error| match error {
+            Error::Setting(reason) => Error::checkpoint(name, reason),
+            other => other,
+        };
+        let (mut weights, config) = parse(bytes, name)?;
+        let config: ModelConfig = serde_json::from_str(&config)
+            .map_err(|e| Error::checkpoint(name, format!("its configuration cannot be understood: {e}")))?;
+        config.validate().map_err(named)?;
+        let expected = config.network.parameter_shapes(config.surroundings()).map_err(named)?;
+        for (parameter, shape) in &expected {
+            let Some(tensor) = weights.get_mut(parameter) else {
+                return Err(Error::checkpoint(name, format!("expected a tensor `{parameter}`, found none")));
+            };
+            if tensor.dims() != shape {
+                let found = tensor.dims();
+                let reason = format!("tensor `{parameter}`: expected shape {shape:?}, found {found:?}");
+                return Err(Error::checkpoint(name, reason));
+            }
+        }
+        if let Some(extra) = weights.keys().find(|key| !expected.contains_key(*key)) {
+            let reason = format!("expected only the network's tensors, found `{extra}` too");
+            return Err(Error::checkpoint(name, reason));
+        }
+        Ok(Self { config, weights })
+    }
+
+    /// Writes the model; the file appears whole or not at all.
+    pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
+        write_atomically(path, &self.to_bytes(precision)?)
+    }
+
+    /// The model's file as bytes; the same model gives the same bytes.
+    pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
+        self.config.validate()?;
+        let config = serde_json::to_string(&self.config).expect("the configuration is plain data");
+        to_bytes(&self.weights, &config, precision)
+    }
+}
+
+/// Saves named f32 tensors with a JSON note, whole or not at all: the state of a training.
+pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<()> {
+    write_atomically(path, &to_bytes(tensors, note, Precision::F32)?)
+}
+
+/// Loads what [`save_tensors`] saved, as checked as a model.
+pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
+    parse(&std::fs::read(path).map_err(Error::io(path))?, path)
+}
+
+/// Writes to a temporary file in the same folder, then renames it over `path`.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(path))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
+    file.persist(path).map_err(|e| Error::Io { path: path.to_owned(), source: e.error })?;
+    Ok(())
+}
+
+fn to_bytes(tensors: &BTreeMap<String, Tensor>, note: &str, precision: Precision) -> Result<Vec<u8>> {
+    let encode = |(name, tensor): (&String, &Tensor)| -> Result<_> {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let (dtype, bytes): (_, Vec<u8>) = match precision {
+            Precision::F32 => (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Precision::F16 => (Dtype::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect()),
+        };
+        Ok((name.clone(), dtype, tensor.dims().to_vec(), bytes))
+    };
+    let encoded = tensors.iter().map(encode).collect::<Result<Vec<_>>>()?;
+    let mut views = Vec::with_capacity(encoded.len());
+    for (name, dtype, shape, bytes) in &encoded {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("the bytes were made for this shape");
+        views.push((name.clone(), view));
+    }
+    // One key only: a second would be written in the order of a hash map.
+    let metadata = HashMap::from([(KEY.to_owned(), note.to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::setting(format!("cannot write tensors: {e}")))
+}
+
+/// Tensors as f32, and our note.
+fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
+    let fail = |reason: String| Error::checkpoint(name, reason);
+    let header = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
+    match header {
+        Some(n) if n <= MAX_HEADER && n <= bytes.len() as u64 - 8 && bytes.get(8) == Some(&b'{') => {}
+        _ => return Err(fail(format!("expected an audiodiff model (.safetensors), found {}", kind_of(bytes)))),
+    }
+    let (_, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
+    let note = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).cloned().ok_or_else(|| {
+        fail("a safetensors file of another program: expected the metadata key `audiodiff`, found none".into())
+    })?;
+    let file = SafeTensors::deserialize(bytes).map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
+    let mut tensors = BTreeMap::new();
+    for (key, view) in file.iter() {
+        let data = view.data();
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+            other => return Err(fail(format!("tensor `{key}`: expected F32, F16 or BF16, found {other:?}"))),
+        };
+        if let Some(bad) = values.iter().find(|x| !x.is_finite()) {
+            return Err(fail(format!("tensor `{key}`: expected finite weights, found {bad}")));
+        }
+        let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
+            .map_err(|e| fail(format!("tensor `{key}` of shape {:?}: {e}", view.shape())))?;
+        tensors.insert(key.to_owned(), tensor);
+    }
+    Ok((tensors, note))
+}
+
+/// What a file that is no safetensors file seems to be, for the message.
+fn kind_of(bytes: &[u8]) -> String {
+    let kind = match bytes {
+        [] => "an empty file",
+        [b'P', b'K', 3, 4, ..] => "a zip archive (a PyTorch checkpoint?)",
+        [0x80, 2..=5, ..] => "a Python pickle",
+        [b'R', b'I', b'F', b'F', ..] => "a WAV file",
+        [b'f', b'L', b'a', b'C', ..] => "a FLAC file",
+        [_, _, _, _, _, _, _, _, b'{', ..] => "a truncated or damaged safetensors file",
+        _ if bytes.iter().take(256).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => "text",
+        _ => "something else",
+    };
+    format!("{kind} of {} bytes", bytes.len())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::network::{Level, UNetConfig};
+    use crate::noise::Noise;
+
+    /// A complete, very small model.
+    pub(crate) fn small() -> Checkpoint {
+        let level = |width| Level { width, blocks: 1 };
+        let network = UNetConfig { levels: vec![level(8), level(8)], embedding: 8, groups: 2, head_width: 4 };
+        let config = ModelConfig {
+            format_version: FORMAT_VERSION,
+            name: "small".into(),
+            format: Format { sample_rate: 8000, channels: 1, len_frames: 64 },
+            representation: RepresentationConfig::Mdct { bins: 8, companding: 0.5 },
+            statistics: Statistics { mean: Vec::new(), scale: vec![1.0; 8] },
+            labels: vec!["kick".into(), "snare".into()],
+            descriptors: vec!["tilt".into()],
+            sigma_data: 1.0,
+            target: Target::X,
+            network: NetworkConfig::UNet(network),
+            training: TrainingRecord::default(),
+        };
+        let parameters = config.network.init(config.surroundings(), &mut Noise::new(1), &Device::Cpu);
+        let weights = parameters.and_then(|p| p.snapshot()).expect("a valid network");
+        Checkpoint { config, weights }
+    }
+
+    fn values(checkpoint: &Checkpoint) -> Vec<u32> {
+        let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 weights");
+        checkpoint.weights.values().flat_map(flat).map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn saved_and_loaded_models_agree_to_the_bit() -> Result<()> {
+        let model = small();
+        let folder = tempfile::tempdir().map_err(Error::io("tmp"))?;
+        let path = folder.path().join("model.safetensors");
+        model.save(&path, Precision::F32)?;
+        let loaded = Checkpoint::load(&path)?;
+        assert_eq!(loaded.config, model.config);
+        assert_eq!(values(&loaded), values(&model));
+        assert_eq!(loaded.to_bytes(Precision::F32)?, model.to_bytes(Precision::F32)?);
+        Ok(())
+    }
+
+    #[test]
+    fn half_precision_rounds_to_nearest() -> Result<()> {
+        let model = small();
+        let loaded = Checkpoint::from_bytes(&model.to_bytes(Precision::F16)?, Path::new("half"))?;
+        for (a, b) in values(&model).into_iter().zip(values(&loaded)) {
+            let (a, b) = (f32::from_bits(a), f32::from_bits(b));
+            assert!((a - b).abs() <= a.abs() / 2048.0 + 3e-8, "{a} became {b}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_failing_save_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("missing").join("model.safetensors");
+        assert!(matches!(small().save(&path, Precision::F32), Err(Error::Io { .. })));
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).expect("a folder");
+        assert!(small().save(&taken, Precision::F32).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn an_unknown_class_lists_the_known_ones() {
+        let config = small().config;
+        assert_eq!(config.class("snare").expect("a class"), 1);
+        assert!(config.class("gong").expect_err("no such class").to_string().contains("kick, snare"));
+    }
+}

@@ -1,0 +1,231 @@
+//! From settings and a seed to a [`Clip`].
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Tensor};
+
+use crate::audio::{Clip, Level, finish};
+use crate::checkpoint::{Checkpoint, ModelConfig};
+use crate::diffusion::guidance::Guided;
+use crate::diffusion::sampler::{Sampler, unit_noise};
+use crate::diffusion::schedule::{NoiseSchedule, Schedule};
+use crate::diffusion::{Denoiser, Preconditioned};
+use crate::error::{Error, Result};
+use crate::network::{Conditioning, Network};
+use crate::noise::Noise;
+use crate::representation::{Format, Frames, Representation};
+
+/// First number of the place ([`Noise::at`]) that rendering draws from.
+const PLACE: u64 = 0x2000;
+
+/// Longest sound that is rendered, in seconds.
+const MAX_SECONDS: f64 = 60.0;
+
+/// What to render, all but the seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderSettings {
+    /// One of the model's classes, or none for any sound.
+    pub class: Option<String>,
+    /// Steps from noise to sound.
+    pub steps: usize,
+    /// How to walk.
+    pub sampler: Sampler,
+    /// How the steps are spread.
+    pub schedule: Schedule,
+    /// Highest noise level; the walk begins there.
+    pub sigma_max: f64,
+    /// Lowest noise level before zero.
+    pub sigma_min: f64,
+    /// How strongly to insist on the class; 1 does not.
+    pub guidance: f64,
+    /// Noise levels at which guidance acts, `(low, high)`.
+    pub guidance_interval: (f64, f64),
+    /// Length in seconds, or the model's own.
+    pub seconds: Option<f64>,
+    /// A sound to vary, and how far to go from it: 0 keeps it, 1 forgets it.
+    pub init: Option<(Clip, f64)>,
+    /// The model's descriptors by name; those not named are neutral.
+    pub descriptors: Vec<(String, f32)>,
+    /// How loud the result is made.
+    pub level: Level,
+}
+
+impl Default for RenderSettings {
+    fn default() -> Self {
+        Self {
+            class: None,
+            steps: 16,
+            sampler: Sampler::DpmPp2m,
+            schedule: Schedule::LogSnr,
+            sigma_max: 20.0,
+            sigma_min: 0.01,
+            guidance: 1.5,
+            guidance_interval: (0.2, 5.0),
+            seconds: None,
+            init: None,
+            descriptors: Vec::new(),
+            level: Level::default(),
+        }
+    }
+}
+
+/// How far a rendering has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+}
+
+/// A model ready to render.
+pub struct Renderer {
+    config: ModelConfig,
+    denoiser: Preconditioned<Box<dyn Network>>,
+    device: Device,
+}
+
+impl std::fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renderer").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Renderer {
+    /// Puts a model on `device`.
+    pub fn new(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+        let config = checkpoint.config.clone();
+        let move_over = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+        let mut weights: BTreeMap<_, _> = checkpoint.weights.iter().map(move_over).collect::<Result<_>>()?;
+        let network = config.network.build(config.surroundings(), &mut weights)?;
+        let denoiser = Preconditioned { network, sigma_data: config.sigma_data, target: config.target };
+        Ok(Self { config, denoiser, device: device.clone() })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// One sound.
+    pub fn render(
+        &self,
+        settings: &RenderSettings,
+        seed: u64,
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Clip> {
+        let mut clips = self.render_batch(settings, &[seed], on_step)?;
+        Ok(clips.pop().expect("one seed gives one clip"))
+    }
+
+    /// One sound for each seed, together. A seed's noise is the same in any batch.
+    ///
+    /// # Errors
+    /// When a setting makes no sense or does not fit the model; [`Error::Stopped`] when `on_step` broke off.
+    pub fn render_batch(
+        &self,
+        settings: &RenderSettings,
+        seeds: &[u64],
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Clip>> {
+        if seeds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (format, wanted_frames) = self.format(settings)?;
+        let representation = self.config.representation.build(&format, &self.config.statistics)?;
+        let (t, c) = representation.shape();
+        let cond = self.conditioning(settings, seeds.len())?;
+        let ladder = NoiseSchedule {
+            kind: settings.schedule,
+            sigma_min: settings.sigma_min,
+            sigma_max: settings.sigma_max,
+        };
+        let mut noises: Vec<Noise> = seeds.iter().map(|&seed| Noise::at(seed, &[PLACE])).collect();
+        let noise = unit_noise(&mut noises, t, c, &self.device)?;
+        let (x, sigmas) = match &settings.init {
+            None => {
+                let sigmas = ladder.sigmas(settings.steps)?;
+                ((noise * sigmas[0])?, sigmas)
+            }
+            Some((clip, strength)) => {
+                let sigmas = ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, *strength)?)?;
+                let start = self.encode(clip, &format, &*representation)?;
+                (start.broadcast_add(&(noise * sigmas[0])?)?, sigmas)
+            }
+        };
+        let guidance = if settings.class.is_some() { settings.guidance } else { 1.0 };
+        let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
+        let denoiser: &dyn Denoiser = &guided;
+        let steps = sigmas.len() - 1;
+        let frames = settings.sampler.run(denoiser, &cond, x, &sigmas, &mut noises, &mut |step| {
+            on_step(Progress { step: step.index + 1, steps })
+        })?;
+        let values = frames.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let decode = |data: &[f32]| -> Result<Clip> {
+            if data.iter().any(|x| !x.is_finite()) {
+                return Err(Error::setting("the model rendered values that are not numbers; it is damaged"));
+            }
+            let clip = representation.decode(&Frames { frames: t, width: c, data: data.to_vec() })?;
+            let mut clip = clip.slice(0, wanted_frames);
+            finish(&mut clip, settings.level);
+            Ok(clip)
+        };
+        values.chunks(t * c).map(decode).collect()
+    }
+
+    /// The format to render in, and how much of it is wanted. A sound shorter than the model's is
+    /// rendered whole and cut: the model knows sounds only from their onset.
+    fn format(&self, settings: &RenderSettings) -> Result<(Format, usize)> {
+        let own = self.config.format;
+        let Some(seconds) = settings.seconds else {
+            return Ok((own, own.len_frames));
+        };
+        if !(0.01..=MAX_SECONDS).contains(&seconds) {
+            return Err(Error::setting(format!("seconds: expected 0.01 to {MAX_SECONDS}, found {seconds}")));
+        }
+        let wanted = (seconds * own.sample_rate as f64).round() as usize;
+        let unit = self.config.representation.hop() * self.config.network.frames_multiple();
+        let len_frames = wanted.max(own.len_frames).div_ceil(unit) * unit;
+        Ok((Format { len_frames, ..own }, wanted))
+    }
+
+    fn conditioning(&self, settings: &RenderSettings, batch: usize) -> Result<Conditioning> {
+        let class = settings.class.as_deref().map(|label| self.config.class(label)).transpose()?;
+        let mut row = vec![0.0; self.config.descriptors.len()];
+        for (name, value) in &settings.descriptors {
+            let known = self.config.descriptors.iter().position(|d| d == name);
+            let index = known.ok_or_else(|| {
+                let known = self.config.descriptors.join(", ");
+                Error::setting(format!("descriptor: expected one of {known}, found `{name}`"))
+            })?;
+            if !(-3.0..=3.0).contains(value) {
+                return Err(Error::setting(format!("descriptor {name}: expected -3 to 3, found {value}")));
+            }
+            row[index] = *value;
+        }
+        Conditioning::new(&vec![class; batch], &row.repeat(batch), &self.device)
+    }
+
+    /// The clean frames of a clip in any format, `[1, T, C]`.
+    fn encode(&self, clip: &Clip, format: &Format, representation: &dyn Representation) -> Result<Tensor> {
+        let mut clip = clip.resampled(format.sample_rate)?.with_channels(format.channels).slice(0, format.len_frames);
+        let peak = clip.peak();
+        if !clip.is_finite() || peak <= 0.0 {
+            return Err(Error::setting("the sound to vary is silent or holds values that are not numbers"));
+        }
+        // The level that the model learnt sounds at.
+        clip.scale(0.95 / peak);
+        let frames = representation.encode(&clip)?;
+        Ok(Tensor::from_vec(frames.data, (1, frames.frames, frames.width), &self.device)?)
+    }
+}
+
+/// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.
+fn strength_to_sigma(ladder: &NoiseSchedule, strength: f64) -> Result<f64> {
+    if !(0.0..=1.0).contains(&strength) {
+        return Err(Error::setting(format!("strength: expected 0 to 1, found {strength}")));
+    }
+    let lowest = 1.5 * ladder.sigma_min;
+    Ok(lowest * (ladder.sigma_max / lowest).powf(strength))
+}

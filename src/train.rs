@@ -1,0 +1,601 @@
+//! The training loop: batches in, a model out, resumable at any step.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
+use crate::checkpoint::{load_tensors, save_tensors};
+use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset};
+use crate::diffusion::objective::Objective;
+use crate::diffusion::{Preconditioned, Target};
+use crate::error::{Error, Result};
+use crate::network::{Conditioning, Network, NetworkConfig, Parameters};
+use crate::noise::Noise;
+use crate::optim::{Adam, AdamConfig, Ema, LearningRate};
+use crate::representation::{Format, Representation, RepresentationConfig};
+
+/// First number of the places ([`Noise::at`]) that training draws from.
+mod place {
+    pub const INIT: u64 = 0x1000;
+    pub const DRAW: u64 = 0x1001;
+    pub const LEVEL: u64 = 0x1002;
+    pub const NOISE: u64 = 0x1003;
+    pub const VALIDATION: u64 = 0x1004;
+}
+
+/// Noise levels the validation loss is measured at.
+const VALIDATION_SIGMAS: [f64; 4] = [0.1, 0.4, 1.2, 4.0];
+/// At most this many sounds are validated on.
+const VALIDATION_SOUNDS: usize = 48;
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// Optimizer steps: the same result on every run.
+    Steps(u64),
+    /// Minutes of wall-clock time, interruptions not counted.
+    Minutes(f64),
+}
+
+/// Everything that decides a training besides the sounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// A short name for the model.
+    pub name: String,
+    /// Rate, channels and length of the clips.
+    pub format: Format,
+    /// How clips become frames.
+    pub representation: RepresentationConfig,
+    /// The network's sizes.
+    pub network: NetworkConfig,
+    /// What the network learns to say.
+    pub target: Target,
+    /// Noise levels and weights of the loss.
+    pub objective: Objective,
+    /// Clips a step.
+    pub batch: usize,
+    /// When to end.
+    pub length: Length,
+    /// The learning rate over time.
+    pub learning_rate: LearningRate,
+    /// The optimizer's numbers.
+    pub adam: AdamConfig,
+    /// Profile of the averaged weights, see [`Ema::new`].
+    pub ema_gamma: f64,
+    /// Part of the clips whose class is hidden, so that guidance has an unconditional half.
+    pub class_dropout: f32,
+    /// Changes made to the sounds, none for the sounds as they are.
+    pub augment: Option<Augment>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps between validations.
+    pub validate_every: u64,
+    /// Seconds between checkpoints.
+    pub save_every_s: f64,
+}
+
+impl TrainConfig {
+    fn validate(&self) -> Result<()> {
+        if self.batch == 0 || self.batch > 4096 {
+            return Err(Error::setting(format!("batch: expected 1 to 4096, found {}", self.batch)));
+        }
+        match self.length {
+            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => {
+                Err(Error::setting(format!("minutes: expected more than 0, found {m}")))
+            }
+            Length::Steps(0) => Err(Error::setting("steps: expected at least 1, found 0")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What must agree for a run to be resumed: all but its length and its pace of reporting.
+    fn resumable_as(&self, other: &Self) -> bool {
+        let (length, validate_every) = (self.length, self.validate_every);
+        let save_every_s = self.save_every_s;
+        let other = Self { length, validate_every, save_every_s, name: self.name.clone(), ..other.clone() };
+        *self == other
+    }
+}
+
+/// One optimizer step, as reported and as a line of `stats.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Steps done.
+    pub step: u64,
+    /// Clips seen.
+    pub windows: u64,
+    /// Weighted loss of this batch.
+    pub loss: f32,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Part of the training that is done, 0 to 1.
+    pub progress: f64,
+    /// Validation loss of the averaged weights, at the steps that measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f32>,
+}
+
+/// What the trainer tells while it works.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step is done.
+    Step(&'a StepReport),
+    /// The model was written to this file.
+    Saved(&'a Path),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The whole length is done.
+    Finished,
+    /// The caller stopped it; it can be resumed.
+    Stopped,
+}
+
+/// What `state.safetensors` says besides its tensors.
+#[derive(Debug, Serialize, Deserialize)]
+struct StateNote {
+    config: TrainConfig,
+    model: ModelConfig,
+    step: u64,
+    windows: u64,
+    seconds: f64,
+    adam_steps: u64,
+    validation: Option<f32>,
+}
+
+/// A training in a run folder.
+///
+/// The folder holds `config.json`, `stats.jsonl`, `model.safetensors` (averaged weights: all that
+/// rendering needs) and `state.safetensors` (all that resuming needs). A batch, its noise and its
+/// noise levels depend only on the seed and the step, so a run that was interrupted ends with the same
+/// weights, to the bit, as one that was not.
+pub struct Trainer<'d> {
+    config: TrainConfig,
+    model: ModelConfig,
+    dataset: &'d Dataset,
+    representation: Box<dyn Representation>,
+    folder: PathBuf,
+    device: Device,
+    parameters: Parameters,
+    denoiser: Preconditioned<Box<dyn Network>>,
+    averaged: Preconditioned<Box<dyn Network>>,
+    adam: Adam,
+    ema: Ema,
+    step: u64,
+    windows: u64,
+    seconds: f64,
+    validation: Option<f32>,
+}
+
+impl std::fmt::Debug for Trainer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer").field("folder", &self.folder).field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+impl<'d> Trainer<'d> {
+    /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then
+    /// its representation, statistics and network are kept), or from fresh ones.
+    ///
+    /// # Errors
+    /// When settings make no sense, when `folder` holds a run with other settings, or when `from` does
+    /// not fit them.
+    pub fn open(
+        config: TrainConfig,
+        dataset: &'d Dataset,
+        folder: &Path,
+        from: Option<&Checkpoint>,
+        device: &Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let state = folder.join("state.safetensors");
+        if state.exists() {
+            return Self::resume(config, dataset, folder, &state, device);
+        }
+        let (model, parameters) = match from {
+            Some(from) => tuned(&config, dataset, from, device)?,
+            None => fresh(&config, dataset, device)?,
+        };
+        let trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
+        let json = serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
+        let path = folder.join("config.json");
+        std::fs::write(&path, json).map_err(Error::io(&path))?;
+        Ok(trainer)
+    }
+
+    fn assemble(
+        config: TrainConfig,
+        model: ModelConfig,
+        dataset: &'d Dataset,
+        folder: &Path,
+        parameters: Parameters,
+        device: &Device,
+    ) -> Result<Self> {
+        model.validate()?;
+        let adam = Adam::new(&parameters, config.adam)?;
+        let ema = Ema::new(&parameters, config.ema_gamma)?;
+        let wrap = |network| Preconditioned { network, sigma_data: model.sigma_data, target: model.target };
+        let around = model.surroundings();
+        // Both networks share storage with what they were built from, and so follow every update.
+        let denoiser = wrap(model.network.build(around, &mut &parameters)?);
+        let averaged = wrap(model.network.build(around, &mut ema.weights().clone())?);
+        let representation = model.representation.build(&model.format, &model.statistics)?;
+        Ok(Self {
+            config,
+            model,
+            dataset,
+            representation,
+            folder: folder.to_owned(),
+            device: device.clone(),
+            parameters,
+            denoiser,
+            averaged,
+            adam,
+            ema,
+            step: 0,
+            windows: 0,
+            seconds: 0.0,
+            validation: None,
+        })
+    }
+
+    fn resume(
+        config: TrainConfig,
+        dataset: &'d Dataset,
+        folder: &Path,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let (tensors, note) = load_tensors(path)?;
+        let note: StateNote = serde_json::from_str(&note)
+            .map_err(|e| Error::checkpoint(path, format!("its training state cannot be understood: {e}")))?;
+        if !config.resumable_as(&note.config) {
+            return Err(Error::setting(format!(
+                "{}: holds a run with other settings (see its config.json); resume with those, or choose another --out",
+                folder.display()
+            )));
+        }
+        if note.model.labels != dataset.labels() {
+            return Err(Error::setting(format!(
+                "{}: its run has the classes {}, the sounds now have {}",
+                folder.display(),
+                note.model.labels.join(", "),
+                dataset.labels().join(", ")
+            )));
+        }
+        let shapes = note.model.network.parameter_shapes(note.model.surroundings())?;
+        let mut weights = BTreeMap::new();
+        for name in shapes.keys() {
+            let tensor = tensors.get(&format!("weights.{name}")).ok_or_else(|| {
+                Error::checkpoint(path, format!("expected a tensor `weights.{name}`, found none"))
+            })?;
+            weights.insert(name.clone(), tensor.clone());
+        }
+        let parameters = Parameters::from_weights(&weights, device)?;
+        let mut trainer = Self::assemble(config, note.model, dataset, folder, parameters, device)?;
+        trainer.adam.restore(note.adam_steps, &tensors)?;
+        trainer.ema.restore(&tensors)?;
+        (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
+        trainer.validation = note.validation;
+        trainer.forget_later_stats()?;
+        Ok(trainer)
+    }
+
+    /// Steps done so far; more than 0 right after opening means that a run was resumed.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Number of trainable values.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.count()
+    }
+
+    /// The model under training.
+    pub fn model(&self) -> &ModelConfig {
+        &self.model
+    }
+
+    fn progress(&self) -> f64 {
+        match self.config.length {
+            Length::Steps(steps) => self.step as f64 / steps as f64,
+            Length::Minutes(minutes) => self.seconds / (60.0 * minutes),
+        }
+        .min(1.0)
+    }
+
+    /// Trains to the end of the configured length, reporting to `on_event`, whose `Break` ends the run
+    /// after the present step. Either way the run is saved.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss or the gradient stops being a number: the files then still
+    /// hold the last good state.
+    pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
+        let path = self.folder.join("stats.jsonl");
+        let mut stats = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let source = BatchSource {
+            dataset: self.dataset,
+            representation: self.model.representation.build(&self.model.format, &self.model.statistics)?,
+            config: self.config.clone(),
+        };
+        let (send, receive) = crossbeam::channel::bounded(2);
+        let first = self.step;
+        std::thread::scope(|scope| {
+            // Batches are prepared ahead; the channel closes when either side is done.
+            scope.spawn(move || (first..).try_for_each(|step| send.send(source.batch(step)).ok()));
+            let mut clock = Instant::now();
+            let mut saved_at = self.seconds;
+            let mut outcome = Outcome::Finished;
+            while self.progress() < 1.0 {
+                let batch = receive.recv().expect("the source goes on as long as it is listened to")?;
+                let mut report = self.learn(batch)?;
+                self.seconds += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
+                let done = self.progress() >= 1.0;
+                if done || self.step.is_multiple_of(self.config.validate_every.max(1)) {
+                    self.validation = self.validate()?;
+                    report.validation = self.validation;
+                }
+                (report.seconds, report.progress) = (self.seconds, self.progress());
+                let line = serde_json::to_string(&report).expect("a report is plain data");
+                writeln!(stats, "{line}").map_err(Error::io(&path))?;
+                let stop = on_event(Event::Step(&report)).is_break();
+                let due = self.seconds - saved_at >= self.config.save_every_s;
+                if stop || done || due {
+                    saved_at = self.seconds;
+                    let model = self.save()?;
+                    if on_event(Event::Saved(&model)).is_break() || stop {
+                        outcome = if done { Outcome::Finished } else { Outcome::Stopped };
+                        break;
+                    }
+                }
+            }
+            drop(receive);
+            Ok(outcome)
+        })
+    }
+
+    /// One optimizer step.
+    fn learn(&mut self, batch: Batch) -> Result<StepReport> {
+        let (b, t, c) = batch.shape;
+        let seed = self.config.seed;
+        let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
+        let sigmas = self.config.objective.draw_sigmas(b, &mut noise);
+        let hidden = |label: Option<u32>| label.filter(|_| !noise.chance(self.config.class_dropout));
+        let labels: Vec<Option<u32>> = batch.labels.into_iter().map(hidden).collect();
+        let mut noises: Vec<Noise> =
+            (0..b as u64).map(|j| Noise::at(seed, &[place::NOISE, self.step, j])).collect();
+        let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
+        let cond = Conditioning::new(&labels, &batch.descriptors, &self.device)?;
+        let loss = self.config.objective.loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
+        let value = loss.to_scalar::<f32>()?;
+        if !value.is_finite() {
+            return Err(Error::Diverged { step: self.step, loss: value });
+        }
+        let learning_rate = self.config.learning_rate.at(self.step, self.progress());
+        let gradient_norm = self.adam.step(&self.parameters, &loss.backward()?, learning_rate)?;
+        if !gradient_norm.is_finite() {
+            return Err(Error::Diverged { step: self.step, loss: gradient_norm as f32 });
+        }
+        self.step += 1;
+        self.windows += b as u64;
+        self.ema.update(&self.parameters, self.step)?;
+        let (step, windows, seconds) = (self.step, self.windows, self.seconds);
+        let progress = self.progress();
+        Ok(StepReport {
+            step,
+            windows,
+            loss: value,
+            learning_rate,
+            gradient_norm,
+            seconds,
+            progress,
+            validation: None,
+        })
+    }
+
+    /// Mean weighted loss of the averaged weights on held-out sounds, at fixed noise levels with fixed
+    /// noise; `None` when there is nothing to validate on.
+    pub fn validate(&self) -> Result<Option<f32>> {
+        let sounds = self.dataset.validation();
+        let sounds = &sounds[..sounds.len().min(VALIDATION_SOUNDS)];
+        let mut total = 0f64;
+        for (i, chunk) in sounds.chunks(16).enumerate() {
+            let batch = self.dataset.batch(chunk, &*self.representation, None)?;
+            let (b, t, c) = batch.shape;
+            let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
+            let cond = Conditioning::new(&batch.labels, &batch.descriptors, &self.device)?;
+            for (k, &sigma) in VALIDATION_SIGMAS.iter().enumerate() {
+                let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
+                let mut noises: Vec<Noise> = (0..b).map(noise).collect();
+                let sigmas = vec![sigma; b];
+                let loss = self.config.objective.loss(&self.averaged, &clean, &cond, &sigmas, &mut noises)?;
+                total += loss.to_scalar::<f32>()? as f64 * b as f64;
+            }
+        }
+        let count = sounds.len() * VALIDATION_SIGMAS.len();
+        Ok((count > 0).then(|| (total / count as f64) as f32))
+    }
+
+    /// The model as it stands, with averaged weights.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let training = TrainingRecord {
+            audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
+            steps: self.step,
+            windows: self.windows,
+            seconds: self.seconds,
+            validation_loss: self.validation,
+            sounds: self.dataset.train().len() as u64,
+            seed: self.config.seed,
+            ..self.model.training.clone()
+        };
+        let config = ModelConfig { training, ..self.model.clone() };
+        let host = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?));
+        Ok(Checkpoint { config, weights: self.ema.weights().iter().map(host).collect::<Result<_>>()? })
+    }
+
+    /// Writes `model.safetensors` and `state.safetensors`; returns the path of the first.
+    fn save(&self) -> Result<PathBuf> {
+        let path = self.folder.join("model.safetensors");
+        self.checkpoint()?.save(&path, Precision::F32)?;
+        let (adam_steps, mut tensors) = self.adam.state();
+        for (name, var) in self.parameters.iter() {
+            tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
+        }
+        for (name, tensor) in self.ema.weights() {
+            tensors.insert(format!("ema.{name}"), tensor.clone());
+        }
+        let note = StateNote {
+            config: self.config.clone(),
+            model: self.model.clone(),
+            step: self.step,
+            windows: self.windows,
+            seconds: self.seconds,
+            adam_steps,
+            validation: self.validation,
+        };
+        let note = serde_json::to_string(&note).expect("the state is plain data");
+        save_tensors(&self.folder.join("state.safetensors"), &tensors, &note)?;
+        Ok(path)
+    }
+
+    /// Drops the lines of `stats.jsonl` that an interrupted run wrote after its last checkpoint.
+    fn forget_later_stats(&self) -> Result<()> {
+        let path = self.folder.join("stats.jsonl");
+        let kept: Vec<StepReport> =
+            read_stats(&path)?.into_iter().filter(|report| report.step <= self.step).collect();
+        let mut file = File::create(&path).map_err(Error::io(&path))?;
+        for report in &kept {
+            let line = serde_json::to_string(report).expect("a report is plain data");
+            writeln!(file, "{line}").map_err(Error::io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The reports of a run, oldest first; none if the file does not exist. Lines that a crash left
+/// unfinished are passed over.
+pub fn read_stats(path: &Path) -> Result<Vec<StepReport>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io(path)(e)),
+    };
+    let lines = BufReader::new(file).lines().collect::<Result<Vec<_>, _>>().map_err(Error::io(path))?;
+    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// What prepares batches on its own thread.
+struct BatchSource<'d> {
+    dataset: &'d Dataset,
+    representation: Box<dyn Representation>,
+    config: TrainConfig,
+}
+
+impl BatchSource<'_> {
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let TrainConfig { seed, batch, .. } = self.config;
+        let indices = self.dataset.draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
+        let augment = self.config.augment.unwrap_or(Augment::NONE);
+        self.dataset.batch(&indices, &*self.representation, Some((&augment, seed, step)))
+    }
+}
+
+/// A new model with fresh weights.
+fn fresh(config: &TrainConfig, dataset: &Dataset, device: &Device) -> Result<(ModelConfig, Parameters)> {
+    let mut clips = dataset.train().iter().map(|&index| dataset.clip(index));
+    let statistics = config.representation.fit(&config.format, &mut clips)?;
+    let model = ModelConfig {
+        format_version: FORMAT_VERSION,
+        name: config.name.clone(),
+        format: config.format,
+        representation: config.representation.clone(),
+        statistics,
+        labels: dataset.labels().to_vec(),
+        descriptors: DESCRIPTORS.map(str::to_owned).to_vec(),
+        sigma_data: config.objective.sigma_data,
+        target: config.target,
+        network: config.network.clone(),
+        training: TrainingRecord::default(),
+    };
+    model.validate()?;
+    let mut noise = Noise::at(config.seed, &[place::INIT]);
+    let parameters = model.network.init(model.surroundings(), &mut noise, device)?;
+    Ok((model, parameters))
+}
+
+/// A model that goes on from another's weights, with the classes of the new sounds.
+fn tuned(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    from: &Checkpoint,
+    device: &Device,
+) -> Result<(ModelConfig, Parameters)> {
+    let old = &from.config;
+    let agree = |what: &str, same: bool| {
+        if same { Ok(()) } else { Err(Error::setting(format!("--from {}: its {what} differs from the run's", old.name))) }
+    };
+    agree("rate, channels or length", old.format == config.format)?;
+    agree("representation", old.representation == config.representation)?;
+    agree("network", old.network == config.network)?;
+    agree("target", old.target == config.target)?;
+    agree("set of descriptors", old.descriptors == DESCRIPTORS)?;
+    let mut model = ModelConfig { name: config.name.clone(), labels: dataset.labels().to_vec(), ..old.clone() };
+    model.training = TrainingRecord {
+        tuned_from: Some(old.name.clone()),
+        licence: old.training.licence.clone(),
+        ..TrainingRecord::default()
+    };
+    let mut weights = from.weights.clone();
+    relabel(&mut weights, &old.labels, &model.labels, config.seed)?;
+    Ok((model, Parameters::from_weights(&weights, device)?))
+}
+
+/// Makes the class table fit new labels: a label that was known keeps its row, a new one begins as the
+/// mean of the old ones. Row 0 stands for "no class".
+fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String], seed: u64) -> Result<()> {
+    const TABLE: &str = "classes";
+    let bias = "noise2.bias";
+    match (weights.remove(TABLE), new.is_empty()) {
+        (None, true) => {}
+        // Nothing to tell apart any more: the row for "no class" is what the network always adds.
+        (Some(table), true) => {
+            let kept = weights.get(bias).ok_or_else(|| Error::setting(format!("expected a parameter `{bias}`")))?;
+            let folded = (kept + table.get(0)?)?;
+            weights.insert(bias.to_owned(), folded);
+        }
+        (None, false) => {
+            let width = weights.get(bias).map_or(0, |b| b.elem_count());
+            let mut noise = Noise::at(seed, &[place::INIT]);
+            let table = (noise.normal_tensor((new.len() + 1, width), &Device::Cpu)? * 0.1)?;
+            weights.insert(TABLE.to_owned(), table);
+        }
+        (Some(table), false) => {
+            let mean = table.narrow(0, 1, old.len())?.mean_keepdim(0)?;
+            let mut rows = vec![table.narrow(0, 0, 1)?];
+            for label in new {
+                rows.push(match old.iter().position(|known| known == label) {
+                    Some(i) => table.narrow(0, i + 1, 1)?,
+                    None => mean.clone(),
+                });
+            }
+            weights.insert(TABLE.to_owned(), Tensor::cat(&rows, 0)?);
+        }
+    }
+    Ok(())
+}
