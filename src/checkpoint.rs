@@ -5,7 +5,6 @@
 //! every tensor against the shape that the configuration implies, every number for being one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Target;
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 use crate::network::{NetworkConfig, Surroundings};
 use crate::representation::{Format, RepresentationConfig, Statistics};
 
@@ -193,9 +193,15 @@ impl Checkpoint {
         Ok(Self { config, weights })
     }
 
+    /// The model that ships inside the library: drums, percussion, bass and effects.
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded() -> Result<Self> {
+        Self::from_bytes(include_bytes!("../models/drums.safetensors"), Path::new("built-in model"))
+    }
+
     /// Writes the model; the file appears whole or not at all.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
-        write_atomically(path, &self.to_bytes(precision)?)
+        write_whole(path, &self.to_bytes(precision)?)
     }
 
     /// The model's file as bytes; the same model gives the same bytes.
@@ -208,21 +214,12 @@ impl Checkpoint {
 
 /// Saves named f32 tensors with a JSON note, whole or not at all: the state of a training.
 pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<()> {
-    write_atomically(path, &to_bytes(tensors, note, Precision::F32)?)
+    write_whole(path, &to_bytes(tensors, note, Precision::F32)?)
 }
 
 /// Loads what [`save_tensors`] saved, as checked as a model.
 pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     parse(&std::fs::read(path).map_err(Error::io(path))?, path)
-}
-
-/// Writes to a temporary file in the same folder, then renames it over `path`.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(path))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
-    file.persist(path).map_err(|e| Error::Io { path: path.to_owned(), source: e.error })?;
-    Ok(())
 }
 
 fn to_bytes(tensors: &BTreeMap<String, Tensor>, note: &str, precision: Precision) -> Result<Vec<u8>> {
@@ -348,17 +345,6 @@ pub(crate) mod tests {
             assert!((a - b).abs() <= a.abs() / 2048.0 + 3e-8, "{a} became {b}");
         }
         Ok(())
-    }
-
-    #[test]
-    fn a_failing_save_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("missing").join("model.safetensors");
-        assert!(matches!(small().save(&path, Precision::F32), Err(Error::Io { .. })));
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).expect("a folder");
-        assert!(small().save(&taken, Precision::F32).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
     }
 
     #[test]

@@ -1,3 +1,13 @@
 //! The `audiodiff` binary: parse, run, print errors once, exit code.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+// A network frees and maps large blocks all the time; this allocator keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

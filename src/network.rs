@@ -90,6 +90,13 @@ impl NetworkConfig {
         config.frames_multiple()
     }
 
+    /// About how many bytes one clip of `frames` frames takes while training, activations and gradients
+    /// together: for choosing a batch size, not a promise.
+    pub fn training_bytes(&self, frames: usize) -> u64 {
+        let Self::UNet(config) = self;
+        config.training_bytes(frames)
+    }
+
     /// Builds the network around `weights`.
     pub fn build(
         &self,

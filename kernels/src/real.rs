@@ -13,7 +13,7 @@ pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum
 impl Real for f32 {
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        1.0 / (1.0 + (-self).exp())
+        1.0 / (1.0 + Real::exp(-self))
     }
 
     /// `e^x` within 2 ulp, free of branches and calls: range reduction by `ln 2` in two parts, then
@@ -48,7 +48,7 @@ impl Real for f32 {
 
 impl Real for f64 {
     fn sigmoid(self) -> Self {
-        1.0 / (1.0 + (-self).exp())
+        1.0 / (1.0 + Real::exp(-self))
     }
 
     fn exp(self) -> Self {

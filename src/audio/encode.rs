@@ -1,14 +1,14 @@
 //! [`Clip`]s to WAV files.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::io::Cursor;
+use std::path::Path;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 use serde::{Deserialize, Serialize};
 
 use super::{Clip, MAX_CHANNELS};
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 use crate::noise::Noise;
 
 /// How samples are stored in a WAV file.
@@ -34,35 +34,7 @@ pub enum BitDepth {
 /// infinite samples, or does not fit the format.
 pub fn write_wav(path: &Path, clip: &Clip, depth: BitDepth) -> Result<()> {
     let bytes = encode(clip, depth).map_err(|reason| Error::sound(path, reason))?;
-    // A link stays a link; what it points to is replaced.
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
-        && !kind.is_file()
-        && !kind.is_dir()
-    {
-        return OpenOptions::new()
-            .write(true)
-            .open(&place)
-            .and_then(|mut device| device.write_all(&bytes))
-            .map_err(Error::io(path));
-    }
-    let folder = match place.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    // Not a sound's extension: if we are killed, nobody takes the rest for a sound.
-    builder.prefix(".audiodiff-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // Temporary files are private by default; the finished one shall follow the umask.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(&folder).map_err(Error::io(path))?;
-    file.write_all(&bytes).map_err(Error::io(path))?;
-    file.persist(&place).map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
+    write_whole(path, &bytes)
 }
 
 /// The bytes of a WAV file that holds `clip`; equal clips give equal bytes.

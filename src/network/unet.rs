@@ -109,6 +109,14 @@ impl UNetConfig {
         Ok(())
     }
 
+    pub(super) fn training_bytes(&self, frames: usize) -> u64 {
+        // A block keeps some eight maps for its way back and makes as many gradients; the rest of the
+        // network and the allocator add half of that again.
+        const MAPS: usize = 24;
+        let level = |(i, level): (usize, &Level)| 2 * level.blocks * level.width * (frames >> i);
+        (4 * MAPS * self.levels.iter().enumerate().map(level).sum::<usize>()) as u64
+    }
+
     pub(super) fn frames_multiple(&self) -> usize {
         1 << (self.levels.len() - 1)
     }

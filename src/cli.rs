@@ -1,0 +1,298 @@
+//! The verbs and their flags.
+
+mod model;
+mod render;
+mod train;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use audiodiff::checkpoint::Checkpoint;
+use audiodiff::dataset::{Crop, Labels, ScanOptions};
+use audiodiff::{Error, dataset};
+use candle_core::Device;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// An audio diffusion synthesizer: learns a folder of sounds and makes new ones.
+#[derive(Parser)]
+#[command(name = "audiodiff", version, about, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Examples:
+  audiodiff render -o kick.wav --class kick      a new kick from the built-in model
+  audiodiff train ./wavs --minutes 30            learn a folder of sounds
+  audiodiff render -o out.wav --model run/model.safetensors -n 16")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Flags of every verb.
+#[derive(Args)]
+struct Global {
+    /// Say nothing but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Threads to compute with [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Learn a folder of sounds
+    Train(Box<train::TrainArgs>),
+    /// Make new sounds
+    Render(Box<render::RenderArgs>),
+    /// Play a sound file, or render a sound and play it
+    #[cfg(feature = "play")]
+    Play(Box<render::PlayArgs>),
+    /// Tell what a model is
+    Info(model::InfoArgs),
+    /// Report what a folder of sounds holds, and what training would do with each odd file
+    Check(CheckArgs),
+    /// Write a model anew: smaller, renamed, with a licence
+    Pack(model::PackArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for every verb into a folder
+    Man {
+        /// Folder to write to
+        #[arg(long, short, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    sounds: SoundArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which sounds, and how they are labelled.
+#[derive(Args)]
+struct SoundArgs {
+    /// Folder of sounds; its first level of folders names the classes
+    #[arg(value_name = "SOUNDS")]
+    folder: PathBuf,
+    /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
+    #[arg(long, default_value = "folders", value_name = "SOURCE")]
+    labels: String,
+    /// Use only these classes
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    include: Vec<String>,
+}
+
+impl SoundArgs {
+    fn options(&self) -> ScanOptions {
+        let labels = match self.labels.as_str() {
+            "folders" => Labels::Folders,
+            "none" => Labels::None,
+            file => Labels::Manifest(file.into()),
+        };
+        ScanOptions { labels, include: self.include.clone(), crop: Crop::Onset, ..ScanOptions::default() }
+    }
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceChoice {
+    /// A GPU if this build supports one and there is one, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// An NVIDIA GPU (needs a build with the `cuda` feature)
+    Cuda,
+    /// An Apple GPU (needs a build with the `metal` feature)
+    Metal,
+}
+
+impl DeviceChoice {
+    fn open(self) -> anyhow::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || Device::new_cuda(0)),
+            Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
+            Self::Auto => {
+                let found = [Self::Cuda, Self::Metal].into_iter().find_map(|choice| choice.open().ok());
+                Ok(found.unwrap_or(Device::Cpu))
+            }
+        }
+    }
+}
+
+/// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
+fn gpu(name: &str, built: bool, open: fn() -> candle_core::Result<Device>) -> anyhow::Result<Device> {
+    if !built {
+        return Err(usage(format!("--device {name}: this build lacks the `{name}` feature")));
+    }
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(open);
+    std::panic::set_hook(hook);
+    match opened {
+        Ok(device) => device.with_context(|| format!("--device {name}")),
+        Err(_) => anyhow::bail!("--device {name}: its driver library cannot be loaded"),
+    }
+}
+
+/// Parses, runs, and prints what went wrong: 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let Cli { verb, global } = Cli::parse();
+    match run(verb, &global) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that has seen enough closed the pipe.
+            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {error:#}");
+            let usage = matches!(error.downcast_ref::<Error>(), Some(Error::Setting(_)));
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
+    if let Some(threads) = global.threads {
+        if threads == 0 {
+            return Err(usage("--threads: expected at least 1, found 0"));
+        }
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    match verb {
+        Verb::Train(args) => train::train(&args, global),
+        Verb::Render(args) => render::render(&args, global),
+        #[cfg(feature = "play")]
+        Verb::Play(args) => render::play(&args, global),
+        Verb::Info(args) => model::info(&args),
+        Verb::Check(args) => check(&args, global),
+        Verb::Pack(args) => model::pack(&args),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "audiodiff", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Man { out: None } => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Verb::Man { out: Some(folder) } => {
+            std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+            clap_mangen::generate_to(Cli::command(), &folder).with_context(|| folder.display().to_string())
+        }
+    }
+}
+
+fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
+    let bar = Bar::new("reading sounds", global);
+    let report = dataset::check(&args.sounds.folder, &args.sounds.options(), &mut |done, all| bar.set(done, all))?;
+    bar.finish();
+    if args.json {
+        print_json(&report)
+    } else {
+        Ok(write!(std::io::stdout(), "{report}")?)
+    }
+}
+
+/// An error of usage: exit code 2.
+fn usage(reason: impl Into<String>) -> anyhow::Error {
+    Error::setting(reason).into()
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// The model in a file, or the built-in one.
+fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
+    match path {
+        Some(path) => Ok(Checkpoint::load(path)?),
+        #[cfg(feature = "embedded-model")]
+        None => Ok(Checkpoint::embedded()?),
+        #[cfg(not(feature = "embedded-model"))]
+        None => Err(usage("--model: this build has no built-in model, so expected a file")),
+    }
+}
+
+/// A progress bar on stderr: only on a terminal, and not when told to be quiet.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(what: &'static str, global: &Global) -> Self {
+        if global.quiet || !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let style = ProgressStyle::with_template("{prefix:>16} {bar:32} {percent:>3}% {msg} {eta:>5}")
+            .expect("the template is valid");
+        let bar = ProgressBar::new(1000).with_style(style).with_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(Some(bar))
+    }
+
+    fn shown(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn set(&self, done: usize, all: usize) {
+        self.fraction(done as f64 / all.max(1) as f64);
+    }
+
+    fn fraction(&self, done: f64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position((1000.0 * done) as u64);
+        }
+    }
+
+    fn message(&self, text: String) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Set by Ctrl-C; a second one ends the program at once.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn catch_interrupts() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn auto_always_finds_a_device() {
+        assert!(DeviceChoice::Auto.open().is_ok());
+    }
+}

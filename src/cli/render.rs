@@ -1,0 +1,326 @@
+//! `render` and `play`: new sounds to files, to stdout, to the loudspeaker.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use audiodiff::audio::{self, BitDepth, Clip, Level};
+use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::Schedule;
+use audiodiff::picture;
+use audiodiff::render::{RenderSettings, Renderer};
+use clap::Args;
+use serde::Serialize;
+
+use super::{Bar, DeviceChoice, Global, catch_interrupts, interrupted, usage};
+
+/// Sounds rendered together: enough to keep the cores busy, few enough to report often.
+const BATCH: usize = 8;
+
+/// What to render; `render` and `play` share it.
+#[derive(Args)]
+pub struct SoundSettings {
+    /// Model file [default: the built-in model]
+    #[arg(long, short, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Class of the sound, one of those `info` lists [default: any]
+    #[arg(long, short)]
+    class: Option<String>,
+    /// How many sounds
+    #[arg(short = 'n', long = "count", default_value_t = 1, value_name = "N")]
+    count: usize,
+    /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Steps from noise to sound: more is finer, and slower in proportion
+    #[arg(long, default_value_t = RenderSettings::default().steps, value_name = "N")]
+    steps: usize,
+    /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde or ipndm
+    #[arg(long, default_value_t = RenderSettings::default().sampler)]
+    sampler: Sampler,
+    /// How the steps are spread: karras or logsnr
+    #[arg(long, default_value_t = RenderSettings::default().schedule)]
+    schedule: Schedule,
+    /// How strongly to insist on the class: 1 does not, 2 is strict
+    #[arg(long, default_value_t = RenderSettings::default().guidance, value_name = "W")]
+    guidance: f64,
+    /// Length in seconds [default: the model's]
+    #[arg(long, value_name = "T")]
+    seconds: Option<f64>,
+    /// Begin with this sound and vary it
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// How far to go from --init: 0 keeps it, 1 forgets it
+    #[arg(long, default_value_t = 0.5, requires = "init", value_name = "0..1")]
+    strength: f64,
+    /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = descriptor)]
+    descriptors: Vec<(String, f32)>,
+    /// Peak level in dB below full scale
+    #[arg(long, default_value_t = -1.0, value_name = "DB", allow_negative_numbers = true)]
+    peak: f32,
+    /// Loudness in LUFS instead of a peak level
+    #[arg(long, conflicts_with = "peak", value_name = "LUFS", allow_negative_numbers = true)]
+    loudness: Option<f32>,
+    /// Where to compute
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+fn descriptor(text: &str) -> Result<(String, f32), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = value.parse().map_err(|_| format!("expected a number, found `{value}`"))?;
+    Ok((name.to_owned(), value))
+}
+
+impl SoundSettings {
+    fn settings(&self) -> anyhow::Result<RenderSettings> {
+        if self.count == 0 || self.count > 100_000 {
+            return Err(usage(format!("-n: expected 1 to 100000, found {}", self.count)));
+        }
+        if self.peak > 0.0 {
+            return Err(usage(format!("--peak: expected 0 dB or less, found {}", self.peak)));
+        }
+        let init = match &self.init {
+            Some(path) => Some((audio::read(path)?, self.strength)),
+            None => None,
+        };
+        Ok(RenderSettings {
+            class: self.class.clone(),
+            steps: self.steps,
+            sampler: self.sampler,
+            schedule: self.schedule,
+            guidance: self.guidance,
+            seconds: self.seconds,
+            init,
+            descriptors: self.descriptors.clone(),
+            level: self.loudness.map_or(Level::Peak(self.peak), Level::Loudness),
+            ..RenderSettings::default()
+        })
+    }
+
+    fn renderer(&self) -> anyhow::Result<Renderer> {
+        Ok(Renderer::new(&super::load_model(self.model.as_ref())?, &self.device.open()?)?)
+    }
+
+    fn first_seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| {
+            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            // Short enough to be typed again.
+            clock.map_or(0, |t| t.as_micros() as u64 % 1_000_000_000)
+        })
+    }
+}
+
+/// Renders everything asked for, handing each sound with its seed to `each`.
+fn render_all(
+    sound: &SoundSettings,
+    global: &Global,
+    each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
+) -> anyhow::Result<Renderer> {
+    let (settings, renderer, first) = (sound.settings()?, sound.renderer()?, sound.first_seed());
+    catch_interrupts()?;
+    let bar = Bar::new("rendering", global);
+    let seeds: Vec<u64> = (0..sound.count as u64).map(|i| first.wrapping_add(i)).collect();
+    let mut done = 0;
+    for seeds in seeds.chunks(BATCH) {
+        let clips = renderer.render_batch(&settings, seeds, &mut |step| {
+            let within = step.step as f64 / step.steps as f64 * seeds.len() as f64;
+            bar.fraction((done as f64 + within) / sound.count as f64);
+            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        done += clips.len();
+        for (&seed, clip) in seeds.iter().zip(clips) {
+            each(seed, clip)?;
+        }
+    }
+    bar.finish();
+    Ok(renderer)
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  audiodiff render -o kick.wav --class kick --seed 7
+  audiodiff render -o hats.wav --class hat_closed -n 16 --plot     hats-01.wav … hats-16.wav
+  audiodiff render -o new.wav --init old.wav --strength 0.4        a variation of old.wav
+  audiodiff render -o - --class snare | sox -t wav - snare.mp3")]
+pub struct RenderArgs {
+    /// WAV file to write; `-` for stdout. With -n, a number is added to the name
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    sound: SoundSettings,
+    /// Bits a sample: 16 (dithered), 24, or 32 (float)
+    #[arg(long, default_value = "24", value_parser = ["16", "24", "32"])]
+    bits: String,
+    /// Draw waveforms and spectrograms into a PNG beside the sounds
+    #[arg(long)]
+    plot: bool,
+    /// Print what was made as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Made {
+    path: String,
+    seed: u64,
+    seconds: f64,
+    peak_db: f32,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    model: String,
+    class: Option<String>,
+    steps: usize,
+    sampler: String,
+    milliseconds_per_sound: f64,
+    sounds: Vec<Made>,
+}
+
+pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
+    let depth = match args.bits.as_str() {
+        "16" => BitDepth::Int16,
+        "24" => BitDepth::Int24,
+        _ => BitDepth::Float32,
+    };
+    let to_stdout = args.out == Path::new("-");
+    let many = args.sound.count > 1;
+    if to_stdout && (many || args.plot || args.json) {
+        return Err(usage("-o -: one sound goes to stdout, without -n, --plot or --json"));
+    }
+    let width = args.sound.count.to_string().len().max(2);
+    let (mut made, mut clips) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    let renderer = render_all(&args.sound, global, &mut |seed, clip| {
+        if to_stdout {
+            std::io::stdout().write_all(&audio::wav_bytes(&clip, depth)?)?;
+        } else {
+            let path = if many { numbered(&args.out, made.len() + 1, width) } else { args.out.clone() };
+            audio::write_wav(&path, &clip, depth)?;
+            let peak_db = 20.0 * clip.peak().max(1e-9).log10();
+            made.push(Made { path: path.display().to_string(), seed, seconds: clip.seconds(), peak_db });
+            if args.plot {
+                clips.push((format!("seed {seed}"), clip));
+            }
+        }
+        Ok(())
+    })?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / args.sound.count as f64;
+    if args.plot {
+        let path = args.out.with_extension("png");
+        let cells: Vec<(String, &Clip)> = clips.iter().map(|(title, clip)| (title.clone(), clip)).collect();
+        picture::sound_sheet(&cells, &path)?;
+    }
+    if args.json {
+        return super::print_json(&Summary {
+            model: renderer.config().name.clone(),
+            class: args.sound.class.clone(),
+            steps: args.sound.steps,
+            sampler: args.sound.sampler.to_string(),
+            milliseconds_per_sound: milliseconds,
+            sounds: made,
+        });
+    }
+    if !global.quiet && !to_stdout {
+        for sound in &made {
+            println!("{}  seed {}", sound.path, sound.seed);
+        }
+    }
+    Ok(())
+}
+
+/// `out.wav` → `out-07.wav`.
+fn numbered(path: &Path, number: usize, width: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map_or("wav".into(), |e| e.to_string_lossy());
+    path.with_file_name(format!("{stem}-{number:0width$}.{extension}"))
+}
+
+/// Plays sounds on the default output.
+#[cfg(feature = "play")]
+#[derive(Args)]
+pub struct PlayArgs {
+    /// A sound file to play instead of rendering one
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    sound: SoundSettings,
+}
+
+#[cfg(feature = "play")]
+pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
+    match &args.file {
+        Some(path) => speaker::play(&audio::read(path)?),
+        None => render_all(&args.sound, global, &mut |seed, clip| {
+            if !global.quiet {
+                println!("seed {seed}");
+            }
+            speaker::play(&clip)
+        })
+        .map(drop),
+    }
+}
+
+#[cfg(feature = "play")]
+mod speaker {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use anyhow::Context;
+    use audiodiff::audio::Clip;
+    use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+
+    /// Plays a clip to its end on the default output, at that output's rate.
+    pub fn play(clip: &Clip) -> anyhow::Result<()> {
+        let device = cpal::default_host().default_output_device().context("no sound output was found")?;
+        let config = device.default_output_config().context("the sound output has no configuration")?;
+        if config.sample_format() != cpal::SampleFormat::F32 {
+            anyhow::bail!("the sound output wants {:?} samples, expected f32", config.sample_format());
+        }
+        let stream_config = config.config();
+        let outputs = usize::from(stream_config.channels);
+        let sources = outputs.clamp(1, 2);
+        let clip = clip.resampled(stream_config.sample_rate)?.with_channels(sources);
+        let (clip, at) = (Arc::new(clip), Arc::new(AtomicUsize::new(0)));
+        let (reader, position) = (Arc::clone(&clip), Arc::clone(&at));
+        let fill = move |out: &mut [f32], _: &cpal::OutputCallbackInfo| {
+            let start = position.fetch_add(out.len() / outputs, Ordering::Relaxed);
+            for (i, frame) in out.chunks_mut(outputs).enumerate() {
+                for (channel, value) in frame.iter_mut().enumerate() {
+                    let source = &reader.channels()[channel % sources];
+                    *value = if channel < sources { source.get(start + i).copied().unwrap_or(0.0) } else { 0.0 };
+                }
+            }
+        };
+        let stream = device
+            .build_output_stream(stream_config.clone(), fill, |error| eprintln!("sound output: {error}"), None)
+            .context("the sound output cannot be opened")?;
+        stream.play().context("the sound output does not start")?;
+        // A fifth of a second more, for what the output has buffered.
+        let end = clip.len_frames() + stream_config.sample_rate as usize / 5;
+        while at.load(Ordering::Relaxed) < end && !super::interrupted() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_before_the_extension() {
+        assert_eq!(numbered(Path::new("a/out.wav"), 7, 2), Path::new("a/out-07.wav"));
+        assert_eq!(numbered(Path::new("out"), 12, 3), Path::new("out-012.wav"));
+    }
+
+    #[test]
+    fn descriptors_are_names_with_numbers() {
+        assert_eq!(descriptor("tilt=-0.5"), Ok(("tilt".to_owned(), -0.5)));
+        assert!(descriptor("tilt").is_err() && descriptor("tilt=high").is_err());
+    }
+}

@@ -1,0 +1,408 @@
+//! `train`: from a folder of sounds to a model, with progress, demo sounds and pictures.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use audiodiff::audio::{self, BitDepth, Clip};
+use audiodiff::checkpoint::Checkpoint;
+use audiodiff::dataset::{Augment, Crop, Dataset};
+use audiodiff::diffusion::Target;
+use audiodiff::diffusion::objective::Objective;
+use audiodiff::network::{NetworkConfig, UNetConfig};
+use audiodiff::optim::{AdamConfig, LearningRate};
+use audiodiff::picture::{self, Series};
+use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::representation::{Format, RepresentationConfig};
+use audiodiff::train::{Event, Length, Outcome, StepReport, TrainConfig, Trainer, read_stats};
+use candle_core::Device;
+use clap::{Args, ValueEnum};
+
+use super::{Bar, DeviceChoice, Global, SoundArgs, catch_interrupts, interrupted, usage};
+
+/// Folders up to this many sounds are tuned from the built-in model unless told otherwise.
+const SMALL_SET: usize = 2000;
+/// At most this many demo sounds at each checkpoint.
+const DEMOS: usize = 8;
+
+#[derive(Args)]
+#[command(after_help = "The run folder holds the model (model.safetensors), all that resuming needs
+(state.safetensors), the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures.
+Ctrl-C finishes the step and saves; the same command goes on.
+
+Examples:
+  audiodiff train ./wavs                                tune the built-in model for 30 minutes
+  audiodiff train ./wavs --minutes 120 --from none      begin from nothing
+  audiodiff train ./loops --crop anywhere --seconds 3 --labels none")]
+pub struct TrainArgs {
+    #[command(flatten)]
+    sounds: SoundArgs,
+    /// Run folder
+    #[arg(long, short, default_value = "run", value_name = "DIR")]
+    out: PathBuf,
+    /// Train this long in minutes of wall-clock time [default: 30]
+    #[arg(long, conflicts_with = "steps", value_name = "M")]
+    minutes: Option<f64>,
+    /// Train for this many steps instead: every run gives the same result
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Model to go on from: a file, `none` to begin from nothing, or `auto` for the built-in model where
+    /// it fits the settings and the folder is small
+    #[arg(long, default_value = "auto", value_name = "MODEL")]
+    from: String,
+    /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: tiny]
+    #[arg(long, value_name = "SIZE")]
+    preset: Option<String>,
+    /// How sound is represented [default: mdct]
+    #[arg(long)]
+    representation: Option<RepresentationChoice>,
+    /// What the network learns to say: x, edm or v [default: x]
+    #[arg(long)]
+    target: Option<Target>,
+    /// Sample rate in Hz [default: 44100]
+    #[arg(long, value_name = "HZ")]
+    sample_rate: Option<u32>,
+    /// 1 for mono, 2 for stereo [default: 1]
+    #[arg(long, value_name = "N")]
+    channels: Option<usize>,
+    /// Length of a sound in seconds, rounded up to whole frames [default: 1.11]
+    #[arg(long, value_name = "T")]
+    seconds: Option<f64>,
+    /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures
+    #[arg(long, default_value = "onset")]
+    crop: CropChoice,
+    /// Clips a step; `auto` fits memory
+    #[arg(long, default_value = "auto", value_name = "N")]
+    batch: String,
+    /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Learn the sounds as they are, without changed copies of them
+    #[arg(long)]
+    no_augment: bool,
+    /// Part of the sounds to hold back for validation
+    #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
+    validation: f32,
+    /// Memory for decoded sounds in MiB; the rest is decoded again at each use
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    cache_mb: u64,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Name of the model [default: the name of the folder of sounds]
+    #[arg(long)]
+    name: Option<String>,
+    /// Steps between measurements of the validation loss
+    #[arg(long, default_value_t = 250, value_name = "N")]
+    validate_every: u64,
+    /// Minutes between checkpoints
+    #[arg(long, default_value_t = 4.0, value_name = "M")]
+    save_every: f64,
+    /// Where to compute
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RepresentationChoice {
+    /// Companded, whitened MDCT
+    Mdct,
+    /// Raw waveform in patches
+    Wave,
+    /// Log-mel spectrogram
+    Mel,
+}
+
+impl RepresentationChoice {
+    fn config(self) -> RepresentationConfig {
+        match self {
+            Self::Mdct => RepresentationConfig::mdct(),
+            Self::Wave => RepresentationConfig::wave(),
+            Self::Mel => RepresentationConfig::mel(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CropChoice {
+    /// One-shots
+    Onset,
+    /// Loops and textures
+    Anywhere,
+}
+
+/// The built-in model, where this build has one.
+fn built_in() -> anyhow::Result<Option<Checkpoint>> {
+    #[cfg(feature = "embedded-model")]
+    return Ok(Some(Checkpoint::embedded()?));
+    #[cfg(not(feature = "embedded-model"))]
+    Ok(None)
+}
+
+impl TrainArgs {
+    /// The model to begin from. Only with `auto` may what the user asked for send it away.
+    fn start(&self) -> anyhow::Result<Option<Checkpoint>> {
+        match self.from.as_str() {
+            "none" => Ok(None),
+            "auto" => Ok(built_in()?.filter(|model| self.fits(model))),
+            path => {
+                let model = Checkpoint::load(Path::new(path))?;
+                if !self.fits(&model) {
+                    return Err(usage(format!(
+                        "--from {path}: the settings ask for another rate, length, representation, target or size \
+                         than its own; leave them out, or use --from none"
+                    )));
+                }
+                Ok(Some(model))
+            }
+        }
+    }
+
+    /// Whether nothing that was asked for differs from `model`.
+    fn fits(&self, model: &Checkpoint) -> bool {
+        let config = &model.config;
+        let own_seconds = config.format.len_frames as f64 / config.format.sample_rate as f64;
+        let preset = self.preset.as_ref().is_none_or(|name| {
+            UNetConfig::preset(name).is_ok_and(|preset| NetworkConfig::UNet(preset) == config.network)
+        });
+        preset
+            && self.representation.is_none_or(|r| r.config() == config.representation)
+            && self.target.is_none_or(|t| t == config.target)
+            && self.sample_rate.is_none_or(|rate| rate == config.format.sample_rate)
+            && self.channels.is_none_or(|channels| channels == config.format.channels)
+            && self.seconds.is_none_or(|seconds| (seconds - own_seconds).abs() < 0.05 * own_seconds)
+    }
+
+    fn config(&self, from: Option<&Checkpoint>) -> anyhow::Result<TrainConfig> {
+        let (format, representation, network, target) = match from {
+            Some(Checkpoint { config: c, .. }) => {
+                (c.format, c.representation.clone(), c.network.clone(), c.target)
+            }
+            None => {
+                let representation = self.representation.unwrap_or(RepresentationChoice::Mdct).config();
+                let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("tiny"))?;
+                let network = NetworkConfig::UNet(preset);
+                let sample_rate = self.sample_rate.unwrap_or(44_100);
+                let seconds = self.seconds.unwrap_or(49_152.0 / 44_100.0);
+                if !(0.01..=60.0).contains(&seconds) {
+                    return Err(usage(format!("--seconds: expected 0.01 to 60, found {seconds}")));
+                }
+                let unit = representation.hop() * network.frames_multiple();
+                let len_frames = ((seconds * sample_rate as f64).round() as usize).div_ceil(unit) * unit;
+                let format = Format { sample_rate, channels: self.channels.unwrap_or(1), len_frames };
+                representation.validate(&format)?;
+                (format, representation, network, self.target.unwrap_or_default())
+            }
+        };
+        let tuning = from.is_some();
+        let rate = if tuning {
+            2e-4
+        } else if self.preset.as_deref() == Some("base") {
+            4e-4
+        } else {
+            1e-3
+        };
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => {
+                let folder = std::path::absolute(&self.sounds.folder).unwrap_or_else(|_| self.sounds.folder.clone());
+                folder.file_name().map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
+            }
+        };
+        Ok(TrainConfig {
+            name,
+            format,
+            representation,
+            network,
+            target,
+            objective: Objective::new(target, 1.0),
+            batch: 0,
+            length: self.steps.map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
+            learning_rate: LearningRate {
+                peak: self.learning_rate.unwrap_or(rate),
+                warmup: if tuning { 50 } else { 300 },
+                decay: 0.4,
+            },
+            adam: AdamConfig::default(),
+            ema_gamma: 6.94,
+            class_dropout: 0.12,
+            augment: (!self.no_augment).then(Augment::default),
+            seed: self.seed,
+            validate_every: self.validate_every,
+            save_every_s: 60.0 * self.save_every,
+        })
+    }
+
+    fn batch(&self, config: &TrainConfig, device: &Device) -> anyhow::Result<usize> {
+        if self.batch != "auto" {
+            let parsed = self.batch.parse();
+            return parsed.map_err(|_| usage(format!("--batch: expected a number or auto, found `{}`", self.batch)));
+        }
+        if !device.is_cpu() {
+            return Ok(64);
+        }
+        let frames = config.representation.frames(config.format.len_frames);
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        // Half of what is free, so that the user's other programs stay in memory.
+        let room = system.available_memory() / 2;
+        let window = config.network.training_bytes(frames);
+        Ok((room / window.max(1)).clamp(1, 16) as usize)
+    }
+}
+
+pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
+    let device = args.device.open()?;
+    let mut from = args.start()?;
+    let mut config = args.config(from.as_ref())?;
+    let mut options = args.sounds.options();
+    options.validation = args.validation;
+    options.cache_mb = args.cache_mb;
+    options.crop = match args.crop {
+        CropChoice::Onset => Crop::Onset,
+        CropChoice::Anywhere => Crop::Anywhere,
+    };
+    let say = |text: std::fmt::Arguments<'_>| {
+        if !global.quiet {
+            eprintln!("{text}");
+        }
+    };
+    let bar = Bar::new("reading sounds", global);
+    let open = |config: &TrainConfig| {
+        Dataset::open(&args.sounds.folder, config.format, &options, &mut |done, all| bar.set(done, all))
+    };
+    let (mut dataset, report) = open(&config)?;
+    bar.finish();
+    if args.from == "auto" && from.is_some() && dataset.len() > SMALL_SET {
+        say(format_args!("{} sounds are enough to begin from nothing (--from auto)", dataset.len()));
+        from = None;
+        config = args.config(None)?;
+        dataset = open(&config)?.0;
+        bar.finish();
+    }
+    say(format_args!("{report}"));
+    config.batch = args.batch(&config, &device)?;
+    let mut trainer = Trainer::open(config, &dataset, &args.out, from.as_ref(), &device)?;
+    let begin = match (trainer.step(), &from) {
+        (0, Some(model)) => format!("tuning `{}`", model.config.name),
+        (0, None) => "training from nothing".to_owned(),
+        (step, _) => format!("going on after step {step}"),
+    };
+    say(format_args!(
+        "{begin}: {:.1} million parameters, {} sounds, {} held back, run folder {}",
+        trainer.parameter_count() as f64 / 1e6,
+        dataset.train().len(),
+        dataset.validation().len(),
+        args.out.display()
+    ));
+    catch_interrupts()?;
+    let mut monitor = Monitor::new(global);
+    let outcome = trainer.run(&mut |event| {
+        match event {
+            Event::Step(report) => monitor.step(report),
+            Event::Saved(path) => {
+                if let Err(error) = illustrate(path, &args.out, &device) {
+                    // The model is safe; its pictures are not worth ending the run.
+                    eprintln!("warning: demo sounds: {error:#}");
+                }
+            }
+        }
+        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    monitor.bar.finish();
+    let model = args.out.join("model.safetensors");
+    match outcome {
+        Outcome::Finished => say(format_args!("finished after {} steps: {}", trainer.step(), model.display())),
+        Outcome::Stopped => say(format_args!(
+            "stopped after {} steps, saved: the same command goes on ({})",
+            trainer.step(),
+            model.display()
+        )),
+    }
+    Ok(())
+}
+
+/// Shows how a training goes: a bar on a terminal, else a line now and then.
+struct Monitor {
+    bar: Bar,
+    quiet: bool,
+    loss: Option<f32>,
+    validation: Option<f32>,
+    started: Instant,
+    windows_before: Option<u64>,
+    spoke: Instant,
+}
+
+impl Monitor {
+    fn new(global: &Global) -> Self {
+        let now = Instant::now();
+        Self {
+            bar: Bar::new("training", global),
+            quiet: global.quiet,
+            loss: None,
+            validation: None,
+            started: now,
+            windows_before: None,
+            spoke: now,
+        }
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        // Smoothed over about fifty steps: noise levels differ from batch to batch.
+        let loss = self.loss.map_or(report.loss, |old| old + 0.02 * (report.loss - old));
+        self.loss = Some(loss);
+        self.validation = report.validation.or(self.validation);
+        let Some(before) = self.windows_before else {
+            (self.started, self.windows_before) = (Instant::now(), Some(report.windows));
+            return;
+        };
+        let rate = (report.windows - before) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+        let validation = self.validation.map_or(String::new(), |v| format!(" validation {v:.4}"));
+        self.bar.fraction(report.progress);
+        self.bar.message(format!("step {} loss {loss:.4}{validation} {rate:.1} windows/s", report.step));
+        if !self.quiet && !self.bar.shown() && self.spoke.elapsed() > Duration::from_secs(20) {
+            self.spoke = Instant::now();
+            let left = report.seconds * (1.0 / report.progress.max(1e-6) - 1.0) / 60.0;
+            eprintln!(
+                "step {} ({:.0}%) loss {loss:.4}{validation} {rate:.1} windows/s, {left:.0} min left",
+                report.step,
+                100.0 * report.progress
+            );
+        }
+    }
+}
+
+/// Demo sounds of the first classes, always from the same seeds, and the curve of the loss.
+fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let model = Checkpoint::load(model)?;
+    let renderer = Renderer::new(&model, device)?;
+    let demos = folder.join("demos");
+    std::fs::create_dir_all(&demos).map_err(audiodiff::Error::io(&demos))?;
+    let labels = &model.config.labels;
+    let mut wanted: Vec<(String, Option<String>, u64)> = Vec::new();
+    for label in labels.iter().take(DEMOS) {
+        wanted.push((label.clone(), Some(label.clone()), 0));
+    }
+    for seed in 0..(DEMOS - wanted.len()) as u64 {
+        wanted.push((format!("any-{seed}"), None, seed));
+    }
+    let mut clips: Vec<(String, Clip)> = Vec::new();
+    for (title, class, seed) in wanted {
+        let settings = RenderSettings { class, ..RenderSettings::default() };
+        let clip = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
+        // A class may be called anything; a file may not.
+        let name: String = title.chars().map(|c| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' }).collect();
+        audio::write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;
+        clips.push((title, clip));
+    }
+    let cells: Vec<(String, &Clip)> = clips.iter().map(|(title, clip)| (title.clone(), clip)).collect();
+    picture::sound_sheet(&cells, &demos.join("demos.png"))?;
+    let stats = read_stats(&folder.join("stats.jsonl"))?;
+    let training = stats.iter().map(|r| (r.step as f64, r.loss as f64)).collect();
+    let validation = stats.iter().filter_map(|r| Some((r.step as f64, r.validation? as f64))).collect();
+    let series = [
+        Series { name: "training".to_owned(), points: training },
+        Series { name: "validation".to_owned(), points: validation },
+    ];
+    Ok(picture::curve(&folder.join("loss.png"), "loss", &series, "step", "weighted loss", true)?)
+}

@@ -1,0 +1,69 @@
+//! Files that appear whole or not at all.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes `bytes` to a temporary file beside `path`, then renames it over `path`: a reader, a crash or
+/// a full disk never meets half a file.
+///
+/// A link stays a link, and what it points to is replaced; a device or a pipe is written to directly.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
+        && !kind.is_file()
+        && !kind.is_dir()
+    {
+        let device = fs::OpenOptions::new().write(true).open(&place);
+        return device.and_then(|mut device| device.write_all(bytes)).map_err(Error::io(path));
+    }
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Not the extension of a sound or a model: if we are killed, nobody takes the rest for one.
+    builder.prefix(".audiodiff-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // Temporary files are private by default; the finished one shall follow the umask.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(path))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
+    file.persist(&place).map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_write_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let missing = folder.path().join("missing").join("file");
+        assert!(matches!(write_whole(&missing, b"x"), Err(Error::Io { .. })));
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).expect("a folder");
+        assert!(write_whole(&taken, b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_written_file_follows_the_umask_and_replaces_what_a_link_points_to() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, b"old").expect("a file");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        write_whole(&link, b"new").expect("written");
+        assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
+        assert_eq!(fs::read(&file).expect("the file"), b"new");
+        let mode = fs::metadata(&file).expect("the file").permissions().mode();
+        let fresh = folder.path().join("fresh");
+        fs::write(&fresh, b"").expect("a file");
+        assert_eq!(mode, fs::metadata(&fresh).expect("a file").permissions().mode());
+    }
+}
