@@ -91,9 +91,16 @@ impl ModelConfig {
         }
         self.representation.validate(&self.format)?;
         self.network.validate()?;
-        let names = self.labels.iter().chain(&self.descriptors).chain([&self.name]);
+        let names = self
+            .labels
+            .iter()
+            .chain(&self.descriptors)
+            .chain([&self.name]);
         if let Some(name) = names.into_iter().find(|name| name.len() > MAX_NAME) {
-            return fail(format!("names: expected at most {MAX_NAME} bytes, found one of {}", name.len()));
+            return fail(format!(
+                "names: expected at most {MAX_NAME} bytes, found one of {}",
+                name.len()
+            ));
         }
         if self.labels.len() > MAX_LABELS || self.descriptors.len() > MAX_LABELS {
             let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
@@ -102,14 +109,21 @@ impl ModelConfig {
             ));
         }
         if !(1e-3..=1e3).contains(&self.sigma_data) {
-            return fail(format!("sigma_data: expected 0.001 to 1000, found {}", self.sigma_data));
+            return fail(format!(
+                "sigma_data: expected 0.001 to 1000, found {}",
+                self.sigma_data
+            ));
         }
         let (frames, multiple) = (self.frames(), self.network.frames_multiple());
         if frames == 0 || frames % multiple != 0 {
-            return fail(format!("clip length: expected a multiple of {multiple} frames, found {frames}"));
+            return fail(format!(
+                "clip length: expected a multiple of {multiple} frames, found {frames}"
+            ));
         }
         // Builds the transform: this checks the statistics.
-        self.representation.build(&self.format, &self.statistics).map(drop)
+        self.representation
+            .build(&self.format, &self.statistics)
+            .map(drop)
     }
 
     /// `T`, the number of encoded frames of one clip.
@@ -130,8 +144,14 @@ impl ModelConfig {
     pub fn class(&self, label: &str) -> Result<u32> {
         let found = self.labels.iter().position(|known| known == label);
         found.map(|index| index as u32).ok_or_else(|| {
-            let known = if self.labels.is_empty() { "none".to_owned() } else { self.labels.join(", ") };
-            Error::setting(format!("class: expected one of the model's classes ({known}), found `{label}`"))
+            let known = if self.labels.is_empty() {
+                "none".to_owned()
+            } else {
+                self.labels.join(", ")
+            };
+            Error::setting(format!(
+                "class: expected one of the model's classes ({known}), found `{label}`"
+            ))
         })
     }
 }
@@ -168,21 +188,29 @@ impl Checkpoint {
     /// [`Checkpoint::load`] from memory; `name` stands for the file in messages.
     pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Self> {
         let named = |error: Error| match error {
-            Error::Setting(reason) => Error::checkpoint(name, reason),
+            Error::Setting(_) | Error::Shape { .. } => Error::checkpoint(name, error.to_string()),
             other => other,
         };
         let (mut weights, config) = parse(bytes, name)?;
-        let config: ModelConfig = serde_json::from_str(&config)
-            .map_err(|e| Error::checkpoint(name, format!("its configuration cannot be understood: {e}")))?;
+        let config: ModelConfig = serde_json::from_str(&config).map_err(|e| {
+            Error::checkpoint(name, format!("its configuration cannot be understood: {e}"))
+        })?;
         config.validate().map_err(named)?;
-        let expected = config.network.parameter_shapes(config.surroundings()).map_err(named)?;
+        let expected = config
+            .network
+            .parameter_shapes(config.surroundings())
+            .map_err(named)?;
         for (parameter, shape) in &expected {
             let Some(tensor) = weights.get_mut(parameter) else {
-                return Err(Error::checkpoint(name, format!("expected a tensor `{parameter}`, found none")));
+                return Err(Error::checkpoint(
+                    name,
+                    format!("expected a tensor `{parameter}`, found none"),
+                ));
             };
             if tensor.dims() != shape {
                 let found = tensor.dims();
-                let reason = format!("tensor `{parameter}`: expected shape {shape:?}, found {found:?}");
+                let reason =
+                    format!("tensor `{parameter}`: expected shape {shape:?}, found {found:?}");
                 return Err(Error::checkpoint(name, reason));
             }
         }
@@ -196,7 +224,10 @@ impl Checkpoint {
     /// The model that ships inside the library: drums, percussion, bass and effects.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Self> {
-        Self::from_bytes(include_bytes!("../models/drums.safetensors"), Path::new("built-in model"))
+        Self::from_bytes(
+            include_bytes!("../models/drums.safetensors"),
+            Path::new("built-in model"),
+        )
     }
 
     /// Writes the model; the file appears whole or not at all.
@@ -222,24 +253,42 @@ pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     parse(&std::fs::read(path).map_err(Error::io(path))?, path)
 }
 
-fn to_bytes(tensors: &BTreeMap<String, Tensor>, note: &str, precision: Precision) -> Result<Vec<u8>> {
+fn to_bytes(
+    tensors: &BTreeMap<String, Tensor>,
+    note: &str,
+    precision: Precision,
+) -> Result<Vec<u8>> {
     let encode = |(name, tensor): (&String, &Tensor)| -> Result<_> {
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let values = tensor
+            .to_dtype(DType::F32)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         let (dtype, bytes): (_, Vec<u8>) = match precision {
-            Precision::F32 => (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Precision::F16 => (Dtype::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect()),
+            Precision::F32 => (
+                Dtype::F32,
+                values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ),
+            Precision::F16 => (
+                Dtype::F16,
+                values
+                    .iter()
+                    .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+                    .collect(),
+            ),
         };
         Ok((name.clone(), dtype, tensor.dims().to_vec(), bytes))
     };
     let encoded = tensors.iter().map(encode).collect::<Result<Vec<_>>>()?;
     let mut views = Vec::with_capacity(encoded.len());
     for (name, dtype, shape, bytes) in &encoded {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("the bytes were made for this shape");
+        let view = TensorView::new(*dtype, shape.clone(), bytes)
+            .expect("the bytes were made for this shape");
         views.push((name.clone(), view));
     }
     // One key only: a second would be written in the order of a hash map.
     let metadata = HashMap::from([(KEY.to_owned(), note.to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|e| Error::setting(format!("cannot write tensors: {e}")))
+    safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::setting(format!("cannot write tensors: {e}")))
 }
 
 /// Tensors as f32, and our note.
@@ -247,26 +296,54 @@ fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tensor>, String)
     let fail = |reason: String| Error::checkpoint(name, reason);
     let header = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
     match header {
-        Some(n) if n <= MAX_HEADER && n <= bytes.len() as u64 - 8 && bytes.get(8) == Some(&b'{') => {}
-        _ => return Err(fail(format!("expected an audiodiff model (.safetensors), found {}", kind_of(bytes)))),
+        Some(n)
+            if n <= MAX_HEADER && n <= bytes.len() as u64 - 8 && bytes.get(8) == Some(&b'{') => {}
+        _ => {
+            return Err(fail(format!(
+                "expected an audiodiff model (.safetensors), found {}",
+                kind_of(bytes)
+            )));
+        }
     }
-    let (_, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes)
+        .map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
     let note = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).cloned().ok_or_else(|| {
         fail("a safetensors file of another program: expected the metadata key `audiodiff`, found none".into())
     })?;
-    let file = SafeTensors::deserialize(bytes).map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
     let mut tensors = BTreeMap::new();
     for (key, view) in file.iter() {
         let data = view.data();
         let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-            other => return Err(fail(format!("tensor `{key}`: expected F32, F16 or BF16, found {other:?}"))),
+            Dtype::F32 => data
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            Dtype::F16 => data
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| f16::from_le_bytes(*b).to_f32())
+                .collect(),
+            Dtype::BF16 => data
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| bf16::from_le_bytes(*b).to_f32())
+                .collect(),
+            other => {
+                return Err(fail(format!(
+                    "tensor `{key}`: expected F32, F16 or BF16, found {other:?}"
+                )));
+            }
         };
         if let Some(bad) = values.iter().find(|x| !x.is_finite()) {
-            return Err(fail(format!("tensor `{key}`: expected finite weights, found {bad}")));
+            return Err(fail(format!(
+                "tensor `{key}`: expected finite weights, found {bad}"
+            )));
         }
         let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
             .map_err(|e| fail(format!("tensor `{key}` of shape {:?}: {e}", view.shape())))?;
@@ -284,7 +361,13 @@ fn kind_of(bytes: &[u8]) -> String {
         [b'R', b'I', b'F', b'F', ..] => "a WAV file",
         [b'f', b'L', b'a', b'C', ..] => "a FLAC file",
         [_, _, _, _, _, _, _, _, b'{', ..] => "a truncated or damaged safetensors file",
-        _ if bytes.iter().take(256).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => "text",
+        _ if bytes
+            .iter()
+            .take(256)
+            .all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) =>
+        {
+            "text"
+        }
         _ => "something else",
     };
     format!("{kind} of {} bytes", bytes.len())
@@ -299,13 +382,28 @@ pub(crate) mod tests {
     /// A complete, very small model.
     pub(crate) fn small() -> Checkpoint {
         let level = |width| Level { width, blocks: 1 };
-        let network = UNetConfig { levels: vec![level(8), level(8)], embedding: 8, groups: 2, head_width: 4 };
+        let network = UNetConfig {
+            levels: vec![level(8), level(8)],
+            embedding: 8,
+            groups: 2,
+            head_width: 4,
+        };
         let config = ModelConfig {
             format_version: FORMAT_VERSION,
             name: "small".into(),
-            format: Format { sample_rate: 8000, channels: 1, len_frames: 64 },
-            representation: RepresentationConfig::Mdct { bins: 8, companding: 0.5 },
-            statistics: Statistics { mean: Vec::new(), scale: vec![1.0; 8] },
+            format: Format {
+                sample_rate: 8000,
+                channels: 1,
+                len_frames: 64,
+            },
+            representation: RepresentationConfig::Mdct {
+                bins: 8,
+                companding: 0.5,
+            },
+            statistics: Statistics {
+                mean: vec![0.0; 8],
+                scale: vec![1.0; 8],
+            },
             labels: vec!["kick".into(), "snare".into()],
             descriptors: vec!["tilt".into()],
             sigma_data: 1.0,
@@ -313,14 +411,28 @@ pub(crate) mod tests {
             network: NetworkConfig::UNet(network),
             training: TrainingRecord::default(),
         };
-        let parameters = config.network.init(config.surroundings(), &mut Noise::new(1), &Device::Cpu);
-        let weights = parameters.and_then(|p| p.snapshot()).expect("a valid network");
+        let parameters =
+            config
+                .network
+                .init(config.surroundings(), &mut Noise::new(1), &Device::Cpu);
+        let weights = parameters
+            .and_then(|p| p.snapshot())
+            .expect("a valid network");
         Checkpoint { config, weights }
     }
 
     fn values(checkpoint: &Checkpoint) -> Vec<u32> {
-        let flat = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 weights");
-        checkpoint.weights.values().flat_map(flat).map(f32::to_bits).collect()
+        let flat = |t: &Tensor| {
+            t.flatten_all()
+                .and_then(|t| t.to_vec1::<f32>())
+                .expect("f32 weights")
+        };
+        checkpoint
+            .weights
+            .values()
+            .flat_map(flat)
+            .map(f32::to_bits)
+            .collect()
     }
 
     #[test]
@@ -332,7 +444,10 @@ pub(crate) mod tests {
         let loaded = Checkpoint::load(&path)?;
         assert_eq!(loaded.config, model.config);
         assert_eq!(values(&loaded), values(&model));
-        assert_eq!(loaded.to_bytes(Precision::F32)?, model.to_bytes(Precision::F32)?);
+        assert_eq!(
+            loaded.to_bytes(Precision::F32)?,
+            model.to_bytes(Precision::F32)?
+        );
         Ok(())
     }
 
@@ -351,6 +466,12 @@ pub(crate) mod tests {
     fn an_unknown_class_lists_the_known_ones() {
         let config = small().config;
         assert_eq!(config.class("snare").expect("a class"), 1);
-        assert!(config.class("gong").expect_err("no such class").to_string().contains("kick, snare"));
+        assert!(
+            config
+                .class("gong")
+                .expect_err("no such class")
+                .to_string()
+                .contains("kick, snare")
+        );
     }
 }

@@ -20,7 +20,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// An audio diffusion synthesizer: learns a folder of sounds and makes new ones.
 #[derive(Parser)]
-#[command(name = "audiodiff", version, about, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "audiodiff",
+    version,
+    about,
+    max_term_width = 100,
+    propagate_version = true
+)]
 #[command(after_help = "Examples:
   audiodiff render -o kick.wav --class kick      a new kick from the built-in model
   audiodiff train ./wavs --minutes 30            learn a folder of sounds
@@ -101,7 +107,12 @@ impl SoundArgs {
             "none" => Labels::None,
             file => Labels::Manifest(file.into()),
         };
-        ScanOptions { labels, include: self.include.clone(), crop: Crop::Onset, ..ScanOptions::default() }
+        ScanOptions {
+            labels,
+            include: self.include.clone(),
+            crop: Crop::Onset,
+            ..ScanOptions::default()
+        }
     }
 }
 
@@ -125,7 +136,9 @@ impl DeviceChoice {
             Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || Device::new_cuda(0)),
             Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
             Self::Auto => {
-                let found = [Self::Cuda, Self::Metal].into_iter().find_map(|choice| choice.open().ok());
+                let found = [Self::Cuda, Self::Metal]
+                    .into_iter()
+                    .find_map(|choice| choice.open().ok());
                 Ok(found.unwrap_or(Device::Cpu))
             }
         }
@@ -133,9 +146,15 @@ impl DeviceChoice {
 }
 
 /// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
-fn gpu(name: &str, built: bool, open: fn() -> candle_core::Result<Device>) -> anyhow::Result<Device> {
+fn gpu(
+    name: &str,
+    built: bool,
+    open: fn() -> candle_core::Result<Device>,
+) -> anyhow::Result<Device> {
     if !built {
-        return Err(usage(format!("--device {name}: this build lacks the `{name}` feature")));
+        return Err(usage(format!(
+            "--device {name}: this build lacks the `{name}` feature"
+        )));
     }
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -154,7 +173,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A reader that has seen enough closed the pipe.
-            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            {
                 return ExitCode::SUCCESS;
             }
             eprintln!("error: {error:#}");
@@ -169,7 +191,9 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
         if threads == 0 {
             return Err(usage("--threads: expected at least 1, found 0"));
         }
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
     }
     match verb {
         Verb::Train(args) => train::train(&args, global),
@@ -180,20 +204,32 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
         Verb::Check(args) => check(&args, global),
         Verb::Pack(args) => model::pack(&args),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "audiodiff", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "audiodiff",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
-        Verb::Man { out: None } => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Verb::Man { out: None } => {
+            Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?)
+        }
         Verb::Man { out: Some(folder) } => {
             std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-            clap_mangen::generate_to(Cli::command(), &folder).with_context(|| folder.display().to_string())
+            clap_mangen::generate_to(Cli::command(), &folder)
+                .with_context(|| folder.display().to_string())
         }
     }
 }
 
 fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
     let bar = Bar::new("reading sounds", global);
-    let report = dataset::check(&args.sounds.folder, &args.sounds.options(), &mut |done, all| bar.set(done, all))?;
+    let report = dataset::check(
+        &args.sounds.folder,
+        &args.sounds.options(),
+        &mut |done, all| bar.set(done, all),
+    )?;
     bar.finish();
     if args.json {
         print_json(&report)
@@ -220,7 +256,9 @@ fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
         #[cfg(feature = "embedded-model")]
         None => Ok(Checkpoint::embedded()?),
         #[cfg(not(feature = "embedded-model"))]
-        None => Err(usage("--model: this build has no built-in model, so expected a file")),
+        None => Err(usage(
+            "--model: this build has no built-in model, so expected a file",
+        )),
     }
 }
 
@@ -232,8 +270,9 @@ impl Bar {
         if global.quiet || !std::io::stderr().is_terminal() {
             return Self(None);
         }
-        let style = ProgressStyle::with_template("{prefix:>16} {bar:32} {percent:>3}% {msg} {eta:>5}")
-            .expect("the template is valid");
+        let style =
+            ProgressStyle::with_template("{prefix:>16} {bar:32} {percent:>3}% {msg} {eta:>5}")
+                .expect("the template is valid");
         let bar = ProgressBar::new(1000).with_style(style).with_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(Some(bar))

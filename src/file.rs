@@ -17,9 +17,14 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         && !kind.is_dir()
     {
         let device = fs::OpenOptions::new().write(true).open(&place);
-        return device.and_then(|mut device| device.write_all(bytes)).map_err(Error::io(path));
+        return device
+            .and_then(|mut device| device.write_all(bytes))
+            .map_err(Error::io(path));
     }
-    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = place
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     // Not the extension of a sound or a model: if we are killed, nobody takes the rest for one.
     builder.prefix(".audiodiff-").suffix(".part");
@@ -30,7 +35,9 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(folder).map_err(Error::io(path))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(Error::io(path))?;
     file.persist(&place).map_err(|e| Error::io(path)(e.error))?;
     Ok(())
 }
@@ -64,6 +71,9 @@ mod tests {
         let mode = fs::metadata(&file).expect("the file").permissions().mode();
         let fresh = folder.path().join("fresh");
         fs::write(&fresh, b"").expect("a file");
-        assert_eq!(mode, fs::metadata(&fresh).expect("a file").permissions().mode());
+        assert_eq!(
+            mode,
+            fs::metadata(&fresh).expect("a file").permissions().mode()
+        );
     }
 }

@@ -88,7 +88,9 @@ pub struct Renderer {
 
 impl std::fmt::Debug for Renderer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Renderer").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Renderer")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,11 +98,24 @@ impl Renderer {
     /// Puts a model on `device`.
     pub fn new(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
         let config = checkpoint.config.clone();
-        let move_over = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
-        let mut weights: BTreeMap<_, _> = checkpoint.weights.iter().map(move_over).collect::<Result<_>>()?;
+        let move_over =
+            |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+        let mut weights: BTreeMap<_, _> = checkpoint
+            .weights
+            .iter()
+            .map(move_over)
+            .collect::<Result<_>>()?;
         let network = config.network.build(config.surroundings(), &mut weights)?;
-        let denoiser = Preconditioned { network, sigma_data: config.sigma_data, target: config.target };
-        Ok(Self { config, denoiser, device: device.clone() })
+        let denoiser = Preconditioned {
+            network,
+            sigma_data: config.sigma_data,
+            target: config.target,
+        };
+        Ok(Self {
+            config,
+            denoiser,
+            device: device.clone(),
+        })
     }
 
     /// The model's configuration.
@@ -133,7 +148,10 @@ impl Renderer {
             return Ok(Vec::new());
         }
         let (format, wanted_frames) = self.format(settings)?;
-        let representation = self.config.representation.build(&format, &self.config.statistics)?;
+        let representation = self
+            .config
+            .representation
+            .build(&format, &self.config.statistics)?;
         let (t, c) = representation.shape();
         let cond = self.conditioning(settings, seeds.len())?;
         let ladder = NoiseSchedule {
@@ -141,7 +159,10 @@ impl Renderer {
             sigma_min: settings.sigma_min,
             sigma_max: settings.sigma_max,
         };
-        let mut noises: Vec<Noise> = seeds.iter().map(|&seed| Noise::at(seed, &[PLACE])).collect();
+        let mut noises: Vec<Noise> = seeds
+            .iter()
+            .map(|&seed| Noise::at(seed, &[PLACE]))
+            .collect();
         let noise = unit_noise(&mut noises, t, c, &self.device)?;
         let (x, sigmas) = match &settings.init {
             None => {
@@ -149,24 +170,44 @@ impl Renderer {
                 ((noise * sigmas[0])?, sigmas)
             }
             Some((clip, strength)) => {
-                let sigmas = ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, *strength)?)?;
+                let sigmas =
+                    ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, *strength)?)?;
                 let start = self.encode(clip, &format, &*representation)?;
                 (start.broadcast_add(&(noise * sigmas[0])?)?, sigmas)
             }
         };
-        let guidance = if settings.class.is_some() { settings.guidance } else { 1.0 };
+        let guidance = if settings.class.is_some() {
+            settings.guidance
+        } else {
+            1.0
+        };
         let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
         let denoiser: &dyn Denoiser = &guided;
         let steps = sigmas.len() - 1;
-        let frames = settings.sampler.run(denoiser, &cond, x, &sigmas, &mut noises, &mut |step| {
-            on_step(Progress { step: step.index + 1, steps })
-        })?;
-        let values = frames.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let frames =
+            settings
+                .sampler
+                .run(denoiser, &cond, x, &sigmas, &mut noises, &mut |step| {
+                    on_step(Progress {
+                        step: step.index + 1,
+                        steps,
+                    })
+                })?;
+        let values = frames
+            .to_device(&Device::Cpu)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         let decode = |data: &[f32]| -> Result<Clip> {
             if data.iter().any(|x| !x.is_finite()) {
-                return Err(Error::setting("the model rendered values that are not numbers; it is damaged"));
+                return Err(Error::setting(
+                    "the model rendered values that are not numbers; it is damaged",
+                ));
             }
-            let clip = representation.decode(&Frames { frames: t, width: c, data: data.to_vec() })?;
+            let clip = representation.decode(&Frames {
+                frames: t,
+                width: c,
+                data: data.to_vec(),
+            })?;
             let mut clip = clip.slice(0, wanted_frames);
             finish(&mut clip, settings.level);
             Ok(clip)
@@ -182,7 +223,9 @@ impl Renderer {
             return Ok((own, own.len_frames));
         };
         if !(0.01..=MAX_SECONDS).contains(&seconds) {
-            return Err(Error::setting(format!("seconds: expected 0.01 to {MAX_SECONDS}, found {seconds}")));
+            return Err(Error::setting(format!(
+                "seconds: expected 0.01 to {MAX_SECONDS}, found {seconds}"
+            )));
         }
         let wanted = (seconds * own.sample_rate as f64).round() as usize;
         let unit = self.config.representation.hop() * self.config.network.frames_multiple();
@@ -191,16 +234,24 @@ impl Renderer {
     }
 
     fn conditioning(&self, settings: &RenderSettings, batch: usize) -> Result<Conditioning> {
-        let class = settings.class.as_deref().map(|label| self.config.class(label)).transpose()?;
+        let class = settings
+            .class
+            .as_deref()
+            .map(|label| self.config.class(label))
+            .transpose()?;
         let mut row = vec![0.0; self.config.descriptors.len()];
         for (name, value) in &settings.descriptors {
             let known = self.config.descriptors.iter().position(|d| d == name);
             let index = known.ok_or_else(|| {
                 let known = self.config.descriptors.join(", ");
-                Error::setting(format!("descriptor: expected one of {known}, found `{name}`"))
+                Error::setting(format!(
+                    "descriptor: expected one of {known}, found `{name}`"
+                ))
             })?;
             if !(-3.0..=3.0).contains(value) {
-                return Err(Error::setting(format!("descriptor {name}: expected -3 to 3, found {value}")));
+                return Err(Error::setting(format!(
+                    "descriptor {name}: expected -3 to 3, found {value}"
+                )));
             }
             row[index] = *value;
         }
@@ -208,23 +259,39 @@ impl Renderer {
     }
 
     /// The clean frames of a clip in any format, `[1, T, C]`.
-    fn encode(&self, clip: &Clip, format: &Format, representation: &dyn Representation) -> Result<Tensor> {
-        let mut clip = clip.resampled(format.sample_rate)?.with_channels(format.channels).slice(0, format.len_frames);
+    fn encode(
+        &self,
+        clip: &Clip,
+        format: &Format,
+        representation: &dyn Representation,
+    ) -> Result<Tensor> {
+        let mut clip = clip
+            .resampled(format.sample_rate)?
+            .with_channels(format.channels)
+            .slice(0, format.len_frames);
         let peak = clip.peak();
         if !clip.is_finite() || peak <= 0.0 {
-            return Err(Error::setting("the sound to vary is silent or holds values that are not numbers"));
+            return Err(Error::setting(
+                "the sound to vary is silent or holds values that are not numbers",
+            ));
         }
         // The level that the model learnt sounds at.
         clip.scale(0.95 / peak);
         let frames = representation.encode(&clip)?;
-        Ok(Tensor::from_vec(frames.data, (1, frames.frames, frames.width), &self.device)?)
+        Ok(Tensor::from_vec(
+            frames.data,
+            (1, frames.frames, frames.width),
+            &self.device,
+        )?)
     }
 }
 
 /// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.
 fn strength_to_sigma(ladder: &NoiseSchedule, strength: f64) -> Result<f64> {
     if !(0.0..=1.0).contains(&strength) {
-        return Err(Error::setting(format!("strength: expected 0 to 1, found {strength}")));
+        return Err(Error::setting(format!(
+            "strength: expected 0 to 1, found {strength}"
+        )));
     }
     let lowest = 1.5 * ladder.sigma_min;
     Ok(lowest * (ladder.sigma_max / lowest).powf(strength))

@@ -85,12 +85,15 @@ pub struct TrainConfig {
 impl TrainConfig {
     fn validate(&self) -> Result<()> {
         if self.batch == 0 || self.batch > 4096 {
-            return Err(Error::setting(format!("batch: expected 1 to 4096, found {}", self.batch)));
+            return Err(Error::setting(format!(
+                "batch: expected 1 to 4096, found {}",
+                self.batch
+            )));
         }
         match self.length {
-            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => {
-                Err(Error::setting(format!("minutes: expected more than 0, found {m}")))
-            }
+            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => Err(Error::setting(format!(
+                "minutes: expected more than 0, found {m}"
+            ))),
             Length::Steps(0) => Err(Error::setting("steps: expected at least 1, found 0")),
             _ => Ok(()),
         }
@@ -100,7 +103,13 @@ impl TrainConfig {
     fn resumable_as(&self, other: &Self) -> bool {
         let (length, validate_every) = (self.length, self.validate_every);
         let save_every_s = self.save_every_s;
-        let other = Self { length, validate_every, save_every_s, name: self.name.clone(), ..other.clone() };
+        let other = Self {
+            length,
+            validate_every,
+            save_every_s,
+            name: self.name.clone(),
+            ..other.clone()
+        };
         *self == other
     }
 }
@@ -183,7 +192,10 @@ pub struct Trainer<'d> {
 
 impl std::fmt::Debug for Trainer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trainer").field("folder", &self.folder).field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("Trainer")
+            .field("folder", &self.folder)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,7 +224,8 @@ impl<'d> Trainer<'d> {
             None => fresh(&config, dataset, device)?,
         };
         let trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
-        let json = serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
+        let json =
+            serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
         let path = folder.join("config.json");
         std::fs::write(&path, json).map_err(Error::io(&path))?;
         Ok(trainer)
@@ -229,12 +242,18 @@ impl<'d> Trainer<'d> {
         model.validate()?;
         let adam = Adam::new(&parameters, config.adam)?;
         let ema = Ema::new(&parameters, config.ema_gamma)?;
-        let wrap = |network| Preconditioned { network, sigma_data: model.sigma_data, target: model.target };
+        let wrap = |network| Preconditioned {
+            network,
+            sigma_data: model.sigma_data,
+            target: model.target,
+        };
         let around = model.surroundings();
         // Both networks share storage with what they were built from, and so follow every update.
         let denoiser = wrap(model.network.build(around, &mut &parameters)?);
         let averaged = wrap(model.network.build(around, &mut ema.weights().clone())?);
-        let representation = model.representation.build(&model.format, &model.statistics)?;
+        let representation = model
+            .representation
+            .build(&model.format, &model.statistics)?;
         Ok(Self {
             config,
             model,
@@ -262,8 +281,12 @@ impl<'d> Trainer<'d> {
         device: &Device,
     ) -> Result<Self> {
         let (tensors, note) = load_tensors(path)?;
-        let note: StateNote = serde_json::from_str(&note)
-            .map_err(|e| Error::checkpoint(path, format!("its training state cannot be understood: {e}")))?;
+        let note: StateNote = serde_json::from_str(&note).map_err(|e| {
+            Error::checkpoint(
+                path,
+                format!("its training state cannot be understood: {e}"),
+            )
+        })?;
         if !config.resumable_as(&note.config) {
             return Err(Error::setting(format!(
                 "{}: holds a run with other settings (see its config.json); resume with those, or choose another --out",
@@ -278,11 +301,17 @@ impl<'d> Trainer<'d> {
                 dataset.labels().join(", ")
             )));
         }
-        let shapes = note.model.network.parameter_shapes(note.model.surroundings())?;
+        let shapes = note
+            .model
+            .network
+            .parameter_shapes(note.model.surroundings())?;
         let mut weights = BTreeMap::new();
         for name in shapes.keys() {
             let tensor = tensors.get(&format!("weights.{name}")).ok_or_else(|| {
-                Error::checkpoint(path, format!("expected a tensor `weights.{name}`, found none"))
+                Error::checkpoint(
+                    path,
+                    format!("expected a tensor `weights.{name}`, found none"),
+                )
             })?;
             weights.insert(name.clone(), tensor.clone());
         }
@@ -325,12 +354,22 @@ impl<'d> Trainer<'d> {
     /// # Errors
     /// [`Error::Diverged`] when the loss or the gradient stops being a number: the files then still
     /// hold the last good state.
-    pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome> {
+    pub fn run(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
         let path = self.folder.join("stats.jsonl");
-        let mut stats = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let mut stats = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(Error::io(&path))?;
         let source = BatchSource {
             dataset: self.dataset,
-            representation: self.model.representation.build(&self.model.format, &self.model.statistics)?,
+            representation: self
+                .model
+                .representation
+                .build(&self.model.format, &self.model.statistics)?,
             config: self.config.clone(),
         };
         let (send, receive) = crossbeam::channel::bounded(2);
@@ -342,7 +381,9 @@ impl<'d> Trainer<'d> {
             let mut saved_at = self.seconds;
             let mut outcome = Outcome::Finished;
             while self.progress() < 1.0 {
-                let batch = receive.recv().expect("the source goes on as long as it is listened to")?;
+                let batch = receive
+                    .recv()
+                    .expect("the source goes on as long as it is listened to")?;
                 let mut report = self.learn(batch)?;
                 self.seconds += clock.elapsed().as_secs_f64();
                 clock = Instant::now();
@@ -360,7 +401,11 @@ impl<'d> Trainer<'d> {
                     saved_at = self.seconds;
                     let model = self.save()?;
                     if on_event(Event::Saved(&model)).is_break() || stop {
-                        outcome = if done { Outcome::Finished } else { Outcome::Stopped };
+                        outcome = if done {
+                            Outcome::Finished
+                        } else {
+                            Outcome::Stopped
+                        };
                         break;
                     }
                 }
@@ -376,21 +421,34 @@ impl<'d> Trainer<'d> {
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
         let sigmas = self.config.objective.draw_sigmas(b, &mut noise);
-        let hidden = |label: Option<u32>| label.filter(|_| !noise.chance(self.config.class_dropout));
+        let hidden =
+            |label: Option<u32>| label.filter(|_| !noise.chance(self.config.class_dropout));
         let labels: Vec<Option<u32>> = batch.labels.into_iter().map(hidden).collect();
-        let mut noises: Vec<Noise> =
-            (0..b as u64).map(|j| Noise::at(seed, &[place::NOISE, self.step, j])).collect();
+        let mut noises: Vec<Noise> = (0..b as u64)
+            .map(|j| Noise::at(seed, &[place::NOISE, self.step, j]))
+            .collect();
         let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
         let cond = Conditioning::new(&labels, &batch.descriptors, &self.device)?;
-        let loss = self.config.objective.loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
+        let loss =
+            self.config
+                .objective
+                .loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            return Err(Error::Diverged { step: self.step, loss: value });
+            return Err(Error::Diverged {
+                step: self.step,
+                loss: value,
+            });
         }
         let learning_rate = self.config.learning_rate.at(self.step, self.progress());
-        let gradient_norm = self.adam.step(&self.parameters, &loss.backward()?, learning_rate)?;
+        let gradient_norm = self
+            .adam
+            .step(&self.parameters, &loss.backward()?, learning_rate)?;
         if !gradient_norm.is_finite() {
-            return Err(Error::Diverged { step: self.step, loss: gradient_norm as f32 });
+            return Err(Error::Diverged {
+                step: self.step,
+                loss: gradient_norm as f32,
+            });
         }
         self.step += 1;
         self.windows += b as u64;
@@ -424,7 +482,13 @@ impl<'d> Trainer<'d> {
                 let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
                 let mut noises: Vec<Noise> = (0..b).map(noise).collect();
                 let sigmas = vec![sigma; b];
-                let loss = self.config.objective.loss(&self.averaged, &clean, &cond, &sigmas, &mut noises)?;
+                let loss = self.config.objective.loss(
+                    &self.averaged,
+                    &clean,
+                    &cond,
+                    &sigmas,
+                    &mut noises,
+                )?;
                 total += loss.to_scalar::<f32>()? as f64 * b as f64;
             }
         }
@@ -444,9 +508,17 @@ impl<'d> Trainer<'d> {
             seed: self.config.seed,
             ..self.model.training.clone()
         };
-        let config = ModelConfig { training, ..self.model.clone() };
-        let host = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?));
-        Ok(Checkpoint { config, weights: self.ema.weights().iter().map(host).collect::<Result<_>>()? })
+        let config = ModelConfig {
+            training,
+            ..self.model.clone()
+        };
+        let host = |(name, tensor): (&String, &Tensor)| {
+            Ok((name.clone(), tensor.to_device(&Device::Cpu)?))
+        };
+        Ok(Checkpoint {
+            config,
+            weights: self.ema.weights().iter().map(host).collect::<Result<_>>()?,
+        })
     }
 
     /// Writes `model.safetensors` and `state.safetensors`; returns the path of the first.
@@ -477,8 +549,10 @@ impl<'d> Trainer<'d> {
     /// Drops the lines of `stats.jsonl` that an interrupted run wrote after its last checkpoint.
     fn forget_later_stats(&self) -> Result<()> {
         let path = self.folder.join("stats.jsonl");
-        let kept: Vec<StepReport> =
-            read_stats(&path)?.into_iter().filter(|report| report.step <= self.step).collect();
+        let kept: Vec<StepReport> = read_stats(&path)?
+            .into_iter()
+            .filter(|report| report.step <= self.step)
+            .collect();
         let mut file = File::create(&path).map_err(Error::io(&path))?;
         for report in &kept {
             let line = serde_json::to_string(report).expect("a report is plain data");
@@ -496,8 +570,14 @@ pub fn read_stats(path: &Path) -> Result<Vec<StepReport>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io(path)(e)),
     };
-    let lines = BufReader::new(file).lines().collect::<Result<Vec<_>, _>>().map_err(Error::io(path))?;
-    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    let lines = BufReader::new(file)
+        .lines()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::io(path))?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 /// What prepares batches on its own thread.
@@ -510,14 +590,24 @@ struct BatchSource<'d> {
 impl BatchSource<'_> {
     fn batch(&self, step: u64) -> Result<Batch> {
         let TrainConfig { seed, batch, .. } = self.config;
-        let indices = self.dataset.draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
+        let indices = self
+            .dataset
+            .draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
         let augment = self.config.augment.unwrap_or(Augment::NONE);
-        self.dataset.batch(&indices, &*self.representation, Some((&augment, seed, step)))
+        self.dataset.batch(
+            &indices,
+            &*self.representation,
+            Some((&augment, seed, step)),
+        )
     }
 }
 
 /// A new model with fresh weights.
-fn fresh(config: &TrainConfig, dataset: &Dataset, device: &Device) -> Result<(ModelConfig, Parameters)> {
+fn fresh(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    device: &Device,
+) -> Result<(ModelConfig, Parameters)> {
     let mut clips = dataset.train().iter().map(|&index| dataset.clip(index));
     let statistics = config.representation.fit(&config.format, &mut clips)?;
     let model = ModelConfig {
@@ -535,7 +625,9 @@ fn fresh(config: &TrainConfig, dataset: &Dataset, device: &Device) -> Result<(Mo
     };
     model.validate()?;
     let mut noise = Noise::at(config.seed, &[place::INIT]);
-    let parameters = model.network.init(model.surroundings(), &mut noise, device)?;
+    let parameters = model
+        .network
+        .init(model.surroundings(), &mut noise, device)?;
     Ok((model, parameters))
 }
 
@@ -548,14 +640,28 @@ fn tuned(
 ) -> Result<(ModelConfig, Parameters)> {
     let old = &from.config;
     let agree = |what: &str, same: bool| {
-        if same { Ok(()) } else { Err(Error::setting(format!("--from {}: its {what} differs from the run's", old.name))) }
+        if same {
+            Ok(())
+        } else {
+            Err(Error::setting(format!(
+                "--from {}: its {what} differs from the run's",
+                old.name
+            )))
+        }
     };
     agree("rate, channels or length", old.format == config.format)?;
-    agree("representation", old.representation == config.representation)?;
+    agree(
+        "representation",
+        old.representation == config.representation,
+    )?;
     agree("network", old.network == config.network)?;
     agree("target", old.target == config.target)?;
     agree("set of descriptors", old.descriptors == DESCRIPTORS)?;
-    let mut model = ModelConfig { name: config.name.clone(), labels: dataset.labels().to_vec(), ..old.clone() };
+    let mut model = ModelConfig {
+        name: config.name.clone(),
+        labels: dataset.labels().to_vec(),
+        ..old.clone()
+    };
     model.training = TrainingRecord {
         tuned_from: Some(old.name.clone()),
         licence: old.training.licence.clone(),
@@ -568,14 +674,21 @@ fn tuned(
 
 /// Makes the class table fit new labels: a label that was known keeps its row, a new one begins as the
 /// mean of the old ones. Row 0 stands for "no class".
-fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String], seed: u64) -> Result<()> {
+fn relabel(
+    weights: &mut BTreeMap<String, Tensor>,
+    old: &[String],
+    new: &[String],
+    seed: u64,
+) -> Result<()> {
     const TABLE: &str = "classes";
     let bias = "noise2.bias";
     match (weights.remove(TABLE), new.is_empty()) {
         (None, true) => {}
         // Nothing to tell apart any more: the row for "no class" is what the network always adds.
         (Some(table), true) => {
-            let kept = weights.get(bias).ok_or_else(|| Error::setting(format!("expected a parameter `{bias}`")))?;
+            let kept = weights
+                .get(bias)
+                .ok_or_else(|| Error::setting(format!("expected a parameter `{bias}`")))?;
             let folded = (kept + table.get(0)?)?;
             weights.insert(bias.to_owned(), folded);
         }

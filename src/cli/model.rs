@@ -27,25 +27,52 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     }
     let (format, training) = (&config.format, &config.training);
     let seconds = format.len_frames as f64 / format.sample_rate as f64;
-    let channels = if format.channels == 1 { "mono" } else { "stereo" };
-    let representation = match config.representation {
-        RepresentationConfig::Mdct { bins, companding } => format!("mdct, {bins} bins, companding {companding}"),
-        RepresentationConfig::Wave { patch } => format!("wave, patches of {patch}"),
-        RepresentationConfig::Mel { n_fft, hop, mels } => format!("mel, {mels} bands, window {n_fft}, hop {hop}"),
+    let channels = if format.channels == 1 {
+        "mono"
+    } else {
+        "stereo"
     };
-    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let representation = match config.representation {
+        RepresentationConfig::Mdct { bins, companding } => {
+            format!("mdct, {bins} bins, companding {companding}")
+        }
+        RepresentationConfig::Wave { patch } => format!("wave, patches of {patch}"),
+        RepresentationConfig::Mel { n_fft, hop, mels } => {
+            format!("mel, {mels} bands, window {n_fft}, hop {hop}")
+        }
+    };
+    let list = |names: &[String]| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
     let mut rows = vec![
         ("name", config.name.clone()),
-        ("sound", format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate)),
+        (
+            "sound",
+            format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate),
+        ),
         ("classes", list(&config.labels)),
         ("descriptors", list(&config.descriptors)),
         ("representation", representation),
-        ("network", format!("{:.2} million parameters, target {}", parameters as f64 / 1e6, config.target)),
+        (
+            "network",
+            format!(
+                "{:.2} million parameters, target {}",
+                parameters as f64 / 1e6,
+                config.target
+            ),
+        ),
     ];
     if training.steps > 0 {
         let hours = training.seconds / 3600.0;
         let (steps, windows, sounds) = (training.steps, training.windows, training.sounds);
-        rows.push(("training", format!("{steps} steps, {windows} clips drawn from {sounds} sounds, {hours:.2} h")));
+        rows.push((
+            "training",
+            format!("{steps} steps, {windows} clips drawn from {sounds} sounds, {hours:.2} h"),
+        ));
     }
     if let Some(loss) = training.validation_loss {
         rows.push(("validation loss", format!("{loss:.4}")));
@@ -53,7 +80,13 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     if let Some(from) = &training.tuned_from {
         rows.push(("tuned from", from.clone()));
     }
-    rows.push(("licence", training.licence.clone().unwrap_or_else(|| "not stated".to_owned())));
+    rows.push((
+        "licence",
+        training
+            .licence
+            .clone()
+            .unwrap_or_else(|| "not stated".to_owned()),
+    ));
     let mut out = std::io::stdout().lock();
     for (what, value) in rows {
         writeln!(out, "{what:>16}  {value}")?;
@@ -87,6 +120,10 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
     if args.licence.is_some() {
         model.config.training.licence.clone_from(&args.licence);
     }
-    let precision = if args.f16 { Precision::F16 } else { Precision::F32 };
+    let precision = if args.f16 {
+        Precision::F16
+    } else {
+        Precision::F32
+    };
     Ok(model.save(&args.out, precision)?)
 }

@@ -61,7 +61,12 @@ pub struct SoundSettings {
     #[arg(long, default_value_t = -1.0, value_name = "DB", allow_negative_numbers = true)]
     peak: f32,
     /// Loudness in LUFS instead of a peak level
-    #[arg(long, conflicts_with = "peak", value_name = "LUFS", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        conflicts_with = "peak",
+        value_name = "LUFS",
+        allow_negative_numbers = true
+    )]
     loudness: Option<f32>,
     /// Where to compute
     #[arg(long, default_value = "auto")]
@@ -70,17 +75,25 @@ pub struct SoundSettings {
 
 fn descriptor(text: &str) -> Result<(String, f32), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let value = value.parse().map_err(|_| format!("expected a number, found `{value}`"))?;
+    let value = value
+        .parse()
+        .map_err(|_| format!("expected a number, found `{value}`"))?;
     Ok((name.to_owned(), value))
 }
 
 impl SoundSettings {
     fn settings(&self) -> anyhow::Result<RenderSettings> {
         if self.count == 0 || self.count > 100_000 {
-            return Err(usage(format!("-n: expected 1 to 100000, found {}", self.count)));
+            return Err(usage(format!(
+                "-n: expected 1 to 100000, found {}",
+                self.count
+            )));
         }
         if self.peak > 0.0 {
-            return Err(usage(format!("--peak: expected 0 dB or less, found {}", self.peak)));
+            return Err(usage(format!(
+                "--peak: expected 0 dB or less, found {}",
+                self.peak
+            )));
         }
         let init = match &self.init {
             Some(path) => Some((audio::read(path)?, self.strength)),
@@ -95,13 +108,18 @@ impl SoundSettings {
             seconds: self.seconds,
             init,
             descriptors: self.descriptors.clone(),
-            level: self.loudness.map_or(Level::Peak(self.peak), Level::Loudness),
+            level: self
+                .loudness
+                .map_or(Level::Peak(self.peak), Level::Loudness),
             ..RenderSettings::default()
         })
     }
 
     fn renderer(&self) -> anyhow::Result<Renderer> {
-        Ok(Renderer::new(&super::load_model(self.model.as_ref())?, &self.device.open()?)?)
+        Ok(Renderer::new(
+            &super::load_model(self.model.as_ref())?,
+            &self.device.open()?,
+        )?)
     }
 
     fn first_seed(&self) -> u64 {
@@ -122,13 +140,19 @@ fn render_all(
     let (settings, renderer, first) = (sound.settings()?, sound.renderer()?, sound.first_seed());
     catch_interrupts()?;
     let bar = Bar::new("rendering", global);
-    let seeds: Vec<u64> = (0..sound.count as u64).map(|i| first.wrapping_add(i)).collect();
+    let seeds: Vec<u64> = (0..sound.count as u64)
+        .map(|i| first.wrapping_add(i))
+        .collect();
     let mut done = 0;
     for seeds in seeds.chunks(BATCH) {
         let clips = renderer.render_batch(&settings, seeds, &mut |step| {
             let within = step.step as f64 / step.steps as f64 * seeds.len() as f64;
             bar.fraction((done as f64 + within) / sound.count as f64);
-            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if interrupted() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         done += clips.len();
         for (&seed, clip) in seeds.iter().zip(clips) {
@@ -189,7 +213,9 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     let to_stdout = args.out == Path::new("-");
     let many = args.sound.count > 1;
     if to_stdout && (many || args.plot || args.json) {
-        return Err(usage("-o -: one sound goes to stdout, without -n, --plot or --json"));
+        return Err(usage(
+            "-o -: one sound goes to stdout, without -n, --plot or --json",
+        ));
     }
     let width = args.sound.count.to_string().len().max(2);
     let (mut made, mut clips) = (Vec::new(), Vec::new());
@@ -198,10 +224,19 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
         if to_stdout {
             std::io::stdout().write_all(&audio::wav_bytes(&clip, depth)?)?;
         } else {
-            let path = if many { numbered(&args.out, made.len() + 1, width) } else { args.out.clone() };
+            let path = if many {
+                numbered(&args.out, made.len() + 1, width)
+            } else {
+                args.out.clone()
+            };
             audio::write_wav(&path, &clip, depth)?;
             let peak_db = 20.0 * clip.peak().max(1e-9).log10();
-            made.push(Made { path: path.display().to_string(), seed, seconds: clip.seconds(), peak_db });
+            made.push(Made {
+                path: path.display().to_string(),
+                seed,
+                seconds: clip.seconds(),
+                peak_db,
+            });
             if args.plot {
                 clips.push((format!("seed {seed}"), clip));
             }
@@ -211,7 +246,10 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / args.sound.count as f64;
     if args.plot {
         let path = args.out.with_extension("png");
-        let cells: Vec<(String, &Clip)> = clips.iter().map(|(title, clip)| (title.clone(), clip)).collect();
+        let cells: Vec<(String, &Clip)> = clips
+            .iter()
+            .map(|(title, clip)| (title.clone(), clip))
+            .collect();
         picture::sound_sheet(&cells, &path)?;
     }
     if args.json {
@@ -235,7 +273,9 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
 /// `out.wav` → `out-07.wav`.
 fn numbered(path: &Path, number: usize, width: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map_or("wav".into(), |e| e.to_string_lossy());
+    let extension = path
+        .extension()
+        .map_or("wav".into(), |e| e.to_string_lossy());
     path.with_file_name(format!("{stem}-{number:0width$}.{extension}"))
 }
 
@@ -275,15 +315,24 @@ mod speaker {
 
     /// Plays a clip to its end on the default output, at that output's rate.
     pub fn play(clip: &Clip) -> anyhow::Result<()> {
-        let device = cpal::default_host().default_output_device().context("no sound output was found")?;
-        let config = device.default_output_config().context("the sound output has no configuration")?;
+        let device = cpal::default_host()
+            .default_output_device()
+            .context("no sound output was found")?;
+        let config = device
+            .default_output_config()
+            .context("the sound output has no configuration")?;
         if config.sample_format() != cpal::SampleFormat::F32 {
-            anyhow::bail!("the sound output wants {:?} samples, expected f32", config.sample_format());
+            anyhow::bail!(
+                "the sound output wants {:?} samples, expected f32",
+                config.sample_format()
+            );
         }
         let stream_config = config.config();
         let outputs = usize::from(stream_config.channels);
         let sources = outputs.clamp(1, 2);
-        let clip = clip.resampled(stream_config.sample_rate)?.with_channels(sources);
+        let clip = clip
+            .resampled(stream_config.sample_rate)?
+            .with_channels(sources);
         let (clip, at) = (Arc::new(clip), Arc::new(AtomicUsize::new(0)));
         let (reader, position) = (Arc::clone(&clip), Arc::clone(&at));
         let fill = move |out: &mut [f32], _: &cpal::OutputCallbackInfo| {
@@ -291,12 +340,21 @@ mod speaker {
             for (i, frame) in out.chunks_mut(outputs).enumerate() {
                 for (channel, value) in frame.iter_mut().enumerate() {
                     let source = &reader.channels()[channel % sources];
-                    *value = if channel < sources { source.get(start + i).copied().unwrap_or(0.0) } else { 0.0 };
+                    *value = if channel < sources {
+                        source.get(start + i).copied().unwrap_or(0.0)
+                    } else {
+                        0.0
+                    };
                 }
             }
         };
         let stream = device
-            .build_output_stream(stream_config.clone(), fill, |error| eprintln!("sound output: {error}"), None)
+            .build_output_stream(
+                stream_config.clone(),
+                fill,
+                |error| eprintln!("sound output: {error}"),
+                None,
+            )
             .context("the sound output cannot be opened")?;
         stream.play().context("the sound output does not start")?;
         // A fifth of a second more, for what the output has buffered.
@@ -314,7 +372,10 @@ mod tests {
 
     #[test]
     fn numbers_go_before_the_extension() {
-        assert_eq!(numbered(Path::new("a/out.wav"), 7, 2), Path::new("a/out-07.wav"));
+        assert_eq!(
+            numbered(Path::new("a/out.wav"), 7, 2),
+            Path::new("a/out-07.wav")
+        );
         assert_eq!(numbered(Path::new("out"), 12, 3), Path::new("out-012.wav"));
     }
 

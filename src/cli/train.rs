@@ -26,14 +26,16 @@ const SMALL_SET: usize = 2000;
 const DEMOS: usize = 8;
 
 #[derive(Args)]
-#[command(after_help = "The run folder holds the model (model.safetensors), all that resuming needs
+#[command(
+    after_help = "The run folder holds the model (model.safetensors), all that resuming needs
 (state.safetensors), the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures.
 Ctrl-C finishes the step and saves; the same command goes on.
 
 Examples:
   audiodiff train ./wavs                                tune the built-in model for 30 minutes
   audiodiff train ./wavs --minutes 120 --from none      begin from nothing
-  audiodiff train ./loops --crop anywhere --seconds 3 --labels none")]
+  audiodiff train ./loops --crop anywhere --seconds 3 --labels none"
+)]
 pub struct TrainArgs {
     #[command(flatten)]
     sounds: SoundArgs,
@@ -163,35 +165,62 @@ impl TrainArgs {
         let config = &model.config;
         let own_seconds = config.format.len_frames as f64 / config.format.sample_rate as f64;
         let preset = self.preset.as_ref().is_none_or(|name| {
-            UNetConfig::preset(name).is_ok_and(|preset| NetworkConfig::UNet(preset) == config.network)
+            UNetConfig::preset(name)
+                .is_ok_and(|preset| NetworkConfig::UNet(preset) == config.network)
         });
         preset
-            && self.representation.is_none_or(|r| r.config() == config.representation)
+            && self
+                .representation
+                .is_none_or(|r| r.config() == config.representation)
             && self.target.is_none_or(|t| t == config.target)
-            && self.sample_rate.is_none_or(|rate| rate == config.format.sample_rate)
-            && self.channels.is_none_or(|channels| channels == config.format.channels)
-            && self.seconds.is_none_or(|seconds| (seconds - own_seconds).abs() < 0.05 * own_seconds)
+            && self
+                .sample_rate
+                .is_none_or(|rate| rate == config.format.sample_rate)
+            && self
+                .channels
+                .is_none_or(|channels| channels == config.format.channels)
+            && self
+                .seconds
+                .is_none_or(|seconds| (seconds - own_seconds).abs() < 0.05 * own_seconds)
     }
 
     fn config(&self, from: Option<&Checkpoint>) -> anyhow::Result<TrainConfig> {
         let (format, representation, network, target) = match from {
-            Some(Checkpoint { config: c, .. }) => {
-                (c.format, c.representation.clone(), c.network.clone(), c.target)
-            }
+            Some(Checkpoint { config: c, .. }) => (
+                c.format,
+                c.representation.clone(),
+                c.network.clone(),
+                c.target,
+            ),
             None => {
-                let representation = self.representation.unwrap_or(RepresentationChoice::Mdct).config();
+                let representation = self
+                    .representation
+                    .unwrap_or(RepresentationChoice::Mdct)
+                    .config();
                 let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("tiny"))?;
                 let network = NetworkConfig::UNet(preset);
                 let sample_rate = self.sample_rate.unwrap_or(44_100);
                 let seconds = self.seconds.unwrap_or(49_152.0 / 44_100.0);
                 if !(0.01..=60.0).contains(&seconds) {
-                    return Err(usage(format!("--seconds: expected 0.01 to 60, found {seconds}")));
+                    return Err(usage(format!(
+                        "--seconds: expected 0.01 to 60, found {seconds}"
+                    )));
                 }
                 let unit = representation.hop() * network.frames_multiple();
-                let len_frames = ((seconds * sample_rate as f64).round() as usize).div_ceil(unit) * unit;
-                let format = Format { sample_rate, channels: self.channels.unwrap_or(1), len_frames };
+                let len_frames =
+                    ((seconds * sample_rate as f64).round() as usize).div_ceil(unit) * unit;
+                let format = Format {
+                    sample_rate,
+                    channels: self.channels.unwrap_or(1),
+                    len_frames,
+                };
                 representation.validate(&format)?;
-                (format, representation, network, self.target.unwrap_or_default())
+                (
+                    format,
+                    representation,
+                    network,
+                    self.target.unwrap_or_default(),
+                )
             }
         };
         let tuning = from.is_some();
@@ -205,8 +234,11 @@ impl TrainArgs {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => {
-                let folder = std::path::absolute(&self.sounds.folder).unwrap_or_else(|_| self.sounds.folder.clone());
-                folder.file_name().map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
+                let folder = std::path::absolute(&self.sounds.folder)
+                    .unwrap_or_else(|_| self.sounds.folder.clone());
+                folder
+                    .file_name()
+                    .map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
             }
         };
         Ok(TrainConfig {
@@ -217,7 +249,9 @@ impl TrainArgs {
             target,
             objective: Objective::new(target, 1.0),
             batch: 0,
-            length: self.steps.map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
+            length: self
+                .steps
+                .map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
             learning_rate: LearningRate {
                 peak: self.learning_rate.unwrap_or(rate),
                 warmup: if tuning { 50 } else { 300 },
@@ -236,7 +270,12 @@ impl TrainArgs {
     fn batch(&self, config: &TrainConfig, device: &Device) -> anyhow::Result<usize> {
         if self.batch != "auto" {
             let parsed = self.batch.parse();
-            return parsed.map_err(|_| usage(format!("--batch: expected a number or auto, found `{}`", self.batch)));
+            return parsed.map_err(|_| {
+                usage(format!(
+                    "--batch: expected a number or auto, found `{}`",
+                    self.batch
+                ))
+            });
         }
         if !device.is_cpu() {
             return Ok(64);
@@ -269,12 +308,20 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     };
     let bar = Bar::new("reading sounds", global);
     let open = |config: &TrainConfig| {
-        Dataset::open(&args.sounds.folder, config.format, &options, &mut |done, all| bar.set(done, all))
+        Dataset::open(
+            &args.sounds.folder,
+            config.format,
+            &options,
+            &mut |done, all| bar.set(done, all),
+        )
     };
     let (mut dataset, report) = open(&config)?;
     bar.finish();
     if args.from == "auto" && from.is_some() && dataset.len() > SMALL_SET {
-        say(format_args!("{} sounds are enough to begin from nothing (--from auto)", dataset.len()));
+        say(format_args!(
+            "{} sounds are enough to begin from nothing (--from auto)",
+            dataset.len()
+        ));
         from = None;
         config = args.config(None)?;
         dataset = open(&config)?.0;
@@ -307,12 +354,20 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
                 }
             }
         }
-        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if interrupted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     monitor.bar.finish();
     let model = args.out.join("model.safetensors");
     match outcome {
-        Outcome::Finished => say(format_args!("finished after {} steps: {}", trainer.step(), model.display())),
+        Outcome::Finished => say(format_args!(
+            "finished after {} steps: {}",
+            trainer.step(),
+            model.display()
+        )),
         Outcome::Stopped => say(format_args!(
             "stopped after {} steps, saved: the same command goes on ({})",
             trainer.step(),
@@ -349,17 +404,25 @@ impl Monitor {
 
     fn step(&mut self, report: &StepReport) {
         // Smoothed over about fifty steps: noise levels differ from batch to batch.
-        let loss = self.loss.map_or(report.loss, |old| old + 0.02 * (report.loss - old));
+        let loss = self
+            .loss
+            .map_or(report.loss, |old| old + 0.02 * (report.loss - old));
         self.loss = Some(loss);
         self.validation = report.validation.or(self.validation);
         let Some(before) = self.windows_before else {
             (self.started, self.windows_before) = (Instant::now(), Some(report.windows));
             return;
         };
-        let rate = (report.windows - before) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
-        let validation = self.validation.map_or(String::new(), |v| format!(" validation {v:.4}"));
+        let rate =
+            (report.windows - before) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+        let validation = self
+            .validation
+            .map_or(String::new(), |v| format!(" validation {v:.4}"));
         self.bar.fraction(report.progress);
-        self.bar.message(format!("step {} loss {loss:.4}{validation} {rate:.1} windows/s", report.step));
+        self.bar.message(format!(
+            "step {} loss {loss:.4}{validation} {rate:.1} windows/s",
+            report.step
+        ));
         if !self.quiet && !self.bar.shown() && self.spoke.elapsed() > Duration::from_secs(20) {
             self.spoke = Instant::now();
             let left = report.seconds * (1.0 / report.progress.max(1e-6) - 1.0) / 60.0;
@@ -388,21 +451,55 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
     }
     let mut clips: Vec<(String, Clip)> = Vec::new();
     for (title, class, seed) in wanted {
-        let settings = RenderSettings { class, ..RenderSettings::default() };
+        let settings = RenderSettings {
+            class,
+            ..RenderSettings::default()
+        };
         let clip = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
         // A class may be called anything; a file may not.
-        let name: String = title.chars().map(|c| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' }).collect();
+        let name: String = title
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || "-_ ".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         audio::write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;
         clips.push((title, clip));
     }
-    let cells: Vec<(String, &Clip)> = clips.iter().map(|(title, clip)| (title.clone(), clip)).collect();
+    let cells: Vec<(String, &Clip)> = clips
+        .iter()
+        .map(|(title, clip)| (title.clone(), clip))
+        .collect();
     picture::sound_sheet(&cells, &demos.join("demos.png"))?;
     let stats = read_stats(&folder.join("stats.jsonl"))?;
-    let training = stats.iter().map(|r| (r.step as f64, r.loss as f64)).collect();
-    let validation = stats.iter().filter_map(|r| Some((r.step as f64, r.validation? as f64))).collect();
+    let training = stats
+        .iter()
+        .map(|r| (r.step as f64, r.loss as f64))
+        .collect();
+    let validation = stats
+        .iter()
+        .filter_map(|r| Some((r.step as f64, r.validation? as f64)))
+        .collect();
     let series = [
-        Series { name: "training".to_owned(), points: training },
-        Series { name: "validation".to_owned(), points: validation },
+        Series {
+            name: "training".to_owned(),
+            points: training,
+        },
+        Series {
+            name: "validation".to_owned(),
+            points: validation,
+        },
     ];
-    Ok(picture::curve(&folder.join("loss.png"), "loss", &series, "step", "weighted loss", true)?)
+    Ok(picture::curve(
+        &folder.join("loss.png"),
+        "loss",
+        &series,
+        "step",
+        "weighted loss",
+        true,
+    )?)
 }

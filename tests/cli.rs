@@ -1,0 +1,248 @@
+//! The binary itself: what it writes, what it says, how it ends.
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+
+fn audiodiff(args: &[&str]) -> Output {
+    Command::cargo_bin("audiodiff")
+        .unwrap()
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Runs and expects success; returns stdout.
+fn done(args: &[&str]) -> Vec<u8> {
+    let output = audiodiff(args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+/// Runs and expects this exit code; returns stderr.
+fn fails(code: i32, args: &[&str]) -> String {
+    let output = audiodiff(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A folder with eight short sounds in two classes.
+fn sounds(root: &Path) {
+    for (label, hz) in [("a", 200.0), ("b", 900.0)] {
+        std::fs::create_dir_all(root.join(label)).unwrap();
+        for i in 0..4 {
+            let spec = hound::WavSpec {
+                channels: 1,
+                sample_rate: 8000,
+                bits_per_sample: 16,
+                sample_format: hound::SampleFormat::Int,
+            };
+            let mut writer =
+                hound::WavWriter::create(root.join(label).join(format!("{i}.wav")), spec).unwrap();
+            for t in 0..800 {
+                let t = t as f32 / 8000.0;
+                let x =
+                    (std::f32::consts::TAU * (hz + 20.0 * i as f32) * t).sin() * (-20.0 * t).exp();
+                writer.write_sample((20000.0 * x) as i16).unwrap();
+            }
+            writer.finalize().unwrap();
+        }
+    }
+}
+
+const SMALL: [&str; 12] = [
+    "--preset",
+    "16x1,16x1",
+    "--sample-rate",
+    "8000",
+    "--seconds",
+    "0.128",
+    "--from",
+    "none",
+    "--batch",
+    "4",
+    "--steps",
+    "6",
+];
+
+#[test]
+fn train_resume_info_and_render_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wavs, run) = (folder.path().join("wavs"), folder.path().join("run"));
+    sounds(&wavs);
+    let train = [&["train", text(&wavs), "--out", text(&run)][..], &SMALL[..]].concat();
+    done(&train);
+    for file in [
+        "config.json",
+        "stats.jsonl",
+        "model.safetensors",
+        "state.safetensors",
+        "loss.png",
+        "demos/demos.png",
+        "demos/a.wav",
+    ] {
+        assert!(run.join(file).is_file(), "{file} is in the run folder");
+    }
+    // The same command on a finished run has nothing to do; a longer one goes on.
+    done(&train);
+    let longer: Vec<&str> = train
+        .iter()
+        .map(|&arg| if arg == "6" { "9" } else { arg })
+        .collect();
+    let output = audiodiff(&longer);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("going on after step 6"));
+    let stats = std::fs::read_to_string(run.join("stats.jsonl")).unwrap();
+    assert_eq!(stats.lines().count(), 9);
+    let model = run.join("model.safetensors");
+    let info: serde_json::Value =
+        serde_json::from_slice(&done(&["info", text(&model), "--json"])).unwrap();
+    assert_eq!(info["labels"], serde_json::json!(["a", "b"]));
+    assert_eq!(info["training"]["steps"], 9);
+    let packed = folder.path().join("packed.safetensors");
+    done(&[
+        "pack",
+        text(&model),
+        "-o",
+        text(&packed),
+        "--f16",
+        "--licence",
+        "CC0-1.0",
+    ]);
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert!(size(&packed) < size(&model) * 3 / 5);
+    assert!(
+        String::from_utf8(done(&["info", text(&packed)]))
+            .unwrap()
+            .contains("CC0-1.0")
+    );
+    let out = folder.path().join("out.wav");
+    let render = [
+        "render",
+        "-o",
+        text(&out),
+        "--model",
+        text(&packed),
+        "--class",
+        "b",
+        "-n",
+        "3",
+        "--seed",
+        "5",
+        "--plot",
+        "--json",
+    ];
+    let made: serde_json::Value = serde_json::from_slice(&done(&render)).unwrap();
+    assert_eq!(made["sounds"][2]["seed"], 7);
+    let wav = std::fs::read(folder.path().join("out-03.wav")).unwrap();
+    assert!(folder.path().join("out.png").is_file() && wav.starts_with(b"RIFF"));
+    done(&render);
+    assert_eq!(
+        std::fs::read(folder.path().join("out-03.wav")).unwrap(),
+        wav,
+        "the same command makes the same bytes"
+    );
+    let other = done(&[
+        "render",
+        "-o",
+        "-",
+        "--model",
+        text(&packed),
+        "--seed",
+        "7",
+        "--bits",
+        "16",
+    ]);
+    assert!(
+        other.starts_with(b"RIFF") && other.len() == 44 + 2 * 1024,
+        "{} bytes on stdout",
+        other.len()
+    );
+    let init = wavs.join("a/0.wav");
+    done(&[
+        "render",
+        "-o",
+        text(&out),
+        "--model",
+        text(&packed),
+        "--init",
+        text(&init),
+        "--strength",
+        "0.3",
+    ]);
+}
+
+#[test]
+fn check_reports_what_a_folder_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(folder.path());
+    std::fs::write(folder.path().join("a/broken.wav"), b"not a sound").unwrap();
+    std::fs::copy(
+        folder.path().join("a/0.wav"),
+        folder.path().join("b/again.WAV"),
+    )
+    .unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&done(&["check", text(folder.path()), "--json"])).unwrap();
+    assert_eq!(report["total"]["files"], 8);
+    let issues = report["issues"].as_array().unwrap();
+    let kinds: Vec<&str> = issues.iter().map(|i| i["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["unreadable", "duplicate"]);
+    let table = String::from_utf8(done(&["check", text(folder.path())])).unwrap();
+    assert!(
+        table.contains("8 usable sounds") && table.contains("broken.wav"),
+        "{table}"
+    );
+}
+
+#[test]
+fn wrong_input_gives_a_sentence_and_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, empty) = (folder.path().join("missing"), folder.path().join("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    let run = folder.path().join("run");
+    assert!(fails(1, &["train", text(&missing), "--out", text(&run)]).contains("missing"));
+    assert!(fails(1, &["train", text(&empty), "--out", text(&run)]).contains("empty"));
+    assert!(!run.exists(), "nothing is left behind");
+    let not_a_model = folder.path().join("words.safetensors");
+    std::fs::write(&not_a_model, "some words").unwrap();
+    let out = folder.path().join("out.wav");
+    let render = ["render", "-o", text(&out), "--model", text(&not_a_model)];
+    assert!(fails(1, &render).contains("expected an audiodiff model"));
+    assert!(fails(2, &["render"]).contains("--out"));
+    assert!(fails(2, &["render", "-o", "x.wav", "--sampler", "magic"]).contains("dpmpp-2m"));
+    assert!(fails(2, &["render", "-o", "-", "-n", "2"]).contains("stdout"));
+    assert!(fails(2, &["sing"]).contains("unrecognized"));
+    assert!(!out.exists());
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_was_not_built_in_is_named() {
+    let said = fails(2, &["render", "-o", "x.wav", "--device", "cuda"]);
+    assert!(said.contains("lacks the `cuda` feature"), "{said}");
+}
+
+#[test]
+fn completions_and_the_manual_are_written() {
+    assert!(
+        String::from_utf8(done(&["completions", "bash"]))
+            .unwrap()
+            .contains("_audiodiff")
+    );
+    assert!(
+        String::from_utf8(done(&["man"]))
+            .unwrap()
+            .contains(".TH audiodiff")
+    );
+}

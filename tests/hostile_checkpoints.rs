@@ -1,0 +1,196 @@
+//! Checkpoints that lie: an error each time, never a panic, never memory beyond the file's own size.
+
+use std::path::Path;
+
+use audiodiff::Error;
+use audiodiff::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
+use audiodiff::diffusion::Target;
+use audiodiff::network::{Level, NetworkConfig, UNetConfig};
+use audiodiff::noise::Noise;
+use audiodiff::representation::{Format, RepresentationConfig, Statistics};
+use candle_core::{Device, Tensor};
+
+fn model() -> Checkpoint {
+    let level = |width| Level { width, blocks: 1 };
+    let network = UNetConfig {
+        levels: vec![level(8), level(8)],
+        embedding: 8,
+        groups: 2,
+        head_width: 4,
+    };
+    let config = ModelConfig {
+        format_version: FORMAT_VERSION,
+        name: "victim".into(),
+        format: Format {
+            sample_rate: 8000,
+            channels: 1,
+            len_frames: 64,
+        },
+        representation: RepresentationConfig::Mdct {
+            bins: 8,
+            companding: 0.5,
+        },
+        statistics: Statistics {
+            mean: vec![0.0; 8],
+            scale: vec![1.0; 8],
+        },
+        labels: vec!["kick".into(), "snare".into()],
+        descriptors: vec!["tilt".into()],
+        sigma_data: 1.0,
+        target: Target::X,
+        network: NetworkConfig::UNet(network),
+        training: TrainingRecord::default(),
+    };
+    let parameters = config
+        .network
+        .init(config.surroundings(), &mut Noise::new(1), &Device::Cpu)
+        .unwrap();
+    Checkpoint {
+        config,
+        weights: parameters.snapshot().unwrap(),
+    }
+}
+
+fn load(bytes: &[u8]) -> Result<Checkpoint, Error> {
+    Checkpoint::from_bytes(bytes, Path::new("victim.safetensors"))
+}
+
+/// The error's sentence, which always names the file.
+fn refusal(bytes: &[u8]) -> String {
+    let sentence = load(bytes).expect_err("a hostile file").to_string();
+    assert!(sentence.starts_with("victim.safetensors: "), "{sentence}");
+    sentence
+}
+
+/// A file with this header and these data.
+fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+    [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        data,
+    ]
+    .concat()
+}
+
+/// The valid file's header and data, the former to be tampered with.
+fn taken_apart() -> (String, Vec<u8>) {
+    let bytes = model().to_bytes(Precision::F32).unwrap();
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (
+        String::from_utf8(bytes[8..8 + n].to_vec()).unwrap(),
+        bytes[8 + n..].to_vec(),
+    )
+}
+
+#[test]
+fn the_untouched_file_loads() {
+    let (header, data) = taken_apart();
+    assert!(load(&with_header(&header, &data)).is_ok());
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = model().to_bytes(Precision::F32).unwrap();
+    let mut noise = Noise::new(1);
+    let lengths = (0..64)
+        .chain((0..200).map(|_| noise.below(bytes.len())))
+        .chain([bytes.len() - 1]);
+    for length in lengths {
+        refusal(&bytes[..length]);
+    }
+}
+
+#[test]
+fn random_damage_never_panics() {
+    let bytes = model().to_bytes(Precision::F32).unwrap();
+    let mut noise = Noise::new(2);
+    // Most of the file is weights; the header is where damage hurts.
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
+    for round in 0..600 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + noise.below(4) {
+            let at = noise.below(if round % 3 == 0 { bytes.len() } else { header });
+            damaged[at] = noise.bits() as u8;
+        }
+        if let Ok(loaded) = load(&damaged) {
+            // What passes is whole: every tensor is finite and where it belongs.
+            assert!(loaded.to_bytes(Precision::F32).is_ok());
+        }
+    }
+}
+
+#[test]
+fn lying_lengths_and_huge_claims_are_refused() {
+    let (header, data) = taken_apart();
+    for claim in [u64::MAX, u64::MAX - 7, 1 << 62, 1 << 40, (16 << 20) + 1] {
+        let mut bytes = with_header(&header, &data);
+        bytes[..8].copy_from_slice(&claim.to_le_bytes());
+        refusal(&bytes);
+    }
+    let huge = r#"{"__metadata__":{"audiodiff":"{}"},"w":{"dtype":"F32","shape":[1099511627776,1048576],"data_offsets":[0,4]}}"#;
+    refusal(&with_header(huge, &[0; 4]));
+    let overflowing = r#"{"__metadata__":{"audiodiff":"{}"},"w":{"dtype":"F32","shape":[18446744073709551615,3],"data_offsets":[0,4]}}"#;
+    refusal(&with_header(overflowing, &[0; 4]));
+    let overlapping = r#"{"__metadata__":{"audiodiff":"{}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    refusal(&with_header(overlapping, &[0; 4]));
+}
+
+#[test]
+fn a_configuration_that_asks_for_too_much_is_refused() {
+    let (header, data) = taken_apart();
+    // The configuration is JSON inside JSON, so its quotes are escaped.
+    let tamper = |from: &str, to: &str| {
+        let (from, to) = (from.replace('"', "\\\""), to.replace('"', "\\\""));
+        assert!(header.contains(&from), "{from} stands in {header}");
+        refusal(&with_header(&header.replacen(&from, &to, 1), &data))
+    };
+    assert!(tamper("\"format_version\":1", "\"format_version\":9").contains("newer audiodiff"));
+    assert!(tamper("\"len_frames\":64", "\"len_frames\":4611686018427387904").contains("too large"));
+    assert!(tamper("\"len_frames\":64", "\"len_frames\":72").contains("multiple of 2"));
+    assert!(tamper("\"sample_rate\":8000", "\"sample_rate\":0").contains("found 0"));
+    assert!(tamper("\"bins\":8", "\"bins\":1000000000").contains("found"));
+    assert!(tamper("\"width\":8", "\"width\":4000000000").contains("found 4000000000"));
+    assert!(
+        tamper("\"embedding\":8", "\"embedding\":1099511627776").contains("found 1099511627776")
+    );
+    assert!(tamper("\"sigma_data\":1.0", "\"sigma_data\":0.0").contains("sigma_data"));
+    assert!(tamper("\"blocks\":1", "\"blocks\":2").contains("expected a tensor"));
+    assert!(tamper("\"labels\":[\"kick\",\"snare\"]", "\"labels\":[\"kick\"]").contains("classes"));
+    assert!(tamper("\"target\":\"x\"", "\"target\":\"eps\"").contains("configuration"));
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let tamper = |change: &dyn Fn(&mut Checkpoint)| {
+        let mut model = model();
+        change(&mut model);
+        refusal(&model.to_bytes(Precision::F32).unwrap())
+    };
+    let zeros =
+        |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let missing = tamper(&|m| drop(m.weights.remove("out.bias")));
+    assert!(missing.contains("`out.bias`"), "{missing}");
+    let extra = tamper(&|m| drop(m.weights.insert("spare".into(), zeros(&[2]))));
+    assert!(extra.contains("`spare`"), "{extra}");
+    let shape = tamper(&|m| drop(m.weights.insert("out.bias".into(), zeros(&[3]))));
+    assert!(
+        shape.contains("`out.bias`") && shape.contains("[8]") && shape.contains("[3]"),
+        "{shape}"
+    );
+    let nan = Tensor::new(&[f32::NAN; 8], &Device::Cpu).unwrap();
+    let nan = tamper(&|m| drop(m.weights.insert("out.bias".into(), nan.clone())));
+    assert!(nan.contains("`out.bias`") && nan.contains("NaN"), "{nan}");
+}
+
+#[test]
+fn other_kinds_of_files_are_called_by_their_names() {
+    assert!(refusal(b"").contains("an empty file"));
+    assert!(refusal(b"PK\x03\x04rest of an archive").contains("zip archive"));
+    assert!(refusal(b"\x80\x02}q\x00.").contains("pickle"));
+    assert!(refusal(b"RIFF\x24\x00\x00\x00WAVEfmt ").contains("a WAV file"));
+    assert!(refusal(b"just some words, long enough to be a file").contains("text"));
+    let foreign = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    assert!(refusal(&with_header(foreign, &[0; 4])).contains("another program"));
+    let wrong_type = r#"{"__metadata__":{"audiodiff":"{}"},"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+    assert!(refusal(&with_header(wrong_type, &[0; 8])).contains("I64"));
+}

@@ -1,0 +1,408 @@
+//! A small network learns, a run resumes to the bit, and what was learnt is heard.
+
+use std::f32::consts::TAU;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use audiodiff::audio::{BitDepth, Clip, write_wav};
+use audiodiff::checkpoint::Checkpoint;
+use audiodiff::dataset::{Dataset, ScanOptions};
+use audiodiff::diffusion::Target;
+use audiodiff::diffusion::objective::Objective;
+use audiodiff::network::{NetworkConfig, UNetConfig};
+use audiodiff::optim::{AdamConfig, LearningRate};
+use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::representation::{Format, RepresentationConfig};
+use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, read_stats};
+use audiodiff::{Error, dataset};
+use candle_core::Device;
+
+const RATE: u32 = 8000;
+const LEN: usize = 1024;
+
+/// Two classes of decaying tones: `low` at 300 Hz, `high` at 2200 Hz.
+fn sounds(root: &Path) {
+    for (label, hz) in [("low", 300.0), ("high", 2200.0)] {
+        for i in 0..6 {
+            let tone = |t: usize| {
+                let t = t as f32 / RATE as f32;
+                (TAU * hz * (1.0 + 0.01 * i as f32) * t).sin() * (-12.0 * t).exp()
+            };
+            let folder = root.join(label);
+            std::fs::create_dir_all(&folder).unwrap();
+            let clip = Clip::new(RATE, vec![(0..LEN).map(tone).collect()]);
+            write_wav(&folder.join(format!("{i}.wav")), &clip, BitDepth::Float32).unwrap();
+        }
+    }
+}
+
+fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
+    TrainConfig {
+        name: "tones".into(),
+        format: Format {
+            sample_rate: RATE,
+            channels: 1,
+            len_frames: LEN,
+        },
+        representation,
+        network: NetworkConfig::UNet(UNetConfig::preset("32x1,32x1").unwrap()),
+        target: Target::X,
+        objective: Objective::new(Target::X, 1.0),
+        batch: 8,
+        length: Length::Steps(steps),
+        learning_rate: LearningRate {
+            peak: 4e-3,
+            warmup: 10,
+            decay: 0.4,
+        },
+        adam: AdamConfig::default(),
+        ema_gamma: 6.94,
+        class_dropout: 0.1,
+        augment: None,
+        seed: 3,
+        validate_every: 50,
+        save_every_s: 1e9,
+    }
+}
+
+fn mdct() -> RepresentationConfig {
+    RepresentationConfig::Mdct {
+        bins: 32,
+        companding: 0.5,
+    }
+}
+
+fn open(root: &Path) -> Dataset {
+    let format = config(mdct(), 1).format;
+    Dataset::open(root, format, &ScanOptions::default(), &mut |_, _| {})
+        .unwrap()
+        .0
+}
+
+/// Trains in `folder`, stopping after the step `stop_at` if it comes.
+fn train(
+    config: TrainConfig,
+    sounds: &Dataset,
+    folder: &Path,
+    stop_at: u64,
+) -> (Outcome, Checkpoint) {
+    let mut trainer = Trainer::open(config, sounds, folder, None, &Device::Cpu).unwrap();
+    let outcome = trainer.run(&mut |event| match event {
+        Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    (
+        outcome.unwrap(),
+        Checkpoint::load(&folder.join("model.safetensors")).unwrap(),
+    )
+}
+
+fn bits(model: &Checkpoint) -> Vec<u32> {
+    let flat = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    model
+        .weights
+        .values()
+        .flat_map(flat)
+        .map(f32::to_bits)
+        .collect()
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let mut config = config(mdct(), 12);
+    config.augment = Some(dataset::Augment::default());
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let (outcome, whole) = train(config.clone(), &set, &straight, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(train(config.clone(), &set, &resumed, 5).0, Outcome::Stopped);
+    let (outcome, halves) = train(config.clone(), &set, &resumed, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(bits(&whole), bits(&halves));
+    let losses = |run: &Path| {
+        let stats = read_stats(&run.join("stats.jsonl")).unwrap();
+        stats
+            .iter()
+            .map(|r| (r.step, r.loss.to_bits(), r.validation.map(f32::to_bits)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&straight), losses(&resumed));
+    assert_eq!(losses(&straight).len(), 12);
+    // Other settings are not silently mixed into an old run.
+    config.seed = 4;
+    let error = Trainer::open(config, &set, &resumed, None, &Device::Cpu).unwrap_err();
+    assert!(
+        matches!(&error, Error::Setting(s) if s.contains("--out")),
+        "{error}"
+    );
+}
+
+/// Loudest of the two tones by correlation.
+fn is_high(clip: &Clip) -> bool {
+    let power = |hz: f32| {
+        let samples = &clip.channels()[0];
+        // A band around the tone, since the training tones spread over 5%.
+        (0..9).fold(0f32, |best, k| {
+            let hz = hz * (1.0 + 0.00625 * k as f32);
+            let (mut re, mut im) = (0.0, 0.0);
+            for (t, x) in samples.iter().enumerate() {
+                let angle = TAU * hz * t as f32 / RATE as f32;
+                re += x * angle.cos();
+                im += x * angle.sin();
+            }
+            best.max(re * re + im * im)
+        })
+    };
+    power(2200.0) > power(300.0)
+}
+
+#[test]
+fn a_small_network_learns_two_tones_and_their_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let run = folder.path().join("run");
+    let (_, model) = train(config(mdct(), 300), &set, &run, u64::MAX);
+    let stats = read_stats(&run.join("stats.jsonl")).unwrap();
+    let mean = |part: &[audiodiff::train::StepReport]| {
+        part.iter().map(|r| r.loss).sum::<f32>() / part.len() as f32
+    };
+    let (first, last) = (mean(&stats[..20]), mean(&stats[280..]));
+    assert!(last < 0.15 * first, "the loss went from {first} to {last}");
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
+    for class in ["low", "high"] {
+        let settings = RenderSettings {
+            class: Some(class.into()),
+            ..RenderSettings::default()
+        };
+        let clips = renderer
+            .render_batch(&settings, &[1, 2, 3, 4, 5, 6], &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let right = clips
+            .iter()
+            .filter(|clip| is_high(clip) == (class == "high"))
+            .count();
+        assert!(
+            right >= 5,
+            "{right} of 6 sounds of class {class} have its tone"
+        );
+    }
+}
+
+#[test]
+fn every_representation_trains_saves_and_renders() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let wave = RepresentationConfig::Wave { patch: 32 };
+    let mel = RepresentationConfig::Mel {
+        n_fft: 256,
+        hop: 64,
+        mels: 24,
+    };
+    for representation in [mdct(), wave, mel] {
+        let run = folder.path().join(representation.name());
+        let (_, model) = train(config(representation.clone(), 40), &set, &run, u64::MAX);
+        assert_eq!(model.config.representation, representation);
+        let stats = read_stats(&run.join("stats.jsonl")).unwrap();
+        let mean = |r: &[audiodiff::train::StepReport]| {
+            r.iter().map(|r| r.loss).sum::<f32>() / r.len() as f32
+        };
+        assert!(
+            mean(&stats[35..]) < 0.8 * mean(&stats[..5]),
+            "{}: the loss falls",
+            representation.name()
+        );
+        let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
+        let settings = RenderSettings {
+            steps: 4,
+            ..RenderSettings::default()
+        };
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let clip = renderer.render(&settings, 7, go_on).unwrap();
+        assert_eq!((clip.sample_rate(), clip.len_frames()), (RATE, LEN));
+        assert!(
+            clip.is_finite() && (clip.peak() - 0.891).abs() < 0.01,
+            "peak {}",
+            clip.peak()
+        );
+        assert_eq!(clip, renderer.render(&settings, 7, go_on).unwrap());
+        assert_ne!(clip, renderer.render(&settings, 8, go_on).unwrap());
+    }
+}
+
+#[test]
+fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let (_, model) = train(
+        config(mdct(), 3),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    std::fs::rename(
+        folder.path().join("sounds/low"),
+        folder.path().join("sounds/thud"),
+    )
+    .unwrap();
+    let renamed = open(&folder.path().join("sounds"));
+    let tuned = folder.path().join("tuned");
+    let trainer = Trainer::open(
+        config(mdct(), 3),
+        &renamed,
+        &tuned,
+        Some(&model),
+        &Device::Cpu,
+    )
+    .unwrap();
+    assert_eq!(trainer.model().labels, ["high", "thud"]);
+    assert_eq!(trainer.model().statistics, model.config.statistics);
+    assert_eq!(
+        trainer.model().training.tuned_from.as_deref(),
+        Some("tones")
+    );
+    let row = |model: &Checkpoint, i: usize| {
+        model.weights["classes"]
+            .get(i)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+    };
+    let now = trainer.checkpoint().unwrap();
+    assert_eq!(row(&now, 0), row(&model, 0));
+    assert_eq!(row(&now, 1), row(&model, 1), "`high` keeps its row");
+    let mean: Vec<f32> = row(&model, 1)
+        .iter()
+        .zip(row(&model, 2))
+        .map(|(a, b)| (a + b) / 2.0)
+        .collect();
+    assert!(
+        row(&now, 2)
+            .iter()
+            .zip(mean)
+            .all(|(a, b)| (a - b).abs() < 1e-6),
+        "`thud` begins at the mean"
+    );
+    // A model of another shape is refused in words.
+    let mut other = config(RepresentationConfig::Wave { patch: 32 }, 3);
+    other.name = "other".into();
+    let error = Trainer::open(
+        other,
+        &renamed,
+        &folder.path().join("x"),
+        Some(&model),
+        &Device::Cpu,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("representation"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let run = folder.path().join("run");
+    let mut config = config(mdct(), 4);
+    let (_, good) = train(config.clone(), &set, &run, u64::MAX);
+    // A longer run whose weights are damaged: the state file's loss overflows at once.
+    config.length = Length::Steps(8);
+    config.objective.weight_clip = f64::INFINITY;
+    config.learning_rate.peak = f64::MAX;
+    let broken = folder.path().join("broken");
+    let mut trainer = Trainer::open(config, &set, &broken, Some(&good), &Device::Cpu).unwrap();
+    let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    assert!(
+        !broken.join("model.safetensors").exists(),
+        "nothing broken was saved"
+    );
+    assert_eq!(
+        bits(&Checkpoint::load(&run.join("model.safetensors")).unwrap()),
+        bits(&good)
+    );
+}
+
+#[test]
+fn rendering_can_be_stopped_between_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let (_, model) = train(
+        config(mdct(), 2),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
+    let mut seen = 0;
+    let stopped = renderer.render(&RenderSettings::default(), 1, &mut |progress| {
+        seen = progress.step;
+        if progress.step == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)) && seen == 3);
+}
+
+#[test]
+fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let (_, model) = train(
+        config(mdct(), 30),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let settings = RenderSettings {
+        steps: 6,
+        ..RenderSettings::default()
+    };
+    let together = renderer.render_batch(&settings, &[5, 6, 7], go_on).unwrap();
+    let alone = renderer.render(&settings, 6, go_on).unwrap();
+    let error = together[1].channels()[0]
+        .iter()
+        .zip(&alone.channels()[0])
+        .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(error < 1e-4, "batched and alone differ by {error}");
+    for seconds in [0.05, 0.128, 0.3] {
+        let settings = RenderSettings {
+            seconds: Some(seconds),
+            ..settings.clone()
+        };
+        let clip = renderer.render(&settings, 6, go_on).unwrap();
+        assert_eq!(clip.len_frames(), (seconds * RATE as f64).round() as usize);
+    }
+    // A variation of strength 0 is the sound itself but for the whitening's rounding.
+    let vary = |strength| RenderSettings {
+        init: Some((alone.clone(), strength)),
+        ..settings.clone()
+    };
+    let near = renderer.render(&vary(0.05), 9, go_on).unwrap();
+    let far = renderer.render(&vary(1.0), 9, go_on).unwrap();
+    let distance = |clip: &Clip| {
+        let pairs = clip.channels()[0].iter().zip(&alone.channels()[0]);
+        pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>()
+    };
+    assert!(
+        distance(&near) < 0.3 * distance(&far),
+        "{} {}",
+        distance(&near),
+        distance(&far)
+    );
+}
