@@ -1,4 +1,74 @@
-//! audiodiff: an audio diffusion synthesizer.
+//! audiodiff turns a folder of sounds into a small generative model, and the model into new sounds.
+//!
+//! In one breath: *noise at level sigma hides a clip; a network learns to guess the clip; walking
+//! sigma from high to zero, guess by guess, makes a clip nobody recorded.*
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//!
+//! use audiodiff::audio::{BitDepth, write_wav};
+//! use audiodiff::checkpoint::Checkpoint;
+//! use audiodiff::render::{RenderSettings, Renderer};
+//!
+//! let model = Checkpoint::load("run/model.safetensors".as_ref())?;
+//! let renderer = Renderer::new(&model, &candle_core::Device::Cpu)?;
+//! let settings = RenderSettings { class: Some("kick".into()), ..RenderSettings::default() };
+//! let clip = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()))?;
+//! write_wav("kick.wav".as_ref(), &clip, BitDepth::Int24)?;
+//! # Ok::<(), audiodiff::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! Each module uses only those above it, [`noise`] and [`error`] apart.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | [`audio`] | [`audio::Clip`], read and written, resampled, finished |
+//! | [`representation`] | clips to whitened frames and back: `mdct`, `wave`, `mel` |
+//! | [`dataset`] | a folder: report, split, augmentation, batches |
+//! | [`network`] | the raw network `F`, a U-Net over frames |
+//! | [`diffusion`] | the denoiser `D`, its objective, schedules, samplers, guidance |
+//! | [`checkpoint`] | one file is one model |
+//! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
+//! | [`render`] | settings and a seed to a clip |
+//! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
+//!
+//! # Notation
+//!
+//! | Symbol | Meaning |
+//! |---|---|
+//! | `B`, `T`, `C` | batch, frames, values a frame; tensors are `[B, T, C]` |
+//! | `sigma` | noise level: deviation of the noise added to whitened frames |
+//! | `sigma_data` | deviation of the clean frames, about 1 |
+//! | `F`, `D` | raw network; denoiser, `D = c_skip·x + c_out·F(c_in·x, c_noise)` |
+//!
+//! # Papers
+//!
+//! | Short name | Reference |
+//! |---|---|
+//! | EDM | Karras, Aittala, Aila, Laine: Elucidating the Design Space of Diffusion-Based Generative Models, 2022 |
+//! | EDM2 | Karras et al.: Analyzing and Improving the Training Dynamics of Diffusion Models, 2024 |
+//! | DPM-Solver | Lu et al.: DPM-Solver, 2022; DPM-Solver++, 2022 |
+//! | iPNDM | Zhang, Chen: Fast Sampling of Diffusion Models with Exponential Integrator, 2023 |
+//! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
+//! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
+//! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
+//! | Esser et al. 2024 | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis |
+//! | Ronneberger et al. 2015 | U-Net: Convolutional Networks for Biomedical Image Segmentation |
+//! | He et al. 2016 | Identity Mappings in Deep Residual Networks |
+//! | Wu & He 2018 | Group Normalization |
+//! | Perez et al. 2018 | FiLM: Visual Reasoning with a General Conditioning Layer |
+//! | Vaswani et al. 2017 | Attention Is All You Need |
+//! | Dhariwal & Nichol 2021 | Diffusion Models Beat GANs on Image Synthesis |
+//! | Loshchilov & Hutter 2019 | Decoupled Weight Decay Regularization |
+//! | Princen & Bradley 1987 | Analysis/Synthesis Filter Bank Design Based on Time Domain Aliasing Cancellation |
+//! | Malvar 1992 | Signal Processing with Lapped Transforms |
+//! | Griffin & Lim 1984 | Signal Estimation from Modified Short-Time Fourier Transform |
+//! | Perraudin et al. 2013 | A Fast Griffin-Lim Algorithm |
+//! | Lee & Seung 2001 | Algorithms for Non-negative Matrix Factorization |
+//! | Slaney 1998 | Auditory Toolbox |
+//! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 
 pub mod audio;
 pub mod checkpoint;

@@ -145,7 +145,9 @@ fn a_configuration_that_asks_for_too_much_is_refused() {
         refusal(&with_header(&header.replacen(&from, &to, 1), &data))
     };
     assert!(tamper("\"format_version\":1", "\"format_version\":9").contains("newer audiodiff"));
-    assert!(tamper("\"len_frames\":64", "\"len_frames\":4611686018427387904").contains("too large"));
+    assert!(
+        tamper("\"len_frames\":64", "\"len_frames\":4611686018427387904").contains("too large")
+    );
     assert!(tamper("\"len_frames\":64", "\"len_frames\":72").contains("multiple of 2"));
     assert!(tamper("\"sample_rate\":8000", "\"sample_rate\":0").contains("found 0"));
     assert!(tamper("\"bins\":8", "\"bins\":1000000000").contains("found"));

@@ -1,0 +1,75 @@
+//! One denoiser evaluation and one training step of each preset, on the CPU.
+
+use std::hint::black_box;
+
+use audiodiff::diffusion::objective::Objective;
+use audiodiff::diffusion::{Denoiser, Preconditioned, Target};
+use audiodiff::network::{Conditioning, NetworkConfig, Surroundings, UNetConfig};
+use audiodiff::noise::Noise;
+use candle_core::{Device, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+const AROUND: Surroundings = Surroundings {
+    width: 128,
+    labels: 12,
+    descriptors: 5,
+};
+const FRAMES: usize = 384;
+
+fn bench(c: &mut Criterion) {
+    let device = Device::Cpu;
+    for preset in ["nano", "tiny"] {
+        let config = NetworkConfig::UNet(UNetConfig::preset(preset).expect("a known preset"));
+        let mut noise = Noise::new(1);
+        let parameters = config
+            .init(AROUND, &mut noise, &device)
+            .expect("valid sizes");
+        let network = config
+            .build(AROUND, &mut &parameters)
+            .expect("its own parameters");
+        let denoiser = Preconditioned {
+            network,
+            sigma_data: 1.0,
+            target: Target::X,
+        };
+        for batch in [1, 16] {
+            let x = noise
+                .normal_tensor((batch, FRAMES, AROUND.width), &device)
+                .expect("a batch");
+            let cond = Conditioning::new(&vec![Some(0); batch], &vec![0.0; 5 * batch], &device)
+                .expect("a batch");
+            let sigma = Tensor::ones(batch, candle_core::DType::F32, &device).expect("a batch");
+            c.bench_function(&format!("{preset}/denoise/{batch}"), |b| {
+                b.iter(|| {
+                    black_box(
+                        denoiser
+                            .denoise(&x.detach(), &sigma, &cond)
+                            .expect("matching shapes"),
+                    )
+                });
+            });
+        }
+        let clean = noise
+            .normal_tensor((16, FRAMES, AROUND.width), &device)
+            .expect("a batch");
+        let cond = Conditioning::new(&[Some(0); 16], &[0.0; 80], &device).expect("a batch");
+        let objective = Objective::new(Target::X, 1.0);
+        let sigmas = objective.draw_sigmas(16, &mut noise);
+        let mut noises: Vec<Noise> = (0..16).map(Noise::new).collect();
+        c.bench_function(&format!("{preset}/loss and gradient/16"), |b| {
+            b.iter(|| {
+                let loss = objective
+                    .loss(&denoiser, &clean, &cond, &sigmas, &mut noises)
+                    .expect("matching shapes");
+                black_box(loss.backward().expect("every op has a gradient"))
+            });
+        });
+    }
+}
+
+criterion_group! {
+    name = network;
+    config = Criterion::default().sample_size(10);
+    targets = bench
+}
+criterion_main!(network);
