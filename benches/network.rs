@@ -1,5 +1,7 @@
 //! One denoiser evaluation and one training step of each preset, on the CPU.
 
+#![allow(missing_docs)] // criterion's macros define undocumented functions
+
 use std::hint::black_box;
 
 use audiodiff::diffusion::objective::Objective;

@@ -350,7 +350,7 @@ mod speaker {
         };
         let stream = device
             .build_output_stream(
-                stream_config.clone(),
+                stream_config,
                 fill,
                 |error| eprintln!("sound output: {error}"),
                 None,

@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 /// Sines and cosines that describe `c_noise`.
 const NOISE_FEATURES: usize = 32;
 
+/// Time constants, in frames, of the decays that tell a frame how long ago the sound began: a clip
+/// starts at its onset, and convolutions alone cannot tell its start from its end.
+const POSITION_DECAYS: [f32; 8] = [2.0, 5.0, 12.5, 31.25, 78.0, 195.0, 488.0, 1220.0];
+
 /// One resolution of the U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
@@ -57,7 +61,7 @@ impl UNetConfig {
             .map(|(width, blocks)| Level { width, blocks })
             .collect();
         let last = levels.last().map_or(0, |level| level.width);
-        let head_width = if last % 64 == 0 { 64 } else { last };
+        let head_width = if last.is_multiple_of(64) { 64 } else { last };
         let config = Self {
             levels,
             embedding: 128,
@@ -100,7 +104,7 @@ impl UNetConfig {
             }
         }
         let last = self.levels[self.levels.len() - 1].width;
-        if self.head_width != 0 && last % self.head_width != 0 {
+        if self.head_width != 0 && !last.is_multiple_of(self.head_width) {
             return fail(format!(
                 "expected a head width that divides {last}, found {}",
                 self.head_width
@@ -132,6 +136,7 @@ pub struct UNet1d {
     classes: Option<Tensor>,
     descriptors: Option<Tensor>,
     stem: Conv,
+    position: Tensor,
     down: Vec<Vec<ResBlock>>,
     shrink: Vec<Conv>,
     grow: Vec<Conv>,
@@ -211,6 +216,7 @@ impl UNet1d {
             )?,
             descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
+            position: root.get("position", &[POSITION_DECAYS.len(), top], Init::Zeros)?,
             down,
             shrink,
             grow,
@@ -245,12 +251,27 @@ impl UNet1d {
     }
 }
 
+impl UNet1d {
+    /// What each frame is told of its place, `[T, C0]`.
+    fn position(&self, frames: usize) -> Result<Tensor> {
+        let decay = |t: usize| POSITION_DECAYS.map(|tau| (-(t as f32) / tau).exp());
+        let features: Vec<f32> = (0..frames).flat_map(decay).collect();
+        let features = Tensor::from_vec(
+            features,
+            (frames, POSITION_DECAYS.len()),
+            self.position.device(),
+        )?;
+        Ok(features.matmul(&self.position)?)
+    }
+}
+
 impl Network for UNet1d {
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
         let e = self.embed(c_noise, cond)?;
         let bottom = self.down.len() - 1;
         let mut skips = Vec::new();
-        let mut h = self.stem.forward(x)?; // [B, T, C0]
+        let position = self.position(x.dims3()?.1)?; // [T, C0]
+        let mut h = self.stem.forward(x)?.broadcast_add(&position)?; // [B, T, C0]
         for (i, blocks) in self.down.iter().enumerate() {
             for block in blocks {
                 h = block.forward(&h, &e)?;
