@@ -1,0 +1,204 @@
+//! The model as a [`Source`].
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use audiodiff::audio::Clip;
+use audiodiff::checkpoint::Checkpoint;
+use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::{Error, Result};
+use candle_core::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::generator::{Names, Source};
+use crate::state::Recipe;
+
+/// Names a model file to use instead of the one that is built in.
+pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";
+
+/// Opens the model that `AUDIODIFF_MODEL` names, or else the one that is built in.
+///
+/// # Errors
+/// When the file is not a model, or nothing is built in.
+pub fn open() -> Result<Box<dyn Source>> {
+    let path = std::env::var_os(MODEL_VARIABLE).map(PathBuf::from);
+    Ok(Box::new(Model {
+        renderer: renderer(path)?,
+        workers: Workers::new()?,
+    }))
+}
+
+/// The renderer for `path`. Instances share it: weights are held once, and freed with the last.
+fn renderer(path: Option<PathBuf>) -> Result<Arc<Renderer>> {
+    type Opened = (Option<PathBuf>, Weak<Renderer>);
+    static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    opened.retain(|(_, renderer)| renderer.strong_count() > 0);
+    if let Some(renderer) = opened
+        .iter()
+        .find(|(p, _)| *p == path)
+        .and_then(|(_, r)| r.upgrade())
+    {
+        return Ok(renderer);
+    }
+    let checkpoint = match &path {
+        Some(path) => Checkpoint::load(path)?,
+        #[cfg(feature = "embedded-model")]
+        None => Checkpoint::embedded()?,
+        #[cfg(not(feature = "embedded-model"))]
+        None => {
+            let reason = format!("this build holds no model; {MODEL_VARIABLE} can name a file");
+            return Err(Error::setting(reason));
+        }
+    };
+    let renderer = Arc::new(Renderer::new(&checkpoint, &Device::Cpu)?);
+    opened.push((path, Arc::downgrade(&renderer)));
+    Ok(renderer)
+}
+
+/// A model, and threads of its own to work on.
+struct Model {
+    renderer: Arc<Renderer>,
+    workers: Workers,
+}
+
+impl Source for Model {
+    fn names(&self) -> Arc<Names> {
+        let config = self.renderer.config();
+        Arc::new(Names {
+            model: config.name.clone(),
+            labels: config.labels.clone(),
+        })
+    }
+
+    fn generate(
+        &mut self,
+        recipe: &Recipe,
+        keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+    ) -> Result<Clip> {
+        let settings = RenderSettings {
+            class: recipe.class.clone(),
+            steps: recipe.steps as usize,
+            guidance: f64::from(recipe.guidance),
+            ..RenderSettings::default()
+        };
+        self.workers.run(|| {
+            self.renderer
+                .render(&settings, recipe.seed, &mut |progress| {
+                    keep_going(progress.step as f32 / progress.steps.max(1) as f32)
+                })
+        })
+    }
+}
+
+/// A thread pool that leaves the host half of the cores, and whose threads are gone when it is: a
+/// host may unload the plugin right after, and their code with it.
+struct Workers {
+    /// Taken only when dropped.
+    pool: Option<ThreadPool>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Workers {
+    fn new() -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let kept = threads.clone();
+        let pool = ThreadPoolBuilder::new()
+            .num_threads((cores / 2).max(1))
+            .spawn_handler(move |worker| {
+                let name = format!("audiodiff-{}", worker.index());
+                let handle = std::thread::Builder::new()
+                    .name(name)
+                    .spawn(|| worker.run())?;
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(handle);
+                Ok(())
+            })
+            .build()
+            .map_err(|error| Error::setting(format!("no threads to work on: {error}")))?;
+        Ok(Self {
+            pool: Some(pool),
+            threads,
+        })
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool
+            .as_ref()
+            .expect("the pool is taken only when dropped")
+            .install(work)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        drop(self.pool.take());
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // It panicked or not: either way it is gone.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_is_our_own_and_its_threads_end_with_it() {
+        let workers = Workers::new().unwrap();
+        let name = workers.run(|| std::thread::current().name().map(str::to_owned));
+        assert!(name.unwrap().starts_with("audiodiff-"));
+        let threads = Arc::downgrade(&workers.threads);
+        drop(workers);
+        assert!(threads.upgrade().is_none());
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn the_built_in_model_makes_the_same_sound_twice_and_can_be_stopped() {
+        let renderer = renderer(None).unwrap();
+        assert!(
+            Arc::ptr_eq(&renderer, &self::renderer(None).unwrap()),
+            "instances share it"
+        );
+        let mut model = Model {
+            renderer,
+            workers: Workers::new().unwrap(),
+        };
+        let names = model.names();
+        let class = names.labels.first().cloned();
+        let recipe = Recipe {
+            model: names.model.clone(),
+            class,
+            seed: 5,
+            steps: 2,
+            guidance: 1.5,
+        };
+        let mut seen = Vec::new();
+        let clip = model.generate(&recipe, &mut |done| {
+            seen.push(done);
+            ControlFlow::Continue(())
+        });
+        let clip = clip.unwrap();
+        assert!(clip.peak() > 0.0);
+        assert_eq!(seen.last(), Some(&1.0));
+        let again = model.generate(&recipe, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(again.unwrap(), clip);
+        let stopped = model.generate(&recipe, &mut |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(Error::Stopped)));
+    }
+
+    #[test]
+    fn a_missing_model_is_named() {
+        let error = renderer(Some("/no/such/model".into()))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/no/such/model"), "{error}");
+    }
+}
