@@ -23,7 +23,7 @@ use super::{Bar, DeviceChoice, Global, SoundArgs, catch_interrupts, interrupted,
 /// Folders up to this many sounds are tuned from the built-in model unless told otherwise.
 const SMALL_SET: usize = 2000;
 /// At most this many demo sounds at each checkpoint.
-const DEMOS: usize = 8;
+const DEMOS: usize = 16;
 
 #[derive(Args)]
 #[command(
@@ -79,6 +79,15 @@ pub struct TrainArgs {
     /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
+    /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: -0.2]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    sigma_mean: Option<f64>,
+    /// Deviation of ln sigma [default: 1.4]
+    #[arg(long, value_name = "X")]
+    sigma_deviation: Option<f64>,
+    /// Largest weight of the loss, which grows towards low noise [default: 50 for target x, else none]
+    #[arg(long, value_name = "W")]
+    weight_clip: Option<f64>,
     /// Learn the sounds as they are, without changed copies of them
     #[arg(long)]
     no_augment: bool,
@@ -247,7 +256,7 @@ impl TrainArgs {
             representation,
             network,
             target,
-            objective: Objective::new(target, 1.0),
+            objective: self.objective(target)?,
             batch: 0,
             length: self
                 .steps
@@ -265,6 +274,26 @@ impl TrainArgs {
             validate_every: self.validate_every,
             save_every_s: 60.0 * self.save_every,
         })
+    }
+
+    fn objective(&self, target: Target) -> anyhow::Result<Objective> {
+        let default = Objective::new(target, 1.0);
+        let objective = Objective {
+            log_sigma_mean: self.sigma_mean.unwrap_or(default.log_sigma_mean),
+            log_sigma_deviation: self.sigma_deviation.unwrap_or(default.log_sigma_deviation),
+            weight_clip: self.weight_clip.unwrap_or(default.weight_clip),
+            ..default
+        };
+        if !(-10.0..=10.0).contains(&objective.log_sigma_mean)
+            || !(0.0..=10.0).contains(&objective.log_sigma_deviation)
+            || objective.weight_clip.is_nan()
+            || objective.weight_clip <= 0.0
+        {
+            return Err(usage(
+                "--sigma-mean, --sigma-deviation and --weight-clip: expected -10 to 10, 0 to 10, and more than 0",
+            ));
+        }
+        Ok(objective)
     }
 
     fn batch(&self, config: &TrainConfig, device: &Device) -> anyhow::Result<usize> {

@@ -216,7 +216,11 @@ impl UNet1d {
             )?,
             descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
-            position: root.get("position", &[POSITION_DECAYS.len(), top], Init::Normal(0.35))?,
+            position: root.get(
+                "position",
+                &[POSITION_DECAYS.len(), top],
+                Init::Normal(0.35),
+            )?,
             down,
             shrink,
             grow,

@@ -1,12 +1,11 @@
 //! Pixels, lines and letters, and the PNG they become.
 
-use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
 
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 
 pub(super) type Colour = [u8; 3];
 
@@ -238,37 +237,20 @@ impl Canvas {
         }
     }
 
-    /// Writes the PNG beside `path` and moves it there once it is complete.
+    /// Writes the PNG, whole or not at all.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            // Private by default; a picture is an ordinary file, as the umask has it.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder
-            .prefix(".picture")
-            .tempfile_in(folder)
-            .map_err(Error::io(path))?;
-        let write = |file: &mut fs::File| -> std::io::Result<()> {
-            let mut out = BufWriter::new(file);
-            let mut encoder = png::Encoder::new(&mut out, self.width as u32, self.height as u32);
-            encoder.set_color(png::ColorType::Rgb);
-            encoder.set_depth(png::BitDepth::Eight);
-            let mut writer = encoder.write_header()?;
-            writer.write_image_data(self.pixels.as_flattened())?;
-            writer.finish()?;
-            out.flush()
-        };
-        write(file.as_file_mut()).map_err(Error::io(path))?;
-        file.persist(path)
-            .map_err(|failed| Error::io(path)(failed.error))?;
-        Ok(())
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder
+            .write_header()
+            .and_then(|mut writer| {
+                writer.write_image_data(self.pixels.as_flattened())?;
+                writer.finish()
+            })
+            .map_err(|e| Error::io(path)(e.into()))?;
+        write_whole(path, &bytes)
     }
 }
 
