@@ -5,12 +5,16 @@
 //! every tensor against the shape that the configuration implies, every number for being one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use safetensors::tensor::{Dtype, TensorView};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::diffusion::Target;
 use crate::error::{Error, Result};
@@ -25,6 +29,7 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAX_HEADER: u64 = 16 << 20;
 const MAX_LABELS: usize = 1024;
 const MAX_NAME: usize = 256;
+const MAX_RANK: usize = 8;
 const KEY: &str = "audiodiff";
 
 /// Everything about a model but its weights.
@@ -83,12 +88,7 @@ impl ModelConfig {
     /// Checks every number and name, so that the rest of the library can trust them.
     pub fn validate(&self) -> Result<()> {
         let fail = |what: String| Err(Error::Setting(what));
-        if self.format_version == 0 || self.format_version > FORMAT_VERSION {
-            return fail(format!(
-                "format version: expected 1 to {FORMAT_VERSION}, found {} (made by a newer audiodiff?)",
-                self.format_version
-            ));
-        }
+        check_version(self.format_version)?;
         self.representation.validate(&self.format)?;
         self.network.validate()?;
         let names = self
@@ -156,6 +156,21 @@ impl ModelConfig {
     }
 }
 
+/// The one part of a configuration that every version has.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+fn check_version(version: u32) -> Result<()> {
+    if (1..=FORMAT_VERSION).contains(&version) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "format version: expected 1 to {FORMAT_VERSION}, found {version} (made by a newer audiodiff?)"
+    )))
+}
+
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -182,7 +197,7 @@ impl Checkpoint {
     /// [`Error::Io`] when the file cannot be read, else [`Error::Checkpoint`] that tells what the file
     /// is or what is wrong with it.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::from_bytes(&std::fs::read(path).map_err(Error::io(path))?, path)
+        Self::from_bytes(&read(path)?, path)
     }
 
     /// [`Checkpoint::load`] from memory; `name` stands for the file in messages.
@@ -192,9 +207,13 @@ impl Checkpoint {
             other => other,
         };
         let (mut weights, config) = parse(bytes, name)?;
-        let config: ModelConfig = serde_json::from_str(&config).map_err(|e| {
+        let obscure = |e: serde_json::Error| {
             Error::checkpoint(name, format!("its configuration cannot be understood: {e}"))
-        })?;
+        };
+        // The version first: a newer file may say things for which this build has no words.
+        let version: Version = serde_json::from_str(&config).map_err(obscure)?;
+        check_version(version.format_version).map_err(named)?;
+        let config: ModelConfig = serde_json::from_str(&config).map_err(obscure)?;
         config.validate().map_err(named)?;
         let expected = config
             .network
@@ -231,6 +250,10 @@ impl Checkpoint {
     }
 
     /// Writes the model; the file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Setting`] for a configuration or weights that could not be read back:
+    /// not finite, or beyond 65504 in half precision.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
         write_whole(path, &self.to_bytes(precision)?)
     }
@@ -250,7 +273,7 @@ pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str)
 
 /// Loads what [`save_tensors`] saved, as checked as a model.
 pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
-    parse(&std::fs::read(path).map_err(Error::io(path))?, path)
+    parse(&read(path)?, path)
 }
 
 fn to_bytes(
@@ -263,6 +286,16 @@ fn to_bytes(
             .to_dtype(DType::F32)?
             .flatten_all()?
             .to_vec1::<f32>()?;
+        // What could not be read back must not replace a file that can.
+        let fits = |&x: &f32| match precision {
+            Precision::F32 => x.is_finite(),
+            Precision::F16 => f16::from_f32(x).is_finite(),
+        };
+        if let Some(bad) = values.iter().copied().find(|x| !fits(x)) {
+            return Err(Error::setting(format!(
+                "tensor `{name}`: expected finite values within {precision:?}, found {bad}"
+            )));
+        }
         let (dtype, bytes): (_, Vec<u8>) = match precision {
             Precision::F32 => (
                 Dtype::F32,
@@ -291,77 +324,161 @@ fn to_bytes(
         .map_err(|e| Error::setting(format!("cannot write tensors: {e}")))
 }
 
+/// The whole file, read on only if it begins like one of ours: a long recording is not.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let len = file.metadata().map_err(Error::io(path))?.len();
+    let mut bytes = Vec::new();
+    let start = file.by_ref().take(256).read_to_end(&mut bytes);
+    start.map_err(Error::io(path))?;
+    if header_len(&bytes).is_none() {
+        return Err(Error::checkpoint(path, stranger(&bytes, len)));
+    }
+    file.read_to_end(&mut bytes).map_err(Error::io(path))?;
+    Ok(bytes)
+}
+
+/// Length of the header of what begins like a safetensors file.
+fn header_len(start: &[u8]) -> Option<usize> {
+    let n = u64::from_le_bytes(*start.first_chunk()?);
+    (n <= MAX_HEADER && start.get(8) == Some(&b'{')).then_some(n as usize)
+}
+
+/// A safetensors header. We read it ourselves: the safetensors crate first holds it in a general form
+/// of more than thirty times its size, if a hostile file so wishes.
+#[derive(Default)]
+struct Header {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// What the header says of one tensor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// First byte and the byte after the last, counted from the header's end.
+    data_offsets: (usize, usize),
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut header = Header::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        header.metadata = map.next_value()?;
+                    } else if name.len() > MAX_NAME || header.tensors.contains_key(&name) {
+                        return Err(A::Error::custom(
+                            "a tensor's name is too long, or comes twice",
+                        ));
+                    } else {
+                        header.tensors.insert(name, map.next_value()?);
+                    }
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
 /// Tensors as f32, and our note.
 fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     let fail = |reason: String| Error::checkpoint(name, reason);
-    let header = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
-    match header {
-        Some(n)
-            if n <= MAX_HEADER && n <= bytes.len() as u64 - 8 && bytes.get(8) == Some(&b'{') => {}
-        _ => {
-            return Err(fail(format!(
-                "expected an audiodiff model (.safetensors), found {}",
-                kind_of(bytes)
-            )));
-        }
-    }
-    let (_, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
-    let note = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).cloned().ok_or_else(|| {
+    let damaged = |what: String| fail(format!("a damaged safetensors file: {what}"));
+    let (header, data) = header_len(bytes)
+        .and_then(|n| bytes[8..].split_at_checked(n))
+        .ok_or_else(|| fail(stranger(bytes, bytes.len() as u64)))?;
+    let mut header: Header = serde_json::from_slice(header).map_err(|e| damaged(e.to_string()))?;
+    let note = header.metadata.remove(KEY).ok_or_else(|| {
         fail("a safetensors file of another program: expected the metadata key `audiodiff`, found none".into())
     })?;
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|e| fail(format!("a damaged safetensors file: {e}")))?;
+    // In the order of their data, which they must cover without a gap or an overlap.
+    let mut places: Vec<_> = header.tensors.into_iter().collect();
+    places.sort_by_key(|(_, place)| place.data_offsets);
     let mut tensors = BTreeMap::new();
-    for (key, view) in file.iter() {
-        let data = view.data();
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => data
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::F16 => data
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            Dtype::BF16 => data
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| bf16::from_le_bytes(*b).to_f32())
-                .collect(),
+    let mut end = 0;
+    for (key, place) in places {
+        let size = match place.dtype {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::BF16 => 2,
             other => {
                 return Err(fail(format!(
                     "tensor `{key}`: expected F32, F16 or BF16, found {other:?}"
                 )));
             }
         };
+        let (from, to) = place.data_offsets;
+        if place.shape.len() > MAX_RANK {
+            let rank = place.shape.len();
+            return Err(damaged(format!(
+                "tensor `{key}`: expected at most {MAX_RANK} dimensions, found {rank}"
+            )));
+        }
+        let shape = place.shape;
+        let claim = shape
+            .iter()
+            .try_fold(size, |n: usize, &dim| n.checked_mul(dim));
+        let data = data
+            .get(from..to)
+            .filter(|data| from == end && Some(data.len()) == claim);
+        let Some(data) = data else {
+            return Err(damaged(format!(
+                "tensor `{key}` of shape {shape:?}: expected its data from byte {end} on, \
+                 found {from} to {to}"
+            )));
+        };
+        end = to;
+        let (halves, wholes) = (data.as_chunks::<2>().0, data.as_chunks::<4>().0);
+        let values: Vec<f32> = match place.dtype {
+            Dtype::F16 => halves
+                .iter()
+                .map(|b| f16::from_le_bytes(*b).to_f32())
+                .collect(),
+            Dtype::BF16 => halves
+                .iter()
+                .map(|b| bf16::from_le_bytes(*b).to_f32())
+                .collect(),
+            _ => wholes.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        };
         if let Some(bad) = values.iter().find(|x| !x.is_finite()) {
             return Err(fail(format!(
                 "tensor `{key}`: expected finite weights, found {bad}"
             )));
         }
-        let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu)
-            .map_err(|e| fail(format!("tensor `{key}` of shape {:?}: {e}", view.shape())))?;
-        tensors.insert(key.to_owned(), tensor);
+        let tensor = Tensor::from_vec(values, &shape[..], &Device::Cpu)
+            .map_err(|e| fail(format!("tensor `{key}` of shape {shape:?}: {e}")))?;
+        tensors.insert(key, tensor);
+    }
+    if end != data.len() {
+        return Err(damaged(format!(
+            "expected {end} bytes of tensors, found {}",
+            data.len()
+        )));
     }
     Ok((tensors, note))
 }
 
-/// What a file that is no safetensors file seems to be, for the message.
-fn kind_of(bytes: &[u8]) -> String {
-    let kind = match bytes {
+/// The sentence for a file of `len` bytes that is no safetensors file, but begins with `start`.
+fn stranger(start: &[u8], len: u64) -> String {
+    let kind = match start {
         [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => "a zip archive (a PyTorch checkpoint?)",
         [0x80, 2..=5, ..] => "a Python pickle",
         [b'R', b'I', b'F', b'F', ..] => "a WAV file",
         [b'f', b'L', b'a', b'C', ..] => "a FLAC file",
         [_, _, _, _, _, _, _, _, b'{', ..] => "a truncated or damaged safetensors file",
-        _ if bytes
+        _ if start
             .iter()
             .take(256)
             .all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) =>
@@ -370,7 +487,7 @@ fn kind_of(bytes: &[u8]) -> String {
         }
         _ => "something else",
     };
-    format!("{kind} of {} bytes", bytes.len())
+    format!("expected an audiodiff model (.safetensors), found {kind} of {len} bytes")
 }
 
 #[cfg(test)]
@@ -458,6 +575,42 @@ pub(crate) mod tests {
         for (a, b) in values(&model).into_iter().zip(values(&loaded)) {
             let (a, b) = (f32::from_bits(a), f32::from_bits(b));
             assert!((a - b).abs() <= a.abs() / 2048.0 + 3e-8, "{a} became {b}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn weights_that_could_not_be_read_back_leave_the_old_file_alone() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io("tmp"))?;
+        let path = folder.path().join("model.safetensors");
+        let mut model = small();
+        model.save(&path, Precision::F16)?;
+        let old = std::fs::read(&path).map_err(Error::io(&path))?;
+        for (value, precision) in [
+            (1e5, Precision::F16),
+            (f32::NAN, Precision::F16),
+            (f32::INFINITY, Precision::F32),
+        ] {
+            let bias = Tensor::full(value, 8, &Device::Cpu)?;
+            model.weights.insert("out.bias".into(), bias);
+            let sentence = model
+                .save(&path, precision)
+                .expect_err("bad weights")
+                .to_string();
+            assert!(sentence.contains("`out.bias`"), "{sentence}");
+            assert_eq!(std::fs::read(&path).map_err(Error::io(&path))?, old);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_file_is_what_the_safetensors_crate_reads() -> Result<()> {
+        let model = small();
+        let bytes = model.to_bytes(Precision::F32)?;
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        assert_eq!(file.len(), model.weights.len());
+        for (name, tensor) in &model.weights {
+            assert_eq!(file.tensor(name).expect("a tensor").shape(), tensor.dims());
         }
         Ok(())
     }

@@ -136,6 +136,59 @@ fn lying_lengths_and_huge_claims_are_refused() {
 }
 
 #[test]
+fn tensors_must_cover_the_data_once_and_have_one_name_each() {
+    let file = |entries: &str, data: &[u8]| {
+        let header = format!(r#"{{"__metadata__":{{"audiodiff":"{{}}"}},{entries}}}"#);
+        refusal(&with_header(&header, data))
+    };
+    let entry = |name: &str, from: u64, to: u64| {
+        format!(r#""{name}":{{"dtype":"F32","shape":[1],"data_offsets":[{from},{to}]}}"#)
+    };
+    let both = |a: String, b: String| format!("{a},{b}");
+    let damaged = "a damaged safetensors file";
+    for (entries, data) in [
+        (both(entry("a", 0, 4), entry("b", 8, 12)), 12), // a gap
+        (entry("a", 4, 8), 8),                           // a gap at the start
+        (entry("a", 0, 4), 8),                           // bytes left over
+        (entry("a", 0, 8), 8),                           // more bytes than the shape has
+        (entry("a", 4, 0), 4),                           // backwards
+        (entry("a", u64::MAX - 3, u64::MAX), 4),
+        (both(entry("a", 0, 4), entry("a", 4, 8)), 8),
+        (entry(&"a".repeat(300), 0, 4), 4),
+        (
+            r#""a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}"#.into(),
+            4,
+        ),
+        (r#""a":[[]]"#.into(), 0),
+    ] {
+        let sentence = file(&entries, &vec![0; data]);
+        assert!(sentence.contains(damaged), "{entries}: {sentence}");
+    }
+    let ones = "1,".repeat(100_000);
+    let deep = format!(r#""a":{{"dtype":"F32","shape":[{ones}1],"data_offsets":[0,4]}}"#);
+    assert!(file(&deep, &[0; 4]).contains("at most 8 dimensions, found 100001"));
+}
+
+#[test]
+fn a_newer_format_is_recognised_by_its_version_alone() {
+    let header = r#"{"__metadata__":{"audiodiff":"{\"format_version\":2,\"network\":\"new\"}"}}"#;
+    assert!(refusal(&with_header(header, &[])).contains("newer audiodiff"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_another_kind_is_not_read_to_its_end() {
+    // This one has none.
+    let sentence = Checkpoint::load(Path::new("/dev/zero"))
+        .expect_err("no model")
+        .to_string();
+    assert!(
+        sentence.contains("expected an audiodiff model"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn a_configuration_that_asks_for_too_much_is_refused() {
     let (header, data) = taken_apart();
     // The configuration is JSON inside JSON, so its quotes are escaped.
@@ -179,8 +232,17 @@ fn wrong_tensors_are_named() {
         shape.contains("`out.bias`") && shape.contains("[8]") && shape.contains("[3]"),
         "{shape}"
     );
-    let nan = Tensor::new(&[f32::NAN; 8], &Device::Cpu).unwrap();
-    let nan = tamper(&|m| drop(m.weights.insert("out.bias".into(), nan.clone())));
+    // No number like this is written, so it is smuggled in.
+    let mut marked = model();
+    let mark = Tensor::full(1234.5f32, 8, &Device::Cpu).unwrap();
+    marked.weights.insert("out.bias".into(), mark);
+    let mut bytes = marked.to_bytes(Precision::F32).unwrap();
+    let mark = bytes
+        .windows(4)
+        .position(|w| w == 1234.5f32.to_le_bytes())
+        .unwrap();
+    bytes[mark..mark + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let nan = refusal(&bytes);
     assert!(nan.contains("`out.bias`") && nan.contains("NaN"), "{nan}");
 }
 
