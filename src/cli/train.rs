@@ -79,13 +79,13 @@ pub struct TrainArgs {
     /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: -0.2]
+    /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: 0.3]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     sigma_mean: Option<f64>,
     /// Deviation of ln sigma [default: 1.4]
     #[arg(long, value_name = "X")]
     sigma_deviation: Option<f64>,
-    /// Largest weight of the loss, which grows towards low noise [default: 50 for target x, else none]
+    /// Largest weight of the loss, which grows towards low noise [default: 12 for target x, else none]
     #[arg(long, value_name = "W")]
     weight_clip: Option<f64>,
     /// Learn the sounds as they are, without changed copies of them
