@@ -16,6 +16,7 @@ use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset};
 use crate::diffusion::objective::Objective;
 use crate::diffusion::{Preconditioned, Target};
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 use crate::network::{Conditioning, Network, NetworkConfig, Parameters};
 use crate::noise::Noise;
 use crate::optim::{Adam, AdamConfig, Ema, LearningRate};
@@ -549,16 +550,14 @@ impl<'d> Trainer<'d> {
     /// Drops the lines of `stats.jsonl` that an interrupted run wrote after its last checkpoint.
     fn forget_later_stats(&self) -> Result<()> {
         let path = self.folder.join("stats.jsonl");
-        let kept: Vec<StepReport> = read_stats(&path)?
-            .into_iter()
-            .filter(|report| report.step <= self.step)
-            .collect();
-        let mut file = File::create(&path).map_err(Error::io(&path))?;
-        for report in &kept {
-            let line = serde_json::to_string(report).expect("a report is plain data");
-            writeln!(file, "{line}").map_err(Error::io(&path))?;
+        let mut kept = String::new();
+        for report in read_stats(&path)? {
+            if report.step <= self.step {
+                kept += &serde_json::to_string(&report).expect("a report is plain data");
+                kept.push('\n');
+            }
         }
-        Ok(())
+        write_whole(&path, kept.as_bytes())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One-dimensional U-Net with additive skips and FiLM conditioning.
 
 use candle_core::{DType, Tensor};
+use candle_nn::{Embedding, Module};
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, Norm, ResBlock, Scope};
@@ -133,7 +134,7 @@ impl UNetConfig {
 pub struct UNet1d {
     noise1: Conv,
     noise2: Conv,
-    classes: Option<Tensor>,
+    classes: Option<Embedding>,
     descriptors: Option<Tensor>,
     stem: Conv,
     position: Tensor,
@@ -213,7 +214,8 @@ impl UNet1d {
                 "classes",
                 if labels > 0 { labels + 1 } else { 0 },
                 Init::Normal(1.0),
-            )?,
+            )?
+            .map(|table| Embedding::new(table, e)),
             descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
             position: root.get(
@@ -246,7 +248,7 @@ impl UNet1d {
             .noise2
             .vector(&self.noise1.vector(&features)?.silu()?)?; // [B, E]
         if let Some(table) = &self.classes {
-            e = (e + table.index_select(&cond.classes, 0)?)?;
+            e = (e + table.forward(&cond.classes)?)?;
         }
         if let Some(table) = &self.descriptors {
             e = (e + cond.descriptors.matmul(table)?)?;
