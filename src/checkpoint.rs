@@ -91,16 +91,27 @@ impl ModelConfig {
         check_version(self.format_version)?;
         self.representation.validate(&self.format)?;
         self.network.validate()?;
+        let record = &self.training;
         let names = self
             .labels
             .iter()
             .chain(&self.descriptors)
-            .chain([&self.name]);
-        if let Some(name) = names.into_iter().find(|name| name.len() > MAX_NAME) {
-            return fail(format!(
-                "names: expected at most {MAX_NAME} bytes, found one of {}",
-                name.len()
-            ));
+            .chain([&self.name, &record.audiodiff_version])
+            .chain(&record.tuned_from)
+            .chain(&record.licence);
+        for name in names {
+            if name.len() > MAX_NAME {
+                return fail(format!(
+                    "names: expected at most {MAX_NAME} bytes, found one of {}",
+                    name.len()
+                ));
+            }
+            // They are printed to terminals.
+            if name.chars().any(char::is_control) {
+                return fail(format!(
+                    "names: expected no control characters, found {name:?}"
+                ));
+            }
         }
         if self.labels.len() > MAX_LABELS || self.descriptors.len() > MAX_LABELS {
             let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
@@ -120,6 +131,7 @@ impl ModelConfig {
                 "clip length: expected a multiple of {multiple} frames, found {frames}"
             ));
         }
+        self.network.check_frames(frames)?;
         // Builds the transform: this checks the statistics.
         self.representation
             .build(&self.format, &self.statistics)
@@ -206,7 +218,7 @@ impl Checkpoint {
             Error::Setting(_) | Error::Shape { .. } => Error::checkpoint(name, error.to_string()),
             other => other,
         };
-        let (mut weights, config) = parse(bytes, name)?;
+        let (weights, config) = parse(bytes, name)?;
         let obscure = |e: serde_json::Error| {
             Error::checkpoint(name, format!("its configuration cannot be understood: {e}"))
         };
@@ -220,7 +232,7 @@ impl Checkpoint {
             .parameter_shapes(config.surroundings())
             .map_err(named)?;
         for (parameter, shape) in &expected {
-            let Some(tensor) = weights.get_mut(parameter) else {
+            let Some(tensor) = weights.get(parameter) else {
                 return Err(Error::checkpoint(
                     name,
                     format!("expected a tensor `{parameter}`, found none"),

@@ -103,6 +103,7 @@ pub struct Dataset {
     sounds: Vec<Sound>,
     train: Vec<usize>,
     validation: Vec<usize>,
+    fingerprint: String,
     /// Training sounds of each label that has any (of none, last), and the weights summed up to it.
     classes: Vec<(f32, Vec<usize>)>,
 }
@@ -196,6 +197,15 @@ impl Dataset {
         let label_of: Vec<Option<u32>> = sounds.iter().map(|sound| sound.label).collect();
         let (train, validation) = split(&hashes, &label_of, options.validation);
 
+        let mut print = blake3::Hasher::new();
+        print.update(&[(options.crop == Crop::Anywhere) as u8]);
+        for (n, hash) in hashes.iter().enumerate() {
+            print.update(hash.as_bytes());
+            print.update(&label_of[n].map_or(0, |label| label + 1).to_le_bytes());
+            print.update(&[train.binary_search(&n).is_ok() as u8]);
+        }
+        let fingerprint = print.finalize().to_hex().to_string();
+
         let mut classes = Vec::new();
         let mut sum = 0.0;
         for label in (0..labels.len() as u32).map(Some).chain([None]) {
@@ -216,6 +226,7 @@ impl Dataset {
             sounds,
             train,
             validation,
+            fingerprint,
             classes,
         };
         Ok((dataset, report))
@@ -224,6 +235,12 @@ impl Dataset {
     /// Names of the labels that usable sounds have, sorted.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Stands for the sounds' content, their order, labels and split, and where clips begin: two data sets
+    /// that share it give the same batches.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// How many sounds are usable; at least one.

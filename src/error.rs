@@ -50,13 +50,17 @@ pub enum Error {
         /// The shape that came.
         found: String,
     },
-    /// Training met a loss or a gradient that is not a number.
-    #[error("the loss became {loss} at step {step}; the last good checkpoint is kept")]
+    /// Training met a loss or a gradient that is not a number. Nothing was written since.
+    #[error("the {what} became {value} at step {step}{}", if *.saved { "; the last good checkpoint is kept" } else { "" })]
     Diverged {
+        /// What stopped being a number.
+        what: &'static str,
+        /// Its value.
+        value: f64,
         /// The optimizer step.
         step: u64,
-        /// The loss.
-        loss: f32,
+        /// Whether the run folder holds an earlier checkpoint.
+        saved: bool,
     },
     /// The caller asked to stop before the work was done.
     #[error("stopped before the work was done")]

@@ -51,6 +51,9 @@
 //! | EDM2 | Karras et al.: Analyzing and Improving the Training Dynamics of Diffusion Models, 2024 |
 //! | DPM-Solver | Lu et al.: DPM-Solver, 2022; DPM-Solver++, 2022 |
 //! | iPNDM | Zhang, Chen: Fast Sampling of Diffusion Models with Exponential Integrator, 2023 |
+//! | DDIM | Song, Meng, Ermon: Denoising Diffusion Implicit Models, 2021 |
+//! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |
+//! | PNDM | Liu et al.: Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022 |
 //! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
 //! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
@@ -62,12 +65,13 @@
 //! | Vaswani et al. 2017 | Attention Is All You Need |
 //! | Dhariwal & Nichol 2021 | Diffusion Models Beat GANs on Image Synthesis |
 //! | Loshchilov & Hutter 2019 | Decoupled Weight Decay Regularization |
-//! | Princen & Bradley 1987 | Analysis/Synthesis Filter Bank Design Based on Time Domain Aliasing Cancellation |
+//! | Princen, Johnson & Bradley 1987 | Subband/Transform Coding Using Filter Bank Designs Based on Time Domain Aliasing Cancellation |
 //! | Malvar 1992 | Signal Processing with Lapped Transforms |
 //! | Griffin & Lim 1984 | Signal Estimation from Modified Short-Time Fourier Transform |
 //! | Perraudin et al. 2013 | A Fast Griffin-Lim Algorithm |
 //! | Lee & Seung 2001 | Algorithms for Non-negative Matrix Factorization |
 //! | Slaney 1998 | Auditory Toolbox |
+//! | Acklam 2003 | An algorithm for computing the inverse normal cumulative distribution function |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 
 pub mod audio;

@@ -90,6 +90,12 @@ impl NetworkConfig {
         config.frames_multiple()
     }
 
+    /// Fails for more `frames` than the memory of a plain computer holds, so that a file cannot ask for it.
+    pub fn check_frames(&self, frames: usize) -> Result<()> {
+        let Self::UNet(config) = self;
+        config.check_frames(frames)
+    }
+
     /// About how many bytes one clip of `frames` frames takes while training, activations and gradients
     /// together: for choosing a batch size, not a promise.
     pub fn training_bytes(&self, frames: usize) -> u64 {

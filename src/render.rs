@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::audio::{Clip, Level, finish};
 use crate::checkpoint::{Checkpoint, ModelConfig};
@@ -199,20 +200,21 @@ impl Renderer {
             .to_vec1::<f32>()?;
         let decode = |data: &[f32]| -> Result<Clip> {
             if data.iter().any(|x| !x.is_finite()) {
-                return Err(Error::setting(
-                    "the model rendered values that are not numbers; it is damaged",
-                ));
+                return Err(damaged());
             }
             let clip = representation.decode(&Frames {
                 frames: t,
                 width: c,
                 data: data.to_vec(),
             })?;
+            if !clip.is_finite() {
+                return Err(damaged());
+            }
             let mut clip = clip.slice(0, wanted_frames);
             finish(&mut clip, settings.level);
             Ok(clip)
         };
-        values.chunks(t * c).map(decode).collect()
+        values.par_chunks(t * c).map(decode).collect()
     }
 
     /// The format to render in, and how much of it is wanted. A sound shorter than the model's is
@@ -230,6 +232,8 @@ impl Renderer {
         let wanted = (seconds * own.sample_rate as f64).round() as usize;
         let unit = self.config.representation.hop() * self.config.network.frames_multiple();
         let len_frames = wanted.max(own.len_frames).div_ceil(unit) * unit;
+        let frames = self.config.representation.frames(len_frames);
+        self.config.network.check_frames(frames)?;
         Ok((Format { len_frames, ..own }, wanted))
     }
 
@@ -284,6 +288,10 @@ impl Renderer {
             &self.device,
         )?)
     }
+}
+
+fn damaged() -> Error {
+    Error::setting("the model rendered values that are not numbers; it is damaged")
 }
 
 /// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.

@@ -296,10 +296,10 @@ impl Statistics {
         if let Some(scale) = self
             .scale
             .iter()
-            .find(|scale| !(scale.is_normal() && **scale > 0.0))
+            .find(|scale| !(1e-12..=1e12).contains(*scale))
         {
             return Err(Error::setting(format!(
-                "the statistics' scale must be finite and positive, found {scale}"
+                "the statistics' scale: expected 1e-12 to 1e12, found {scale}"
             )));
         }
         Ok(())

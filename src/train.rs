@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
@@ -46,7 +46,7 @@ pub enum Length {
     Minutes(f64),
 }
 
-/// Everything that decides a training besides the sounds.
+/// Everything that decides a training besides the sounds and how they are cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// A short name for the model.
@@ -61,7 +61,7 @@ pub struct TrainConfig {
     pub target: Target,
     /// Noise levels and weights of the loss.
     pub objective: Objective,
-    /// Clips a step.
+    /// Clips a step; 0 takes over the batch of the run that is resumed.
     pub batch: usize,
     /// When to end.
     pub length: Length,
@@ -85,22 +85,48 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     fn validate(&self) -> Result<()> {
+        let fail = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
+            Err(Error::setting(format!(
+                "{what}: expected {expected}, found {found}"
+            )))
+        };
         if self.batch == 0 || self.batch > 4096 {
-            return Err(Error::setting(format!(
-                "batch: expected 1 to 4096, found {}",
-                self.batch
-            )));
+            return fail("batch", "1 to 4096", &self.batch);
+        }
+        let LearningRate { peak, decay, .. } = self.learning_rate;
+        if !(peak > 0.0 && peak <= 1.0) {
+            return fail("learning rate", "more than 0, at most 1", &peak);
+        }
+        let AdamConfig {
+            beta1, beta2, clip, ..
+        } = self.adam;
+        for (what, share) in [
+            ("decay", decay),
+            ("class dropout", self.class_dropout as f64),
+            ("beta1", beta1),
+            ("beta2", beta2),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return fail(what, "0 to 1", &share);
+            }
+        }
+        if clip.is_nan() || clip <= 0.0 {
+            return fail("gradient clip", "more than 0", &clip);
+        }
+        if !(0.0..=1e3).contains(&self.ema_gamma) {
+            return fail("EMA gamma", "0 to 1000", &self.ema_gamma);
+        }
+        if self.save_every_s.is_nan() || self.save_every_s < 0.0 {
+            return fail("time between checkpoints", "0 or more", &self.save_every_s);
         }
         match self.length {
-            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => Err(Error::setting(format!(
-                "minutes: expected more than 0, found {m}"
-            ))),
-            Length::Steps(0) => Err(Error::setting("steps: expected at least 1, found 0")),
+            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => fail("minutes", "more than 0", &m),
+            Length::Steps(0) => fail("steps", "at least 1", &0),
             _ => Ok(()),
         }
     }
 
-    /// What must agree for a run to be resumed: all but its length and its pace of reporting.
+    /// What must agree for a run to be resumed: all but its name, its length and its pace of reporting.
     fn resumable_as(&self, other: &Self) -> bool {
         let (length, validate_every) = (self.length, self.validate_every);
         let save_every_s = self.save_every_s;
@@ -160,6 +186,8 @@ pub enum Outcome {
 struct StateNote {
     config: TrainConfig,
     model: ModelConfig,
+    /// [`Dataset::fingerprint`].
+    sounds: String,
     step: u64,
     windows: u64,
     seconds: f64,
@@ -205,8 +233,8 @@ impl<'d> Trainer<'d> {
     /// its representation, statistics and network are kept), or from fresh ones.
     ///
     /// # Errors
-    /// When settings make no sense, when `folder` holds a run with other settings, or when `from` does
-    /// not fit them.
+    /// When settings make no sense, when `folder` holds a run with other settings or other sounds, or a
+    /// model without the state to go on from, or when `from` does not fit.
     pub fn open(
         config: TrainConfig,
         dataset: &'d Dataset,
@@ -214,12 +242,18 @@ impl<'d> Trainer<'d> {
         from: Option<&Checkpoint>,
         device: &Device,
     ) -> Result<Self> {
-        config.validate()?;
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let state = folder.join("state.safetensors");
         if state.exists() {
             return Self::resume(config, dataset, folder, &state, device);
         }
+        config.validate()?;
+        if folder.join("model.safetensors").exists() {
+            return Err(Error::setting(format!(
+                "{}: holds a model but no state.safetensors to go on from; choose another --out",
+                folder.display()
+            )));
+        }
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let (model, parameters) = match from {
             Some(from) => tuned(&config, dataset, from, device)?,
             None => fresh(&config, dataset, device)?,
@@ -227,8 +261,9 @@ impl<'d> Trainer<'d> {
         let trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
-        let path = folder.join("config.json");
-        std::fs::write(&path, json).map_err(Error::io(&path))?;
+        write_whole(&folder.join("config.json"), json.as_bytes())?;
+        // A run that ended before its first checkpoint may have left its lines.
+        write_whole(&folder.join("stats.jsonl"), b"")?;
         Ok(trainer)
     }
 
@@ -275,19 +310,24 @@ impl<'d> Trainer<'d> {
     }
 
     fn resume(
-        config: TrainConfig,
+        mut config: TrainConfig,
         dataset: &'d Dataset,
         folder: &Path,
         path: &Path,
         device: &Device,
     ) -> Result<Self> {
         let (tensors, note) = load_tensors(path)?;
-        let note: StateNote = serde_json::from_str(&note).map_err(|e| {
+        let mut note: StateNote = serde_json::from_str(&note).map_err(|e| {
             Error::checkpoint(
                 path,
                 format!("its training state cannot be understood: {e}"),
             )
         })?;
+        if config.batch == 0 {
+            config.batch = note.config.batch;
+        }
+        config.validate()?;
+        note.model.name.clone_from(&config.name);
         if !config.resumable_as(&note.config) {
             return Err(Error::setting(format!(
                 "{}: holds a run with other settings (see its config.json); resume with those, or choose another --out",
@@ -300,6 +340,14 @@ impl<'d> Trainer<'d> {
                 folder.display(),
                 note.model.labels.join(", "),
                 dataset.labels().join(", ")
+            )));
+        }
+        if note.sounds != dataset.fingerprint() {
+            return Err(Error::setting(format!(
+                "{}: its run learnt from other sounds, or took them apart otherwise; choose another --out \
+                 (--from {} goes on from its weights)",
+                folder.display(),
+                folder.join("model.safetensors").display()
             )));
         }
         let shapes = note
@@ -318,8 +366,13 @@ impl<'d> Trainer<'d> {
         }
         let parameters = Parameters::from_weights(&weights, device)?;
         let mut trainer = Self::assemble(config, note.model, dataset, folder, parameters, device)?;
-        trainer.adam.restore(note.adam_steps, &tensors)?;
-        trainer.ema.restore(&tensors)?;
+        let restored = trainer.adam.restore(note.adam_steps, &tensors);
+        restored
+            .and_then(|()| trainer.ema.restore(&tensors))
+            .map_err(|e| match e {
+                Error::Setting(reason) => Error::checkpoint(path, reason),
+                other => other,
+            })?;
         (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
         trainer.validation = note.validation;
         trainer.forget_later_stats()?;
@@ -436,20 +489,14 @@ impl<'d> Trainer<'d> {
                 .loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            return Err(Error::Diverged {
-                step: self.step,
-                loss: value,
-            });
+            return Err(self.diverged("loss", value as f64));
         }
         let learning_rate = self.config.learning_rate.at(self.step, self.progress());
         let gradient_norm = self
             .adam
             .step(&self.parameters, &loss.backward()?, learning_rate)?;
         if !gradient_norm.is_finite() {
-            return Err(Error::Diverged {
-                step: self.step,
-                loss: gradient_norm as f32,
-            });
+            return Err(self.diverged("gradient's norm", gradient_norm));
         }
         self.step += 1;
         self.windows += b as u64;
@@ -466,6 +513,15 @@ impl<'d> Trainer<'d> {
             progress,
             validation: None,
         })
+    }
+
+    fn diverged(&self, what: &'static str, value: f64) -> Error {
+        Error::Diverged {
+            what,
+            value,
+            step: self.step,
+            saved: self.folder.join("state.safetensors").exists(),
+        }
     }
 
     /// Mean weighted loss of the averaged weights on held-out sounds, at fixed noise levels with fixed
@@ -522,10 +578,10 @@ impl<'d> Trainer<'d> {
         })
     }
 
-    /// Writes `model.safetensors` and `state.safetensors`; returns the path of the first.
+    /// Writes `state.safetensors`, then `model.safetensors`, whose path it returns: whoever finds a model
+    /// finds the state it belongs to.
     fn save(&self) -> Result<PathBuf> {
-        let path = self.folder.join("model.safetensors");
-        self.checkpoint()?.save(&path, Precision::F32)?;
+        let model = self.folder.join("model.safetensors");
         let (adam_steps, mut tensors) = self.adam.state();
         for (name, var) in self.parameters.iter() {
             tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
@@ -536,6 +592,7 @@ impl<'d> Trainer<'d> {
         let note = StateNote {
             config: self.config.clone(),
             model: self.model.clone(),
+            sounds: self.dataset.fingerprint().to_owned(),
             step: self.step,
             windows: self.windows,
             seconds: self.seconds,
@@ -544,7 +601,8 @@ impl<'d> Trainer<'d> {
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");
         save_tensors(&self.folder.join("state.safetensors"), &tensors, &note)?;
-        Ok(path)
+        self.checkpoint()?.save(&model, Precision::F32)?;
+        Ok(model)
     }
 
     /// Drops the lines of `stats.jsonl` that an interrupted run wrote after its last checkpoint.
@@ -656,6 +714,7 @@ fn tuned(
     agree("network", old.network == config.network)?;
     agree("target", old.target == config.target)?;
     agree("set of descriptors", old.descriptors == DESCRIPTORS)?;
+    agree("sigma_data", old.sigma_data == config.objective.sigma_data)?;
     let mut model = ModelConfig {
         name: config.name.clone(),
         labels: dataset.labels().to_vec(),
@@ -667,18 +726,14 @@ fn tuned(
         ..TrainingRecord::default()
     };
     let mut weights = from.weights.clone();
-    relabel(&mut weights, &old.labels, &model.labels, config.seed)?;
+    relabel(&mut weights, &old.labels, &model.labels)?;
     Ok((model, Parameters::from_weights(&weights, device)?))
 }
 
 /// Makes the class table fit new labels: a label that was known keeps its row, a new one begins as the
-/// mean of the old ones. Row 0 stands for "no class".
-fn relabel(
-    weights: &mut BTreeMap<String, Tensor>,
-    old: &[String],
-    new: &[String],
-    seed: u64,
-) -> Result<()> {
+/// mean of the old ones, or at zero where there were none: the network first says what it said before.
+/// Row 0 stands for "no class".
+fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String]) -> Result<()> {
     const TABLE: &str = "classes";
     let bias = "noise2.bias";
     match (weights.remove(TABLE), new.is_empty()) {
@@ -693,9 +748,11 @@ fn relabel(
         }
         (None, false) => {
             let width = weights.get(bias).map_or(0, |b| b.elem_count());
-            let mut noise = Noise::at(seed, &[place::INIT]);
-            let table = (noise.normal_tensor((new.len() + 1, width), &Device::Cpu)? * 0.1)?;
-            weights.insert(TABLE.to_owned(), table);
+            let rows = (new.len() + 1, width);
+            weights.insert(
+                TABLE.to_owned(),
+                Tensor::zeros(rows, DType::F32, &Device::Cpu)?,
+            );
         }
         (Some(table), false) => {
             let mean = table.narrow(0, 1, old.len())?.mean_keepdim(0)?;

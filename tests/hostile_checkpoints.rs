@@ -1,4 +1,4 @@
-//! Checkpoints that lie: an error each time, never a panic, never memory beyond the file's own size.
+//! Checkpoints that lie: an error each time, never a panic, never memory out of proportion to the file.
 
 use std::path::Path;
 
@@ -202,6 +202,12 @@ fn a_configuration_that_asks_for_too_much_is_refused() {
         tamper("\"len_frames\":64", "\"len_frames\":4611686018427387904").contains("too large")
     );
     assert!(tamper("\"len_frames\":64", "\"len_frames\":72").contains("multiple of 2"));
+    // Within what a recording may last, but not within what attention over it would take.
+    assert!(tamper("\"len_frames\":64", "\"len_frames\":1048576").contains("attention scores"));
+    assert!(
+        tamper("\"name\":\"victim\"", "\"name\":\"\\\\u001b[2J\"").contains("control characters")
+    );
+    assert!(tamper("\"scale\":[1.0", "\"scale\":[1e38").contains("1e12"));
     assert!(tamper("\"sample_rate\":8000", "\"sample_rate\":0").contains("found 0"));
     assert!(tamper("\"bins\":8", "\"bins\":1000000000").contains("found"));
     assert!(tamper("\"width\":8", "\"width\":4000000000").contains("found 4000000000"));

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use audiodiff::audio::{BitDepth, Clip, write_wav};
-use audiodiff::checkpoint::Checkpoint;
+use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::{Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
@@ -114,6 +114,8 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     let set = open(&folder.path().join("sounds"));
     let mut config = config(mdct(), 12);
     config.augment = Some(dataset::Augment::default());
+    // A number whose decimal form must be read back exactly.
+    config.learning_rate.peak = 0.00018249744591387117;
     let (straight, resumed) = (
         folder.path().join("straight"),
         folder.path().join("resumed"),
@@ -133,13 +135,69 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     };
     assert_eq!(losses(&straight), losses(&resumed));
     assert_eq!(losses(&straight).len(), 12);
-    // Other settings are not silently mixed into an old run.
+    // A batch left open is the run's own.
+    let asked = TrainConfig {
+        batch: 0,
+        ..config.clone()
+    };
+    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu).is_ok());
+    // Other settings or sounds are not silently mixed into an old run.
+    let refusal = |config: &TrainConfig, set: &Dataset| {
+        let error = Trainer::open(config.clone(), set, &resumed, None, &Device::Cpu).unwrap_err();
+        assert!(
+            matches!(&error, Error::Setting(s) if s.contains("--out")),
+            "{error}"
+        );
+        error.to_string()
+    };
+    std::fs::remove_file(folder.path().join("sounds/low/3.wav")).unwrap();
+    let fewer = open(&folder.path().join("sounds"));
+    assert!(refusal(&config, &fewer).contains("other sounds"));
     config.seed = 4;
-    let error = Trainer::open(config, &set, &resumed, None, &Device::Cpu).unwrap_err();
-    assert!(
-        matches!(&error, Error::Setting(s) if s.contains("--out")),
-        "{error}"
-    );
+    assert!(refusal(&config, &set).contains("other settings"));
+    // A model whose state is gone is not overwritten by a run from nothing.
+    std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
+    assert!(refusal(&config, &set).contains("no state.safetensors"));
+}
+
+#[test]
+fn lines_of_a_run_that_never_saved_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let run = folder.path().join("run");
+    train(config(mdct(), 3), &set, &run, u64::MAX);
+    for file in ["state.safetensors", "model.safetensors"] {
+        std::fs::remove_file(run.join(file)).unwrap();
+    }
+    train(config(mdct(), 2), &set, &run, u64::MAX);
+    let steps: Vec<u64> = read_stats(&run.join("stats.jsonl"))
+        .unwrap()
+        .iter()
+        .map(|report| report.step)
+        .collect();
+    assert_eq!(steps, [1, 2]);
+}
+
+#[test]
+fn numbers_that_cannot_train_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    let refusal = |change: &dyn Fn(&mut TrainConfig)| {
+        let mut config = config(mdct(), 2);
+        change(&mut config);
+        let run = folder.path().join("run");
+        let error = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap_err();
+        assert!(!run.exists(), "nothing was begun");
+        error.to_string()
+    };
+    assert!(refusal(&|c| c.learning_rate.peak = -1.0).contains("learning rate"));
+    assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
+    assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
+    assert!(refusal(&|c| c.adam.clip = 0.0).contains("clip"));
+    assert!(refusal(&|c| c.batch = 0).contains("batch"));
+    assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
 
 /// Loudest of the two tones by correlation.
@@ -313,23 +371,43 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     let set = open(&folder.path().join("sounds"));
     let run = folder.path().join("run");
     let mut config = config(mdct(), 4);
-    let (_, good) = train(config.clone(), &set, &run, u64::MAX);
-    // A longer run whose weights are damaged: the state file's loss overflows at once.
+    train(config.clone(), &set, &run, u64::MAX);
+    // One weight grows until the loss overflows in the first step of the run's second half.
+    let state = run.join("state.safetensors");
+    let (mut tensors, note) = load_tensors(&state).unwrap();
+    let weight = tensors.get_mut("weights.stem.weight").unwrap();
+    *weight = (&*weight * 1e38).unwrap();
+    save_tensors(&state, &tensors, &note).unwrap();
+    let files = || {
+        ["state.safetensors", "model.safetensors"]
+            .map(|file| std::fs::read(run.join(file)).unwrap())
+    };
+    let before = files();
     config.length = Length::Steps(8);
-    config.objective.weight_clip = f64::INFINITY;
-    config.learning_rate.peak = f64::MAX;
-    let broken = folder.path().join("broken");
-    let mut trainer = Trainer::open(config, &set, &broken, Some(&good), &Device::Cpu).unwrap();
+    let mut trainer = Trainer::open(config.clone(), &set, &run, None, &Device::Cpu).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(error, Error::Diverged { .. }), "{error}");
     assert!(
-        !broken.join("model.safetensors").exists(),
-        "nothing broken was saved"
+        matches!(
+            error,
+            Error::Diverged {
+                step: 4,
+                saved: true,
+                ..
+            }
+        ),
+        "{error}"
     );
-    assert_eq!(
-        bits(&Checkpoint::load(&run.join("model.safetensors")).unwrap()),
-        bits(&good)
-    );
+    assert!(before == files(), "the last checkpoint is as it was");
+    // Without a checkpoint, none is promised.
+    for file in ["state.safetensors", "model.safetensors"] {
+        std::fs::remove_file(run.join(file)).unwrap();
+    }
+    config.objective.weight_clip = f64::INFINITY;
+    config.objective.log_sigma_mean = -60.0;
+    let mut trainer = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap();
+    let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(!error.to_string().contains("checkpoint"), "{error}");
+    assert!(!run.join("model.safetensors").exists());
 }
 
 #[test]
@@ -388,7 +466,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         let clip = renderer.render(&settings, 6, go_on).unwrap();
         assert_eq!(clip.len_frames(), (seconds * RATE as f64).round() as usize);
     }
-    // A variation of strength 0 is the sound itself but for the whitening's rounding.
+    // A weak variation stays near the sound, the strongest forgets it.
     let vary = |strength| RenderSettings {
         init: Some((alone.clone(), strength)),
         ..settings.clone()

@@ -50,20 +50,24 @@ pub fn adam_step(
         )?;
         parameter.inplace_op3(m, v, &Descend(step))
     } else {
-        let g = (gradient * step.gradient_scale as f64)?;
-        let keep = |beta: f32, old: &Tensor, new: Tensor| {
-            (old * beta as f64)? + (new * (1.0 - beta as f64))?
-        };
-        let (new_m, new_v) = (
-            keep(step.beta1, m, g.clone())?,
-            keep(step.beta2, v, g.sqr()?)?,
-        );
-        let root = ((new_v.sqrt()? * step.root_correction as f64)? + step.epsilon as f64)?;
-        let kept = (parameter.as_tensor() * (1.0 - step.decay as f64))?;
-        parameter.set(&(kept - ((&new_m / root)? * step.step_size as f64)?)?)?;
-        m.slice_set(&new_m, 0, 0)?;
-        v.slice_set(&new_v, 0, 0)
+        composed_step(parameter, &gradient, m, v, step)
     }
+}
+
+/// The definition, in plain operations.
+fn composed_step(
+    parameter: &Var,
+    gradient: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    step: AdamStep,
+) -> Result<()> {
+    let g = (gradient * step.gradient_scale as f64)?;
+    composed_follow(m, &g, step.beta1)?;
+    composed_follow(v, &g.sqr()?, step.beta2)?;
+    let root = ((v.sqrt()? * step.root_correction as f64)? + step.epsilon as f64)?;
+    let kept = (parameter.as_tensor() * (1.0 - step.decay as f64))?;
+    parameter.set(&(kept - ((m / root)? * step.step_size as f64)?)?)
 }
 
 /// `average += (1 - keep)·(value - average)`: an exponential moving average, in place.
@@ -78,9 +82,13 @@ pub fn follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
             },
         )
     } else {
-        let blended = ((average * keep as f64)? + (value * (1.0 - keep as f64))?)?;
-        average.slice_set(&blended, 0, 0)
+        composed_follow(average, value, keep)
     }
+}
+
+fn composed_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
+    let blended = ((average * keep as f64)? + (value * (1.0 - keep as f64))?)?;
+    average.slice_set(&blended, 0, 0)
 }
 
 const CHUNK: usize = 1 << 14;
@@ -157,7 +165,8 @@ impl InplaceOp3 for Descend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::testing::{assert_close, values};
+    use candle_core::{DType, Device};
 
     /// Against torch.optim.AdamW's definition, by hand for one weight: p=1, g=0.5, lr=0.1, wd=0.01,
     /// betas (.9, .99), eps=1e-8. m̂ = 0.5, v̂ = 0.25, so p = 1·(1 - 0.001) - 0.1·0.5/0.5 = 0.899;
@@ -167,10 +176,7 @@ mod tests {
     fn adam_follows_its_definition() -> Result<()> {
         let device = Device::Cpu;
         let p = Var::new(&[1f32], &device)?;
-        let (m, v) = (
-            Tensor::zeros(1, candle_core::DType::F32, &device)?,
-            p.zeros_like()?,
-        );
+        let (m, v) = (Tensor::zeros(1, DType::F32, &device)?, p.zeros_like()?);
         let numbers = |t: i32| AdamStep {
             beta1: 0.9,
             beta2: 0.99,
@@ -185,6 +191,35 @@ mod tests {
         adam_step(&p, &Tensor::new(&[-2f32], &device)?, &m, &v, numbers(2))?;
         let expected = 0.899 * 0.999 + 0.1 * (0.055 / 0.19) / f64::sqrt(0.012475 / 0.0199);
         assert!((p.to_vec1::<f32>()?[0] as f64 - expected).abs() < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn both_forms_agree() -> Result<()> {
+        let draw = |seed| values(&[3, 5], seed).to_dtype(DType::F32);
+        let start =
+            || -> Result<_> { Ok((Var::from_tensor(&draw(1)?)?, draw(2)?, draw(3)?.sqr()?)) };
+        let numbers = AdamStep {
+            beta1: 0.9,
+            beta2: 0.99,
+            step_size: 0.3,
+            root_correction: 1.4,
+            epsilon: 1e-3,
+            decay: 0.02,
+            gradient_scale: 0.5,
+        };
+        let (fused, composed) = (start()?, start()?);
+        adam_step(&fused.0, &draw(4)?, &fused.1, &fused.2, numbers)?;
+        composed_step(&composed.0, &draw(4)?, &composed.1, &composed.2, numbers)?;
+        follow(&fused.1, &draw(5)?, 0.7)?;
+        composed_follow(&composed.1, &draw(5)?, 0.7)?;
+        for (a, b) in [
+            (fused.0.as_tensor(), composed.0.as_tensor()),
+            (&fused.1, &composed.1),
+            (&fused.2, &composed.2),
+        ] {
+            assert_close(&a.to_dtype(DType::F64)?, &b.to_dtype(DType::F64)?, 1e-6);
+        }
         Ok(())
     }
 

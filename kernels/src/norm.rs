@@ -346,6 +346,7 @@ mod tests {
             check_gradients(&inputs, |v| {
                 group_norm_film_silu(&v[0], &v[1], &v[2], groups, activate)
             })?;
+            check_gradients(&inputs, |v| composed(&v[0], &v[1], &v[2], groups, activate))?;
         }
         Ok(())
     }

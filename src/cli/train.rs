@@ -256,7 +256,7 @@ impl TrainArgs {
             representation,
             network,
             target,
-            objective: self.objective(target)?,
+            objective: self.objective(target, from.map_or(1.0, |model| model.config.sigma_data))?,
             batch: 0,
             length: self
                 .steps
@@ -276,8 +276,8 @@ impl TrainArgs {
         })
     }
 
-    fn objective(&self, target: Target) -> anyhow::Result<Objective> {
-        let default = Objective::new(target, 1.0);
+    fn objective(&self, target: Target, sigma_data: f64) -> anyhow::Result<Objective> {
+        let default = Objective::new(target, sigma_data);
         let objective = Objective {
             log_sigma_mean: self.sigma_mean.unwrap_or(default.log_sigma_mean),
             log_sigma_deviation: self.sigma_deviation.unwrap_or(default.log_sigma_deviation),
@@ -296,6 +296,7 @@ impl TrainArgs {
         Ok(objective)
     }
 
+    /// Clips a step. A run that is resumed keeps its own unless told otherwise, whatever is free now.
     fn batch(&self, config: &TrainConfig, device: &Device) -> anyhow::Result<usize> {
         if self.batch != "auto" {
             let parsed = self.batch.parse();
@@ -305,6 +306,9 @@ impl TrainArgs {
                     self.batch
                 ))
             });
+        }
+        if self.out.join("state.safetensors").exists() {
+            return Ok(0);
         }
         if !device.is_cpu() {
             return Ok(64);

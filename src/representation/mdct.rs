@@ -24,7 +24,7 @@ use crate::error::Result;
 /// exactly zero. The companding is a noise gate: with `alpha` 0.5 a residual of 5% in `z` is one
 /// of 0.25% (-52 dB) in `c`.
 ///
-/// The transform itself [Princen and Bradley 1987, Malvar 1992] is orthonormal, and nothing is lost:
+/// The transform itself [Princen, Johnson & Bradley 1987, Malvar 1992] is orthonormal, and nothing is lost:
 /// decoding what was encoded gives the clip up to rounding, first and last frame included.
 pub struct Mdct {
     format: Format,
@@ -153,7 +153,7 @@ fn power(x: f32, exponent: f32) -> f32 {
     }
 }
 
-/// Orthonormal MDCT of a whole signal of `T·M` samples, in place [Princen and Bradley 1987].
+/// Orthonormal MDCT of a whole signal of `T·M` samples, in place [Princen, Johnson & Bradley 1987].
 ///
 /// It is computed in the two steps that time-domain alias cancellation consists of: rotations that fold
 /// the sine window's overlap across each inner block boundary, then a DCT-IV of each block [Malvar
