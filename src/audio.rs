@@ -10,7 +10,7 @@ mod finish;
 mod iff;
 mod resample;
 
-pub use decode::{Decoded, decode, extensions, read, read_limited};
+pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
 pub use finish::{Level, finish, loudness};
 
@@ -85,15 +85,16 @@ impl Clip {
             .fold(0.0, |peak, x| peak.max(x.abs()))
     }
 
-    /// The sound at `rate` Hz, `round(len · rate / sample_rate)` frames long (at least one).
+    /// The sound at `rate` Hz, `round(len · rate / sample_rate)` frames long (at least one, unless
+    /// there are none).
     ///
     /// Band-limited by a linear-phase filter that passes at least 97 % of the lower of the two
     /// bandwidths (21.4 kHz where one rate is 44.1 kHz) and compensated for its delay, so that an
-    /// onset stays where it was. A sample that is not finite spreads over its surroundings.
+    /// onset stays where it was.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when either rate is not within 1 Hz to 768 kHz, or
-    /// the result would exceed 2^29 samples.
+    /// [`Error::Setting`](crate::Error::Setting) when either rate is not within 1 Hz to 768 kHz, a
+    /// sample is not finite or beyond 1e30, or the result would exceed 2^29 samples.
     pub fn resampled(&self, rate: u32) -> Result<Clip> {
         resample::resample(self, rate)
     }
@@ -103,8 +104,9 @@ impl Clip {
     /// Mono is the mean of the channels, stereo from mono the same channel twice. Three and more
     /// channels become stereo in the order that WAV and FLAC share: left, right, then (except in
     /// four) the centre, which goes to both at -3 dB, then (in six and more) low-frequency effects,
-    /// which are left out, then surrounds, left and right in turn, at -3 dB. Each side is scaled
-    /// so that it cannot exceed the loudest channel that went in.
+    /// which are left out, then (in seven) the back centre, which goes to both at -3 dB, then surrounds,
+    /// left and right in turn, at -3 dB. Each side is scaled so that it cannot exceed the loudest
+    /// channel that went in.
     ///
     /// # Panics
     /// When `n` is neither 1 nor 2.
@@ -125,10 +127,11 @@ impl Clip {
             }
             (have, _) => {
                 let half = std::f32::consts::FRAC_1_SQRT_2;
-                // Where the centre and the low-frequency channel end and the surrounds begin.
+                // Where the channels of the middle end and the surrounds begin.
                 let surrounds = match have {
                     4 => 2,
                     3 | 5 => 3,
+                    7 => 5,
                     _ => 4,
                 };
                 // (left, right) weight of each channel.
@@ -138,8 +141,8 @@ impl Clip {
                         1 => (0.0, 1.0),
                         _ if i >= surrounds && (i - surrounds) % 2 == 0 => (half, 0.0),
                         _ if i >= surrounds => (0.0, half),
-                        2 => (half, half),
-                        _ => (0.0, 0.0),
+                        3 => (0.0, 0.0),
+                        _ => (half, half),
                     })
                     .collect();
                 let mix = |side: fn(&(f32, f32)) -> f32| {
@@ -159,33 +162,6 @@ impl Clip {
             }
         };
         Clip::new(self.sample_rate, channels)
-    }
-
-    /// Mid and side of a stereo clip: `m = (l + r) / √2`, `s = (l - r) / √2`.
-    ///
-    /// Orthonormal: energy is kept, and [`Clip::from_mid_side`] is the same rotation back.
-    ///
-    /// # Panics
-    /// When the clip is not stereo.
-    pub fn mid_side(&self) -> Clip {
-        let [left, right] = &self.channels[..] else {
-            panic!("mid and side are those of a stereo clip");
-        };
-        let half = std::f32::consts::FRAC_1_SQRT_2;
-        let (mid, side) = left
-            .iter()
-            .zip(right)
-            .map(|(l, r)| ((l + r) * half, (l - r) * half))
-            .unzip();
-        Clip::new(self.sample_rate, vec![mid, side])
-    }
-
-    /// The stereo clip whose [`mid_side`](Clip::mid_side) this is.
-    ///
-    /// # Panics
-    /// When the clip has not two channels.
-    pub fn from_mid_side(&self) -> Clip {
-        self.mid_side()
     }
 
     /// `len` frames from frame `start`; what lies past the end is silence.
@@ -233,6 +209,8 @@ impl Clip {
         let gain = |n: usize, of: usize| {
             (0.5 - 0.5 * (std::f64::consts::PI * n as f64 / of as f64).cos()) as f32
         };
+        let len = self.len_frames();
+        let (in_frames, out_frames) = (in_frames.min(len), out_frames.min(len));
         for channel in &mut self.channels {
             for (n, x) in channel.iter_mut().take(in_frames).enumerate() {
                 *x *= gain(n, in_frames);
@@ -264,7 +242,6 @@ impl Clip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::Noise;
 
     fn sine(rate: u32, hz: f64, frames: usize) -> Vec<f32> {
         let step = std::f64::consts::TAU * hz / f64::from(rate);
@@ -394,31 +371,16 @@ mod tests {
         assert!(l[2] == r[2] && l[2] > 0.2);
         assert!(l[3] == 0.0 && r[3] == 0.0);
         assert!(l[4] > 0.2 && r[4] == 0.0 && r[5] > 0.2 && l[5] == 0.0);
+        let made = one_hot(7);
+        let (l, r) = (&made.channels()[0], &made.channels()[1]);
+        assert!(l[3] == 0.0 && r[3] == 0.0 && l[4] == r[4] && l[4] > 0.1);
+        assert!(l[5] > 0.1 && r[5] == 0.0 && r[6] > 0.1 && l[6] == 0.0);
         for have in 3..=9 {
             for channel in one_hot(have).channels() {
                 let sum: f32 = channel.iter().sum();
                 assert!((sum - 1.0).abs() < 1e-6, "{have}: {sum}");
             }
         }
-    }
-
-    #[test]
-    fn mid_and_side_are_a_rotation() {
-        let mut noise = Noise::new(5);
-        let clip = Clip::new(44100, vec![noise.normals(1000), noise.normals(1000)]);
-        let ms = clip.mid_side();
-        assert!((ms.rms() / clip.rms() - 1.0).abs() < 1e-6);
-        for (a, b) in ms
-            .from_mid_side()
-            .channels()
-            .iter()
-            .flatten()
-            .zip(clip.channels().iter().flatten())
-        {
-            assert!((a - b).abs() < 1e-6);
-        }
-        let mono = Clip::new(44100, vec![vec![0.5; 3]; 2]).mid_side();
-        assert_eq!(mono.channels()[1], [0.0; 3]);
     }
 
     #[test]
@@ -437,8 +399,12 @@ mod tests {
         let x = &clip.channels()[0];
         assert_eq!((x[0], x[4], x[6], x[8]), (0.0, 1.0, 1.0, 0.0));
         assert!((x[2] - 0.5).abs() < 1e-6 && (x[7] - 0.5).abs() < 1e-6);
-        clip.fade(100, 100);
-        assert!(clip.is_finite());
+        let mut short = Clip::new(10, vec![vec![1.0; 4]]);
+        short.fade(100, 0);
+        let whole = Clip::new(10, vec![vec![0.0, 0.146_446_6, 0.5, 0.853_553_4]]);
+        for (a, b) in short.channels()[0].iter().zip(&whole.channels()[0]) {
+            assert!((a - b).abs() < 1e-6);
+        }
     }
 
     #[test]

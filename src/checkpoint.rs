@@ -270,6 +270,15 @@ impl Checkpoint {
         write_whole(path, &self.to_bytes(precision)?)
     }
 
+    /// Stands for the model, its name and training record included: a hash in hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`].
+    pub fn fingerprint(&self) -> Result<String> {
+        let bytes = self.to_bytes(Precision::F32)?;
+        Ok(blake3::hash(&bytes).to_hex().to_string())
+    }
+
     /// The model's file as bytes; the same model gives the same bytes.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
         self.config.validate()?;

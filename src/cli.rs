@@ -204,13 +204,9 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
         Verb::Check(args) => check(&args, global),
         Verb::Pack(args) => model::pack(&args),
         Verb::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "audiodiff",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "audiodiff", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
         Verb::Man { out: None } => {
             Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?)
@@ -295,6 +291,14 @@ impl Bar {
     fn message(&self, text: String) {
         if let Some(bar) = &self.0 {
             bar.set_message(text);
+        }
+    }
+
+    /// Runs something that prints while the bar is out of the way.
+    fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
+        match &self.0 {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 

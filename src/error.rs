@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be opened, read, written or renamed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. Not the error's `source`: its sentence holds it already.
+        cause: std::io::Error,
     },
     /// A sound file could not be understood, or holds nothing that can be used.
     #[error("{}: {reason}", path.display())]
@@ -67,7 +67,13 @@ pub enum Error {
     Stopped,
     /// The tensor library refused an operation.
     #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(Box::new(error))
+    }
 }
 
 /// Shorthand for results of this library.
@@ -77,7 +83,7 @@ impl Error {
     /// Adapter for `map_err` around file operations on `path`.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_owned();
-        move |source| Error::Io { path, source }
+        move |cause| Error::Io { path, cause }
     }
 
     /// A sound file that cannot be used, and why.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// A link stays a link, and what it points to is replaced; a device or a pipe is written to directly.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let place = follow(path);
     if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
         && !kind.is_file()
         && !kind.is_dir()
@@ -34,12 +34,33 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(Error::io(path))?;
+    // The name of a file that the user never sees is left out of the error.
+    let bare = |e: std::io::Error| {
+        e.raw_os_error()
+            .map_or(e, std::io::Error::from_raw_os_error)
+    };
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(|e| Error::io(path)(bare(e)))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(Error::io(path))?;
-    file.persist(&place).map_err(|e| Error::io(path)(e.error))?;
+    file.persist(&place)
+        .map_err(|e| Error::io(path)(bare(e.error)))?;
     Ok(())
+}
+
+/// Where `path` leads in the end, whether or not something is there yet.
+fn follow(path: &Path) -> PathBuf {
+    const MOST_LINKS: usize = 40;
+    let mut place = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&place) else {
+            break;
+        };
+        place = place.parent().unwrap_or(Path::new("")).join(target);
+    }
+    place
 }
 
 #[cfg(test)]
@@ -68,6 +89,15 @@ mod tests {
         write_whole(&link, b"new").expect("written");
         assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
         assert_eq!(fs::read(&file).expect("the file"), b"new");
+        let (dangling, target) = (folder.path().join("dangling"), folder.path().join("target"));
+        std::os::unix::fs::symlink("target", &dangling).expect("a link");
+        write_whole(&dangling, b"there").expect("written");
+        assert_eq!(fs::read(&target).expect("the target"), b"there");
+        assert!(
+            fs::symlink_metadata(&dangling)
+                .expect("the link")
+                .is_symlink()
+        );
         let mode = fs::metadata(&file).expect("the file").permissions().mode();
         let fresh = folder.path().join("fresh");
         fs::write(&fresh, b"").expect("a file");

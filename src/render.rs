@@ -200,7 +200,7 @@ impl Renderer {
             .to_vec1::<f32>()?;
         let decode = |data: &[f32]| -> Result<Clip> {
             if data.iter().any(|x| !x.is_finite()) {
-                return Err(damaged());
+                return Err(self.damaged());
             }
             let clip = representation.decode(&Frames {
                 frames: t,
@@ -208,13 +208,18 @@ impl Renderer {
                 data: data.to_vec(),
             })?;
             if !clip.is_finite() {
-                return Err(damaged());
+                return Err(self.damaged());
             }
             let mut clip = clip.slice(0, wanted_frames);
             finish(&mut clip, settings.level);
             Ok(clip)
         };
         values.par_chunks(t * c).map(decode).collect()
+    }
+
+    fn damaged(&self) -> Error {
+        let reason = "the model is damaged: it renders values that are not numbers";
+        Error::checkpoint(&self.config.name, reason)
     }
 
     /// The format to render in, and how much of it is wanted. A sound shorter than the model's is
@@ -269,15 +274,21 @@ impl Renderer {
         format: &Format,
         representation: &dyn Representation,
     ) -> Result<Tensor> {
+        if !clip.is_finite() {
+            return Err(Error::setting(
+                "the sound to vary: expected numbers, found NaN or infinity",
+            ));
+        }
         let mut clip = clip
             .resampled(format.sample_rate)?
             .with_channels(format.channels)
             .slice(0, format.len_frames);
         let peak = clip.peak();
-        if !clip.is_finite() || peak <= 0.0 {
-            return Err(Error::setting(
-                "the sound to vary is silent or holds values that are not numbers",
-            ));
+        if peak <= 0.0 {
+            return Err(Error::setting(format!(
+                "the sound to vary: expected something in its first {:.2} s, found silence",
+                format.len_frames as f64 / f64::from(format.sample_rate)
+            )));
         }
         // The level that the model learnt sounds at.
         clip.scale(0.95 / peak);
@@ -288,10 +299,6 @@ impl Renderer {
             &self.device,
         )?)
     }
-}
-
-fn damaged() -> Error {
-    Error::setting("the model rendered values that are not numbers; it is damaged")
 }
 
 /// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.

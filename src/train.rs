@@ -188,6 +188,8 @@ struct StateNote {
     model: ModelConfig,
     /// [`Dataset::fingerprint`].
     sounds: String,
+    /// [`Checkpoint::fingerprint`] of the model it began from.
+    from: Option<String>,
     step: u64,
     windows: u64,
     seconds: f64,
@@ -207,6 +209,7 @@ pub struct Trainer<'d> {
     dataset: &'d Dataset,
     representation: Box<dyn Representation>,
     folder: PathBuf,
+    from: Option<String>,
     device: Device,
     parameters: Parameters,
     denoiser: Preconditioned<Box<dyn Network>>,
@@ -233,8 +236,8 @@ impl<'d> Trainer<'d> {
     /// its representation, statistics and network are kept), or from fresh ones.
     ///
     /// # Errors
-    /// When settings make no sense, when `folder` holds a run with other settings or other sounds, or a
-    /// model without the state to go on from, or when `from` does not fit.
+    /// When settings make no sense, when `folder` holds a run with other settings, other sounds or another
+    /// beginning, or a model without the state to go on from, or when `from` does not fit.
     pub fn open(
         config: TrainConfig,
         dataset: &'d Dataset,
@@ -243,8 +246,9 @@ impl<'d> Trainer<'d> {
         device: &Device,
     ) -> Result<Self> {
         let state = folder.join("state.safetensors");
+        let print = from.map(Checkpoint::fingerprint).transpose()?;
         if state.exists() {
-            return Self::resume(config, dataset, folder, &state, device);
+            return Self::resume(config, dataset, folder, print, &state, device);
         }
         config.validate()?;
         if folder.join("model.safetensors").exists() {
@@ -258,7 +262,8 @@ impl<'d> Trainer<'d> {
             Some(from) => tuned(&config, dataset, from, device)?,
             None => fresh(&config, dataset, device)?,
         };
-        let trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
+        let mut trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
+        trainer.from = print;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
         write_whole(&folder.join("config.json"), json.as_bytes())?;
@@ -296,6 +301,7 @@ impl<'d> Trainer<'d> {
             dataset,
             representation,
             folder: folder.to_owned(),
+            from: None,
             device: device.clone(),
             parameters,
             denoiser,
@@ -313,6 +319,7 @@ impl<'d> Trainer<'d> {
         mut config: TrainConfig,
         dataset: &'d Dataset,
         folder: &Path,
+        from: Option<String>,
         path: &Path,
         device: &Device,
     ) -> Result<Self> {
@@ -340,6 +347,18 @@ impl<'d> Trainer<'d> {
                 folder.display(),
                 note.model.labels.join(", "),
                 dataset.labels().join(", ")
+            )));
+        }
+        if note.from != from {
+            let began = |print: &Option<String>| match print {
+                Some(print) => format!("the model {}", &print[..8.min(print.len())]),
+                None => "nothing".to_owned(),
+            };
+            return Err(Error::setting(format!(
+                "{}: its run began from {}, not from {}; choose another --out",
+                folder.display(),
+                began(&note.from),
+                began(&from)
             )));
         }
         if note.sounds != dataset.fingerprint() {
@@ -374,7 +393,7 @@ impl<'d> Trainer<'d> {
                 other => other,
             })?;
         (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
-        trainer.validation = note.validation;
+        (trainer.validation, trainer.from) = (note.validation, from);
         trainer.forget_later_stats()?;
         Ok(trainer)
     }
@@ -394,7 +413,8 @@ impl<'d> Trainer<'d> {
         &self.model
     }
 
-    fn progress(&self) -> f64 {
+    /// Part of the training that is done, 0 to 1.
+    pub fn progress(&self) -> f64 {
         match self.config.length {
             Length::Steps(steps) => self.step as f64 / steps as f64,
             Length::Minutes(minutes) => self.seconds / (60.0 * minutes),
@@ -593,6 +613,7 @@ impl<'d> Trainer<'d> {
             config: self.config.clone(),
             model: self.model.clone(),
             sounds: self.dataset.fingerprint().to_owned(),
+            from: self.from.clone(),
             step: self.step,
             windows: self.windows,
             seconds: self.seconds,

@@ -95,12 +95,19 @@ fn train_resume_info_and_render_from_a_folder() {
         assert!(run.join(file).is_file(), "{file} is in the run folder");
     }
     // The same command on a finished run has nothing to do; a longer one goes on.
-    done(&train);
+    let again = audiodiff(&train);
+    assert!(again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("nothing left to do: the run in"));
+    // A folder of sounds that holds the run itself does not learn from its demo sounds.
+    let report = done(&["check", text(folder.path()), "--labels", "none", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["total"]["files"], 8);
     let longer: Vec<&str> = train
         .iter()
         .map(|&arg| if arg == "6" { "9" } else { arg })
         .collect();
     let output = audiodiff(&longer);
+    assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("going on after step 6"));
     let stats = std::fs::read_to_string(run.join("stats.jsonl")).unwrap();
     assert_eq!(stats.lines().count(), 9);
@@ -180,6 +187,51 @@ fn train_resume_info_and_render_from_a_folder() {
         "--strength",
         "0.3",
     ]);
+    assert_eq!(
+        hound::WavReader::open(&out).unwrap().duration(),
+        1024,
+        "a variation is as long as the model's sounds"
+    );
+}
+
+#[test]
+fn what_cannot_end_well_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let (picture, missing) = (folder.path().join("x.png"), folder.path().join("no/x.wav"));
+    let said = fails(2, &["render", "-o", text(&picture), "--plot"]);
+    assert!(said.contains("would replace the sound"), "{said}");
+    let said = fails(1, &["render", "-o", text(&missing)]);
+    let expected = format!(
+        "error: {}: No such file or directory (os error 2)\n",
+        missing.parent().unwrap().display()
+    );
+    assert_eq!(said, expected);
+    let said = fails(2, &["render", "-o", text(folder.path()), "-n", "2"]);
+    assert!(said.contains("expected a file, found a folder"), "{said}");
+    let out = folder.path().join("x.wav");
+    for level in [["--peak", "nan"], ["--peak", "-500"], ["--loudness", "50"]] {
+        let said = fails(2, &["render", "-o", text(&out), level[0], level[1]]);
+        assert!(said.contains(level[0]) && said.contains("found"), "{said}");
+    }
+    let said = fails(2, &["render", "-o", text(&out), "-n", "1025", "--plot"]);
+    assert!(said.contains("1024"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for verb in ["man", "completions bash", "render -o OUT --steps 1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let verb = verb.replace("OUT", text(&folder.path().join("x.wav")));
+        let audiodiff = Command::cargo_bin("audiodiff").unwrap();
+        let line = format!(
+            "{} {verb} | true; exit ${{PIPESTATUS[0]}}",
+            text(Path::new(audiodiff.get_program()))
+        );
+        let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{verb}: {output:?}");
+    }
 }
 
 #[test]

@@ -261,6 +261,17 @@ fn zoo() -> Zoo {
             &[NotFinite],
         );
     }
+    for (name, rate) in [("deafening", 44_100), ("deafening-48k", 48_000)] {
+        let samples: Vec<f64> = next(rate, 5000, 1)
+            .iter()
+            .map(|x| 3e38 * x + 1e37)
+            .collect();
+        zoo.put(
+            format!("odd/{name}.wav"),
+            wav(3, 32, rate, 1, &float32(&samples)),
+            &[NotFinite],
+        );
+    }
     let mut hot = |limit: f64| {
         next(44_100, 9000, 1)
             .iter()

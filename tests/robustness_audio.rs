@@ -321,6 +321,14 @@ fn extensible_formats_are_understood_with_either_alignment() {
         ))
         .unwrap();
     assert_eq!(channel(&read), [0.5 + 1.0 / 8388608.0, -0.5]);
+    // A stray bit in the padding does not make top bottom.
+    let read = folder
+        .decode(&wav(
+            &extensible(1, 1, 32, 24),
+            &[1, 0, 0, 0x40, 0, 0, 0, 0xc0],
+        ))
+        .unwrap();
+    assert!((channel(&read)[0] - 0.5).abs() < 1e-6 && channel(&read)[1] == -0.5);
     // 24 bits declared in blocks of 4 bytes.
     let read = folder
         .decode(&wav(&fmt(1, 1, 44100, 24, 4, &[]), &[0, 0, 0xc0, 0xff]))
@@ -515,10 +523,10 @@ fn a_limit_stops_the_reading() {
     let start = audio::decode(&path, Some(0.5)).unwrap();
     assert_eq!((start.clip, start.truncated), (clip.slice(0, 4000), false));
     assert_eq!(
-        audio::read_limited(&path, Some(0.0)).unwrap().len_frames(),
+        audio::decode(&path, Some(0.0)).unwrap().clip.len_frames(),
         1
     );
-    assert_eq!(audio::read_limited(&path, Some(1e30)).unwrap(), clip);
+    assert_eq!(audio::decode(&path, Some(1e30)).unwrap().clip, clip);
     assert_eq!(audio::read(&path).unwrap(), clip);
 }
 
@@ -664,7 +672,7 @@ fn truncated_files_give_what_is_there_and_say_so() {
             100,
             30,
         ] {
-            // Ogg has its codebooks first, and FLAC here one large block; little may remain.
+            // Ogg has its codebooks first, FLAC and Ogg here one large block; little may remain.
             match folder.decode(&bytes[..cut]) {
                 Ok(read) => {
                     assert!(read.clip.len_frames() <= whole, "{name} cut at {cut}");
@@ -677,6 +685,72 @@ fn truncated_files_give_what_is_there_and_say_so() {
             }
         }
     }
+}
+
+#[test]
+fn a_compressed_sound_is_kept_up_to_its_damage_which_is_told() {
+    let folder = Folder::new();
+    // 3 s in 21 blocks, and 12 s in several pages, at 8 kHz.
+    for (name, frames) in [("long.flac", 24_000), ("long.ogg", 96_000)] {
+        let bytes = fs::read(fixture(name)).unwrap();
+        let whole = folder.decode(&bytes).unwrap();
+        assert_eq!(
+            (whole.clip.len_frames(), whole.truncated),
+            (frames, false),
+            "{name}"
+        );
+        let half = folder.decode(&bytes[..bytes.len() / 2]).unwrap();
+        let share = half.clip.len_frames() as f64 / frames as f64;
+        assert!(
+            half.truncated && (0.2..0.6).contains(&share),
+            "{name}: {share}"
+        );
+        let mut spoilt = bytes.clone();
+        spoilt[bytes.len() * 3 / 5] ^= 0x55;
+        let read = folder.decode(&spoilt).unwrap();
+        assert!(read.truncated, "{name}: damage in the middle is told");
+        // A limit does not hide damage before it, nor tell of what lies beyond.
+        let path = folder.file(name, &spoilt);
+        let limit = |part: f64| {
+            let seconds = part * frames as f64 / 8000.0;
+            audio::decode(&path, Some(seconds)).unwrap().truncated
+        };
+        assert_eq!((limit(0.2), limit(0.97)), (false, true), "{name}");
+    }
+}
+
+#[test]
+fn values_beyond_any_sound_are_not_resampled() {
+    for bad in [f32::NAN, f32::INFINITY, 3e38] {
+        let clip = Clip::new(48_000, vec![vec![0.0, bad, 0.0]]);
+        let error = clip.resampled(44_100).unwrap_err();
+        assert!(error.to_string().contains("finite"), "{error}");
+        assert_eq!(clip.resampled(48_000).unwrap().len_frames(), 3);
+    }
+}
+
+#[test]
+fn rf64_ends_where_its_own_length_says() {
+    let sound: Vec<u8> = [0x4000i16, -0x4000]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let file = |length: u64| {
+        let mut ds64 = vec![0; 28];
+        ds64[8..16].copy_from_slice(&length.to_le_bytes());
+        let parts = [
+            b"WAVE".to_vec(),
+            chunk(b"ds64", &ds64, u32::to_le_bytes),
+            chunk(b"fmt ", &fmt(1, 1, 44_100, 16, 2, &[]), u32::to_le_bytes),
+            [&b"data"[..], &u32::MAX.to_le_bytes(), &sound].concat(),
+            chunk(b"iXML", &[7; 40], u32::to_le_bytes),
+        ];
+        [&b"RF64"[..], &u32::MAX.to_le_bytes(), &parts.concat()].concat()
+    };
+    let folder = Folder::new();
+    let read = folder.decode(&file(4)).unwrap();
+    assert_eq!((channel(&read), read.truncated), (&[0.5, -0.5][..], false));
+    assert!(folder.decode(&file(4000)).unwrap().truncated);
 }
 
 #[test]

@@ -158,11 +158,6 @@ impl Voices {
         self.sound = Some(sound);
     }
 
-    /// Whether there is a sound to play.
-    pub fn has_sound(&self) -> bool {
-        self.sound.is_some()
-    }
-
     /// Whether anything is to be heard.
     pub fn is_active(&self) -> bool {
         self.slots.iter().any(Option::is_some) || self.rest.iter().any(|x| x.abs() > SILENT)

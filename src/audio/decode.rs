@@ -21,7 +21,7 @@ pub struct Decoded {
     /// The frames that could be decoded; at least one.
     pub clip: Clip,
     /// The file ends before the length its header promises, or parts of it could not be decoded.
-    /// A reading that stopped at the caller's limit is not truncated.
+    /// A file that ends early, but after the caller's limit, is not truncated.
     pub truncated: bool,
 }
 
@@ -44,15 +44,14 @@ pub fn extensions() -> &'static [&'static str] {
 /// holds no frame, has a rate beyond 768 kHz or more than 64 channels, or is longer than 2^29
 /// samples (2 GiB in memory).
 pub fn read(path: &Path) -> Result<Clip> {
-    read_limited(path, None)
+    Ok(decode(path, None)?.clip)
 }
 
-/// As [`read`], but stops decoding after `max_seconds` (at least one frame is read).
-pub fn read_limited(path: &Path, max_seconds: Option<f64>) -> Result<Clip> {
-    Ok(decode(path, max_seconds)?.clip)
-}
-
-/// As [`read_limited`], and tells whether the file was damaged.
+/// As [`read`], but stops after `max_seconds` (at least one frame is read), and tells whether the file
+/// was damaged.
+///
+/// # Errors
+/// As [`read`].
 pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
     // Asked before opening: to open a named pipe would wait for a writer.
     let kind = fs::metadata(path).map_err(Error::io(path))?.file_type();
@@ -170,18 +169,22 @@ fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<Sound, Failur
     let unseekable =
         |file| MediaSourceStream::new(Box::new(ReadOnlySource::new(file)), Default::default());
     match head.get(..4) {
-        Some(b"RIFF" | b"RF64" | b"BW64") if head.get(8..) == Some(b"WAVE") => {
-            decode_wav(file, file_len, max_seconds)
-        }
-        Some(b"FORM") if matches!(head.get(8..), Some(b"AIFF" | b"AIFC")) => {
-            decode_aiff(file, file_len, &head[8..], max_seconds)
-        }
+        Some(b"RIFF" | b"RF64" | b"BW64") if head.get(8..) == Some(b"WAVE") => match tag_len {
+            0 => decode_wav(file, file_len, max_seconds),
+            _ => sound("expected a WAV file to begin with its header, found an ID3 tag before it"),
+        },
+        Some(b"FORM") if matches!(head.get(8..), Some(b"AIFF" | b"AIFC")) => match tag_len {
+            0 => decode_aiff(file, file_len, &head[8..], max_seconds),
+            _ => {
+                sound("expected an AIFF file to begin with its header, found an ID3 tag before it")
+            }
+        },
         // Behind an ID3 tag the positions are not the file's own, so nothing may seek.
         Some(b"fLaC") => guarded(max_seconds, 0, || {
             Ok(Box::new(FlacReader::try_new(unseekable(file), options())?))
         }),
         Some(b"OggS") => {
-            let ended = ogg_is_ended(&mut file, file_len)?;
+            let promised = ogg_frames(&mut file, file_len)?;
             // Seeking finds the last page, which tells how much of the last block is sound.
             file.seek(SeekFrom::Start(tag_len))?;
             let mut sound = guarded(max_seconds, 0, || {
@@ -191,7 +194,11 @@ fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<Sound, Failur
                 };
                 Ok(Box::new(OggReader::try_new(stream, options())?))
             })?;
-            sound.truncated |= !ended && max_seconds.is_none();
+            // Pages that are damaged are left out without a word.
+            let found = sound.frames() as u64;
+            if found < frame_limit(sound.sample_rate, max_seconds) as u64 {
+                sound.truncated |= promised.is_none_or(|promised| found < promised);
+            }
             Ok(sound)
         }
         // With seeking the length would be guessed from the bit rate, which is no promise. One
@@ -237,14 +244,22 @@ fn is_mp3_frame(head: &[u8]) -> bool {
         if b & 0xe0 == 0xe0 && b >> 3 & 3 != 1 && b >> 1 & 3 == 1 && c >> 4 != 15 && c >> 2 & 3 != 3)
 }
 
-/// Whether the last page of an Ogg file carries the mark of the stream's end.
-fn ogg_is_ended(file: &mut File, file_len: u64) -> io::Result<bool> {
-    // A page has at most 65307 bytes; byte 5 of it holds the flags.
+/// The frames that an Ogg file says it holds by its last page; none if that page is not marked as the
+/// stream's end.
+fn ogg_frames(file: &mut File, file_len: u64) -> io::Result<Option<u64>> {
+    // A page has at most 65307 bytes; byte 5 of it holds the flags, the next 8 the position.
     file.seek(SeekFrom::Start(file_len.saturating_sub(65_307)))?;
     let mut tail = Vec::new();
     file.take(65_307).read_to_end(&mut tail)?;
-    let last = tail.windows(6).rev().find(|page| page.starts_with(b"OggS"));
-    Ok(last.is_some_and(|page| page[5] & 4 != 0))
+    let last = tail
+        .windows(14)
+        .rev()
+        .find(|page| page.starts_with(b"OggS"));
+    let ended = last.filter(|page| page[5] & 4 != 0);
+    // All ones stand for a page on which no packet ends.
+    Ok(ended
+        .map(|page| u64::from_le_bytes(std::array::from_fn(|i| page[6 + i])))
+        .map(|frames| if frames == u64::MAX { 0 } else { frames }))
 }
 
 /// Opens and decodes with symphonia, and turns a panic inside it into an error.
@@ -332,7 +347,7 @@ fn decode_packets(
             return Ok(Sound {
                 sample_rate,
                 channels,
-                truncated: false,
+                truncated,
             });
         }
         if channels[0].len() * count > MAX_SAMPLES {

@@ -92,8 +92,16 @@ pub(super) fn decode_wav(
     }
     check_layout(sample_rate, channels)?;
 
+    // RF64 keeps the true length elsewhere: behind that of the whole file, in 64 bits.
+    let long = match find(&chunks, b"ds64") {
+        Some(ds64) if data.len == u64::from(u32::MAX) => bytes_of(&mut file, ds64, 16)?
+            .get(8..16)
+            .map(|len| u64::from_le_bytes(len.try_into().expect("8 bytes"))),
+        _ => None,
+    };
+    let claimed = long.unwrap_or(data.len);
     // A recorder that was cut off, or writes to a pipe, leaves 0 or all ones for the lengths: the
-    // sound is then the rest of the file. So it is where RF64 keeps the length elsewhere.
+    // sound is then the rest of the file.
     let riff_len = {
         file.seek(SeekFrom::Start(4))?;
         let mut len = [0; 4];
@@ -101,10 +109,10 @@ pub(super) fn decode_wav(
         u32::from_le_bytes(len)
     };
     let open_ended =
-        data.len == u64::from(u32::MAX) || (data.len == 0 && matches!(riff_len, 0 | u32::MAX));
+        claimed == u64::from(u32::MAX) || (claimed == 0 && matches!(riff_len, 0 | u32::MAX));
     let rest = file_len - data.start;
-    let data_len = if open_ended { rest } else { data.len.min(rest) };
-    let truncated = !open_ended && data.len > rest;
+    let data_len = if open_ended { rest } else { claimed.min(rest) };
+    let truncated = !open_ended && claimed > rest;
 
     let width = bits.div_ceil(8);
     let container = block_len / channels;
@@ -124,13 +132,15 @@ pub(super) fn decode_wav(
         _ => {
             let mut sound =
                 decode_compressed(file, &chunks, data.start, data_len, fmt, tag, max_seconds)?;
-            sound.truncated |= truncated;
+            sound.truncated |= truncated && sound.frames() < frame_limit(sample_rate, max_seconds);
             return Ok(sound);
         }
     }
 
     let frame_len = (container * channels) as u64;
-    let frames = (data_len / frame_len).min(frame_limit(sample_rate, max_seconds) as u64);
+    let limit = frame_limit(sample_rate, max_seconds) as u64;
+    let truncated = truncated && data_len / frame_len < limit;
+    let frames = (data_len / frame_len).min(limit);
     if frames.saturating_mul(channels as u64) > MAX_SAMPLES as u64 {
         return too_long();
     }
@@ -141,12 +151,23 @@ pub(super) fn decode_wav(
     let data = bytes_of(&mut file, &whole, frames * frame_len)?;
 
     // By the format's definition a sample fills its container from the top. Some recorders put it
-    // at the bottom: those say so by bits below the container's, or show it by bits in the padding.
+    // at the bottom: those say so by bits below the container's, or show it by bits in the padding and
+    // nothing but the sign above.
     let mut raise = 8 * (container - width);
     if raise == 0 && valid_bits < bits && valid_bits.is_multiple_of(8) && valid_bits > 0 {
         let padding = (bits - valid_bits) / 8;
         let is_low = |sample: &[u8]| sample[..padding].iter().any(|&b| b != 0);
-        if data.chunks_exact(container).any(is_low) {
+        let extends = |sample: &[u8]| {
+            let (value, above) = sample.split_at(container - padding);
+            let sign = if value[value.len() - 1] & 0x80 != 0 {
+                0xff
+            } else {
+                0
+            };
+            above.iter().all(|&b| b == sign)
+        };
+        let samples = || data.chunks_exact(container);
+        if samples().any(is_low) && samples().all(extends) {
             raise = 8 * padding;
         }
     }
@@ -278,6 +299,6 @@ pub(super) fn decode_aiff(
         let stream = MediaSourceStream::new(Box::new(source), Default::default());
         Ok(Box::new(AiffReader::try_new(stream, Default::default())?))
     })?;
-    sound.truncated |= truncated;
+    sound.truncated |= truncated && sound.frames() < frame_limit(sound.sample_rate, max_seconds);
     Ok(sound)
 }

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 /// The filter's edge is about 14 / taps of the bandwidth wide on either side of its cutoff, which
 /// itself lies 14 / taps below the limit; 1024 keep 20 kHz untouched at 44.1 kHz.
 const TAPS: usize = 1024;
+/// Largest sample that is resampled.
+const LOUDEST: f32 = 1e30;
 
 /// See [`Clip::resampled`].
 pub(super) fn resample(clip: &Clip, rate: u32) -> Result<Clip> {
@@ -27,6 +29,12 @@ pub(super) fn resample(clip: &Clip, rate: u32) -> Result<Clip> {
     }
     let frames = clip.len_frames();
     let channels = clip.channels();
+    // The transform would overflow, and the library panics on what is not a number.
+    if !channels.iter().flatten().all(|x| x.abs() <= LOUDEST) {
+        return Err(Error::setting(format!(
+            "cannot resample from {from} Hz to {rate} Hz: expected finite samples up to {LOUDEST:e}"
+        )));
+    }
     let wanted = length(frames, from, rate);
     if wanted.saturating_mul(channels.len()) > MAX_SAMPLES {
         return Err(Error::setting(format!(

@@ -45,7 +45,7 @@ pub struct SoundSettings {
     /// How strongly to insist on the class: 1 does not, 2 is strict
     #[arg(long, default_value_t = RenderSettings::default().guidance, value_name = "W")]
     guidance: f64,
-    /// Length in seconds [default: the model's]
+    /// Length in seconds [default: the model's, also for what is kept of --init]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
     /// Begin with this sound and vary it
@@ -57,10 +57,10 @@ pub struct SoundSettings {
     /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = descriptor)]
     descriptors: Vec<(String, f32)>,
-    /// Peak level in dB below full scale
+    /// Peak level in dB of full scale, -96 to 0
     #[arg(long, default_value_t = -1.0, value_name = "DB", allow_negative_numbers = true)]
     peak: f32,
-    /// Loudness in LUFS instead of a peak level
+    /// Loudness in LUFS, -70 to 0, instead of a peak level
     #[arg(
         long,
         conflicts_with = "peak",
@@ -89,12 +89,14 @@ impl SoundSettings {
                 self.count
             )));
         }
-        if self.peak > 0.0 {
-            return Err(usage(format!(
-                "--peak: expected 0 dB or less, found {}",
-                self.peak
-            )));
-        }
+        let within = |flag: &str, low: f32, value: f32| {
+            if (low..=0.0).contains(&value) {
+                return Ok(());
+            }
+            Err(usage(format!("{flag}: expected {low} to 0, found {value}")))
+        };
+        within("--peak", -96.0, self.peak)?;
+        within("--loudness", -70.0, self.loudness.unwrap_or(0.0))?;
         let init = match &self.init {
             Some(path) => Some((audio::read(path)?, self.strength)),
             None => None,
@@ -133,11 +135,24 @@ impl SoundSettings {
 
 /// Renders everything asked for, handing each sound with its seed to `each`.
 fn render_all(
+    renderer: &Renderer,
     sound: &SoundSettings,
     global: &Global,
     each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
-) -> anyhow::Result<Renderer> {
-    let (settings, renderer, first) = (sound.settings()?, sound.renderer()?, sound.first_seed());
+) -> anyhow::Result<()> {
+    let (settings, first) = (sound.settings()?, sound.first_seed());
+    if let (Some(path), Some((init, _))) = (&sound.init, &settings.init) {
+        let format = renderer.config().format;
+        let own = format.len_frames as f64 / f64::from(format.sample_rate);
+        let kept = sound.seconds.unwrap_or(0.0).max(own);
+        if init.seconds() > kept && !global.quiet {
+            eprintln!(
+                "{}: {:.2} s long, of which the first {kept:.2} s are varied",
+                path.display(),
+                init.seconds()
+            );
+        }
+    }
     catch_interrupts()?;
     let bar = Bar::new("rendering", global);
     let seeds: Vec<u64> = (0..sound.count as u64)
@@ -156,11 +171,11 @@ fn render_all(
         })?;
         done += clips.len();
         for (&seed, clip) in seeds.iter().zip(clips) {
-            each(seed, clip)?;
+            bar.aside(|| each(seed, clip))?;
         }
     }
     bar.finish();
-    Ok(renderer)
+    Ok(())
 }
 
 #[derive(Args)]
@@ -217,11 +232,40 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
             "-o -: one sound goes to stdout, without -n, --plot or --json",
         ));
     }
+    // What cannot end well is not begun.
+    if args.out.is_dir() {
+        return Err(usage(format!(
+            "-o {}: expected a file, found a folder",
+            args.out.display()
+        )));
+    }
+    let folder = args.out.parent().filter(|f| !f.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|_| !to_stdout) {
+        std::fs::metadata(folder).map_err(audiodiff::Error::io(folder))?;
+    }
+    let sheet = args.out.with_extension("png");
+    if args.plot && sheet == args.out {
+        return Err(usage(format!(
+            "--plot: its picture would replace the sound {}; give that another name",
+            args.out.display()
+        )));
+    }
+    if args.plot && args.sound.count > picture::MOST_SOUNDS {
+        return Err(usage(format!(
+            "--plot: expected at most {} sounds, found {}",
+            picture::MOST_SOUNDS,
+            args.sound.count
+        )));
+    }
     let width = args.sound.count.to_string().len().max(2);
     let (mut made, mut clips) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    let renderer = render_all(&args.sound, global, &mut |seed, clip| {
+    let renderer = args.sound.renderer()?;
+    let rendered = render_all(&renderer, &args.sound, global, &mut |seed, clip| {
         if to_stdout {
+            if !global.quiet {
+                eprintln!("seed {seed}");
+            }
             std::io::stdout().write_all(&audio::wav_bytes(&clip, depth)?)?;
         } else {
             let path = if many {
@@ -242,30 +286,31 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
             }
         }
         Ok(())
-    })?;
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / args.sound.count as f64;
-    if args.plot {
-        let path = args.out.with_extension("png");
-        let cells: Vec<(String, &Clip)> = clips
-            .iter()
-            .map(|(title, clip)| (title.clone(), clip))
-            .collect();
-        picture::sound_sheet(&cells, &path)?;
-    }
+    });
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3 / made.len().max(1) as f64;
+    // What was written before an interruption is told all the same: its seeds are nowhere else.
     if args.json {
-        return super::print_json(&Summary {
+        super::print_json(&Summary {
             model: renderer.config().name.clone(),
             class: args.sound.class.clone(),
             steps: args.sound.steps,
             sampler: args.sound.sampler.to_string(),
             milliseconds_per_sound: milliseconds,
             sounds: made,
-        });
-    }
-    if !global.quiet && !to_stdout {
+        })?;
+    } else if !global.quiet && !to_stdout {
+        let mut out = std::io::stdout().lock();
         for sound in &made {
-            println!("{}  seed {}", sound.path, sound.seed);
+            writeln!(out, "{}  seed {}", sound.path, sound.seed)?;
         }
+    }
+    rendered?;
+    if args.plot {
+        let cells: Vec<(String, &Clip)> = clips
+            .iter()
+            .map(|(title, clip)| (title.clone(), clip))
+            .collect();
+        picture::sound_sheet(&cells, &sheet)?;
     }
     Ok(())
 }
@@ -284,6 +329,10 @@ fn numbered(path: &Path, number: usize, width: usize) -> PathBuf {
 #[derive(Args)]
 pub struct PlayArgs {
     /// A sound file to play instead of rendering one
+    #[arg(conflicts_with_all = [
+        "model", "class", "count", "seed", "steps", "sampler", "schedule", "guidance", "seconds", "init",
+        "descriptors", "peak", "loudness", "device"
+    ])]
     file: Option<PathBuf>,
     #[command(flatten)]
     sound: SoundSettings,
@@ -293,13 +342,17 @@ pub struct PlayArgs {
 pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
     match &args.file {
         Some(path) => speaker::play(&audio::read(path)?),
-        None => render_all(&args.sound, global, &mut |seed, clip| {
-            if !global.quiet {
-                println!("seed {seed}");
-            }
-            speaker::play(&clip)
-        })
-        .map(drop),
+        None => render_all(
+            &args.sound.renderer()?,
+            &args.sound,
+            global,
+            &mut |seed, clip| {
+                if !global.quiet {
+                    writeln!(std::io::stdout(), "seed {seed}")?;
+                }
+                speaker::play(&clip)
+            },
+        ),
     }
 }
 

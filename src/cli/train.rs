@@ -1,5 +1,6 @@
 //! `train`: from a folder of sounds to a model, with progress, demo sounds and pictures.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -363,6 +364,14 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     say(format_args!("{report}"));
     config.batch = args.batch(&config, &device)?;
     let mut trainer = Trainer::open(config, &dataset, &args.out, from.as_ref(), &device)?;
+    if trainer.progress() >= 1.0 {
+        say(format_args!(
+            "nothing left to do: the run in {} has its {} steps; ask for more --minutes or --steps",
+            args.out.display(),
+            trainer.step()
+        ));
+        return Ok(());
+    }
     let begin = match (trainer.step(), &from) {
         (0, Some(model)) => format!("tuning `{}`", model.config.name),
         (0, None) => "training from nothing".to_owned(),
@@ -475,6 +484,7 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
     let demos = folder.join("demos");
     std::fs::create_dir_all(&demos).map_err(audiodiff::Error::io(&demos))?;
     let labels = &model.config.labels;
+    let mut names = HashSet::new();
     let mut wanted: Vec<(String, Option<String>, u64)> = Vec::new();
     for label in labels.iter().take(DEMOS) {
         wanted.push((label.clone(), Some(label.clone()), 0));
@@ -484,22 +494,23 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
     }
     let mut clips: Vec<(String, Clip)> = Vec::new();
     for (title, class, seed) in wanted {
+        if interrupted() {
+            return Ok(());
+        }
         let settings = RenderSettings {
             class,
             ..RenderSettings::default()
         };
         let clip = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
         // A class may be called anything; a file may not.
-        let name: String = title
+        let plain = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
+        let mut name: String = title
             .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || "-_ ".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
+            .map(|c| if plain(c) { c } else { '_' })
             .collect();
+        while !names.insert(name.clone()) {
+            name.push('_');
+        }
         audio::write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;
         clips.push((title, clip));
     }

@@ -35,7 +35,8 @@ impl Folder {
     ///
     /// Real folders and files come before links, whose targets count only if nothing else led
     /// there: so cycles end, and a file goes by its own name rather than by a link's. Hidden files
-    /// are passed over (among them macOS's `._*`, which have sounds' names and are none).
+    /// are passed over (among them macOS's `._*`, which have sounds' names and are none), and so are the
+    /// run folders of trainings below `root`: nothing learns from its own demo sounds.
     pub fn walk(root: &Path) -> Result<Folder> {
         let refuse = |reason: String| Error::Dataset {
             path: root.to_owned(),
@@ -83,6 +84,10 @@ impl Folder {
                     return Ok(Vec::new());
                 }
                 let mut entries = fs::read_dir(&real)?.collect::<std::io::Result<Vec<_>>>()?;
+                let holds = |name: &str| entries.iter().any(|entry| entry.file_name() == name);
+                if !folder.as_os_str().is_empty() && holds("stats.jsonl") && holds("config.json") {
+                    entries.clear();
+                }
                 entries.sort_by_key(|entry| entry.file_name());
                 visited.insert(real, folder.clone());
                 Ok(entries)
@@ -309,24 +314,22 @@ impl Folder {
         Ok(())
     }
 
-    /// Keeps only files with one of these labels, all if there are none given.
-    pub fn retain(&mut self, root: &Path, include: &[String]) -> Result<()> {
+    /// Keeps only files with one of these labels, all if there are none given. What was lost in another
+    /// label's folder is not spoken of either.
+    pub fn retain(&mut self, root: &Path, labels: &Labels, include: &[String]) -> Result<()> {
         if include.is_empty() {
             return Ok(());
         }
-        let labels: BTreeSet<&str> = self
+        let known: BTreeSet<&str> = self
             .files
             .iter()
             .filter_map(|file| file.label.as_deref())
             .collect();
-        if let Some(missing) = include
-            .iter()
-            .find(|label| !labels.contains(label.as_str()))
-        {
-            let labels = if labels.is_empty() {
+        if let Some(missing) = include.iter().find(|label| !known.contains(label.as_str())) {
+            let labels = if known.is_empty() {
                 "none".into()
             } else {
-                labels.into_iter().collect::<Vec<_>>().join(", ")
+                known.into_iter().collect::<Vec<_>>().join(", ")
             };
             let reason = format!("no sound is labelled {missing:?}; the labels are: {labels}");
             return Err(Error::Dataset {
@@ -345,8 +348,18 @@ impl Folder {
             .filter(|f| !wanted(f))
             .map(|f| f.relative.clone())
             .collect();
-        self.issues.retain(|issue| !dropped.contains(&issue.path));
+        let elsewhere = |path: &Path| {
+            let folder = path.components().next().map(|part| part.as_os_str());
+            *labels == Labels::Folders
+                && !include
+                    .iter()
+                    .any(|label| folder == Some(label.as_str().as_ref()))
+        };
+        self.issues
+            .retain(|issue| !dropped.contains(&issue.path) && !elsewhere(&issue.path));
         self.files.retain(wanted);
+        let lost = |issue: &&Issue| issue.action == Action::Skipped && is_sound(&issue.path);
+        self.lost = self.issues.iter().filter(lost).count();
         Ok(())
     }
 

@@ -16,13 +16,13 @@ pub enum IssueKind {
     Empty,
     /// Its peak lies below -60 dB of full scale, its offset removed.
     Silent,
-    /// It holds values that are not numbers, or infinite.
+    /// It holds values that are not numbers, infinite, or beyond any level.
     NotFinite,
     /// It is shorter than 5 ms.
     TooShort,
     /// It holds the same sound as another file, or is a link to one.
     Duplicate,
-    /// The file ends before its header says so.
+    /// The file ends before its header says so, or parts of it are damaged.
     Truncated,
     /// Eight or more consecutive values stand at full scale.
     Clipped,
@@ -261,8 +261,8 @@ impl fmt::Display for Report {
                 writeln!(
                     f,
                     "    {}: {}; {}",
-                    issue.path.display(),
-                    issue.detail,
+                    printable(&issue.path.display().to_string()),
+                    printable(&issue.detail),
                     issue.action
                 )?;
             }
@@ -272,6 +272,18 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// Names come from strangers: what could move a terminal's cursor is spelt out.
+fn printable(text: &str) -> String {
+    let spell = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(spell).collect()
 }
 
 /// Seconds as people say them.

@@ -43,7 +43,7 @@ pub(super) fn read(
 ) -> Result<Report> {
     let mut folder = Folder::walk(root)?;
     folder.label(root, &options.labels)?;
-    folder.retain(root, &options.include)?;
+    folder.retain(root, &options.labels, &options.include)?;
     let Folder {
         files,
         others,
@@ -150,7 +150,7 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
     };
     let reason = |error| match error {
         Error::Sound { reason, .. } => reason,
-        Error::Io { source, .. } => source.to_string(),
+        Error::Io { cause, .. } => cause.to_string(),
         other => other.to_string(),
     };
     let decoded = match audio::decode(path, Some(READ_SECONDS)) {

@@ -24,6 +24,8 @@ const PEAK: f32 = 0.95;
 const MOST_GAIN: f32 = 100.0;
 /// Sounds below this are silence: -60 dB of full scale.
 const SILENCE: f32 = 0.001;
+/// Values beyond this, +120 dB of full scale, are no sound; sums and gains of what is below stay finite.
+const LOUDEST: f32 = 1e6;
 /// An offset is remarked on, and removed, from this part of the peak on.
 const OFFSET: f32 = 0.01;
 const SHORTEST_SECONDS: f64 = 0.005;
@@ -52,11 +54,12 @@ pub(super) fn examine(clip: &mut Clip) -> Vec<Remark> {
         .channels()
         .iter()
         .flatten()
-        .filter(|x| !x.is_finite())
+        .filter(|&&x| x.is_nan() || x.abs() > LOUDEST)
         .count();
     if strange > 0 {
         let values = clip.len_frames() * clip.channels().len();
-        let detail = format!("{strange} of {values} values are infinite or not numbers");
+        let detail =
+            format!("{strange} of {values} values are not numbers, infinite or beyond {LOUDEST:e}");
         return vec![(IssueKind::NotFinite, detail, Action::Skipped)];
     }
     if clip.seconds() < SHORTEST_SECONDS {
@@ -212,7 +215,7 @@ impl Source {
         let mut clip = Clip::new(format.sample_rate, channels.collect());
         fade(&mut clip, pad..lead_in, true);
         let peak = clip.peak().max(SILENCE / MOST_GAIN);
-        scale(&mut clip, PEAK / peak);
+        clip.scale(PEAK / peak);
         Ok(Some(Source { clip, cut }))
     }
 
@@ -277,7 +280,7 @@ impl Source {
             augment::shorten(&mut clip, change.decay, lead_in);
         }
         let level = PEAK / clip.peak().max(PEAK / MOST_GAIN) * 10f32.powf(change.gain_db / 20.0);
-        scale(&mut clip, if change.flip { -level } else { level });
+        clip.scale(if change.flip { -level } else { level });
         clip
     }
 }
@@ -344,10 +347,6 @@ fn fade(clip: &mut Clip, frames: std::ops::Range<usize>, rising: bool) {
             *x *= half_cosine(if rising { place } else { 1.0 - place });
         }
     }
-}
-
-fn scale(clip: &mut Clip, gain: f32) {
-    clip.channels_mut().flatten().for_each(|x| *x *= gain);
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ struct Class {
     label: &'static str,
     /// Sounds made unless told otherwise, balanced against the recorded sounds of the same label.
     count: usize,
-    /// Taken in turn. New styles go last, and new classes too: the place in the table seeds the sound.
+    /// Taken in turn. New classes go last: the place in the table seeds the sound. A new style changes
+    /// its class from the sound on that is its first.
     styles: &'static [(&'static str, Recipe)],
 }
 
