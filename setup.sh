@@ -22,10 +22,17 @@ fi
 # shellcheck disable=SC2086 # one word a package
 [ -z "$missing" ] || install $missing
 
-if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
-    install rustup || {
-        echo "setup.sh: this release has no rustup package; install Rust 1.88 or newer, then try again" >&2
+# The distribution's own compiler is often too old; rustup's stub answers only once it has a toolchain.
+PATH="$HOME/.cargo/bin:$PATH"
+new_enough() {
+    version=$(cargo --version 2>/dev/null | cut -d ' ' -f 2)
+    [ -n "$version" ] && [ "$(printf '%s\n' 1.88 "$version" | sort -V | head -n 1)" = 1.88 ]
+}
+if ! new_enough; then
+    command -v rustup >/dev/null || install rustup || {
+        echo "setup.sh: rustup could not be installed; install Rust 1.88 or newer by hand, then try again" >&2
         exit 1
     }
+    rustup update stable
     rustup default stable
 fi

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(30);
 /// What a model calls itself and its classes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Names {
-    /// The model.
+    /// The model: its name, and what tells it from others of that name.
     pub model: String,
     /// Its classes, in their order.
     pub labels: Vec<String>,

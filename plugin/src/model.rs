@@ -25,23 +25,28 @@ pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";
 pub fn open() -> Result<Box<dyn Source>> {
     let path = std::env::var_os(MODEL_VARIABLE).map(PathBuf::from);
     Ok(Box::new(Model {
-        renderer: renderer(path)?,
+        loaded: load(path)?,
         workers: Workers::new()?,
     }))
 }
 
-/// The renderer for `path`. Instances share it: weights are held once, and freed with the last.
-fn renderer(path: Option<PathBuf>) -> Result<Arc<Renderer>> {
-    type Opened = (Option<PathBuf>, Weak<Renderer>);
+struct Loaded {
+    renderer: Renderer,
+    names: Arc<Names>,
+}
+
+/// The model at `path`. Instances share it: weights are held once, and freed with the last.
+fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
+    type Opened = (Option<PathBuf>, Weak<Loaded>);
     static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    opened.retain(|(_, renderer)| renderer.strong_count() > 0);
-    if let Some(renderer) = opened
+    opened.retain(|(_, loaded)| loaded.strong_count() > 0);
+    if let Some(loaded) = opened
         .iter()
         .find(|(p, _)| *p == path)
-        .and_then(|(_, r)| r.upgrade())
+        .and_then(|(_, loaded)| loaded.upgrade())
     {
-        return Ok(renderer);
+        return Ok(loaded);
     }
     let checkpoint = match &path {
         Some(path) => Checkpoint::load(path)?,
@@ -53,24 +58,29 @@ fn renderer(path: Option<PathBuf>) -> Result<Arc<Renderer>> {
             return Err(Error::setting(reason));
         }
     };
-    let renderer = Arc::new(Renderer::new(&checkpoint, &Device::Cpu)?);
-    opened.push((path, Arc::downgrade(&renderer)));
-    Ok(renderer)
+    // A model that was trained anew often keeps its name: its weights tell it apart.
+    let print = checkpoint.fingerprint()?;
+    let names = Names {
+        model: format!("{} {}", checkpoint.config.name, &print[..8]),
+        labels: checkpoint.config.labels.clone(),
+    };
+    let loaded = Arc::new(Loaded {
+        renderer: Renderer::new(&checkpoint, &Device::Cpu)?,
+        names: Arc::new(names),
+    });
+    opened.push((path, Arc::downgrade(&loaded)));
+    Ok(loaded)
 }
 
 /// A model, and threads of its own to work on.
 struct Model {
-    renderer: Arc<Renderer>,
+    loaded: Arc<Loaded>,
     workers: Workers,
 }
 
 impl Source for Model {
     fn names(&self) -> Arc<Names> {
-        let config = self.renderer.config();
-        Arc::new(Names {
-            model: config.name.clone(),
-            labels: config.labels.clone(),
-        })
+        self.loaded.names.clone()
     }
 
     fn generate(
@@ -85,7 +95,8 @@ impl Source for Model {
             ..RenderSettings::default()
         };
         self.workers.run(|| {
-            self.renderer
+            self.loaded
+                .renderer
                 .render(&settings, recipe.seed, &mut |progress| {
                     keep_going(progress.step as f32 / progress.steps.max(1) as f32)
                 })
@@ -162,13 +173,13 @@ mod tests {
     #[cfg(feature = "embedded-model")]
     #[test]
     fn the_built_in_model_makes_the_same_sound_twice_and_can_be_stopped() {
-        let renderer = renderer(None).unwrap();
+        let loaded = load(None).unwrap();
         assert!(
-            Arc::ptr_eq(&renderer, &self::renderer(None).unwrap()),
+            Arc::ptr_eq(&loaded, &load(None).unwrap()),
             "instances share it"
         );
         let mut model = Model {
-            renderer,
+            loaded,
             workers: Workers::new().unwrap(),
         };
         let names = model.names();
@@ -196,9 +207,10 @@ mod tests {
 
     #[test]
     fn a_missing_model_is_named() {
-        let error = renderer(Some("/no/such/model".into()))
-            .unwrap_err()
-            .to_string();
+        let Err(error) = load(Some("/no/such/model".into())) else {
+            panic!("there is no such model");
+        };
+        let error = error.to_string();
         assert!(error.contains("/no/such/model"), "{error}");
     }
 }
