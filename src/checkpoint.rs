@@ -86,6 +86,9 @@ pub struct TrainingRecord {
 
 impl ModelConfig {
     /// Checks every number and name, so that the rest of the library can trust them.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Shape`] with what was expected and found.
     pub fn validate(&self) -> Result<()> {
         let fail = |what: String| Err(Error::Setting(what));
         check_version(self.format_version)?;
@@ -153,6 +156,9 @@ impl ModelConfig {
     }
 
     /// The class index of `label`; the error lists what there is.
+    ///
+    /// # Errors
+    /// When the model has no such class.
     pub fn class(&self, label: &str) -> Result<u32> {
         let found = self.labels.iter().position(|known| known == label);
         found.map(|index| index as u32).ok_or_else(|| {
@@ -213,6 +219,9 @@ impl Checkpoint {
     }
 
     /// [`Checkpoint::load`] from memory; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
     pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Self> {
         let named = |error: Error| match error {
             Error::Setting(_) | Error::Shape { .. } => Error::checkpoint(name, error.to_string()),
@@ -280,6 +289,9 @@ impl Checkpoint {
     }
 
     /// The model's file as bytes; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`], files apart.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
         self.config.validate()?;
         let config = serde_json::to_string(&self.config).expect("the configuration is plain data");
@@ -288,11 +300,17 @@ impl Checkpoint {
 }
 
 /// Saves named f32 tensors with a JSON note, whole or not at all: the state of a training.
+///
+/// # Errors
+/// As [`Checkpoint::save`].
 pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<()> {
     write_whole(path, &to_bytes(tensors, note, Precision::F32)?)
 }
 
 /// Loads what [`save_tensors`] saved, as checked as a model.
+///
+/// # Errors
+/// As [`Checkpoint::load`].
 pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     parse(&read(path)?, path)
 }

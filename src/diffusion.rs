@@ -16,6 +16,9 @@ use crate::network::{Conditioning, Network};
 /// The seam between *how to walk* (samplers) and *what to believe* (networks).
 pub trait Denoiser {
     /// `x: [B, T, C]` is a clean clip plus `sigma: [B]` times unit noise; returns `[B, T, C]`.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor>;
 }
 

@@ -25,6 +25,9 @@ pub struct Conditioning {
 
 impl Conditioning {
     /// Builds the conditioning of a batch from labels and `B × D` descriptor values, row-major.
+    ///
+    /// # Errors
+    /// When the descriptors do not divide among the labels.
     pub fn new(labels: &[Option<u32>], descriptors: &[f32], device: &Device) -> Result<Self> {
         let classes: Vec<u32> = labels.iter().map(|l| l.map_or(0, |l| l + 1)).collect();
         let batch = labels.len();
@@ -55,6 +58,9 @@ impl Conditioning {
 /// A network `F` over frames.
 pub trait Network: Send + Sync {
     /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor>;
 }
 
@@ -79,6 +85,9 @@ pub enum NetworkConfig {
 
 impl NetworkConfig {
     /// Checks every size, so that inner code can trust them even when they come from a file.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the size that is out of bounds.
     pub fn validate(&self) -> Result<()> {
         let Self::UNet(config) = self;
         config.validate()
@@ -91,6 +100,9 @@ impl NetworkConfig {
     }
 
     /// Fails for more `frames` than the memory of a plain computer holds, so that a file cannot ask for it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the bounds and what was found.
     pub fn check_frames(&self, frames: usize) -> Result<()> {
         let Self::UNet(config) = self;
         config.check_frames(frames)
@@ -104,6 +116,9 @@ impl NetworkConfig {
     }
 
     /// Builds the network around `weights`.
+    ///
+    /// # Errors
+    /// When a size is out of bounds, or `weights` lacks a parameter of the right shape.
     pub fn build(
         &self,
         around: Surroundings,
@@ -115,6 +130,9 @@ impl NetworkConfig {
     }
 
     /// Names and shapes of all parameters, in name order; nothing is allocated for them.
+    ///
+    /// # Errors
+    /// When a size is out of bounds.
     pub fn parameter_shapes(&self, around: Surroundings) -> Result<BTreeMap<String, Vec<usize>>> {
         let mut recorder = Recorder::default();
         self.build(around, &mut recorder)?;
@@ -126,6 +144,9 @@ impl NetworkConfig {
     }
 
     /// Fresh parameters, drawn from `noise` in name order.
+    ///
+    /// # Errors
+    /// When a size is out of bounds, or the device refuses the memory.
     pub fn init(
         &self,
         around: Surroundings,
@@ -176,6 +197,9 @@ impl Init {
 /// Where a network under construction gets its parameters from.
 pub trait Weights {
     /// The parameter `name` of exactly `shape`; `init` tells how a fresh one begins.
+    ///
+    /// # Errors
+    /// When there is none, or of another shape.
     fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
 }
 
@@ -204,6 +228,9 @@ pub struct Parameters(BTreeMap<String, Var>);
 
 impl Parameters {
     /// Copies `weights` to `device` as trainable f32 tensors.
+    ///
+    /// # Errors
+    /// When the device refuses the memory.
     pub fn from_weights(weights: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
         let copy = |(name, tensor): (&String, &Tensor)| {
             let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?;
@@ -218,6 +245,9 @@ impl Parameters {
     }
 
     /// A snapshot of the present values.
+    ///
+    /// # Errors
+    /// When the device refuses the memory.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
         self.0
             .iter()

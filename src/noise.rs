@@ -81,6 +81,9 @@ impl Noise {
     }
 
     /// A tensor of standard normal draws, in row-major order whatever the device.
+    ///
+    /// # Errors
+    /// When the device refuses the memory.
     pub fn normal_tensor(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let values = self.normals(shape.elem_count());

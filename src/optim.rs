@@ -61,6 +61,9 @@ impl Adam {
 
     /// One step at `learning_rate`; returns the gradient's norm before clipping. A norm that is not
     /// finite changes nothing.
+    ///
+    /// # Errors
+    /// When a gradient has another shape than its parameter.
     pub fn step(
         &mut self,
         parameters: &Parameters,
@@ -116,6 +119,9 @@ impl Adam {
     }
 
     /// Goes on from a saved state.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a tensor is missing or of another shape.
     pub fn restore(&mut self, steps: u64, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, (m, v)) in &self.moments {
             copy_named(state, "m", name, m)?;
@@ -184,6 +190,9 @@ impl Ema {
     }
 
     /// Goes on from saved averages, named `ema.…`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a tensor is missing or of another shape.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         self.average
             .iter()

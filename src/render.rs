@@ -97,6 +97,9 @@ impl std::fmt::Debug for Renderer {
 
 impl Renderer {
     /// Puts a model on `device`.
+    ///
+    /// # Errors
+    /// When a parameter is missing or of another shape, or the device refuses the memory.
     pub fn new(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
         let config = checkpoint.config.clone();
         let move_over =
@@ -125,6 +128,9 @@ impl Renderer {
     }
 
     /// One sound.
+    ///
+    /// # Errors
+    /// As [`Renderer::render_batch`].
     pub fn render(
         &self,
         settings: &RenderSettings,

@@ -87,9 +87,15 @@ pub trait Representation: std::fmt::Debug + Send + Sync {
     fn shape(&self) -> (usize, usize);
 
     /// Encodes a clip of exactly the model's format.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the clip has another format.
     fn encode(&self, clip: &Clip) -> Result<Frames>;
 
     /// Decodes frames of exactly [`Representation::shape`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the frames have another shape.
     fn decode(&self, frames: &Frames) -> Result<Clip>;
 }
 

@@ -546,6 +546,9 @@ impl<'d> Trainer<'d> {
 
     /// Mean weighted loss of the averaged weights on held-out sounds, at fixed noise levels with fixed
     /// noise; `None` when there is nothing to validate on.
+    ///
+    /// # Errors
+    /// When a held-back sound can no longer be read.
     pub fn validate(&self) -> Result<Option<f32>> {
         let sounds = self.dataset.validation();
         let sounds = &sounds[..sounds.len().min(VALIDATION_SOUNDS)];
@@ -574,6 +577,9 @@ impl<'d> Trainer<'d> {
     }
 
     /// The model as it stands, with averaged weights.
+    ///
+    /// # Errors
+    /// When weights cannot be copied from the device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let training = TrainingRecord {
             audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -642,6 +648,9 @@ impl<'d> Trainer<'d> {
 
 /// The reports of a run, oldest first; none if the file does not exist. Lines that a crash left
 /// unfinished are passed over.
+///
+/// # Errors
+/// [`Error::Io`] when the file exists and cannot be read.
 pub fn read_stats(path: &Path) -> Result<Vec<StepReport>> {
     let file = match File::open(path) {
         Ok(file) => file,

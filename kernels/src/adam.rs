@@ -23,6 +23,9 @@ pub struct AdamStep {
 }
 
 /// Updates the moments with `gradient`, then `parameter` with the moments. All are f32 of one shape.
+///
+/// # Errors
+/// When the shapes differ, or the state is not contiguous f32.
 pub fn adam_step(
     parameter: &Var,
     gradient: &Tensor,
@@ -71,6 +74,9 @@ fn composed_step(
 }
 
 /// `average += (1 - keep)·(value - average)`: an exponential moving average, in place.
+///
+/// # Errors
+/// When the shapes differ, or the average is not contiguous f32.
 pub fn follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
     if average.device().is_cpu() {
         average.inplace_op2(

@@ -66,6 +66,9 @@ impl Objective {
 
     /// Mean weighted squared error of `denoiser` on `clean: [B, T, C]`, one `sigma` and one noise
     /// generator per item. The result is a scalar with a gradient.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
     pub fn loss(
         &self,
         denoiser: &dyn Denoiser,

@@ -239,6 +239,9 @@ pub struct Step<'a> {
 }
 
 /// Standard normal noise `[B, T, C]`, item `b` from `noises[b]`: the same for an item in any batch.
+///
+/// # Errors
+/// When the device refuses the memory.
 pub fn unit_noise(
     noises: &mut [Noise],
     frames: usize,

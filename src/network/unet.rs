@@ -40,6 +40,9 @@ pub struct UNetConfig {
 impl UNetConfig {
     /// Sizes by name: `nano`, `tiny` and `base`, or free widths as `WIDTHxBLOCKS` a level, e.g.
     /// `128x1,192x2,256x2`.
+    ///
+    /// # Errors
+    /// When `name` is none of these, or a size is out of bounds.
     pub fn preset(name: &str) -> Result<Self> {
         let levels: Vec<(usize, usize)> = match name {
             "nano" => vec![(144, 1), (192, 2), (256, 2)],
@@ -176,6 +179,9 @@ impl std::fmt::Debug for UNet1d {
 
 impl UNet1d {
     /// Builds the network; `config` must be valid.
+    ///
+    /// # Errors
+    /// When `weights` lacks a parameter of the right shape.
     pub fn new(
         config: &UNetConfig,
         around: Surroundings,
