@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
+use crate::isa::vectorised;
+
 /// One step of AdamW [Loshchilov & Hutter 2019], its numbers already corrected for the step's index.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamStep {
@@ -124,10 +126,12 @@ impl InplaceOp2 for Blend {
         s.par_chunks_mut(CHUNK)
             .zip(x.par_chunks(CHUNK))
             .for_each(|(s, x)| {
-                for (s, &x) in s.iter_mut().zip(x) {
-                    let x = x * self.gain;
-                    *s = self.keep * *s + rest * if self.square { x * x } else { x };
-                }
+                vectorised(|| {
+                    for (s, &x) in s.iter_mut().zip(x) {
+                        let x = x * self.gain;
+                        *s = self.keep * *s + rest * if self.square { x * x } else { x };
+                    }
+                });
             });
         Ok(())
     }
@@ -159,10 +163,12 @@ impl InplaceOp3 for Descend {
             .zip(m.par_chunks(CHUNK))
             .zip(v.par_chunks(CHUNK))
             .for_each(|((p, m), v)| {
-                for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                    let root = v.sqrt() * step.root_correction + step.epsilon;
-                    *p = *p * (1.0 - step.decay) - step.step_size * m / root;
-                }
+                vectorised(|| {
+                    for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                        let root = v.sqrt() * step.root_correction + step.epsilon;
+                        *p = *p * (1.0 - step.decay) - step.step_size * m / root;
+                    }
+                });
             });
         Ok(())
     }

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use crate::fused;
+use crate::isa::vectorised;
 use crate::matmul::{Threads, View, matmul};
 use crate::real::{Real, slice, with_values, zeros};
 
@@ -96,20 +97,11 @@ impl<'a, T: Real> Head<'a, T> {
             Threads::One,
         );
         let scale = self.scale();
-        for row in scores.chunks_exact_mut(t) {
-            let max = row
-                .iter()
-                .fold(row[0], |max, &x| if x > max { x } else { max });
-            let mut sum = T::zero();
-            for x in row.iter_mut() {
-                *x = ((*x - max) * scale).exp();
-                sum += *x;
-            }
-            let norm = T::one() / sum;
-            for x in row.iter_mut() {
-                *x *= norm;
-            }
-        }
+        vectorised(|| {
+            scores
+                .chunks_exact_mut(t)
+                .for_each(|row| softmax_row(row, scale));
+        });
         scores
     }
 
@@ -154,12 +146,14 @@ impl<'a, T: Real> Head<'a, T> {
             Threads::One,
         );
         let scale = self.scale();
-        for (ds, w) in ds.chunks_exact_mut(t).zip(weights.chunks_exact(t)) {
-            let mean: T = ds.iter().zip(w).map(|(&d, &w)| d * w).sum();
-            for (d, &w) in ds.iter_mut().zip(w) {
-                *d = w * (*d - mean) * scale;
+        vectorised(|| {
+            for (ds, w) in ds.chunks_exact_mut(t).zip(weights.chunks_exact(t)) {
+                let mean = fold(ds, w, T::zero(), |sum, d, w| sum + d * w, |a, b| a + b);
+                for (d, &w) in ds.iter_mut().zip(w) {
+                    *d = w * (*d - mean) * scale;
+                }
             }
-        }
+        });
         let (mut dq, mut dk) = (zeros(t * depth), zeros(t * depth));
         let ds = View::rows(&ds, t);
         matmul(
@@ -181,6 +175,45 @@ impl<'a, T: Real> Head<'a, T> {
             Threads::One,
         );
         [dq, dk, dv]
+    }
+}
+
+/// Folds two equally long rows in eight strands, which vectorise where a single one would have to keep
+/// its order.
+#[inline(always)]
+fn fold<T: Real>(
+    a: &[T],
+    b: &[T],
+    start: T,
+    take: impl Fn(T, T, T) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    const STRANDS: usize = 8;
+    let mut strands = [start; STRANDS];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<STRANDS>(), b.as_chunks::<STRANDS>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..STRANDS {
+            strands[i] = take(strands[i], a[i], b[i]);
+        }
+    }
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        strands[0] = take(strands[0], a, b);
+    }
+    strands.into_iter().fold(start, join)
+}
+
+/// `softmax(scale · row)`, in place.
+#[inline(always)]
+fn softmax_row<T: Real>(row: &mut [T], scale: T) {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let max = fold(row, row, row[0], |max, x, _| larger(max, x), larger);
+    for x in row.iter_mut() {
+        *x = ((*x - max) * scale).exp();
+    }
+    let sum = fold(row, row, T::zero(), |sum, x, _| sum + x, |a, b| a + b);
+    let norm = T::one() / sum;
+    for x in row.iter_mut() {
+        *x *= norm;
     }
 }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::matmul::{Threads, View, matmul};
 use crate::real::{Real, slice, with_values, zeros};
+use crate::winograd;
 use crate::{expect_shape, fused};
 
 /// Convolves over `T` with zero padding: `x: [B, T, Ci]` → `[B, T, Co]`.
@@ -76,6 +77,14 @@ impl Dims {
         self.kernel / 2
     }
 
+    /// The sizes for Winograd's form where it is the faster one: its transforms cost as much as a few
+    /// channels more.
+    fn winograd(self) -> Option<winograd::Dims> {
+        let Self { b, t, ci, co, .. } = self;
+        let worth = self.kernel == 3 && ci.min(co) >= 32 && t >= 8;
+        worth.then_some(winograd::Dims { b, t, ci, co })
+    }
+
     /// Rows of one clip in the padded buffer.
     fn padded(self) -> usize {
         self.t + 2 * self.pad()
@@ -99,6 +108,9 @@ fn padded_rows<T: Real>(x: &[T], b: usize, t: usize, c: usize, pad: usize) -> Ve
 
 /// Without bias, into `[B, T, Co]`; the transposed form of the backward pass uses it too.
 fn convolve<T: Real>(x: &[T], weight: &[T], bias: Option<&[T]>, d: Dims) -> Vec<T> {
+    if let Some(d) = d.winograd() {
+        return winograd::convolve(x, &winograd::transform_taps(weight), bias, d);
+    }
     let fill = |row: &mut [T]| {
         if let Some(bias) = bias {
             row.copy_from_slice(bias);
@@ -172,6 +184,9 @@ fn grad_x<T: Real>(dy: &[T], weight: &[T], d: Dims) -> Vec<T> {
 
 /// `dW = columnsᵀ · dy`, again one product over overlapping rows.
 fn grad_weight<T: Real>(x: &[T], dy: &[T], d: Dims) -> Vec<T> {
+    if let Some(d) = d.winograd() {
+        return winograd::grad_taps(x, dy, d);
+    }
     let mut dw = zeros(d.kernel * d.ci * d.co);
     let shape = (d.kernel * d.ci, d.starts(), d.co);
     if d.kernel == 1 {
@@ -285,6 +300,8 @@ mod tests {
             (2, 1, 3, 4, 3),
             (2, 9, 4, 3, 5),
             (4, 33, 17, 9, 1),
+            (3, 11, 32, 37, 3),
+            (2, 390, 35, 32, 3),
         ] {
             let (x, w, bias) = (
                 values(&[b, t, ci], 1),
@@ -304,6 +321,7 @@ mod tests {
             (2, 5, 3, 6, 1),
             (2, 1, 2, 3, 3),
             (2, 6, 2, 3, 5),
+            (2, 9, 33, 32, 3),
         ] {
             let inputs = [
                 values(&[b, t, ci], 1),

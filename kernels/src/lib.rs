@@ -11,9 +11,11 @@
 mod adam;
 mod attention;
 mod conv;
+mod isa;
 mod matmul;
 mod norm;
 mod real;
+mod winograd;
 
 pub use adam::{AdamStep, adam_step, follow};
 pub use attention::attention;

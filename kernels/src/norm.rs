@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::isa::vectorised;
 use crate::real::{Real, slice, with_values, zeros};
 use crate::{expect_shape, fused};
 
@@ -87,13 +88,16 @@ impl GroupNorm {
         let c = affine.len() / 2;
         let pivot = &x[..c];
         let (mut sums, mut squares) = (zeros::<T>(c), zeros::<T>(c));
-        for row in x.chunks_exact(c) {
-            for (((sum, square), &x), &p) in sums.iter_mut().zip(&mut squares).zip(row).zip(pivot) {
-                let x = x - p;
-                *sum += x;
-                *square += x * x;
+        vectorised(|| {
+            for row in x.chunks_exact(c) {
+                let sums = sums.iter_mut().zip(&mut squares);
+                for (((sum, square), &x), &p) in sums.zip(row).zip(pivot) {
+                    let x = x - p;
+                    *sum += x;
+                    *square += x * x;
+                }
             }
-        }
+        });
         let (frames, per_group) = ((x.len() / c) as f64, c / self.groups);
         let (gain, bias) = affine.split_at(c);
         let (scale, shift) = film.split_at(c);
@@ -127,6 +131,18 @@ impl GroupNorm {
         k
     }
 
+    /// Some frames of a clip.
+    #[inline(always)]
+    fn apply<T: Real>(&self, k: &Coefficients<T>, x: &[T], y: &mut [T]) {
+        let c = k.slope.len();
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            for (((y, &x), &slope), &offset) in y.iter_mut().zip(x).zip(&k.slope).zip(&k.offset) {
+                let z = slope * x + offset;
+                *y = if self.activate { z * z.sigmoid() } else { z };
+            }
+        }
+    }
+
     fn forward<T: Real>(
         &self,
         x: &[T],
@@ -145,16 +161,7 @@ impl GroupNorm {
             // The frames of a lone clip are shared out too.
             y.par_chunks_mut(64 * c)
                 .zip(x.par_chunks(64 * c))
-                .for_each(|(y, x)| {
-                    for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                        for (((y, &x), &slope), &offset) in
-                            y.iter_mut().zip(x).zip(&k.slope).zip(&k.offset)
-                        {
-                            let z = slope * x + offset;
-                            *y = if self.activate { z * z.sigmoid() } else { z };
-                        }
-                    }
-                });
+                .for_each(|(y, x)| vectorised(|| self.apply(&k, x, y)));
         });
         Ok((T::to_cpu_storage_owned(y), shape.clone()))
     }
@@ -220,23 +227,25 @@ impl GroupNorm {
         let k = self.coefficients(x, affine, film);
         // dz through the activation, with its sums: alone, and against x̂.
         let (mut sum_dz, mut sum_dz_xhat) = (zeros::<T>(c), zeros::<T>(c));
-        for ((x, dy), dz) in x
-            .chunks_exact(c)
-            .zip(dy.chunks_exact(c))
-            .zip(dx.chunks_exact_mut(c))
-        {
-            for ch in 0..c {
-                let mut d = dy[ch];
-                if self.activate {
-                    let z = k.slope[ch] * x[ch] + k.offset[ch];
-                    let s = z.sigmoid();
-                    d *= s * (T::one() + z * (T::one() - s));
+        vectorised(|| {
+            let (slope, offset) = (&k.slope[..c], &k.offset[..c]);
+            let (mean, rstd) = (&k.mean[..c], &k.rstd[..c]);
+            let (sum_dz, sum_dz_xhat) = (&mut sum_dz[..c], &mut sum_dz_xhat[..c]);
+            let rows = x.chunks_exact(c).zip(dy.chunks_exact(c));
+            for ((x, dy), dz) in rows.zip(dx.chunks_exact_mut(c)) {
+                for ch in 0..c {
+                    let mut d = dy[ch];
+                    if self.activate {
+                        let z = slope[ch] * x[ch] + offset[ch];
+                        let s = z.sigmoid();
+                        d *= s * (T::one() + z * (T::one() - s));
+                    }
+                    dz[ch] = d;
+                    sum_dz[ch] += d;
+                    sum_dz_xhat[ch] += d * (x[ch] - mean[ch]) * rstd[ch];
                 }
-                dz[ch] = d;
-                sum_dz[ch] += d;
-                sum_dz_xhat[ch] += d * (x[ch] - k.mean[ch]) * k.rstd[ch];
             }
-        }
+        });
         let per_group = c / self.groups;
         let n = T::from_f64((x.len() / c * per_group) as f64);
         let (mut direct, mut constant, mut linear) = (zeros::<T>(c), zeros::<T>(c), zeros::<T>(c));
@@ -258,12 +267,16 @@ impl GroupNorm {
                 linear[ch] = mean_d_xhat / n;
             }
         }
-        for (x, dx) in x.chunks_exact(c).zip(dx.chunks_exact_mut(c)) {
-            for ch in 0..c {
-                let xhat = (x[ch] - k.mean[ch]) * k.rstd[ch];
-                dx[ch] = k.rstd[ch] * (direct[ch] * dx[ch] - constant[ch] - xhat * linear[ch]);
+        vectorised(|| {
+            let (mean, rstd) = (&k.mean[..c], &k.rstd[..c]);
+            let (direct, constant, linear) = (&direct[..c], &constant[..c], &linear[..c]);
+            for (x, dx) in x.chunks_exact(c).zip(dx.chunks_exact_mut(c)) {
+                for ch in 0..c {
+                    let xhat = (x[ch] - mean[ch]) * rstd[ch];
+                    dx[ch] = rstd[ch] * (direct[ch] * dx[ch] - constant[ch] - xhat * linear[ch]);
+                }
             }
-        }
+        });
     }
 }
 
