@@ -66,6 +66,8 @@
 //! | Dhariwal & Nichol 2021 | Diffusion Models Beat GANs on Image Synthesis |
 //! | Loshchilov & Hutter 2019 | Decoupled Weight Decay Regularization |
 //! | Princen, Johnson & Bradley 1987 | Subband/Transform Coding Using Filter Bank Designs Based on Time Domain Aliasing Cancellation |
+//! | Winograd 1980 | Arithmetic Complexity of Computations |
+//! | Lavin & Gray 2016 | Fast Algorithms for Convolutional Neural Networks |
 //! | Malvar 1992 | Signal Processing with Lapped Transforms |
 //! | Griffin & Lim 1984 | Signal Estimation from Modified Short-Time Fourier Transform |
 //! | Perraudin et al. 2013 | A Fast Griffin-Lim Algorithm |

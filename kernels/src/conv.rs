@@ -337,6 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn rounding_in_f32_stays_below_two_millionths() -> Result<()> {
+        let (x, w, bias) = (
+            values(&[2, 50, 256], 1),
+            values(&[3 * 256, 64], 2),
+            values(&[64], 3),
+        );
+        let single = |x: &Tensor| x.to_dtype(DType::F32);
+        let y = conv1d(&single(&x)?, &single(&w)?, &single(&bias)?)?;
+        let exact = composed(&x, &w, &bias, Dims::of(&x, &w)?)?;
+        assert_close(&y.to_dtype(DType::F64)?, &exact, 2e-6);
+        Ok(())
+    }
+
+    #[test]
     fn wrong_shapes_say_both_sides() {
         let message = |x: &[usize], w: &[usize], b: &[usize]| {
             conv1d(&values(x, 1), &values(w, 2), &values(b, 3))
