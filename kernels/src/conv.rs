@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_in_f32_stays_below_two_millionths() -> Result<()> {
+    fn rounding_in_f32_stays_below_five_millionths() -> Result<()> {
         let (x, w, bias) = (
             values(&[2, 50, 256], 1),
             values(&[3 * 256, 64], 2),
@@ -346,7 +346,7 @@ mod tests {
         let single = |x: &Tensor| x.to_dtype(DType::F32);
         let y = conv1d(&single(&x)?, &single(&w)?, &single(&bias)?)?;
         let exact = composed(&x, &w, &bias, Dims::of(&x, &w)?)?;
-        assert_close(&y.to_dtype(DType::F64)?, &exact, 2e-6);
+        assert_close(&y.to_dtype(DType::F64)?, &exact, 5e-6);
         Ok(())
     }
 
