@@ -79,6 +79,14 @@ fn open(root: &Path) -> Dataset {
         .0
 }
 
+/// A folder whose `sounds` are the tones, and these as a data set.
+fn tones() -> (tempfile::TempDir, Dataset) {
+    let folder = tempfile::tempdir().unwrap();
+    sounds(&folder.path().join("sounds"));
+    let set = open(&folder.path().join("sounds"));
+    (folder, set)
+}
+
 /// Trains in `folder`, stopping after the step `stop_at` if it comes.
 fn train(
     config: TrainConfig,
@@ -109,9 +117,7 @@ fn bits(model: &Checkpoint) -> Vec<u32> {
 
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let mut config = config(mdct(), 12);
     config.augment = Some(dataset::Augment::default());
     // A number whose decimal form must be read back exactly.
@@ -162,9 +168,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
 
 #[test]
 fn lines_of_a_run_that_never_saved_are_dropped() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let run = folder.path().join("run");
     train(config(mdct(), 3), &set, &run, u64::MAX);
     for file in ["state.safetensors", "model.safetensors"] {
@@ -181,9 +185,7 @@ fn lines_of_a_run_that_never_saved_are_dropped() {
 
 #[test]
 fn numbers_that_cannot_train_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let refusal = |change: &dyn Fn(&mut TrainConfig)| {
         let mut config = config(mdct(), 2);
         change(&mut config);
@@ -221,9 +223,7 @@ fn is_high(clip: &Clip) -> bool {
 
 #[test]
 fn a_small_network_learns_two_tones_and_their_classes() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let run = folder.path().join("run");
     let (_, model) = train(config(mdct(), 300), &set, &run, u64::MAX);
     let stats = read_stats(&run.join("stats.jsonl")).unwrap();
@@ -256,9 +256,7 @@ fn a_small_network_learns_two_tones_and_their_classes() {
 
 #[test]
 fn every_representation_trains_saves_and_renders() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let wave = RepresentationConfig::Wave { patch: 32 };
     let mel = RepresentationConfig::Mel {
         n_fft: 256,
@@ -298,9 +296,7 @@ fn every_representation_trains_saves_and_renders() {
 
 #[test]
 fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let (_, model) = train(
         config(mdct(), 3),
         &set,
@@ -366,9 +362,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let run = folder.path().join("run");
     let mut config = config(mdct(), 4);
     train(config.clone(), &set, &run, u64::MAX);
@@ -412,9 +406,7 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
 
 #[test]
 fn rendering_can_be_stopped_between_steps() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let (_, model) = train(
         config(mdct(), 2),
         &set,
@@ -436,9 +428,7 @@ fn rendering_can_be_stopped_between_steps() {
 
 #[test]
 fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    sounds(&folder.path().join("sounds"));
-    let set = open(&folder.path().join("sounds"));
+    let (folder, set) = tones();
     let (_, model) = train(
         config(mdct(), 30),
         &set,

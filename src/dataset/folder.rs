@@ -26,8 +26,6 @@ pub(super) struct Folder {
     /// Files of other extensions, by extension.
     pub others: BTreeMap<String, usize>,
     pub issues: Vec<Issue>,
-    /// How many things with a sound's extension are among the issues, and not among the files.
-    pub lost: usize,
 }
 
 impl Folder {
@@ -358,13 +356,16 @@ impl Folder {
         self.issues
             .retain(|issue| !dropped.contains(&issue.path) && !elsewhere(&issue.path));
         self.files.retain(wanted);
-        let lost = |issue: &&Issue| issue.action == Action::Skipped && is_sound(&issue.path);
-        self.lost = self.issues.iter().filter(lost).count();
         Ok(())
     }
 
+    /// How many things with a sound's extension are among the issues, and not among the files.
+    pub fn lost(&self) -> usize {
+        let lost = |issue: &&Issue| issue.action == Action::Skipped && is_sound(&issue.path);
+        self.issues.iter().filter(lost).count()
+    }
+
     fn remark(&mut self, path: &Path, kind: IssueKind, detail: String, action: Action) {
-        self.lost += usize::from(action == Action::Skipped && is_sound(path));
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {

@@ -44,15 +44,15 @@ pub(super) fn read(
     let mut folder = Folder::walk(root)?;
     folder.label(root, &options.labels)?;
     folder.retain(root, &options.labels, &options.include)?;
+    let found = folder.files.len() + folder.lost();
     let Folder {
         files,
         others,
         issues,
-        lost,
     } = folder;
     let mut report = Report {
         root: root.to_owned(),
-        found: files.len() + lost,
+        found,
         others,
         issues,
         ..Report::default()
