@@ -6,6 +6,8 @@ mod layers;
 mod unet;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -57,11 +59,18 @@ impl Conditioning {
 
 /// A network `F` over frames.
 pub trait Network: Send + Sync {
-    /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`.
+    /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`. If the weights or `x` track gradients, the result
+    /// is good for one backward pass.
     ///
     /// # Errors
-    /// When the shapes disagree.
+    /// When the shapes disagree; [`Error::Stopped`] after [`Network::stop_with`].
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor>;
+
+    /// Promises that the weights change no more, so that work on them is done once.
+    fn freeze(&mut self);
+
+    /// Lets whoever holds `stop` break off a forward pass, which then fails with [`Error::Stopped`].
+    fn stop_with(&mut self, stop: Arc<AtomicBool>);
 }
 
 /// What surrounds a network: the sizes that the model, not the architecture, decides.

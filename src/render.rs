@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -109,7 +111,8 @@ impl Renderer {
             .iter()
             .map(move_over)
             .collect::<Result<_>>()?;
-        let network = config.network.build(config.surroundings(), &mut weights)?;
+        let mut network = config.network.build(config.surroundings(), &mut weights)?;
+        network.freeze();
         let denoiser = Preconditioned {
             network,
             sigma_data: config.sigma_data,
@@ -120,6 +123,11 @@ impl Renderer {
             denoiser,
             device: device.clone(),
         })
+    }
+
+    /// Lets whoever holds `stop` break off a rendering in the middle of a step.
+    pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.denoiser.network.stop_with(stop);
     }
 
     /// The model's configuration.
@@ -144,7 +152,8 @@ impl Renderer {
     /// One sound for each seed, together. A seed's noise is the same in any batch.
     ///
     /// # Errors
-    /// When a setting makes no sense or does not fit the model; [`Error::Stopped`] when `on_step` broke off.
+    /// When a setting makes no sense or does not fit the model; [`Error::Stopped`] when `on_step` broke
+    /// off, or [`Renderer::stop_with`]'s flag did.
     pub fn render_batch(
         &self,
         settings: &RenderSettings,

@@ -1,78 +1,126 @@
-//! "Same" convolution over frames, stride 1, odd kernel.
+//! "Same" convolution over frames, stride 1, odd kernel, on slices.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::isa::Isa;
 use crate::matmul::{Threads, View, matmul};
-use crate::real::{Real, slice, with_values, zeros};
+use crate::norm;
+use crate::real::{Real, zeros};
 use crate::winograd;
-use crate::{expect_shape, fused};
 
-/// Convolves over `T` with zero padding: `x: [B, T, Ci]` → `[B, T, Co]`.
-///
-/// `weight: [K·Ci, Co]` holds the taps from the earliest frame to the latest, `bias: [Co]`. `K` is odd
-/// and follows from the shapes; `K = 1` is a linear layer. Strided layers are this one around a reshape.
-///
-/// # Errors
-/// When the shapes disagree; the message says both sides.
-pub fn conv1d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let dims = Dims::of(x, weight)?;
-    expect_shape("conv1d", "bias", bias, &[dims.co])?;
-    if fused(x) {
-        x.contiguous()?.apply_op3(weight, bias, Conv)
-    } else {
-        composed(x, weight, bias, dims)
+/// Sizes of one convolution: `[B, T, Ci]` → `[B, T, Co]` with `weight: [K·Ci, Co]`, `K` odd.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dims {
+    pub b: usize,
+    pub t: usize,
+    pub ci: usize,
+    pub co: usize,
+    pub kernel: usize,
+}
+
+/// What a convolution reads: frames, or what a norm makes of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a, T> {
+    pub x: &'a [T],
+    pub norm: Option<norm::Applied<'a, T>>,
+}
+
+impl<T: Real> Source<'_, T> {
+    fn values(&self, d: Dims) -> Vec<T> {
+        let mut values = self.x.to_vec();
+        if let Some(norm) = &self.norm {
+            norm.apply(&mut values, (d.b, d.t, d.ci));
+        }
+        values
     }
 }
 
-/// The definition: taps as shifted copies side by side, then one matrix product.
-fn composed(x: &Tensor, weight: &Tensor, bias: &Tensor, d: Dims) -> Result<Tensor> {
-    let columns = if d.kernel == 1 {
-        x.clone()
-    } else {
-        let padded = x.pad_with_zeros(1, d.pad(), d.pad())?;
-        let taps = (0..d.kernel)
-            .map(|k| padded.narrow(1, k, d.t))
-            .collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&taps, 2)?
-    };
-    let rows = columns.reshape((d.b * d.t, d.kernel * d.ci))?;
-    rows.matmul(weight)?
-        .broadcast_add(bias)?
-        .reshape((d.b, d.t, d.co))
+/// Weights in the order of their use.
+pub(crate) struct Packed<T>(Vec<T>);
+
+impl<T> Default for Packed<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
-#[derive(Clone, Copy)]
-struct Dims {
-    b: usize,
-    t: usize,
-    ci: usize,
-    co: usize,
-    kernel: usize,
+impl<T: Real> Packed<T> {
+    /// For [`forward`].
+    pub fn forward(&mut self, _isa: Isa, weight: &[T], _d: Dims) {
+        self.0.clear();
+        self.0.extend_from_slice(weight);
+    }
+
+    /// For [`backward_input`]: taps reversed, each transposed.
+    pub fn backward(&mut self, _isa: Isa, weight: &[T], d: Dims) {
+        self.0.clear();
+        for tap in weight.rchunks_exact(d.ci * d.co) {
+            for o in 0..d.co {
+                self.0.extend(tap[o..].iter().step_by(d.co));
+            }
+        }
+    }
+}
+
+/// Convolves over `T` with zero padding, adds `bias: [Co]`, and `residual: [B, T, Co]`, or one clip's,
+/// `[T, Co]`, the same for each clip. Overwrites `y`.
+pub(crate) fn forward<T: Real>(
+    _isa: Isa,
+    d: Dims,
+    x: Source<'_, T>,
+    weight: &Packed<T>,
+    bias: Option<&[T]>,
+    residual: Option<&[T]>,
+    y: &mut [T],
+) {
+    y.copy_from_slice(&convolve(&x.values(d), &weight.0, bias, d));
+    if let Some(residual) = residual {
+        for y in y.chunks_exact_mut(residual.len()) {
+            y.iter_mut().zip(residual).for_each(|(y, &r)| *y += r);
+        }
+    }
+}
+
+/// Writes, or adds, the gradient of the input.
+pub(crate) fn backward_input<T: Real>(
+    _isa: Isa,
+    d: Dims,
+    dy: &[T],
+    weight: &Packed<T>,
+    dx: &mut [T],
+    add: bool,
+) {
+    let turned = Dims {
+        ci: d.co,
+        co: d.ci,
+        ..d
+    };
+    store(&convolve(dy, &weight.0, None, turned), dx, add);
+}
+
+/// Writes, or adds, the gradients of the weight and the bias.
+pub(crate) fn backward_weight<T: Real>(
+    _isa: Isa,
+    d: Dims,
+    x: Source<'_, T>,
+    dy: &[T],
+    dw: &mut [T],
+    db: Option<&mut [T]>,
+    add: bool,
+) {
+    store(&grad_weight(&x.values(d), dy, d), dw, add);
+    if let Some(db) = db {
+        store(&column_sums(dy, d.co), db, add);
+    }
+}
+
+fn store<T: Real>(values: &[T], to: &mut [T], add: bool) {
+    for (to, &value) in to.iter_mut().zip(values) {
+        *to = if add { *to + value } else { value };
+    }
 }
 
 impl Dims {
-    fn of(x: &Tensor, weight: &Tensor) -> Result<Self> {
-        Self::new(x.shape(), weight.shape())
-    }
-
-    fn new(x: &Shape, weight: &Shape) -> Result<Self> {
-        let (b, t, ci) = x.dims3()?;
-        let (rows, co) = weight.dims2()?;
-        if b == 0 || t == 0 || ci == 0 || co == 0 || rows % ci != 0 || (rows / ci) % 2 == 0 {
-            bail!(
-                "conv1d: weight should have an odd multiple of {ci} rows for frames {x:?}, found {weight:?}"
-            );
-        }
-        Ok(Self {
-            b,
-            t,
-            ci,
-            co,
-            kernel: rows / ci,
-        })
-    }
-
     fn pad(self) -> usize {
         self.kernel / 2
     }
@@ -156,32 +204,6 @@ fn convolve<T: Real>(x: &[T], weight: &[T], bias: Option<&[T]>, d: Dims) -> Vec<
     y
 }
 
-/// `dx`: the same convolution with taps reversed and each tap transposed.
-fn grad_x<T: Real>(dy: &[T], weight: &[T], d: Dims) -> Vec<T> {
-    let mut flipped = zeros(d.kernel * d.co * d.ci);
-    flipped
-        .par_chunks_mut(d.co * d.ci)
-        .enumerate()
-        .for_each(|(k, tap)| {
-            let source = &weight[(d.kernel - 1 - k) * d.ci * d.co..][..d.ci * d.co];
-            for (i, row) in source.chunks(d.co).enumerate() {
-                for (o, &w) in row.iter().enumerate() {
-                    tap[o * d.ci + i] = w;
-                }
-            }
-        });
-    convolve(
-        dy,
-        &flipped,
-        None,
-        Dims {
-            ci: d.co,
-            co: d.ci,
-            ..d
-        },
-    )
-}
-
 /// `dW = columnsᵀ · dy`, again one product over overlapping rows.
 fn grad_weight<T: Real>(x: &[T], dy: &[T], d: Dims) -> Vec<T> {
     if let Some(d) = d.winograd() {
@@ -219,146 +241,4 @@ fn column_sums<T: Real>(rows: &[T], width: usize) -> Vec<T> {
         }
     }
     sums
-}
-
-struct Conv;
-
-impl Conv {
-    fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], d: Dims) -> (CpuStorage, Shape) {
-        let y = convolve(x, weight, Some(bias), d);
-        (T::to_cpu_storage_owned(y), Shape::from((d.b, d.t, d.co)))
-    }
-
-    fn backward<T: Real>(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let d = Dims::of(x, weight)?;
-        let device = x.device();
-        with_values::<T, _>(dy, |dy| {
-            // The first layer's input needs no gradient.
-            let dx = if x.track_op() {
-                let dx = with_values(weight, |w| Ok(grad_x(dy, w, d)))?;
-                Some(Tensor::from_vec(dx, x.shape(), device)?)
-            } else {
-                None
-            };
-            let dw = with_values(x, |x| Ok(grad_weight(x, dy, d)))?;
-            let dw = Tensor::from_vec(dw, weight.shape(), device)?;
-            let db = Tensor::from_vec(column_sums(dy, d.co), d.co, device)?;
-            Ok([dx, Some(dw), Some(db)])
-        })
-    }
-}
-
-impl CustomOp3 for Conv {
-    fn name(&self) -> &'static str {
-        "conv1d-channels-last"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let d = Dims::new(xl.shape(), wl.shape())?;
-        Ok(match x {
-            CpuStorage::F32(_) => {
-                Self::forward::<f32>(slice(x, xl)?, slice(w, wl)?, slice(b, bl)?, d)
-            }
-            _ => Self::forward::<f64>(slice(x, xl)?, slice(w, wl)?, slice(b, bl)?, d),
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, db] = match x.dtype() {
-            DType::F32 => Self::backward::<f32>(x, w, dy)?,
-            _ => Self::backward::<f64>(x, w, dy)?,
-        };
-        Ok((dx, dw, db))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{assert_close, check_gradients, values};
-
-    #[test]
-    fn conv_equals_its_definition() -> Result<()> {
-        for (b, t, ci, co, k) in [
-            (1, 1, 1, 1, 1),
-            (3, 7, 5, 6, 3),
-            (2, 1, 3, 4, 3),
-            (2, 9, 4, 3, 5),
-            (4, 33, 17, 9, 1),
-            (3, 11, 32, 37, 3),
-            (2, 390, 35, 32, 3),
-        ] {
-            let (x, w, bias) = (
-                values(&[b, t, ci], 1),
-                values(&[k * ci, co], 2),
-                values(&[co], 3),
-            );
-            let d = Dims::of(&x, &w)?;
-            assert_close(&conv1d(&x, &w, &bias)?, &composed(&x, &w, &bias, d)?, 1e-12);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn conv_gradients_equal_finite_differences() -> Result<()> {
-        for (b, t, ci, co, k) in [
-            (3, 7, 5, 4, 3),
-            (2, 5, 3, 6, 1),
-            (2, 1, 2, 3, 3),
-            (2, 6, 2, 3, 5),
-            (2, 9, 33, 32, 3),
-        ] {
-            let inputs = [
-                values(&[b, t, ci], 1),
-                values(&[k * ci, co], 2),
-                values(&[co], 3),
-            ];
-            check_gradients(&inputs, |v| conv1d(&v[0], &v[1], &v[2]))?;
-            check_gradients(&inputs, |v| {
-                composed(&v[0], &v[1], &v[2], Dims::of(&v[0], &v[1])?)
-            })?;
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn rounding_in_f32_stays_below_five_millionths() -> Result<()> {
-        let (x, w, bias) = (
-            values(&[2, 50, 256], 1),
-            values(&[3 * 256, 64], 2),
-            values(&[64], 3),
-        );
-        let single = |x: &Tensor| x.to_dtype(DType::F32);
-        let y = conv1d(&single(&x)?, &single(&w)?, &single(&bias)?)?;
-        let exact = composed(&x, &w, &bias, Dims::of(&x, &w)?)?;
-        assert_close(&y.to_dtype(DType::F64)?, &exact, 5e-6);
-        Ok(())
-    }
-
-    #[test]
-    fn wrong_shapes_say_both_sides() {
-        let message = |x: &[usize], w: &[usize], b: &[usize]| {
-            conv1d(&values(x, 1), &values(w, 2), &values(b, 3))
-                .expect_err("shapes disagree")
-                .to_string()
-        };
-        assert!(message(&[2, 5, 3], &[6, 4], &[4]).contains("odd multiple of 3"));
-        assert!(message(&[2, 5, 3], &[10, 4], &[4]).contains("[10, 4]"));
-        assert!(message(&[2, 5, 3], &[9, 4], &[5]).contains("[4]"));
-    }
 }

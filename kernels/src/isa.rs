@@ -2,7 +2,20 @@
 
 use std::sync::OnceLock;
 
+use candle_core::Result;
 use pulp::Arch;
+
+/// Proof that this processor has the instructions the kernels need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Isa;
+
+/// What this processor offers.
+///
+/// # Errors
+/// When that is too little.
+pub(crate) fn current() -> Result<Isa> {
+    Ok(Isa)
+}
 
 /// Runs `f` in the version compiled for the widest vectors this processor has, chosen once.
 ///

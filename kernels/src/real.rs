@@ -1,6 +1,6 @@
 //! The two number types the CPU ops are written for.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 
 /// f32, and f64 so that gradients can be checked exactly.
 pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum {
@@ -70,19 +70,6 @@ pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Re
         );
     };
     Ok(&T::cpu_storage_as_slice(storage)?[start..end])
-}
-
-/// Runs `f` on the values of a contiguous CPU tensor.
-pub(crate) fn with_values<T: Real, R>(
-    tensor: &Tensor,
-    f: impl FnOnce(&[T]) -> Result<R>,
-) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(slice(storage, layout)?),
-        _ => bail!("expected values on the CPU, found another device"),
-    }
 }
 
 /// Zeroed values.

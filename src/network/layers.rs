@@ -1,7 +1,7 @@
-//! Layers over frames, `[B, T, C]`, made of the ops whose gradients are proved.
+//! Layers: which parameters they have, and what they add to a program over frames, `[B, T, C]`.
 
-use audiodiff_kernels::{attention, conv1d, group_norm_film_silu};
-use candle_core::{DType, Tensor};
+use audiodiff_kernels::{Map, Norm, Parameter, Program};
+use candle_core::Tensor;
 
 use super::{Init, Weights};
 use crate::error::Result;
@@ -9,19 +9,23 @@ use crate::error::Result;
 /// Names below a prefix.
 pub(super) struct Scope<'a> {
     pub weights: &'a mut dyn Weights,
+    /// All parameters so far.
+    pub parameters: &'a mut Vec<Tensor>,
     pub prefix: String,
 }
 
 impl Scope<'_> {
-    pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        self.weights
-            .get(&format!("{}{name}", self.prefix), shape, init)
+    pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
+        let name = format!("{}{name}", self.prefix);
+        self.parameters.push(self.weights.get(&name, shape, init)?);
+        Ok(Parameter(self.parameters.len() - 1))
     }
 
     pub fn below(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         let prefix = format!("{}{name}.", self.prefix);
         Scope {
             weights: self.weights,
+            parameters: self.parameters,
             prefix,
         }
     }
@@ -29,8 +33,8 @@ impl Scope<'_> {
 
 /// Convolution over frames with odd kernel; a kernel of 1 is a linear layer.
 pub(super) struct Conv {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Parameter,
+    bias: Parameter,
 }
 
 impl Conv {
@@ -54,52 +58,26 @@ impl Conv {
         })
     }
 
-    /// `[B, T, from]` → `[B, T, to]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(conv1d(x, &self.weight, &self.bias)?)
-    }
-
-    /// For vectors: `[B, from]` → `[B, to]`.
-    pub fn vector(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.matmul(&self.weight)?.broadcast_add(&self.bias)?)
+    /// `[B, T, from]`, normed if wanted, → `[B, T, to]`, plus `residual`.
+    pub fn forward(
+        &self,
+        p: &mut Program,
+        x: Map,
+        norm: Option<Norm>,
+        residual: Option<Map>,
+    ) -> candle_core::Result<Map> {
+        p.conv(x, norm, self.weight, Some(self.bias), residual)
     }
 }
 
-/// Group normalisation with optional FiLM and SiLU.
-pub(super) struct Norm {
-    affine: Tensor,
-    groups: usize,
-    activate: bool,
-}
-
-impl Norm {
-    pub fn new(mut at: Scope<'_>, width: usize, groups: usize, activate: bool) -> Result<Self> {
-        Ok(Self {
-            affine: at.get("affine", &[2, width], Init::Affine)?,
-            groups,
-            activate,
-        })
-    }
-
-    /// `film: [B, 2·C]`, or none for a neutral one.
-    pub fn forward(&self, x: &Tensor, film: Option<&Tensor>) -> Result<Tensor> {
-        let neutral;
-        let film = match film {
-            Some(film) => film,
-            None => {
-                let (b, _, c) = x.dims3()?;
-                neutral = Tensor::zeros((b, 2 * c), DType::F32, x.device())?;
-                &neutral
-            }
-        };
-        Ok(group_norm_film_silu(
-            x,
-            &self.affine,
-            film,
-            self.groups,
-            self.activate,
-        )?)
-    }
+/// The group normalisation of width `C` before a convolution, without FiLM.
+pub(super) fn norm(mut at: Scope<'_>, width: usize, groups: usize, activate: bool) -> Result<Norm> {
+    Ok(Norm {
+        affine: at.get("affine", &[2, width], Init::Affine)?,
+        film: None,
+        groups,
+        activate,
+    })
 }
 
 /// Pre-activation residual block: norm, SiLU, k3, norm with FiLM, SiLU, k3 [He et al. 2016;
@@ -122,10 +100,10 @@ impl ResBlock {
         heads: Option<usize>,
     ) -> Result<Self> {
         Ok(Self {
-            norm1: Norm::new(at.below("norm1"), width, groups, true)?,
+            norm1: norm(at.below("norm1"), width, groups, true)?,
             conv1: Conv::new(at.below("conv1"), 3, width, width, 1.0)?,
             film: Conv::new(at.below("film"), 1, embedding, 2 * width, 0.0)?,
-            norm2: Norm::new(at.below("norm2"), width, groups, true)?,
+            norm2: norm(at.below("norm2"), width, groups, true)?,
             conv2: Conv::new(at.below("conv2"), 3, width, width, 0.0)?,
             attention: match heads {
                 Some(heads) => Some(SelfAttention::new(
@@ -139,14 +117,17 @@ impl ResBlock {
         })
     }
 
-    /// `x: [B, T, C]`, `embedding: [B, E]`, already activated.
-    pub fn forward(&self, x: &Tensor, embedding: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward(x, None)?)?;
-        let film = self.film.vector(embedding)?; // [B, 2·C]
-        let h = self.conv2.forward(&self.norm2.forward(&h, Some(&film))?)?;
-        let x = (x + h)?;
+    /// `x: [B, T, C]`, `embedding: [B, 1, E]`, already activated.
+    pub fn forward(&self, p: &mut Program, x: Map, embedding: Map) -> candle_core::Result<Map> {
+        let h = self.conv1.forward(p, x, Some(self.norm1), None)?;
+        let film = self.film.forward(p, embedding, None, None)?; // [B, 1, 2·C]
+        let norm2 = Norm {
+            film: Some(film),
+            ..self.norm2
+        };
+        let x = self.conv2.forward(p, h, Some(norm2), Some(x))?;
         match &self.attention {
-            Some(attention) => attention.forward(&x),
+            Some(attention) => attention.forward(p, x),
             None => Ok(x),
         }
     }
@@ -163,15 +144,16 @@ struct SelfAttention {
 impl SelfAttention {
     fn new(mut at: Scope<'_>, width: usize, groups: usize, heads: usize) -> Result<Self> {
         Ok(Self {
-            norm: Norm::new(at.below("norm"), width, groups, false)?,
+            norm: norm(at.below("norm"), width, groups, false)?,
             qkv: Conv::new(at.below("qkv"), 1, width, 3 * width, 1.0)?,
             out: Conv::new(at.below("out"), 1, width, width, 0.0)?,
             heads,
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let qkv = self.qkv.forward(&self.norm.forward(x, None)?)?; // [B, T, 3·C]
-        Ok((x + self.out.forward(&attention(&qkv, self.heads)?)?)?)
+    fn forward(&self, p: &mut Program, x: Map) -> candle_core::Result<Map> {
+        let qkv = self.qkv.forward(p, x, Some(self.norm), None)?; // [B, T, 3·C]
+        let h = p.attention(qkv, self.heads)?;
+        self.out.forward(p, h, None, Some(x))
     }
 }

@@ -1,10 +1,13 @@
 //! One-dimensional U-Net with additive skips and FiLM conditioning.
 
-use candle_core::{DType, Tensor};
-use candle_nn::{Embedding, Module};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use audiodiff_kernels::{Engine, Map, Norm, Parameter, Program};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::layers::{Conv, Norm, ResBlock, Scope};
+use super::layers::{Conv, ResBlock, Scope, norm};
 use super::{Conditioning, Init, Network, Surroundings, Weights};
 use crate::error::{Error, Result};
 
@@ -155,12 +158,19 @@ impl UNetConfig {
 /// Half the frames and a matrix of two frames' values make each step down, its mirror each step up;
 /// every block on the way up begins by adding what its mirror on the way down ended with.
 pub struct UNet1d {
+    layers: Layers,
+    engine: Engine,
+}
+
+/// What the network is made of.
+struct Layers {
     noise1: Conv,
     noise2: Conv,
-    classes: Option<Embedding>,
-    descriptors: Option<Tensor>,
+    classes: Option<Parameter>,
+    /// The table, and how many descriptors it takes.
+    descriptors: Option<(Parameter, usize)>,
     stem: Conv,
-    position: Tensor,
+    position: Parameter,
     down: Vec<Vec<ResBlock>>,
     shrink: Vec<Conv>,
     grow: Vec<Conv>,
@@ -172,7 +182,7 @@ pub struct UNet1d {
 impl std::fmt::Debug for UNet1d {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UNet1d")
-            .field("levels", &self.down.len())
+            .field("levels", &self.layers.down.len())
             .finish_non_exhaustive()
     }
 }
@@ -187,16 +197,28 @@ impl UNet1d {
         around: Surroundings,
         weights: &mut dyn Weights,
     ) -> Result<Self> {
+        let mut parameters = Vec::new();
+        let root = Scope {
+            weights,
+            parameters: &mut parameters,
+            prefix: String::new(),
+        };
+        let layers = Layers::new(config, around, root)?;
+        Ok(Self {
+            layers,
+            engine: Engine::new(parameters),
+        })
+    }
+}
+
+impl Layers {
+    fn new(config: &UNetConfig, around: Surroundings, mut root: Scope<'_>) -> Result<Self> {
         let Surroundings {
             width,
             labels,
             descriptors,
         } = around;
         let (levels, e) = (&config.levels, config.embedding);
-        let mut root = Scope {
-            weights,
-            prefix: String::new(),
-        };
         let (top, bottom) = (levels[0].width, levels.len() - 1);
         let mut side = |name: &str| -> Result<Vec<Vec<ResBlock>>> {
             let level = |(i, level): (usize, &Level)| {
@@ -240,9 +262,9 @@ impl UNet1d {
                 "classes",
                 if labels > 0 { labels + 1 } else { 0 },
                 Init::Normal(1.0),
-            )?
-            .map(|table| Embedding::new(table, e)),
-            descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?,
+            )?,
+            descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?
+                .map(|table| (table, descriptors)),
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
             position: root.get(
                 "position",
@@ -253,87 +275,133 @@ impl UNet1d {
             shrink,
             grow,
             up,
-            norm: Norm::new(root.below("norm"), top, config.groups, true)?,
+            norm: norm(root.below("norm"), top, config.groups, true)?,
             out: Conv::new(root.below("out"), 3, top, width, 0.0)?,
         })
     }
 
-    /// Noise level, class and descriptors as one activated vector, `[B, E]`.
-    fn embed(&self, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
-        // Frequencies from 1/4 to 16 turns per unit of c_noise, which spans about -1.2 to 1.
-        let half = NOISE_FEATURES / 2;
-        let frequency = |i| std::f32::consts::TAU * 0.25 * 64f32.powf(i as f32 / (half - 1) as f32);
-        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
-        let frequencies = Tensor::from_vec(frequencies, (1, half), c_noise.device())?;
-        let angles = c_noise
-            .to_dtype(DType::F32)?
-            .unsqueeze(1)?
-            .broadcast_mul(&frequencies)?; // [B, 16]
-        let features = Tensor::cat(&[angles.sin()?, angles.cos()?], 1)?; // [B, 32]
-        let mut e = self
-            .noise2
-            .vector(&self.noise1.vector(&features)?.silu()?)?; // [B, E]
-        if let Some(table) = &self.classes {
-            e = (e + table.forward(&cond.classes)?)?;
+    /// What the program is given: dense tensors and rows, in the order in which it declares them.
+    fn inputs(
+        &self,
+        x: &Tensor,
+        c_noise: &Tensor,
+        cond: &Conditioning,
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
+        let decays = position_features(x.dims3()?.1, x.device())?;
+        let mut dense = vec![x.clone(), noise_features(c_noise)?, decays];
+        if self.descriptors.is_some() {
+            dense.push(cond.descriptors.unsqueeze(1)?); // [B, 1, D]
         }
-        if let Some(table) = &self.descriptors {
-            e = (e + cond.descriptors.matmul(table)?)?;
+        let classes = self.classes.map(|_| cond.classes.clone());
+        Ok((dense, classes.into_iter().collect()))
+    }
+
+    /// The whole network for frames `[B, T, C]`.
+    fn forward(
+        &self,
+        p: &mut Program,
+        (b, t, c): (usize, usize, usize),
+    ) -> candle_core::Result<Map> {
+        let x = p.input(b, t, c);
+        let noise = p.input(b, 1, NOISE_FEATURES);
+        let decays = p.input(1, t, POSITION_DECAYS.len());
+
+        // Noise level, class and descriptors as one activated vector.
+        let e = self.noise1.forward(p, noise, None, None)?; // [B, 1, E]
+        let e = p.silu(e);
+        let mut e = self.noise2.forward(p, e, None, None)?;
+        if let Some(table) = self.classes {
+            let classes = p.indices(b);
+            e = p.lookup(table, classes, e)?;
         }
-        Ok(e.silu()?)
-    }
-}
+        if let Some((table, count)) = self.descriptors {
+            let descriptors = p.input(b, 1, count);
+            e = p.conv(descriptors, None, table, None, Some(e))?;
+        }
+        let e = p.silu(e);
 
-impl UNet1d {
-    /// What each frame is told of its place, `[T, C0]`.
-    fn position(&self, frames: usize) -> Result<Tensor> {
-        let decay = |t: usize| POSITION_DECAYS.map(|tau| (-(t as f32) / tau).exp());
-        let features: Vec<f32> = (0..frames).flat_map(decay).collect();
-        let features = Tensor::from_vec(
-            features,
-            (frames, POSITION_DECAYS.len()),
-            self.position.device(),
-        )?;
-        Ok(features.matmul(&self.position)?)
-    }
-}
+        // What each frame is told of its place, the same in every clip.
+        let position = p.conv(decays, None, self.position, None, None)?; // [1, T, C0]
+        let mut h = self.stem.forward(p, x, None, Some(position))?; // [B, T, C0]
 
-impl Network for UNet1d {
-    fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
-        let e = self.embed(c_noise, cond)?;
         let bottom = self.down.len() - 1;
         let mut skips = Vec::new();
-        let position = self.position(x.dims3()?.1)?; // [T, C0]
-        let mut h = self.stem.forward(x)?.broadcast_add(&position)?; // [B, T, C0]
         for (i, blocks) in self.down.iter().enumerate() {
             for block in blocks {
-                h = block.forward(&h, &e)?;
-                skips.push(h.clone());
+                h = block.forward(p, h, e)?;
+                skips.push(h);
             }
             if i < bottom {
-                let (b, t, c) = h.dims3()?;
-                h = self.shrink[i].forward(&h.reshape((b, t / 2, 2 * c))?)?; // [B, T/2, C1]
+                let (_, t, c) = h.dims();
+                let pairs = p.reshape(h, t / 2, 2 * c)?;
+                h = self.shrink[i].forward(p, pairs, None, None)?; // [B, T/2, C1]
             }
         }
         for (i, blocks) in self.up.iter().enumerate().rev() {
             for block in blocks.iter().rev() {
                 let skip = skips.pop().expect("as many blocks go up as went down");
-                h = block.forward(&((h + skip)? * std::f64::consts::FRAC_1_SQRT_2)?, &e)?;
+                let mixed = p.mix(h, skip, std::f64::consts::FRAC_1_SQRT_2)?;
+                h = block.forward(p, mixed, e)?;
             }
             if i > 0 {
-                let grown = self.grow[i - 1].forward(&h)?; // [B, T/2, 2·C0]
-                let (b, t, c) = grown.dims3()?;
-                h = grown.reshape((b, 2 * t, c / 2))?;
+                let grown = self.grow[i - 1].forward(p, h, None, None)?; // [B, T/2, 2·C0]
+                let (_, t, c) = grown.dims();
+                h = p.reshape(grown, 2 * t, c / 2)?;
             }
         }
-        self.out.forward(&self.norm.forward(&h, None)?)
+        self.out.forward(p, h, Some(self.norm), None)
     }
+}
+
+impl Network for UNet1d {
+    fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        let (b, t, c) = x.dims3()?;
+        let (dense, rows) = self.layers.inputs(x, c_noise, cond)?;
+        let describe = |p: &mut Program| self.layers.forward(p, (b, t, c));
+        let y = self.engine.run((b, t), describe, &dense, &rows);
+        y.map_err(|error| {
+            if self.engine.is_stopped() {
+                Error::Stopped
+            } else {
+                error.into()
+            }
+        })
+    }
+
+    fn freeze(&mut self) {
+        self.engine.freeze();
+    }
+
+    fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.engine.stop_with(stop);
+    }
+}
+
+/// `c_noise: [B]` as sines and cosines, `[B, 1, 32]`.
+fn noise_features(c_noise: &Tensor) -> Result<Tensor> {
+    // Frequencies from 1/4 to 16 turns per unit of c_noise, which spans about -1.2 to 1.
+    let half = NOISE_FEATURES / 2;
+    let frequency = |i| std::f32::consts::TAU * 0.25 * 64f32.powf(i as f32 / (half - 1) as f32);
+    let frequencies: Vec<f32> = (0..half).map(frequency).collect();
+    let frequencies = Tensor::from_vec(frequencies, (1, 1, half), c_noise.device())?;
+    let angles = c_noise
+        .to_dtype(DType::F32)?
+        .reshape(((), 1, 1))?
+        .broadcast_mul(&frequencies)?; // [B, 1, 16]
+    Ok(Tensor::cat(&[angles.sin()?, angles.cos()?], 2)?)
+}
+
+/// How far the decays have come at each frame, `[1, T, 8]`.
+fn position_features(frames: usize, device: &Device) -> Result<Tensor> {
+    let decay = |t: usize| POSITION_DECAYS.map(|tau| (-(t as f32) / tau).exp());
+    let features: Vec<f32> = (0..frames).flat_map(decay).collect();
+    let shape = (1, frames, POSITION_DECAYS.len());
+    Ok(Tensor::from_vec(features, shape, device)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use candle_core::Device;
 
     use super::*;
     use crate::network::NetworkConfig;

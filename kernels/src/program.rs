@@ -1,0 +1,402 @@
+//! A network described once, as a list of few fused ops over maps.
+//!
+//! A [`Program`] knows shapes, not numbers. Two engines give it numbers: an interpreter made of plain
+//! candle operations, which is the definition and serves every device ([`Engine::compose`]), and the
+//! CPU's own ([`Engine::run`]), whose memory is planned ahead and which goes back by itself.
+
+mod compose;
+mod engine;
+mod plan;
+mod session;
+
+use candle_core::{Result, bail};
+
+use crate::conv::Dims;
+pub use engine::Engine;
+
+/// Frames `[B, T, C]` somewhere in a [`Program`]; a vector is a map with one frame.
+///
+/// Two maps of one value are the same numbers in rows of different width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Map {
+    value: usize,
+    b: usize,
+    t: usize,
+    c: usize,
+}
+
+impl Map {
+    /// `(B, T, C)`.
+    pub fn dims(self) -> (usize, usize, usize) {
+        (self.b, self.t, self.c)
+    }
+
+    fn len(self) -> usize {
+        self.b * self.t * self.c
+    }
+}
+
+/// A trainable tensor: its index among those its [`Engine`] was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter(pub usize);
+
+/// Row numbers, one for each clip: an input of u32, `[B]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indices {
+    index: usize,
+    b: usize,
+}
+
+/// What happens to a map before it is convolved: groups of channels are normalised over all frames of
+/// a clip, then modulated, then activated, `silu((x̂·gain + bias)·(1 + scale) + shift)`
+/// [Wu & He 2018; Perez et al. 2018].
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    /// Gain and bias, `[2, C]`.
+    pub affine: Parameter,
+    /// Scale and shift, `[B, 1, 2·C]`; without it the modulation is left out.
+    pub film: Option<Map>,
+    /// Number of groups; divides `C`.
+    pub groups: usize,
+    /// Whether the SiLU is there.
+    pub activate: bool,
+}
+
+#[derive(Debug)]
+struct Conv {
+    x: Map,
+    norm: Option<Norm>,
+    weight: Parameter,
+    bias: Option<Parameter>,
+    residual: Option<Map>,
+    kernel: usize,
+    y: Map,
+}
+
+impl Conv {
+    fn dims(&self) -> Dims {
+        let (Map { b, t, c: ci, .. }, Map { c: co, .. }) = (self.x, self.y);
+        let kernel = self.kernel;
+        Dims {
+            b,
+            t,
+            ci,
+            co,
+            kernel,
+        }
+    }
+
+    fn film(&self) -> Option<Map> {
+        self.norm.and_then(|norm| norm.film)
+    }
+
+    /// How many numbers, `[B, 4, C]`, say what its norm does.
+    fn coefficients(&self) -> usize {
+        self.norm.map_or(0, |_| self.x.b * 4 * self.x.c)
+    }
+}
+
+#[derive(Debug)]
+enum Op {
+    Conv(Conv),
+    Attention {
+        qkv: Map,
+        heads: usize,
+        y: Map,
+    },
+    Silu {
+        x: Map,
+        y: Map,
+    },
+    Lookup {
+        table: Parameter,
+        rows: Indices,
+        residual: Map,
+        y: Map,
+    },
+    Mix {
+        a: Map,
+        b: Map,
+        scale: f64,
+        y: Map,
+    },
+}
+
+impl Op {
+    fn y(&self) -> Map {
+        match *self {
+            Self::Conv(Conv { y, .. })
+            | Self::Attention { y, .. }
+            | Self::Silu { y, .. }
+            | Self::Lookup { y, .. }
+            | Self::Mix { y, .. } => y,
+        }
+    }
+
+    /// The maps it reads: what it works on, a film, and what passes through, whose gradient is a
+    /// multiple of the output's.
+    fn reads(&self) -> [Option<Map>; 3] {
+        match *self {
+            Self::Conv(ref conv) => [Some(conv.x), conv.film(), conv.residual],
+            Self::Attention { qkv: x, .. } | Self::Silu { x, .. } => [Some(x), None, None],
+            Self::Lookup { residual, .. } => [None, None, Some(residual)],
+            Self::Mix { a, b, .. } => [Some(b), None, Some(a)],
+        }
+    }
+
+    /// The maps among those that its gradients are computed from.
+    fn keeps(&self) -> [Option<Map>; 2] {
+        match self {
+            Self::Lookup { .. } | Self::Mix { .. } => [None, None],
+            _ => {
+                let [x, film, _] = self.reads();
+                [x, film]
+            }
+        }
+    }
+
+    fn has_parameters(&self) -> bool {
+        matches!(self, Self::Conv(_) | Self::Lookup { .. })
+    }
+}
+
+/// What a network computes: ops over maps, each made after those it reads.
+#[derive(Debug)]
+pub struct Program {
+    /// Shapes.
+    parameters: Vec<Vec<usize>>,
+    inputs: Vec<Map>,
+    indices: Vec<Indices>,
+    ops: Vec<Op>,
+    /// How many numbers each value has.
+    values: Vec<usize>,
+    output: Map,
+}
+
+impl Program {
+    /// The program over parameters of these shapes whose output is what `describe` returns.
+    fn describe(
+        parameters: Vec<Vec<usize>>,
+        describe: impl FnOnce(&mut Self) -> Result<Map>,
+    ) -> Result<Self> {
+        let nothing = Map {
+            value: 0,
+            b: 0,
+            t: 0,
+            c: 0,
+        };
+        let mut program = Self {
+            parameters,
+            inputs: Vec::new(),
+            indices: Vec::new(),
+            ops: Vec::new(),
+            values: Vec::new(),
+            output: nothing,
+        };
+        program.output = describe(&mut program)?;
+        Ok(program)
+    }
+
+    fn map(&mut self, (b, t, c): (usize, usize, usize)) -> Map {
+        let value = self.values.len();
+        self.values.push(b * t * c);
+        Map { value, b, t, c }
+    }
+
+    /// The map that `op`, given where to write, makes.
+    fn push(&mut self, dims: (usize, usize, usize), op: impl FnOnce(Map) -> Op) -> Map {
+        let y = self.map(dims);
+        self.ops.push(op(y));
+        y
+    }
+
+    fn shape(&self, parameter: Parameter) -> Result<&[usize]> {
+        match self.parameters.get(parameter.0) {
+            Some(shape) => Ok(shape),
+            None => bail!(
+                "parameter {}: expected one of {}",
+                parameter.0,
+                self.parameters.len()
+            ),
+        }
+    }
+
+    fn expect_shape(&self, what: &str, parameter: Parameter, expected: &[usize]) -> Result<()> {
+        let found = self.shape(parameter)?;
+        if found != expected {
+            bail!("{what} should be {expected:?}, found {found:?}");
+        }
+        Ok(())
+    }
+
+    /// A map that comes from outside, in the order of the calls.
+    pub fn input(&mut self, b: usize, t: usize, c: usize) -> Map {
+        let x = self.map((b, t, c));
+        self.inputs.push(x);
+        x
+    }
+
+    /// Row numbers that come from outside, in the order of the calls.
+    pub fn indices(&mut self, b: usize) -> Indices {
+        let index = self.indices.len();
+        let rows = Indices { index, b };
+        self.indices.push(rows);
+        rows
+    }
+
+    /// The same numbers in frames of another width, without moving anything: strided layers are a
+    /// convolution around this.
+    ///
+    /// # Errors
+    /// When a clip has not `T·C` values.
+    pub fn reshape(&self, x: Map, t: usize, c: usize) -> Result<Map> {
+        if t * c != x.t * x.c {
+            bail!("reshape: {:?} does not make clips of {t} × {c}", x.dims());
+        }
+        Ok(Map { t, c, ..x })
+    }
+
+    /// Convolves over `T` with zero padding: `x: [B, T, Ci]`, normed if wanted, → `[B, T, Co]`.
+    ///
+    /// `weight: [K·Ci, Co]` holds the taps from the earliest frame to the latest; `K` is odd and
+    /// follows from the shapes, `K = 1` is a linear layer. `bias: [Co]` and `residual` are added;
+    /// the latter has the output's shape, or a batch of 1 and is the same for each clip.
+    ///
+    /// # Errors
+    /// When the shapes disagree; the message says both sides.
+    pub fn conv(
+        &mut self,
+        x: Map,
+        norm: Option<Norm>,
+        weight: Parameter,
+        bias: Option<Parameter>,
+        residual: Option<Map>,
+    ) -> Result<Map> {
+        let (b, t, ci) = x.dims();
+        let &[rows, co] = self.shape(weight)? else {
+            bail!(
+                "conv: weight should be a matrix, found {:?}",
+                self.shape(weight)?
+            );
+        };
+        if b * t * ci * co == 0 || rows % ci != 0 || (rows / ci) % 2 == 0 {
+            bail!(
+                "conv: weight should have an odd multiple of {ci} rows for frames {:?}, found {:?}",
+                x.dims(),
+                [rows, co]
+            );
+        }
+        if let Some(bias) = bias {
+            self.expect_shape("conv: bias", bias, &[co])?;
+        }
+        if let Some(norm) = norm {
+            if norm.groups == 0 || ci % norm.groups != 0 {
+                bail!(
+                    "group norm: {ci} channels do not divide into {} groups",
+                    norm.groups
+                );
+            }
+            self.expect_shape("group norm: affine", norm.affine, &[2, ci])?;
+            if let Some(film) = norm.film
+                && film.dims() != (b, 1, 2 * ci)
+            {
+                bail!(
+                    "group norm: film should be {:?}, found {:?}",
+                    (b, 1, 2 * ci),
+                    film.dims()
+                );
+            }
+        }
+        if let Some(residual) = residual
+            && residual.dims() != (b, t, co)
+            && residual.dims() != (1, t, co)
+        {
+            bail!(
+                "conv: residual should be {:?}, found {:?}",
+                (b, t, co),
+                residual.dims()
+            );
+        }
+        let conv = |y| {
+            Op::Conv(Conv {
+                x,
+                norm,
+                weight,
+                bias,
+                residual,
+                kernel: rows / ci,
+                y,
+            })
+        };
+        Ok(self.push((b, t, co), conv))
+    }
+
+    /// `softmax(Q·Kᵀ/√d)·V` for each head [Vaswani et al. 2017].
+    ///
+    /// `qkv: [B, T, 3·C]` holds queries, keys and values side by side, each with its heads side by
+    /// side; makes `[B, T, C]`. `heads` divides `C`.
+    ///
+    /// # Errors
+    /// When the channels do not divide.
+    pub fn attention(&mut self, qkv: Map, heads: usize) -> Result<Map> {
+        let (b, t, width) = qkv.dims();
+        if heads == 0 || width % (3 * heads) != 0 {
+            bail!("attention: {width} channels do not divide into 3 × {heads} heads");
+        }
+        Ok(self.push((b, t, width / 3), |y| Op::Attention { qkv, heads, y }))
+    }
+
+    /// `x·σ(x)`: for vectors; between convolutions it belongs to their [`Norm`].
+    pub fn silu(&mut self, x: Map) -> Map {
+        self.push(x.dims(), |y| Op::Silu { x, y })
+    }
+
+    /// `residual` plus, for each clip, a row of `table: [N, E]`; all maps are `[B, 1, E]`.
+    ///
+    /// # Errors
+    /// When the shapes disagree; the message says both sides.
+    pub fn lookup(&mut self, table: Parameter, rows: Indices, residual: Map) -> Result<Map> {
+        let &[n, e] = self.shape(table)? else {
+            bail!(
+                "lookup: table should be a matrix, found {:?}",
+                self.shape(table)?
+            );
+        };
+        if residual.dims() != (rows.b, 1, e) {
+            bail!(
+                "lookup: {} rows of {:?} do not add to {:?}",
+                rows.b,
+                [n, e],
+                residual.dims()
+            );
+        }
+        Ok(self.push(residual.dims(), |y| Op::Lookup {
+            table,
+            rows,
+            residual,
+            y,
+        }))
+    }
+
+    /// `(a + b)·scale`.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn mix(&mut self, a: Map, b: Map, scale: f64) -> Result<Map> {
+        if a.dims() != b.dims() {
+            bail!("mix: {:?} does not add to {:?}", b.dims(), a.dims());
+        }
+        Ok(self.push(a.dims(), |y| Op::Mix { a, b, scale, y }))
+    }
+
+    /// The last op that reads each value; the first op for a value that none reads.
+    fn last_reads(&self) -> Vec<usize> {
+        let mut last = vec![0; self.values.len()];
+        for (i, op) in self.ops.iter().enumerate() {
+            for map in op.reads().into_iter().flatten() {
+                last[map.value] = i;
+            }
+        }
+        last
+    }
+}

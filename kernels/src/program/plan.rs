@@ -1,0 +1,328 @@
+//! Where every number of a program lies, decided before any of them is computed.
+
+use super::{Map, Op, Program};
+
+/// What a program is run for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Only its output.
+    Inference,
+    /// Its output, then the gradients of its parameters and of the inputs marked here.
+    Training(Vec<bool>),
+}
+
+/// Where a value lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Slot(usize),
+    Input(usize),
+}
+
+/// Where one op's share of a gradient goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gradient {
+    /// The gradient's slot. When it is that of the output's gradient, this one takes it over as it lies.
+    pub slot: usize,
+    /// Whether other shares are there already.
+    pub add: bool,
+    /// Where to write this share first, if its kernel cannot add.
+    pub via: Option<usize>,
+}
+
+/// How one op goes back.
+#[derive(Debug)]
+pub(super) struct Backward {
+    pub op: usize,
+    /// Slot of the gradient of its output.
+    pub dy: usize,
+    /// For each of [`Op::reads`], in this order, unless nobody wants it.
+    pub gradients: [Option<Gradient>; 3],
+    /// For the gradient of what a norm made.
+    pub dh: Option<usize>,
+}
+
+/// A static assignment of values, gradients and temporaries to slots: no two that live at the same
+/// time share one.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Lengths.
+    pub slots: Vec<usize>,
+    /// For each value.
+    pub values: Vec<Place>,
+    /// For each op with a norm, the slot of its coefficients.
+    pub coefficients: Vec<Option<usize>>,
+    /// The way back, last op first.
+    pub backward: Vec<Backward>,
+    /// Slot of the output's gradient at the beginning of the way back, if anything depends on it.
+    pub seed: Option<usize>,
+    /// For each input, the slot of its gradient at the end of the way back, if wanted and if it has one.
+    pub input_gradients: Vec<Option<usize>>,
+}
+
+impl Plan {
+    /// Walks through the program as it will run. Op `i` of `n` goes forward at time `i`; at time `n` the
+    /// output is handed out and its gradient comes in; the op goes back at time `2n - i`.
+    pub fn new(program: &Program, kind: &Kind) -> Self {
+        let n = program.ops.len();
+        let wanted = match kind {
+            Kind::Inference => None,
+            Kind::Training(inputs) => Some(inputs),
+        };
+        let mut ends: Vec<Vec<usize>> = vec![Vec::new(); 2 * n + 1];
+        for (value, end) in ends_of_life(program, wanted.is_some())
+            .into_iter()
+            .enumerate()
+        {
+            ends[end].push(value);
+        }
+
+        let mut slots = Slots::default();
+        let mut values = vec![Place::Input(0); program.values.len()];
+        for (i, input) in program.inputs.iter().enumerate() {
+            values[input.value] = Place::Input(i);
+        }
+        let drop_values = |slots: &mut Slots, values: &[Place], time: usize| {
+            for &value in &ends[time] {
+                if let Place::Slot(slot) = values[value] {
+                    slots.give(slot);
+                }
+            }
+        };
+
+        let mut coefficients = Vec::with_capacity(n);
+        for (i, op) in program.ops.iter().enumerate() {
+            values[op.y().value] = Place::Slot(slots.take(op.y().len()));
+            let norm = match op {
+                Op::Conv(conv) if conv.norm.is_some() => Some(slots.take(conv.coefficients())),
+                _ => None,
+            };
+            coefficients.push(norm);
+            if wanted.is_none() {
+                norm.into_iter().for_each(|slot| slots.give(slot));
+            }
+            drop_values(&mut slots, &values, i);
+        }
+        drop_values(&mut slots, &values, n);
+
+        let mut backward = Vec::new();
+        let mut gradients: Vec<Option<usize>> = vec![None; program.values.len()];
+        let mut seed = None;
+        if let Some(wanted) = wanted {
+            let needed = needed(program, wanted);
+            if needed[program.output.value] {
+                seed = Some(slots.take(program.output.len()));
+                gradients[program.output.value] = seed;
+            }
+            for (i, op) in program.ops.iter().enumerate().rev() {
+                if let Some(dy) = gradients[op.y().value].take() {
+                    let step = Backward::new((i, op), dy, &needed, &mut gradients, &mut slots);
+                    step.temporaries().for_each(|slot| slots.give(slot));
+                    if !step.passes_on() {
+                        slots.give(dy);
+                    }
+                    backward.push(step);
+                }
+                coefficients[i]
+                    .into_iter()
+                    .for_each(|slot| slots.give(slot));
+                drop_values(&mut slots, &values, 2 * n - i);
+            }
+        }
+        let input_gradients = program.inputs.iter().map(|x| gradients[x.value]).collect();
+        Self {
+            slots: slots.lengths,
+            values,
+            coefficients,
+            backward,
+            seed,
+            input_gradients,
+        }
+    }
+}
+
+impl Backward {
+    /// Shares are made in the order of [`Op::reads`]: what takes over `dy` comes last, when all others
+    /// have read it.
+    fn new(
+        (i, op): (usize, &Op),
+        dy: usize,
+        needed: &[bool],
+        gradients: &mut [Option<usize>],
+        slots: &mut Slots,
+    ) -> Self {
+        let dh = match op {
+            Op::Conv(conv) if conv.norm.is_some() => Some(slots.take(conv.x.len())),
+            _ => None,
+        };
+        let mut share = |which: usize, map: Map| {
+            let passes = which == 2 && map.len() == op.y().len();
+            let assigns = which == 1 || matches!(op, Op::Attention { .. });
+            match &mut gradients[map.value] {
+                Some(slot) => Gradient {
+                    slot: *slot,
+                    add: true,
+                    via: assigns.then(|| slots.take(map.len())),
+                },
+                none => Gradient {
+                    slot: *none.insert(if passes { dy } else { slots.take(map.len()) }),
+                    add: false,
+                    via: None,
+                },
+            }
+        };
+        let mut shares = [None; 3];
+        for (which, map) in op.reads().into_iter().enumerate() {
+            shares[which] = map
+                .filter(|map| needed[map.value])
+                .map(|map| share(which, map));
+        }
+        Self {
+            op: i,
+            dy,
+            gradients: shares,
+            dh,
+        }
+    }
+
+    fn passes_on(&self) -> bool {
+        self.gradients[2].is_some_and(|gradient| gradient.slot == self.dy)
+    }
+
+    fn temporaries(&self) -> impl Iterator<Item = usize> {
+        let via = self.gradients.iter().flatten().filter_map(|g| g.via);
+        via.chain(self.dh)
+    }
+}
+
+/// The time at which each value is used last.
+fn ends_of_life(program: &Program, training: bool) -> Vec<usize> {
+    let n = program.ops.len();
+    let mut ends = program.last_reads();
+    for (i, op) in program.ops.iter().enumerate() {
+        ends[op.y().value] = ends[op.y().value].max(i); // a value that nobody reads is made all the same
+    }
+    ends[program.output.value] = n;
+    if training {
+        for (i, op) in program.ops.iter().enumerate().rev() {
+            for map in op.keeps().into_iter().flatten() {
+                ends[map.value] = 2 * n - i;
+            }
+        }
+    }
+    ends
+}
+
+/// The values that a parameter or a wanted input has an influence on.
+fn needed(program: &Program, wanted: &[bool]) -> Vec<bool> {
+    let mut needed = vec![false; program.values.len()];
+    for (input, &wanted) in program.inputs.iter().zip(wanted) {
+        needed[input.value] = wanted;
+    }
+    for op in &program.ops {
+        let mut reads = op.reads().into_iter().flatten();
+        needed[op.y().value] = op.has_parameters() || reads.any(|map| needed[map.value]);
+    }
+    needed
+}
+
+/// Slots under construction.
+#[derive(Default)]
+struct Slots {
+    lengths: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Slots {
+    /// The smallest free slot that is large enough, else the largest free one, grown, else a new one.
+    fn take(&mut self, len: usize) -> usize {
+        let fit = |&(_, &slot): &(usize, &usize)| {
+            let found = self.lengths[slot];
+            (
+                found < len,
+                if found < len {
+                    usize::MAX - found
+                } else {
+                    found
+                },
+            )
+        };
+        let Some((at, _)) = self.free.iter().enumerate().min_by_key(fit) else {
+            self.lengths.push(len);
+            return self.lengths.len() - 1;
+        };
+        let slot = self.free.swap_remove(at);
+        self.lengths[slot] = self.lengths[slot].max(len);
+        slot
+    }
+
+    fn give(&mut self, slot: usize) {
+        debug_assert!(!self.free.contains(&slot), "a slot is given back once");
+        self.free.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Result;
+
+    use super::super::{Norm, Parameter};
+    use super::*;
+
+    /// Stem, `blocks` residual blocks down, as many up with skips: `4 · blocks + 1` convolutions.
+    fn chain(blocks: usize) -> Result<Program> {
+        let describe = |p: &mut Program| {
+            let norm = Some(Norm {
+                affine: Parameter(0),
+                film: None,
+                groups: 2,
+                activate: true,
+            });
+            let weight = Parameter(1);
+            let block = |p: &mut Program, x| {
+                let h = p.conv(x, norm, weight, None, None)?;
+                p.conv(h, norm, weight, None, Some(x))
+            };
+            let x = p.input(1, 16, 8);
+            let mut h = p.conv(x, None, weight, None, None)?;
+            let mut skips = Vec::new();
+            for _ in 0..blocks {
+                h = block(p, h)?;
+                skips.push(h);
+            }
+            while let Some(skip) = skips.pop() {
+                h = p.mix(h, skip, 0.5)?;
+                h = block(p, h)?;
+            }
+            Ok(h)
+        };
+        Program::describe(vec![vec![2, 8], vec![24, 8]], describe)
+    }
+
+    /// Numbers in all slots, in maps.
+    fn maps(plan: &Plan) -> f64 {
+        plan.slots.iter().sum::<usize>() as f64 / (16.0 * 8.0)
+    }
+
+    #[test]
+    fn inference_holds_the_skips_and_two_maps() -> Result<()> {
+        for blocks in [1, 3, 8] {
+            let program = chain(blocks)?;
+            let plan = Plan::new(&program, &Kind::Inference);
+            let coefficients = 0.25; // [B, 4, C], of one convolution
+            assert_eq!(program.values.len(), 5 * blocks + 2);
+            assert_eq!(maps(&plan), blocks as f64 + 2.0 + coefficients);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn training_keeps_what_convolutions_read_and_three_maps() -> Result<()> {
+        for blocks in [1, 3, 8] {
+            let plan = Plan::new(&chain(blocks)?, &Kind::Training(vec![false]));
+            let read = 4.0 * blocks as f64; // the stem reads an input
+            let coefficients = 0.25 * read;
+            assert_eq!(maps(&plan), read + coefficients + 3.0);
+        }
+        Ok(())
+    }
+}
