@@ -3,7 +3,10 @@
 #![cfg(feature = "embedded-model")]
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use audiodiff::Error;
 use audiodiff::audio::Clip;
 use audiodiff::checkpoint::{Checkpoint, Precision};
 use audiodiff::render::{RenderSettings, Renderer};
@@ -110,4 +113,19 @@ fn the_shipped_file_is_small_and_says_where_it_comes_from() {
     ] {
         assert!(model.config.class(class).is_ok(), "{class}");
     }
+}
+
+#[test]
+fn a_rendering_stops_in_the_middle_of_a_step() {
+    let mut renderer = Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    renderer.stop_with(Arc::clone(&stop));
+    let mut steps = 0;
+    let stopped = renderer.render(&RenderSettings::default(), 0, &mut |_| {
+        steps += 1;
+        stop.store(true, Ordering::Relaxed);
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    assert_eq!(steps, 1);
 }

@@ -141,9 +141,9 @@ impl UNetConfig {
     }
 
     pub(super) fn training_bytes(&self, frames: usize) -> u64 {
-        // A block keeps some eight maps for its way back and makes as many gradients; the rest of the
-        // network and the allocator add half of that again.
-        const MAPS: usize = 24;
+        // A block keeps two maps for its way back. Gradients, attention and the two ends come to as much
+        // again, and what surrounds the network and its kernels' temporaries to about twice that.
+        const MAPS: usize = 8;
         let level = |(i, level): (usize, &Level)| 2 * level.blocks * level.width * (frames >> i);
         (4 * MAPS * self.levels.iter().enumerate().map(level).sum::<usize>()) as u64
     }
@@ -402,6 +402,7 @@ fn position_features(frames: usize, device: &Device) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::network::NetworkConfig;
@@ -487,6 +488,54 @@ mod tests {
         let y = network.forward(&x, &c_noise, &cond)?;
         assert_eq!(y.dims(), x.dims());
         assert_eq!(y.abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
+        Ok(())
+    }
+
+    /// The largest difference, relative to the largest value of `b`.
+    fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+        let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
+        Ok(largest(&(a - b)?)? / largest(b)?)
+    }
+
+    #[test]
+    fn the_engine_agrees_with_the_definition() -> Result<()> {
+        let NetworkConfig::UNet(config) = small();
+        let parameters = super::super::Parameters::from_weights(&lively(&small())?, &Device::Cpu)?;
+        let network = UNet1d::new(&config, AROUND, &mut &parameters)?;
+        let (x, c_noise, cond) = input(3, 12)?;
+        let x = candle_core::Var::from_tensor(&x)?;
+        let y = network.forward(&x, &c_noise, &cond)?;
+        let (dense, rows) = network.layers.inputs(&x, &c_noise, &cond)?;
+        let describe = |p: &mut Program| network.layers.forward(p, (3, 12, 6));
+        let defined = network.engine.compose(describe, &dense, &rows)?;
+        assert!(difference(&y, &defined)? < 1e-5);
+        let probe = Noise::new(4).normal_tensor((3, 12, 6), &Device::Cpu)?;
+        let [found, expected] = [y, defined].map(|y| (y * &probe)?.sum_all()?.backward());
+        let (found, expected) = (found?, expected?);
+        for (name, var) in parameters.iter().chain([("x", &x)]) {
+            let [found, expected] = [&found, &expected].map(|g| g.get(var).expect("tracked"));
+            let error = difference(found, expected)?;
+            assert!(error < 1e-4, "the gradient of {name} is {error} off");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_frozen_network_says_the_same_and_stops_when_told_to() -> Result<()> {
+        let config = small();
+        let mut network = config.build(AROUND, &mut lively(&config)?)?;
+        let (x, c_noise, cond) = input(2, 8)?;
+        let y = network.forward(&x, &c_noise, &cond)?;
+        network.freeze();
+        let stop = Arc::new(AtomicBool::new(false));
+        network.stop_with(Arc::clone(&stop));
+        for _ in 0..2 {
+            let frozen = network.forward(&x, &c_noise, &cond)?;
+            assert_eq!(difference(&frozen, &y)?, 0.0);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let stopped = network.forward(&x, &c_noise, &cond);
+        assert!(matches!(stopped, Err(Error::Stopped)));
         Ok(())
     }
 
