@@ -69,10 +69,10 @@ impl Engine {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The output, `[B, T, C]`, of the program that `describe` writes down and returns the last map of.
+    /// Runs the program that `describe` writes down; the map it returns is the output, `[B, T, C]`.
     ///
-    /// `key` stands for the program: with equal keys `describe` does the same, so that it need not be
-    /// asked again. `inputs` and `indices` come in the order in which the program declares them. If
+    /// `key` stands for the program: with equal keys `describe` must do the same, and is asked only once
+    /// in a while. `inputs` and `indices` come in the order in which the program declares them. If
     /// a parameter or an input tracks gradients, so does the output, for one backward pass, before
     /// which the parameters must not change.
     ///
