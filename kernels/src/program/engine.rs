@@ -709,16 +709,62 @@ mod tests {
         Ok(())
     }
 
-    #[test]
-    fn f32_stays_near_f64() -> Result<()> {
-        let single = |tensors: Vec<Tensor>| -> Result<Vec<Tensor>> {
-            tensors.iter().map(|t| t.to_dtype(DType::F32)).collect()
+    /// `x`, normed, through a kernel of 3: fused, or as it is defined.
+    fn block(x: &Tensor, parameters: &[Tensor], fused: bool) -> Result<Tensor> {
+        let (b, t, c) = x.dims3()?;
+        let describe = |p: &mut Program| {
+            let x = p.input(b, t, c);
+            let norm = Norm {
+                affine: Parameter(0),
+                film: None,
+                groups: 1,
+                activate: true,
+            };
+            p.conv(x, Some(norm), Parameter(1), Some(Parameter(2)), None)
         };
-        let exact = Engine::new(drawn(&PARAMETERS, 20));
-        let exact = run(&exact, &drawn(&INPUTS, 1))?;
-        let engine = Engine::new(single(drawn(&PARAMETERS, 20))?);
-        let y = run(&engine, &single(drawn(&INPUTS, 1))?)?;
-        assert_close(&y.to_dtype(DType::F64)?, &exact, 1e-5);
+        let (engine, x) = (Engine::new(parameters.to_vec()), [x.clone()]);
+        if fused {
+            engine.run(KEY, describe, &x, &[])
+        } else {
+            engine.compose(describe, &x, &[])
+        }
+    }
+
+    /// Both, in one precision.
+    fn cast(x: &Tensor, parameters: &[Tensor], to: DType) -> Result<(Tensor, Vec<Tensor>)> {
+        let parameters = parameters.iter().map(|p| p.to_dtype(to));
+        Ok((x.to_dtype(to)?, parameters.collect::<Result<_>>()?))
+    }
+
+    #[test]
+    fn wide_and_long_maps_equal_their_definition_and_round_below_five_millionths() -> Result<()> {
+        for (b, t, ci, co) in [
+            (4, 33, 17, 9),
+            (3, 11, 32, 37),
+            (2, 390, 35, 32),
+            (2, 50, 256, 64),
+        ] {
+            let (x, parameters) = (
+                values(&[b, t, ci], 1),
+                drawn(&[&[2, ci], &[3 * ci, co], &[co]], 2),
+            );
+            let exact = block(&x, &parameters, false)?;
+            assert_close(&block(&x, &parameters, true)?, &exact, 1e-11);
+            let (x, parameters) = cast(&x, &parameters, DType::F32)?;
+            let rounded = block(&x, &parameters, true)?;
+            assert_close(&rounded.to_dtype(DType::F64)?, &exact, 5e-6);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_common_offset_costs_no_precision_in_f32() -> Result<()> {
+        let parameters = drawn(&[&[2, 8], &[24, 4], &[4]], 2);
+        let (x, parameters) = cast(&values(&[2, 50, 8], 4), &parameters, DType::F32)?;
+        let plain = block(&x, &parameters, true)?;
+        let moved = block(&(x + 64.0)?, &parameters, true)?;
+        let [plain, moved] = [plain, moved].map(|y| y.to_dtype(DType::F64));
+        assert_close(&plain?, &moved?, 1e-4);
         Ok(())
     }
 
