@@ -26,11 +26,11 @@ fi
 PATH="$HOME/.cargo/bin:$PATH"
 new_enough() {
     version=$(cargo --version 2>/dev/null | cut -d ' ' -f 2)
-    [ -n "$version" ] && [ "$(printf '%s\n' 1.88 "$version" | sort -V | head -n 1)" = 1.88 ]
+    [ -n "$version" ] && [ "$(printf '%s\n' 1.89 "$version" | sort -V | head -n 1)" = 1.89 ]
 }
 if ! new_enough; then
     command -v rustup >/dev/null || install rustup || {
-        echo "setup.sh: rustup could not be installed; install Rust 1.88 or newer by hand, then try again" >&2
+        echo "setup.sh: rustup could not be installed; install Rust 1.89 or newer by hand, then try again" >&2
         exit 1
     }
     rustup update stable

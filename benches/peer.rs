@@ -1,20 +1,20 @@
 //! Our side of `benches/vs_torch.py`: a server that runs the shipped network at its client's word.
 //!
 //! Started as `peer --model FILE [--precision f32|bf16]`, it says `ready`, then answers each line on
-//! standard input with one line: `forward BATCH` and `train BATCH` prepare a workload, `step` runs it
-//! once and says how many seconds that took, `memory` says the process's peak resident MiB, and
+//! standard input with one line: `forward BATCH` and `train BATCH` prepare a workload, `step TIMES` runs
+//! it and says how many seconds each took, `memory` says the process's peak resident MiB, and
 //! `compare IN OUT` writes output, loss and gradients for given inputs. What cannot be done is
 //! answered with `error: …`. `RAYON_NUM_THREADS` sets the number of threads.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::hint::black_box;
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::network::{Conditioning, Network, Parameters, Weights};
+use audiodiff::network::{Conditioning, Network, Parameters, Precision, Weights};
 use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};
@@ -25,19 +25,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The precisions the library computes in.
-#[derive(Clone, Copy)]
-enum Precision {
-    F32,
-}
-
-impl Precision {
-    fn named(name: &str) -> Result<Self> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "bf16" => Err("unsupported precision: this library computes in f32 only".into()),
-            other => Err(format!("precision: expected f32 or bf16, found `{other}`").into()),
-        }
+fn precision(name: &str) -> Result<Precision> {
+    match name {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(format!("precision: expected f32 or bf16, found `{other}`").into()),
     }
 }
 
@@ -47,9 +39,9 @@ fn build(
     weights: &mut dyn Weights,
 ) -> Result<Box<dyn Network>> {
     let config = &checkpoint.config;
-    match precision {
-        Precision::F32 => Ok(config.network.build(config.surroundings(), weights)?),
-    }
+    let mut network = config.network.build(config.surroundings(), weights)?;
+    network.engine().use_precision(precision);
+    Ok(network)
 }
 
 /// One batch for the raw network, and what it should say.
@@ -105,7 +97,8 @@ impl Batch {
 type Workload = Box<dyn FnMut() -> Result<()>>;
 
 fn forward(checkpoint: &Checkpoint, precision: Precision, size: usize) -> Result<Workload> {
-    let network = build(checkpoint, precision, &mut checkpoint.weights.clone())?;
+    let mut network = build(checkpoint, precision, &mut checkpoint.weights.clone())?;
+    network.engine().freeze();
     let batch = Batch::random(checkpoint, size)?;
     Ok(Box::new(move || {
         black_box(batch.forward(&*network)?);
@@ -155,31 +148,35 @@ fn memory() -> Result<f64> {
 /// Answers one line on standard output, which the client waits for.
 fn answer(answer: Result<String>) {
     println!("{}", answer.unwrap_or_else(|e| format!("error: {e}")));
+    std::io::stdout().flush().expect("the client listens");
 }
 
 fn serve(model: &str, precision: &str) -> Result<()> {
-    let precision = Precision::named(precision)?;
+    let precision = crate::precision(precision)?;
     let checkpoint = Checkpoint::load(Path::new(model))?;
     answer(Ok("ready".to_owned()));
-    let mut work: Option<Workload> = None;
+    let mut workload: Option<Workload> = None;
     for line in std::io::stdin().lock().lines() {
+        let line = line?;
         let mut run = |words: &[&str]| -> Result<String> {
             match words {
-                ["forward", size] => work = Some(forward(&checkpoint, precision, size.parse()?)?),
-                ["train", size] => work = Some(train(&checkpoint, precision, size.parse()?)?),
+                ["forward", size] => {
+                    workload = Some(forward(&checkpoint, precision, size.parse()?)?)
+                }
+                ["train", size] => workload = Some(train(&checkpoint, precision, size.parse()?)?),
                 ["compare", from, to] => compare(&checkpoint, precision, from, to)?,
                 ["memory"] => return Ok(memory()?.to_string()),
-                ["step"] => {
-                    let step = work.as_mut().ok_or("nothing is prepared")?;
-                    let start = Instant::now();
-                    step()?;
-                    return Ok(start.elapsed().as_secs_f64().to_string());
+                ["step", times] => {
+                    let step = workload.as_mut().ok_or("nothing is prepared")?;
+                    let (start, times) = (Instant::now(), times.parse::<u32>()?);
+                    (0..times).try_for_each(|_| step())?;
+                    return Ok((start.elapsed() / times).as_secs_f64().to_string());
                 }
                 other => return Err(format!("unknown command {other:?}").into()),
             }
             Ok("ready".to_owned())
         };
-        answer(run(&line?.split_whitespace().collect::<Vec<_>>()));
+        answer(run(&line.split_whitespace().collect::<Vec<_>>()));
     }
     Ok(())
 }
@@ -190,10 +187,12 @@ fn main() {
         let at = arguments.iter().position(|argument| argument == flag)?;
         arguments.get(at + 1).map(String::as_str)
     };
-    let Some(model) = value("--model") else {
-        return eprintln!("peer: nothing to time alone, run benches/vs_torch.py");
-    };
-    if let Err(error) = serve(model, value("--precision").unwrap_or("f32")) {
-        answer(Err(error));
+    match value("--model") {
+        Some(model) => {
+            if let Err(error) = serve(model, value("--precision").unwrap_or("f32")) {
+                answer(Err(error));
+            }
+        }
+        None => eprintln!("peer: nothing to time alone, run benches/vs_torch.py"),
     }
 }

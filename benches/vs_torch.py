@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["torch", "onnxruntime", "onnx", "onnxscript", "numpy", "safetensors"]
 PASSED_ON = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "AUDIODIFF_ISA"]
 PRECISIONS = ["f32", "bf16"]
-WORKLOADS = {"forward1": ("forward", 1), "forward16": ("forward", 16), "train16": ("train", 16)}
+# What, on how many clips, and how often in a row when its turn comes: a rendering is many evaluations.
+WORKLOADS = {"forward1": ("forward", 1, 8), "forward16": ("forward", 16, 1), "train16": ("train", 16, 1)}
 CHOICES = {"only": list(WORKLOADS), "contenders": ["ours", "eager", "compile", "onnx"], "precisions": PRECISIONS}
 WARMUPS = 3
 PAUSE = 0.03  # seconds before each step: the spinning threads of the one before go to sleep
@@ -267,8 +268,9 @@ def serve(path: Path, kind: str, precision: str, threads: int) -> None:
         try:
             if words[0] == "step":
                 start = time.perf_counter()
-                step()
-                answer = time.perf_counter() - start
+                for _ in range(int(words[1])):
+                    step()
+                answer = (time.perf_counter() - start) / int(words[1])
             elif words[0] in (others := {"memory": peak_memory, "gemm": gemm_peak}):
                 answer = others[words[0]]()
             else:
@@ -318,9 +320,9 @@ class Contender:
         self.process.stdin.write(command + "\n")
         return self.answer()
 
-    def step(self) -> float:
+    def step(self, times: int = 1) -> float:
         time.sleep(PAUSE)
-        return float(self.ask("step"))
+        return float(self.ask(f"step {times}"))
 
     def close(self) -> None:
         self.process.communicate()
@@ -383,7 +385,7 @@ def agreement(args: argparse.Namespace) -> dict:
 
 def contest(args: argparse.Namespace, name: str, threads: int) -> tuple[dict, dict, float | None]:
     """Seconds by contender and round, peak MiB by contender, and the GEMM peak if torch eager is there."""
-    workload, size = WORKLOADS[name]
+    workload, size, times = WORKLOADS[name]
     running: list[Contender] = []
     rounds, gemm = {}, None
     for precision, kind in [(p, k) for p in args.precisions for k in args.contenders]:
@@ -396,7 +398,7 @@ def contest(args: argparse.Namespace, name: str, threads: int) -> tuple[dict, di
             contender.step()  # compiles
             slow = contender.step() > SLOW
             for _ in range(0 if slow else WARMUPS - 2):
-                contender.step()
+                contender.step(times)
             running.append(contender)
             rounds[contender] = min(2, args.rounds) if slow else args.rounds
         except Failed as reason:
@@ -406,7 +408,7 @@ def contest(args: argparse.Namespace, name: str, threads: int) -> tuple[dict, di
     for i in range(args.rounds):
         for contender in running:
             if i < rounds[contender]:
-                seconds[contender.name].append(contender.step())
+                seconds[contender.name].append(contender.step(times))
     memory = {contender.name: float(contender.ask("memory")) for contender in running}
     for contender in running:
         if contender.name == "eager f32":

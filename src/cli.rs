@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{Crop, Labels, ScanOptions};
+use audiodiff::network::Precision;
 use audiodiff::{Error, dataset};
 use candle_core::Device;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -141,6 +142,26 @@ impl DeviceChoice {
                     .find_map(|choice| choice.open().ok());
                 Ok(found.unwrap_or(Device::Cpu))
             }
+        }
+    }
+}
+
+/// The digits that products are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionChoice {
+    /// The faster one here: f32, until a processor's own bf16 products are used
+    Auto,
+    /// 24 binary digits
+    F32,
+    /// 8 binary digits in products, 24 in sums and weights
+    Bf16,
+}
+
+impl From<PrecisionChoice> for Precision {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::Auto | PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Bf16 => Self::Bf16,
         }
     }
 }

@@ -6,14 +6,13 @@ mod layers;
 mod unet;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::noise::Noise;
+pub use audiodiff_kernels::{Engine, Precision};
 pub use unet::{Level, UNet1d, UNetConfig};
 
 /// What the network is told besides the noisy frames; each part may be absent.
@@ -63,14 +62,11 @@ pub trait Network: Send + Sync {
     /// is good for one backward pass.
     ///
     /// # Errors
-    /// When the shapes disagree; [`Error::Stopped`] after [`Network::stop_with`].
+    /// When the shapes disagree; [`Error::Stopped`] after [`Engine::stop_with`].
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor>;
 
-    /// Promises that the weights change no more, so that work on them is done once.
-    fn freeze(&mut self);
-
-    /// Lets whoever holds `stop` break off a forward pass, which then fails with [`Error::Stopped`].
-    fn stop_with(&mut self, stop: Arc<AtomicBool>);
+    /// What runs it: precision, frozen weights, a way to stop.
+    fn engine(&mut self) -> &mut Engine;
 }
 
 /// What surrounds a network: the sizes that the model, not the architecture, decides.

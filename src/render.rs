@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -15,7 +13,7 @@ use crate::diffusion::sampler::{Sampler, unit_noise};
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
-use crate::network::{Conditioning, Network};
+use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
 use crate::representation::{Format, Frames, Representation};
 
@@ -112,7 +110,7 @@ impl Renderer {
             .map(move_over)
             .collect::<Result<_>>()?;
         let mut network = config.network.build(config.surroundings(), &mut weights)?;
-        network.freeze();
+        network.engine().freeze();
         let denoiser = Preconditioned {
             network,
             sigma_data: config.sigma_data,
@@ -125,9 +123,9 @@ impl Renderer {
         })
     }
 
-    /// Lets whoever holds `stop` break off a rendering in the middle of a step.
-    pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
-        self.denoiser.network.stop_with(stop);
+    /// What runs the network: its precision, and a way to break off a rendering in the middle of a step.
+    pub fn engine(&mut self) -> &mut Engine {
+        self.denoiser.network.engine()
     }
 
     /// The model's configuration.
@@ -153,7 +151,7 @@ impl Renderer {
     ///
     /// # Errors
     /// When a setting makes no sense or does not fit the model; [`Error::Stopped`] when `on_step` broke
-    /// off, or [`Renderer::stop_with`]'s flag did.
+    /// off, or [`Engine::stop_with`]'s flag did.
     pub fn render_batch(
         &self,
         settings: &RenderSettings,

@@ -17,7 +17,7 @@ use crate::diffusion::objective::Objective;
 use crate::diffusion::{Preconditioned, Target};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
-use crate::network::{Conditioning, Network, NetworkConfig, Parameters};
+use crate::network::{self, Conditioning, Network, NetworkConfig, Parameters};
 use crate::noise::Noise;
 use crate::optim::{Adam, AdamConfig, Ema, LearningRate};
 use crate::representation::{Format, Representation, RepresentationConfig};
@@ -67,6 +67,10 @@ pub struct TrainConfig {
     pub length: Length,
     /// The learning rate over time.
     pub learning_rate: LearningRate,
+    /// Of the products on the way forward and back to the maps; weights, their gradients and validation
+    /// are in f32.
+    #[serde(default)]
+    pub precision: network::Precision,
     /// The optimizer's numbers.
     pub adam: AdamConfig,
     /// Profile of the averaged weights, see [`Ema::new`].
@@ -290,7 +294,8 @@ impl<'d> Trainer<'d> {
         };
         let around = model.surroundings();
         // Both networks share storage with what they were built from, and so follow every update.
-        let denoiser = wrap(model.network.build(around, &mut &parameters)?);
+        let mut denoiser = wrap(model.network.build(around, &mut &parameters)?);
+        denoiser.network.engine().use_precision(config.precision);
         let averaged = wrap(model.network.build(around, &mut ema.weights().clone())?);
         let representation = model
             .representation

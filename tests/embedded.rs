@@ -119,7 +119,7 @@ fn the_shipped_file_is_small_and_says_where_it_comes_from() {
 fn a_rendering_stops_in_the_middle_of_a_step() {
     let mut renderer = Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    renderer.stop_with(Arc::clone(&stop));
+    renderer.engine().stop_with(Arc::clone(&stop));
     let mut steps = 0;
     let stopped = renderer.render(&RenderSettings::default(), 0, &mut |_| {
         steps += 1;

@@ -9,7 +9,7 @@ use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::{Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
-use audiodiff::network::{NetworkConfig, UNetConfig};
+use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
@@ -38,6 +38,7 @@ fn sounds(root: &Path) {
 
 fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
     TrainConfig {
+        precision: Precision::F32,
         name: "tones".into(),
         format: Format {
             sample_rate: RATE,

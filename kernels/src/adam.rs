@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use crate::isa::vectorised;
+use crate::isa::Isa;
 
 /// One step of AdamW [Loshchilov & Hutter 2019], its numbers already corrected for the step's index.
 #[derive(Debug, Clone, Copy)]
@@ -122,11 +122,11 @@ impl InplaceOp2 for Blend {
 
     fn cpu_fwd(&self, s: &mut CpuStorage, sl: &Layout, x: &CpuStorage, xl: &Layout) -> Result<()> {
         let (s, x) = (values_mut(s, sl)?, crate::real::slice::<f32>(x, xl)?);
-        let rest = 1.0 - self.keep;
+        let (rest, isa) = (1.0 - self.keep, Isa::current()?);
         s.par_chunks_mut(CHUNK)
             .zip(x.par_chunks(CHUNK))
             .for_each(|(s, x)| {
-                vectorised(|| {
+                isa.run(|| {
                     for (s, &x) in s.iter_mut().zip(x) {
                         let x = x * self.gain;
                         *s = self.keep * *s + rest * if self.square { x * x } else { x };
@@ -158,12 +158,12 @@ impl InplaceOp3 for Descend {
             crate::real::slice::<f32>(m, ml)?,
             crate::real::slice::<f32>(v, vl)?,
         );
-        let step = self.0;
+        let (step, isa) = (self.0, Isa::current()?);
         p.par_chunks_mut(CHUNK)
             .zip(m.par_chunks(CHUNK))
             .zip(v.par_chunks(CHUNK))
             .for_each(|((p, m), v)| {
-                vectorised(|| {
+                isa.run(|| {
                     for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
                         let root = v.sqrt() * step.root_correction + step.epsilon;
                         *p = *p * (1.0 - step.decay) - step.step_size * m / root;

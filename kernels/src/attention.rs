@@ -1,172 +1,258 @@
-//! Multi-head self-attention over frames on slices, scores recomputed in the backward pass.
+//! Multi-head self-attention over frames, scores recomputed on the way back.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::isa::{Isa, vectorised};
-use crate::matmul::{Threads, View, matmul};
-use crate::real::{Real, zeros};
+use crate::gemm::{add_transposed_product, pack, packed_len, product};
+use crate::isa::Isa;
+use crate::real::Real;
+use crate::shared::Shared;
 
-/// `softmax(Q·Kᵀ/√d)·V` for each head [Vaswani et al. 2017]: `qkv: [B, T, 3·C]` → `y: [B, T, C]`.
+/// Sizes: `qkv: [B, T, 3·C]` holds queries, keys and values side by side, each with its heads side by side;
+/// the result is `[B, T, C]`. `heads` divides `C`.
+#[derive(Clone, Copy)]
+struct Dims {
+    b: usize,
+    t: usize,
+    c: usize,
+    heads: usize,
+}
+
+impl Dims {
+    fn depth(self) -> usize {
+        self.c / self.heads
+    }
+}
+
+/// `y = softmax(Q·Kᵀ/√d)·V` for each head [Vaswani et al. 2017]: `qkv: [B, T, 3·C]` → `[B, T, C]`.
 pub(crate) fn forward<T: Real>(
-    _isa: Isa,
+    isa: Isa,
     qkv: &[T],
     (b, t, c): (usize, usize, usize),
     heads: usize,
     y: &mut [T],
 ) {
-    let head = |i| Head::of(qkv, t, 3 * c, heads, i).forward();
-    let parts: Vec<Vec<T>> = (0..b * heads).into_par_iter().map(head).collect();
-    gather(&parts, t, c / heads, c, y);
+    let d = Dims { b, t, c, heads };
+    assert!(qkv.len() == 3 * b * t * c && y.len() == b * t * c);
+    let y = Shared::new(y);
+    each_head(d, scratch_len::<T>(isa, d, 1), |index, scratch| {
+        isa.run(Head {
+            d,
+            qkv,
+            index,
+            scratch,
+            y: &y,
+            dout: None,
+        });
+    });
 }
 
-/// Assigns the gradient of `qkv`.
+/// The gradient of `qkv`, given that of the result.
 pub(crate) fn backward<T: Real>(
-    _isa: Isa,
+    isa: Isa,
     qkv: &[T],
     (b, t, c): (usize, usize, usize),
     heads: usize,
     dy: &[T],
     dqkv: &mut [T],
 ) {
-    let depth = c / heads;
-    let head = |i: usize| {
-        let clip = &dy[i / heads * t * c..][..t * c];
-        let dy = View::rows(&clip[i % heads * depth..], c);
-        Head::of(qkv, t, 3 * c, heads, i).backward(dy)
-    };
-    let mut parts: Vec<[Vec<T>; 3]> = (0..b * heads).into_par_iter().map(head).collect();
-    // Per clip: all heads' dq, then dk, then dv.
-    let mut blocks = Vec::with_capacity(3 * b * heads);
-    for clip in parts.chunks_exact_mut(heads) {
-        for which in 0..3 {
-            blocks.extend(
-                clip.iter_mut()
-                    .map(|grads| std::mem::take(&mut grads[which])),
+    let d = Dims { b, t, c, heads };
+    assert!(qkv.len() == 3 * b * t * c && dqkv.len() == qkv.len() && dy.len() == b * t * c);
+    let dqkv = Shared::new(dqkv);
+    each_head(d, scratch_len::<T>(isa, d, 2), |index, scratch| {
+        isa.run(Head {
+            d,
+            qkv,
+            index,
+            scratch,
+            y: &dqkv,
+            dout: Some(dy),
+        });
+    });
+}
+
+/// Runs `task` for each head of each clip, with some memory.
+fn each_head<T: Real>(d: Dims, scratch: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    let run = |i: usize| T::with_scratch(scratch, |scratch| task(i, scratch));
+    (0..d.b * d.heads)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(run);
+}
+
+/// `maps` of `[T, T]`, one packed operand, and a panel of results.
+fn scratch_len<T: Real>(isa: Isa, d: Dims, maps: usize) -> usize {
+    let (t, depth, width) = (d.t, d.depth(), isa.panel::<T>());
+    let packed = packed_len(depth, t, width).max(packed_len(t, depth, width));
+    maps * t * t + packed + t.max(depth) * width
+}
+
+struct Head<'a, T> {
+    d: Dims,
+    qkv: &'a [T],
+    /// Of all heads of all clips.
+    index: usize,
+    scratch: &'a mut [T],
+    /// The result, or the gradient of `qkv` where `dout` is given.
+    y: &'a Shared<'a, T>,
+    dout: Option<&'a [T]>,
+}
+
+impl<T: Real> WithSimd for Head<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            d,
+            qkv,
+            index,
+            scratch,
+            y,
+            dout,
+        } = self;
+        let (t, depth, width) = (d.t, d.depth(), 2 * T::lanes::<S>());
+        let (clip, head) = (index / d.heads, index % d.heads);
+        let stride = 3 * d.c;
+        // The head's queries, keys and values begin here, and go on every `stride`.
+        let at = |which: usize| clip * t * stride + which * d.c + head * depth;
+        let [q, k, v] = [0, 1, 2].map(|which| &qkv[at(which)..]);
+        let (weights, rest) = scratch.split_at_mut(t * t);
+        let scale = T::from_f64((depth as f64).powf(-0.5));
+
+        let Some(dout) = dout else {
+            let (packed, products) = rest.split_at_mut(rest.len() - t.max(depth) * width);
+            pack(k, (depth, t), (1, stride), width, packed);
+            square(simd, (t, depth), (q, stride), packed, products, weights);
+            for row in weights.chunks_exact_mut(t) {
+                softmax_row(row, scale);
+            }
+            pack(v, (t, depth), (stride, 1), width, packed);
+            for panel in 0..depth.div_ceil(width) {
+                product(
+                    simd,
+                    t,
+                    (weights, t),
+                    &packed[panel * t * width..][..t * width],
+                    products,
+                );
+                let to = clip * t * d.c + head * depth;
+                put(y, (to, d.c), (t, depth), panel * width, width, products);
+            }
+            return;
+        };
+
+        let (scores, rest) = rest.split_at_mut(t * t);
+        let (packed, products) = rest.split_at_mut(rest.len() - t.max(depth) * width);
+        let dout = (&dout[clip * t * d.c + head * depth..], d.c);
+        pack(k, (depth, t), (1, stride), width, packed);
+        square(simd, (t, depth), (q, stride), packed, products, weights);
+        for row in weights.chunks_exact_mut(t) {
+            softmax_row(row, scale);
+        }
+        pack(v, (depth, t), (1, stride), width, packed);
+        square(simd, (t, depth), dout, packed, products, scores);
+        let panels = depth.div_ceil(width);
+        // dV = Wᵀ·dO
+        pack(dout.0, (t, depth), (dout.1, 1), width, packed);
+        for panel in 0..panels {
+            products.fill(T::zero());
+            let packed = &packed[panel * t * width..][..t * width];
+            add_transposed_product(simd, t, (weights, t), packed, products);
+            put(
+                y,
+                (at(2), stride),
+                (t, depth),
+                panel * width,
+                width,
+                products,
+            );
+        }
+        for (ds, w) in scores.chunks_exact_mut(t).zip(weights.chunks_exact(t)) {
+            let mean = fold(ds, w, T::zero(), |sum, d, w| sum + d * w, |a, b| a + b);
+            for (d, &w) in ds.iter_mut().zip(w) {
+                *d = w * (*d - mean) * scale;
+            }
+        }
+        // dQ = dS·K
+        pack(k, (t, depth), (stride, 1), width, packed);
+        for panel in 0..panels {
+            product(
+                simd,
+                t,
+                (scores, t),
+                &packed[panel * t * width..][..t * width],
+                products,
+            );
+            put(
+                y,
+                (at(0), stride),
+                (t, depth),
+                panel * width,
+                width,
+                products,
+            );
+        }
+        // dK = dSᵀ·Q
+        pack(q, (t, depth), (stride, 1), width, packed);
+        for panel in 0..panels {
+            products.fill(T::zero());
+            let packed = &packed[panel * t * width..][..t * width];
+            add_transposed_product(simd, t, (scores, t), packed, products);
+            put(
+                y,
+                (at(1), stride),
+                (t, depth),
+                panel * width,
+                width,
+                products,
             );
         }
     }
-    gather(&blocks, t, depth, 3 * c, dqkv);
 }
 
-/// One head of one clip: strided views into its `[T, 3·C]` rows.
-struct Head<'a, T> {
-    q: View<'a, T>,
-    k: View<'a, T>,
-    v: View<'a, T>,
-    t: usize,
-    depth: usize,
-}
-
-impl<'a, T: Real> Head<'a, T> {
-    fn of(qkv: &'a [T], t: usize, width: usize, heads: usize, index: usize) -> Self {
-        let depth = width / 3 / heads;
-        let clip = &qkv[index / heads * t * width..][..t * width];
-        let part = |i: usize| View::rows(&clip[i * width / 3 + index % heads * depth..], width);
-        Self {
-            q: part(0),
-            k: part(1),
-            v: part(2),
+/// `out[T, T] = a[T, depth] · packed`.
+#[inline(always)]
+fn square<S: Simd, T: Real>(
+    simd: S,
+    (t, depth): (usize, usize),
+    a: (&[T], usize),
+    packed: &[T],
+    products: &mut [T],
+    out: &mut [T],
+) {
+    let width = 2 * T::lanes::<S>();
+    for panel in 0..t.div_ceil(width) {
+        product(
+            simd,
             t,
-            depth,
+            a,
+            &packed[panel * depth * width..][..depth * width],
+            products,
+        );
+        let inside = width.min(t - panel * width);
+        for (row, values) in out.chunks_exact_mut(t).zip(products.chunks_exact(width)) {
+            row[panel * width..][..inside].copy_from_slice(&values[..inside]);
         }
     }
+}
 
-    fn scale(&self) -> T {
-        T::from_f64((self.depth as f64).powf(-0.5))
-    }
-
-    /// `softmax(Q·Kᵀ/√d)`, `[T, T]`.
-    fn weights(&self) -> Vec<T> {
-        let (t, depth) = (self.t, self.depth);
-        let mut scores = zeros(t * t);
-        matmul(
-            (t, depth, t),
-            self.q,
-            self.k.transposed(),
-            &mut scores,
-            t,
-            false,
-            Threads::One,
-        );
-        let scale = self.scale();
-        vectorised(|| {
-            scores
-                .chunks_exact_mut(t)
-                .for_each(|row| softmax_row(row, scale));
-        });
-        scores
-    }
-
-    fn forward(&self) -> Vec<T> {
-        let (t, depth) = (self.t, self.depth);
-        let mut out = zeros(t * depth);
-        let weights = self.weights();
-        matmul(
-            (t, t, depth),
-            View::rows(&weights, t),
-            self.v,
-            &mut out,
-            depth,
-            false,
-            Threads::One,
-        );
-        out
-    }
-
-    /// Gradients of q, k and v, each `[T, D]`, given that of the output.
-    fn backward(&self, dout: View<'_, T>) -> [Vec<T>; 3] {
-        let (t, depth) = (self.t, self.depth);
-        let weights = self.weights();
-        let mut dv = zeros(t * depth);
-        matmul(
-            (t, t, depth),
-            View::rows(&weights, t).transposed(),
-            dout,
-            &mut dv,
-            depth,
-            false,
-            Threads::One,
-        );
-        let mut ds = zeros(t * t);
-        matmul(
-            (t, depth, t),
-            dout,
-            self.v.transposed(),
-            &mut ds,
-            t,
-            false,
-            Threads::One,
-        );
-        let scale = self.scale();
-        vectorised(|| {
-            for (ds, w) in ds.chunks_exact_mut(t).zip(weights.chunks_exact(t)) {
-                let mean = fold(ds, w, T::zero(), |sum, d, w| sum + d * w, |a, b| a + b);
-                for (d, &w) in ds.iter_mut().zip(w) {
-                    *d = w * (*d - mean) * scale;
-                }
-            }
-        });
-        let (mut dq, mut dk) = (zeros(t * depth), zeros(t * depth));
-        let ds = View::rows(&ds, t);
-        matmul(
-            (t, t, depth),
-            ds,
-            self.k,
-            &mut dq,
-            depth,
-            false,
-            Threads::One,
-        );
-        matmul(
-            (t, t, depth),
-            ds.transposed(),
-            self.q,
-            &mut dk,
-            depth,
-            false,
-            Threads::One,
-        );
-        [dq, dk, dv]
+/// Writes a panel's values into the rows of one head.
+#[inline(always)]
+fn put<T: Copy>(
+    y: &Shared<'_, T>,
+    (start, stride): (usize, usize),
+    (t, depth): (usize, usize),
+    first: usize,
+    width: usize,
+    values: &[T],
+) {
+    let inside = width.min(depth - first);
+    for (frame, values) in values.chunks_exact(width).take(t).enumerate() {
+        let at = start + frame * stride + first;
+        // SAFETY: each task is one head of one clip, whose columns are its own, and looks at one part at
+        // a time.
+        unsafe { y.part(at..at + inside) }.copy_from_slice(&values[..inside]);
     }
 }
 
@@ -207,19 +293,4 @@ fn softmax_row<T: Real>(row: &mut [T], scale: T) {
     for x in row.iter_mut() {
         *x *= norm;
     }
-}
-
-/// Puts the heads of each clip side by side again: `parts` holds `[T, depth]` blocks, `columns` tells
-/// where block `i` of a clip begins in its rows of `width`.
-fn gather<T: Real>(parts: &[Vec<T>], t: usize, depth: usize, width: usize, out: &mut [T]) {
-    let per_clip = width / depth;
-    out.par_chunks_mut(t * width)
-        .zip(parts.par_chunks(per_clip))
-        .for_each(|(out, blocks)| {
-            for (i, block) in blocks.iter().enumerate() {
-                for (row, source) in out.chunks_exact_mut(width).zip(block.chunks_exact(depth)) {
-                    row[i * depth..(i + 1) * depth].copy_from_slice(source);
-                }
-            }
-        });
 }

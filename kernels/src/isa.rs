@@ -1,26 +1,152 @@
 //! Which instructions the loops of this crate are compiled for.
 
+use std::fmt;
 use std::sync::OnceLock;
 
-use candle_core::Result;
-use pulp::Arch;
+use candle_core::{Result, bail};
+use pulp::{Simd, WithSimd};
 
-/// Proof that this processor has the instructions the kernels need.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Isa;
+/// An instruction set this processor has: one of several versions of every loop.
+#[derive(Clone, Copy)]
+pub struct Isa(Set);
 
-/// What this processor offers.
-///
-/// # Errors
-/// When that is too little.
-pub(crate) fn current() -> Result<Isa> {
-    Ok(Isa)
+#[derive(Clone, Copy)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
 }
 
-/// Runs `f` in the version compiled for the widest vectors this processor has, chosen once.
-///
-/// What `f` calls must be `#[inline(always)]`, or it stays compiled for the oldest processor.
-pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    ARCH.get_or_init(Arch::new).dispatch(f)
+/// Forces one, by its name.
+const VARIABLE: &str = "AUDIODIFF_ISA";
+
+impl Isa {
+    /// Every instruction set that this processor has, the plainest first.
+    pub fn available() -> Vec<Self> {
+        let mut sets = vec![Set::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            sets.extend(pulp::x86::V3::try_new().map(Set::Avx2));
+            sets.extend(pulp::x86::V4::try_new().map(Set::Avx512));
+        }
+        #[cfg(target_arch = "aarch64")]
+        sets.extend(pulp::aarch64::Neon::try_new().map(Set::Neon));
+        sets.into_iter().map(Self).collect()
+    }
+
+    /// The widest, or the one that the environment variable `AUDIODIFF_ISA` names: `portable`, `avx2`,
+    /// `avx512` or `neon`. Decided once.
+    ///
+    /// # Errors
+    /// When it names none that this processor has.
+    pub fn current() -> Result<Self> {
+        static CURRENT: OnceLock<std::result::Result<Isa, String>> = OnceLock::new();
+        #[cfg(test)]
+        if let Some(isa) = FORCED.get() {
+            return Ok(isa);
+        }
+        match CURRENT.get_or_init(|| Self::choose(std::env::var(VARIABLE).ok().as_deref())) {
+            Ok(isa) => Ok(*isa),
+            Err(reason) => bail!("{reason}"),
+        }
+    }
+
+    fn choose(name: Option<&str>) -> std::result::Result<Self, String> {
+        let available = Self::available();
+        let Some(name) = name else {
+            return Ok(available[available.len() - 1]);
+        };
+        let found = available.iter().find(|isa| isa.name() == name);
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(|isa| isa.name()).collect();
+            let names = names.join(", ");
+            format!("{VARIABLE}: expected one this processor has, {names}, found `{name}`")
+        })
+    }
+
+    /// Its name, as `AUDIODIFF_ISA` takes it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
+        }
+    }
+
+    /// Runs `f` in the version compiled for this instruction set.
+    ///
+    /// What it calls must be `#[inline(always)]`, or it stays compiled for the oldest processor.
+    pub(crate) fn run<F: WithSimd>(self, f: F) -> F::Output {
+        match self.0 {
+            Set::Portable => f.with_simd(pulp::Scalar128b),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => Simd::vectorize(simd, f),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => Simd::vectorize(simd, f),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(simd) => Simd::vectorize(simd, f),
+        }
+    }
+
+    /// The values that a panel of a packed matrix is wide: two vectors.
+    pub(crate) fn panel<T: crate::real::Real>(self) -> usize {
+        struct Width<T>(std::marker::PhantomData<T>);
+        impl<T: crate::real::Real> WithSimd for Width<T> {
+            type Output = usize;
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                2 * T::lanes::<S>()
+            }
+        }
+        self.run(Width::<T>(std::marker::PhantomData))
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `f` once with each instruction set of this processor as the current one of this thread.
+#[cfg(test)]
+pub(crate) fn on_each<E>(
+    f: impl Fn(Isa) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    Isa::available().into_iter().try_for_each(|isa| {
+        FORCED.set(Some(isa));
+        let result = f(isa);
+        FORCED.set(None);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_chooses_and_an_unknown_one_is_refused() {
+        assert_eq!(
+            Isa::choose(Some("portable")).expect("everywhere").name(),
+            "portable"
+        );
+        let reason = Isa::choose(Some("sse9")).expect_err("no such set");
+        assert!(
+            reason.contains("portable") && reason.contains("sse9"),
+            "{reason}"
+        );
+    }
 }

@@ -13,14 +13,17 @@
 mod adam;
 mod attention;
 mod conv;
+mod gemm;
 mod isa;
-mod matmul;
 mod norm;
 mod program;
 mod real;
+mod shared;
 mod winograd;
 
 pub use adam::{AdamStep, adam_step, follow};
+pub use conv::Precision;
+pub use isa::Isa;
 pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
 
 #[cfg(test)]

@@ -1,99 +1,151 @@
-//! Group normalisation, FiLM and SiLU, on slices.
+//! Group normalisation, FiLM and SiLU: the part of a convolution that comes before it.
+//!
+//! A clip's channel is scaled and moved, `z = slope·x + offset`, by numbers made from its group's
+//! statistics, the norm's gain and bias, and FiLM's scale and shift; then perhaps activated. Whoever reads
+//! the map applies them on the way ([`Source::read`](crate::conv::Source::read)), so that the normalised
+//! map is never stored.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 use crate::isa::Isa;
-use crate::real::{Real, zeros};
+use crate::real::Real;
 
+/// Added to a variance.
 pub(crate) const EPSILON: f64 = 1e-5;
 
-/// A norm whose statistics are known: `z = slope·x + offset`, then SiLU where it activates.
+/// Numbers a channel of a clip has, each a row of `C`: mean and reciprocal deviation of its group, slope,
+/// offset.
+pub(crate) const COEFFICIENTS: usize = 4;
+
+/// A norm, ready to be applied to a map `[B, T, C]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Applied<'a, T> {
-    /// `[B, 4, C]`: mean, reciprocal deviation, slope, offset.
+    /// `[B, 4, C]`, from [`coefficients`].
     pub coefficients: &'a [T],
+    /// Whether SiLU follows.
     pub activate: bool,
 }
 
-impl<T: Real> Applied<'_, T> {
-    /// Norms `[B, T, C]` in place.
-    pub fn apply(&self, x: &mut [T], (_, t, c): (usize, usize, usize)) {
-        let clips = x
-            .chunks_exact_mut(t * c)
-            .zip(self.coefficients.chunks_exact(4 * c));
-        for (x, k) in clips {
-            for row in x.chunks_exact_mut(c) {
-                for ch in 0..c {
-                    let z = k[2 * c + ch] * row[ch] + k[3 * c + ch];
-                    row[ch] = if self.activate { z * z.sigmoid() } else { z };
-                }
-            }
-        }
+impl<'a, T> Applied<'a, T> {
+    /// Slope and offset of a clip's channels.
+    #[inline(always)]
+    pub fn line(&self, c: usize, clip: usize) -> (&'a [T], &'a [T]) {
+        self.coefficients[(COEFFICIENTS * clip + 2) * c..][..2 * c].split_at(c)
     }
 }
 
-/// Statistics in double precision from per-channel sums about the first frame, whose values stand in
-/// for the mean so that a large common offset costs no digits.
+/// The coefficients of a map `x: [B, T, C]`: `(x̂·gain + bias)·(1 + scale) + shift`
+/// [Wu & He 2018; Perez et al. 2018].
+///
+/// `affine: [2, C]` (gain, bias), `film: [B, 2·C]` (scale, shift), neutral where there is none. `groups`
+/// divides `C`.
 pub(crate) fn coefficients<T: Real>(
-    _isa: Isa,
+    isa: Isa,
     x: &[T],
-    (_, t, c): (usize, usize, usize),
+    (b, t, c): (usize, usize, usize),
     affine: &[T],
     film: Option<&[T]>,
     groups: usize,
     out: &mut [T],
 ) {
-    let per_group = c / groups;
-    let (gain, bias) = affine.split_at(c);
-    for (i, (x, out)) in x
-        .chunks_exact(t * c)
-        .zip(out.chunks_exact_mut(4 * c))
-        .enumerate()
-    {
-        let (scale, shift) = clip_film(film, i, c);
+    let clip = |clip: usize, out: &mut [T]| {
+        let x = &x[clip * t * c..][..t * c];
+        let film = film.map(|film| &film[clip * 2 * c..][..2 * c]);
+        T::with_scratch(2 * c, |sums| {
+            isa.run(ClipCoefficients {
+                x,
+                affine,
+                film,
+                groups,
+                sums,
+                out,
+            })
+        });
+    };
+    if b == 1 {
+        clip(0, out);
+    } else {
+        out.par_chunks_mut(COEFFICIENTS * c)
+            .enumerate()
+            .for_each(|(i, out)| clip(i, out));
+    }
+}
+
+/// Statistics in double precision from per-channel sums about the first frame, whose values stand in for
+/// the mean so that a large common offset costs no digits.
+struct ClipCoefficients<'a, T> {
+    x: &'a [T],
+    affine: &'a [T],
+    film: Option<&'a [T]>,
+    groups: usize,
+    sums: &'a mut [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for ClipCoefficients<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self {
+            x,
+            affine,
+            film,
+            groups,
+            sums,
+            out,
+        } = self;
+        let c = affine.len() / 2;
         let pivot = &x[..c];
-        let (mut sums, mut squares) = (zeros::<T>(c), zeros::<T>(c));
+        sums.fill(T::zero());
+        let (sums, squares) = sums.split_at_mut(c);
         for row in x.chunks_exact(c) {
-            for ch in 0..c {
-                let x = row[ch] - pivot[ch];
-                sums[ch] += x;
-                squares[ch] += x * x;
+            for i in 0..c {
+                let x = row[i] - pivot[i];
+                sums[i] += x;
+                squares[i] += x * x;
             }
         }
-        let frames = t as f64;
+        let (frames, each) = ((x.len() / c) as f64, c / groups);
+        let (statistics, line) = out.split_at_mut(2 * c);
+        let (means, rstds) = statistics.split_at_mut(c);
+        let (slope, offset) = line.split_at_mut(c);
+        let (gain, bias) = affine.split_at(c);
         for group in 0..groups {
-            let channels = group * per_group..(group + 1) * per_group;
-            let n = frames * per_group as f64;
-            let channel_mean = |ch: usize| pivot[ch].to_double() + sums[ch].to_double() / frames;
-            let mean = channels.clone().map(channel_mean).sum::<f64>() / per_group as f64;
+            let channels = group * each..(group + 1) * each;
+            let mean = channels
+                .clone()
+                .map(|i| pivot[i].to_double() + sums[i].to_double() / frames)
+                .sum::<f64>()
+                / each as f64;
             // Sum of squares about the group's mean, from sums about each channel's pivot.
-            let spread = |ch: usize| {
-                let gap = pivot[ch].to_double() - mean;
-                squares[ch].to_double() + 2.0 * gap * sums[ch].to_double() + frames * gap * gap
+            let spread = |i: usize| {
+                let gap = pivot[i].to_double() - mean;
+                squares[i].to_double() + 2.0 * gap * sums[i].to_double() + frames * gap * gap
             };
-            let variance = channels.clone().map(spread).sum::<f64>() / n;
+            let variance = channels.clone().map(spread).sum::<f64>() / (frames * each as f64);
             let rstd = T::from_f64(1.0 / (variance.max(0.0) + EPSILON).sqrt());
             let mean = T::from_f64(mean);
-            for ch in channels {
-                let film = T::one() + scale.map_or(T::zero(), |s| s[ch]);
-                let shift = shift.map_or(T::zero(), |s| s[ch]);
-                out[ch] = mean;
-                out[c + ch] = rstd;
-                out[2 * c + ch] = rstd * gain[ch] * film;
-                out[3 * c + ch] = (bias[ch] - mean * rstd * gain[ch]) * film + shift;
+            for i in channels {
+                let (scale, shift) = match film {
+                    Some(film) => (T::one() + film[i], film[c + i]),
+                    None => (T::one(), T::zero()),
+                };
+                means[i] = mean;
+                rstds[i] = rstd;
+                slope[i] = rstd * gain[i] * scale;
+                offset[i] = (bias[i] - mean * rstd * gain[i]) * scale + shift;
             }
         }
     }
 }
 
-/// Scale and shift of clip `i`.
-fn clip_film<T>(film: Option<&[T]>, i: usize, c: usize) -> (Option<&[T]>, Option<&[T]>) {
-    let part = |from: usize| film.map(|film| &film[(2 * i + from) * c..][..c]);
-    (part(0), part(1))
-}
-
-/// What the backward pass of a norm reads.
+/// What the way back needs to know of a norm.
 pub(crate) struct Backward<'a, T> {
     pub x: &'a [T],
     pub dims: (usize, usize, usize),
+    /// As [`coefficients`] made them.
     pub coefficients: &'a [T],
     pub affine: &'a [T],
     pub film: Option<&'a [T]>,
@@ -101,73 +153,144 @@ pub(crate) struct Backward<'a, T> {
     pub activate: bool,
 }
 
-/// From the gradient `dh` of what the norm made, which is overwritten, to those of its inputs; that of
-/// `film` is assigned, the others are assigned or added.
-#[allow(clippy::too_many_arguments)] // three gradients and whether to add them
+/// The gradients of a norm's inputs, given that of its output in `dh`, which is used up.
+///
+/// `dx` (not wanted where nothing before it learns) is overwritten or added to, as `daffine: [2, C]` is;
+/// `dfilm: [B, 2·C]` is overwritten.
+#[allow(clippy::too_many_arguments)] // three results, and whether each is added to
 pub(crate) fn backward<T: Real>(
-    _isa: Isa,
+    isa: Isa,
     of: &Backward<'_, T>,
     dh: &mut [T],
     mut dx: Option<&mut [T]>,
     add: bool,
     daffine: &mut [T],
     add_affine: bool,
-    mut dfilm: Option<&mut [T]>,
+    dfilm: Option<&mut [T]>,
 ) {
     let (b, t, c) = of.dims;
-    let per_group = c / of.groups;
-    if !add_affine {
-        daffine.fill(T::zero());
-    }
-    for i in 0..b {
-        let x = &of.x[i * t * c..][..t * c];
-        let dh = &mut dh[i * t * c..][..t * c];
-        let k = &of.coefficients[i * 4 * c..][..4 * c];
-        let (mean, rstd) = (&k[..c], &k[c..2 * c]);
-        let (mut sum_dz, mut sum_dz_xhat) = (zeros::<T>(c), zeros::<T>(c));
-        for (x, dh) in x.chunks_exact(c).zip(dh.chunks_exact_mut(c)) {
-            for ch in 0..c {
-                if of.activate {
-                    let z = k[2 * c + ch] * x[ch] + k[3 * c + ch];
-                    let s = z.sigmoid();
-                    dh[ch] *= s * (T::one() + z * (T::one() - s));
-                }
-                sum_dz[ch] += dh[ch];
-                sum_dz_xhat[ch] += dh[ch] * (x[ch] - mean[ch]) * rstd[ch];
-            }
+    // Each clip's share of the sums over clips: gain and bias, then scale and shift.
+    T::with_scratch(b * 2 * c, |sums| {
+        let mut dx: Vec<Option<&mut [T]>> = match dx.as_mut() {
+            Some(dx) => dx.chunks_mut(t * c).map(Some).collect(),
+            None => (0..b).map(|_| None).collect(),
+        };
+        dh.par_chunks_mut(t * c)
+            .zip(sums.par_chunks_mut(2 * c))
+            .zip(dx.par_iter_mut())
+            .enumerate()
+            .for_each(|(clip, ((dh, sums), dx))| {
+                T::with_scratch(3 * c, |scratch| {
+                    let dx = dx.as_mut().map(|dx| &mut **dx);
+                    isa.run(BackwardClip {
+                        of,
+                        clip,
+                        dh,
+                        sums,
+                        dx,
+                        add,
+                        scratch,
+                    });
+                });
+            });
+        if !add_affine {
+            daffine.fill(T::zero());
         }
-        let scale = clip_film(of.film, i, c).0;
-        let n = T::from_f64((t * per_group) as f64);
-        let (mut direct, mut constant, mut linear) = (zeros::<T>(c), zeros::<T>(c), zeros::<T>(c));
-        for group in 0..of.groups {
-            let channels = group * per_group..(group + 1) * per_group;
-            let (mut mean_d, mut mean_d_xhat) = (T::zero(), T::zero());
-            for ch in channels.clone() {
-                let (gain, bias) = (of.affine[ch], of.affine[c + ch]);
-                let film = T::one() + scale.map_or(T::zero(), |s| s[ch]);
-                daffine[ch] += film * sum_dz_xhat[ch];
-                daffine[c + ch] += film * sum_dz[ch];
+        let mut dfilm = dfilm;
+        for (clip, sums) in sums.chunks_exact(2 * c).enumerate() {
+            let (sum_dz_xhat, sum_dz) = sums.split_at(c);
+            for i in 0..c {
+                let scale = of
+                    .film
+                    .map_or(T::one(), |film| T::one() + film[clip * 2 * c + i]);
+                daffine[i] += scale * sum_dz_xhat[i];
+                daffine[c + i] += scale * sum_dz[i];
                 if let Some(dfilm) = &mut dfilm {
-                    dfilm[2 * i * c + ch] = gain * sum_dz_xhat[ch] + bias * sum_dz[ch];
-                    dfilm[(2 * i + 1) * c + ch] = sum_dz[ch];
+                    dfilm[clip * 2 * c + i] =
+                        of.affine[i] * sum_dz_xhat[i] + of.affine[c + i] * sum_dz[i];
+                    dfilm[clip * 2 * c + c + i] = sum_dz[i];
                 }
-                direct[ch] = gain * film;
-                mean_d += direct[ch] * sum_dz[ch];
-                mean_d_xhat += direct[ch] * sum_dz_xhat[ch];
-            }
-            for ch in channels {
-                constant[ch] = mean_d / n;
-                linear[ch] = mean_d_xhat / n;
             }
         }
-        let Some(dx) = &mut dx else { continue };
-        let dx = &mut dx[i * t * c..][..t * c];
+    });
+}
+
+/// One clip's way back; leaves in `sums` the sums of `dz` against `x̂` and alone.
+struct BackwardClip<'a, T> {
+    of: &'a Backward<'a, T>,
+    clip: usize,
+    dh: &'a mut [T],
+    sums: &'a mut [T],
+    dx: Option<&'a mut [T]>,
+    add: bool,
+    scratch: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for BackwardClip<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self {
+            of,
+            clip,
+            dh,
+            sums,
+            dx,
+            add,
+            scratch,
+        } = self;
+        let (_, t, c) = of.dims;
+        let x = &of.x[clip * t * c..][..t * c];
+        let (statistics, line) =
+            of.coefficients[COEFFICIENTS * clip * c..][..COEFFICIENTS * c].split_at(2 * c);
+        let (mean, rstd) = statistics.split_at(c);
+        let (slope, offset) = line.split_at(c);
+        sums.fill(T::zero());
+        let (sum_dz_xhat, sum_dz) = sums.split_at_mut(c);
+        // dz: through the activation.
+        for (x, dz) in x.chunks_exact(c).zip(dh.chunks_exact_mut(c)) {
+            for i in 0..c {
+                let mut d = dz[i];
+                if of.activate {
+                    let z = slope[i] * x[i] + offset[i];
+                    let s = z.sigmoid();
+                    d *= s * (T::one() + z * (T::one() - s));
+                }
+                dz[i] = d;
+                sum_dz[i] += d;
+                sum_dz_xhat[i] += d * (x[i] - mean[i]) * rstd[i];
+            }
+        }
+        let Some(dx) = dx else { return };
+        // dx = direct·dz - constant - linear·x, the last two from the group's means of the gradient of x̂,
+        // alone and against x̂.
+        let (direct, rest) = scratch.split_at_mut(c);
+        let (constant, linear) = rest.split_at_mut(c);
+        let each = c / of.groups;
+        let n = T::from_f64((t * each) as f64);
+        for group in 0..of.groups {
+            let channels = group * each..(group + 1) * each;
+            let (mut mean_d, mut mean_d_xhat) = (T::zero(), T::zero());
+            for i in channels.clone() {
+                let scale = of
+                    .film
+                    .map_or(T::one(), |film| T::one() + film[clip * 2 * c + i]);
+                let gain = of.affine[i] * scale;
+                direct[i] = rstd[i] * gain;
+                mean_d += gain * sum_dz[i] / n;
+                mean_d_xhat += gain * sum_dz_xhat[i] / n;
+            }
+            for i in channels {
+                linear[i] = rstd[i] * rstd[i] * mean_d_xhat;
+                constant[i] = rstd[i] * mean_d - mean[i] * linear[i];
+            }
+        }
         let rows = x.chunks_exact(c).zip(dh.chunks_exact(c));
-        for ((x, dh), dx) in rows.zip(dx.chunks_exact_mut(c)) {
-            for ch in 0..c {
-                let xhat = (x[ch] - mean[ch]) * rstd[ch];
-                let value = rstd[ch] * (direct[ch] * dh[ch] - constant[ch] - xhat * linear[ch]);
-                dx[ch] = if add { dx[ch] + value } else { value };
+        for ((x, dz), dx) in rows.zip(dx.chunks_exact_mut(c)) {
+            for i in 0..c {
+                let d = direct[i] * dz[i] - constant[i] - linear[i] * x[i];
+                dx[i] = if add { dx[i] + d } else { d };
             }
         }
     }

@@ -11,7 +11,7 @@ mod session;
 
 use candle_core::{Result, bail};
 
-use crate::conv::Dims;
+use crate::conv::{Dims, Precision};
 pub use engine::Engine;
 
 /// Frames `[B, T, C]` somewhere in a [`Program`]; a vector is a map with one frame.
@@ -70,19 +70,20 @@ struct Conv {
     bias: Option<Parameter>,
     residual: Option<Map>,
     kernel: usize,
+    precision: Precision,
     y: Map,
 }
 
 impl Conv {
     fn dims(&self) -> Dims {
         let (Map { b, t, c: ci, .. }, Map { c: co, .. }) = (self.x, self.y);
-        let kernel = self.kernel;
         Dims {
             b,
             t,
             ci,
             co,
-            kernel,
+            kernel: self.kernel,
+            precision: self.precision,
         }
     }
 
@@ -165,6 +166,8 @@ impl Op {
 pub struct Program {
     /// Shapes.
     parameters: Vec<Vec<usize>>,
+    /// Of products over frames; those of vectors, which cost nothing, are always made in full.
+    precision: Precision,
     inputs: Vec<Map>,
     indices: Vec<Indices>,
     ops: Vec<Op>,
@@ -177,6 +180,7 @@ impl Program {
     /// The program over parameters of these shapes whose output is what `describe` returns.
     fn describe(
         parameters: Vec<Vec<usize>>,
+        precision: Precision,
         describe: impl FnOnce(&mut Self) -> Result<Map>,
     ) -> Result<Self> {
         let nothing = Map {
@@ -187,6 +191,7 @@ impl Program {
         };
         let mut program = Self {
             parameters,
+            precision,
             inputs: Vec::new(),
             indices: Vec::new(),
             ops: Vec::new(),
@@ -317,6 +322,11 @@ impl Program {
                 residual.dims()
             );
         }
+        let precision = if t == 1 {
+            Precision::F32
+        } else {
+            self.precision
+        };
         let conv = |y| {
             Op::Conv(Conv {
                 x,
@@ -325,6 +335,7 @@ impl Program {
                 bias,
                 residual,
                 kernel: rows / ci,
+                precision,
                 y,
             })
         };

@@ -1,9 +1,36 @@
 //! The two number types the CPU ops are written for.
 
+use std::cell::RefCell;
+
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
+use pulp::Simd;
 
 /// f32, and f64 so that gradients can be checked exactly.
 pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum {
+    /// As many as a register of `S` holds.
+    type Vector<S: Simd>: Copy;
+
+    fn lanes<S: Simd>() -> usize;
+    /// All whole vectors from the start, and the rest.
+    fn vectors<S: Simd>(values: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+    fn sum_of<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    fn difference<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    fn product<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a · b + c`, rounded once where the processor can.
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
+
+    /// Lends `f` some `len` values that begin on a cache line; they hold whatever was left in them.
+    ///
+    /// The memory stays with the thread, so that only its first use allocates.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+
     /// Logistic function; the f32 form vectorises.
     fn sigmoid(self) -> Self;
     fn exp(self) -> Self;
@@ -11,6 +38,55 @@ pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum
 }
 
 impl Real for f32 {
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F32_LANES
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(values: &[Self]) -> (&[S::f32s], &[Self]) {
+        S::as_simd_f32s(values)
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [S::f32s], &mut [Self]) {
+        S::as_mut_simd_f32s(values)
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
+        simd.splat_f32s(value)
+    }
+
+    #[inline(always)]
+    fn sum_of<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn difference<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.sub_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn product<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.mul_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
+    }
+
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+        thread_local! {
+            static KEPT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        }
+        lend(&KEPT, len, f)
+    }
+
     #[inline(always)]
     fn sigmoid(self) -> Self {
         1.0 / (1.0 + Real::exp(-self))
@@ -47,6 +123,55 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    type Vector<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F64_LANES
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(values: &[Self]) -> (&[S::f64s], &[Self]) {
+        S::as_simd_f64s(values)
+    }
+
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [S::f64s], &mut [Self]) {
+        S::as_mut_simd_f64s(values)
+    }
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
+        simd.splat_f64s(value)
+    }
+
+    #[inline(always)]
+    fn sum_of<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn difference<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.sub_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn product<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.mul_f64s(a, b)
+    }
+
+    #[inline(always)]
+    fn mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
+    }
+
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+        thread_local! {
+            static KEPT: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+        }
+        lend(&KEPT, len, f)
+    }
+
     fn sigmoid(self) -> Self {
         1.0 / (1.0 + Real::exp(-self))
     }
@@ -75,6 +200,38 @@ pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Re
 /// Zeroed values.
 pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
     vec![T::zero(); n]
+}
+
+const CACHE_LINE: usize = 64;
+
+/// Values that begin on a cache line, grown where they are too few.
+pub(crate) fn aligned<T: Real>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+    let room = len + CACHE_LINE / size_of::<T>();
+    if values.len() < room {
+        values.resize(room, T::zero());
+    }
+    let skipped = aligned_start(values);
+    &mut values[skipped..][..len]
+}
+
+/// Where the values that [`aligned`] gave begin.
+pub(crate) fn aligned_start<T>(values: &[T]) -> usize {
+    match values.as_ptr().align_offset(CACHE_LINE) {
+        usize::MAX => 0, // only an interpreter does not know
+        skipped => skipped,
+    }
+}
+
+fn lend<T: Real, R>(
+    kept: &'static std::thread::LocalKey<RefCell<Vec<T>>>,
+    len: usize,
+    f: impl FnOnce(&mut [T]) -> R,
+) -> R {
+    // Taken out while in use: should `f` ask again, it gets memory of its own.
+    let mut values = kept.take();
+    let result = f(aligned(&mut values, len));
+    kept.set(values);
+    result
 }
 
 #[cfg(test)]

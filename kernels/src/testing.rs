@@ -2,18 +2,20 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 
-/// f64 values of about unit size, fixed by `seed`.
-pub fn values(shape: &[usize], seed: u64) -> Tensor {
-    let n = shape.iter().product::<usize>();
+/// Numbers of about unit size, fixed by `seed`.
+pub fn draws(seed: u64) -> impl Iterator<Item = f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let data: Vec<f64> = (0..n)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-        })
-        .collect();
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    })
+}
+
+/// A tensor of [`draws`].
+pub fn values(shape: &[usize], seed: u64) -> Tensor {
+    let data: Vec<f64> = draws(seed).take(shape.iter().product()).collect();
     Tensor::from_vec(data, shape, &Device::Cpu).expect("the shape holds its product of values")
 }
 

@@ -5,56 +5,37 @@
 //! input channels, become four output frames through `Aᵀ`. The sums are six matrix products over all
 //! tiles. In f32 the result is within about `3e-6` of the definition, relative to its largest value.
 
-use std::array;
-use std::ops::{Add, Sub};
+use std::marker::PhantomData;
+use std::ops::{Add, Range, Sub};
 
-use rayon::prelude::*;
+use pulp::{Simd, WithSimd};
 
-use crate::isa::vectorised;
-use crate::matmul::{Threads, View, matmul};
-use crate::real::{Real, zeros};
+use crate::conv::{self, Dims, Finish, Order, Precision, Source, Work};
+use crate::gemm::{add_transposed_product, product};
+use crate::isa::Isa;
+use crate::real::Real;
+use crate::shared::Shared;
 
-/// Frames a tile makes.
+/// Products a tile of F(4, 3) takes, and frames it reads; it makes four.
+pub(crate) const POINTS: usize = 6;
 const STEP: usize = 4;
-/// Products a tile takes, and frames it reads.
-const POINTS: usize = 6;
-/// Tiles a task works on: their two planes of six stay in the second-level cache.
-const BLOCK: usize = 96;
-
-/// Sizes of one convolution.
-#[derive(Clone, Copy)]
-pub(crate) struct Dims {
-    pub b: usize,
-    pub t: usize,
-    pub ci: usize,
-    pub co: usize,
-}
-
-impl Dims {
-    fn tiles_a_clip(self) -> usize {
-        self.t.div_ceil(STEP)
-    }
-
-    fn tiles(self) -> usize {
-        self.b * self.tiles_a_clip()
-    }
-
-    /// Clip and first output frame of a tile.
-    fn place(self, tile: usize) -> (usize, usize) {
-        let each = self.tiles_a_clip();
-        (tile / each, tile % each * STEP)
-    }
-
-    /// Row of `[B·T, C]` at which a tile's output begins.
-    fn row(self, tile: usize) -> usize {
-        let (clip, frame) = self.place(tile);
-        clip * self.t + frame
-    }
-}
+/// Values of a task's transformed input: they stay in the second-level cache.
+const CACHED: usize = 1 << 16;
+/// Tiles whose frames are normalised together.
+const RUN: usize = 8;
+/// The widest panel there is.
+const WIDEST: usize = 32;
 
 /// One number, or several that go the same way.
-trait Value: Copy + Add<Output = Self> + Sub<Output = Self> {
+pub(crate) trait Value: Copy + Add<Output = Self> + Sub<Output = Self> {
     fn times(self, factor: f64) -> Self;
+
+    /// To the eight digits of bf16: the upper part of Veltkamp's splitting [Dekker 1971].
+    #[inline(always)]
+    fn rounded(self) -> Self {
+        let scaled = self.times(65_537.0);
+        scaled - (scaled - self)
+    }
 }
 
 impl<T: Real> Value for T {
@@ -64,42 +45,41 @@ impl<T: Real> Value for T {
     }
 }
 
-const LANES: usize = 8;
-
+/// A register of numbers.
 #[derive(Clone, Copy)]
-struct Lanes<T>([T; LANES]);
+struct Lanes<S: Simd, T: Real>(S, T::Vector<S>);
 
-impl<T: Real> Add for Lanes<T> {
+impl<S: Simd, T: Real> Add for Lanes<S, T> {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self(array::from_fn(|i| self.0[i] + other.0[i]))
+        Self(self.0, T::sum_of(self.0, self.1, other.1))
     }
 }
 
-impl<T: Real> Sub for Lanes<T> {
+impl<S: Simd, T: Real> Sub for Lanes<S, T> {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self(array::from_fn(|i| self.0[i] - other.0[i]))
+        Self(self.0, T::difference(self.0, self.1, other.1))
     }
 }
 
-impl<T: Real> Value for Lanes<T> {
+impl<S: Simd, T: Real> Value for Lanes<S, T> {
     #[inline(always)]
     fn times(self, factor: f64) -> Self {
-        let factor = T::from_f64(factor);
-        Self(self.0.map(|x| x * factor))
+        let factor = T::splat(self.0, T::from_f64(factor));
+        Self(self.0, T::product(self.0, self.1, factor))
     }
 }
 
 /// A linear map from `I` values to `O`, applied channel by channel.
-trait Transform<const I: usize, const O: usize> {
+pub(crate) trait Transform<const I: usize, const O: usize> {
     fn apply<V: Value>(x: [V; I]) -> [V; O];
 }
 
 /// `Bᵀ`: what a tile reads.
-struct Input;
+pub(crate) struct Input;
 
 impl Transform<POINTS, POINTS> for Input {
     #[inline(always)]
@@ -118,7 +98,7 @@ impl Transform<POINTS, POINTS> for Input {
 }
 
 /// `G`: the taps.
-struct Taps;
+pub(crate) struct Taps;
 
 impl Transform<3, POINTS> for Taps {
     #[inline(always)]
@@ -155,7 +135,7 @@ impl Transform<POINTS, 3> for TapsBack {
 }
 
 /// `Aᵀ`: what a tile makes.
-struct Output;
+pub(crate) struct Output;
 
 impl Transform<POINTS, STEP> for Output {
     #[inline(always)]
@@ -189,178 +169,503 @@ impl Transform<STEP, POINTS> for OutputBack {
     }
 }
 
-/// Applies `M` to rows of equal width; `write` gets each result for one row.
+/// Input, taps and output of one form: `STEP` frames from `POINTS` products.
+pub(crate) trait Form<const POINTS: usize, const STEP: usize>: Copy + Send + Sync {
+    type Input: Transform<POINTS, POINTS>;
+    type Taps: Transform<3, POINTS>;
+    type Output: Transform<POINTS, STEP>;
+}
+
+/// F(4, 3), in full precision.
+#[derive(Clone, Copy)]
+pub(crate) struct Four;
+
+impl Form<6, 4> for Four {
+    type Input = Input;
+    type Taps = Taps;
+    type Output = Output;
+}
+
+/// F(2, 3) with operands rounded to bf16: F(4, 3) would enlarge their errors too much.
+#[derive(Clone, Copy)]
+pub(crate) struct Two;
+
+impl Form<4, 2> for Two {
+    type Input = Rounded<ShortInput>;
+    type Taps = Rounded<ShortTaps>;
+    type Output = ShortOutput;
+}
+
+/// What `M` makes, rounded to bf16.
+pub(crate) struct Rounded<M>(M);
+
+impl<M: Transform<I, O>, const I: usize, const O: usize> Transform<I, O> for Rounded<M> {
+    #[inline(always)]
+    fn apply<V: Value>(x: [V; I]) -> [V; O] {
+        let mut y = M::apply(x);
+        for value in &mut y {
+            *value = value.rounded();
+        }
+        y
+    }
+}
+
+/// `Bᵀ` of F(2, 3).
+pub(crate) struct ShortInput;
+
+impl Transform<4, 4> for ShortInput {
+    #[inline(always)]
+    fn apply<V: Value>([d0, d1, d2, d3]: [V; 4]) -> [V; 4] {
+        [d0 - d2, d1 + d2, d2 - d1, d1 - d3]
+    }
+}
+
+/// `G` of F(2, 3).
+pub(crate) struct ShortTaps;
+
+impl Transform<3, 4> for ShortTaps {
+    #[inline(always)]
+    fn apply<V: Value>([g0, g1, g2]: [V; 3]) -> [V; 4] {
+        let (even, odd) = ((g0 + g2).times(0.5), g1.times(0.5));
+        [g0, even + odd, even - odd, g2]
+    }
+}
+
+/// `Aᵀ` of F(2, 3).
+pub(crate) struct ShortOutput;
+
+impl Transform<4, 2> for ShortOutput {
+    #[inline(always)]
+    fn apply<V: Value>([m0, m1, m2, m3]: [V; 4]) -> [V; 2] {
+        [m0 + m1 + m2, m1 - m2 - m3]
+    }
+}
+
+/// Applies `M` to rows of equal width; result `k` is written from `y[k · stride]` on.
 #[inline(always)]
-fn transform_rows<T: Real, M: Transform<I, O>, const I: usize, const O: usize>(
+fn transform_rows<S: Simd, T: Real, M: Transform<I, O>, const I: usize, const O: usize>(
+    simd: S,
     x: [&[T]; I],
-    y: [&mut [T]; O],
+    (y, stride): (&mut [T], usize),
 ) {
-    let width = x[0].len();
-    let x = x.map(|row| &row[..width]);
-    let mut y = y.map(|row| &mut row[..width]);
-    let whole = width - width % LANES;
-    for ch in (0..whole).step_by(LANES) {
-        let values = M::apply(x.map(|row| Lanes(array::from_fn(|i| row[ch + i]))));
-        for (row, value) in y.iter_mut().zip(values) {
-            row[ch..ch + LANES].copy_from_slice(&value.0);
+    // Plain loops: a closure might be compiled for another instruction set than the code around it.
+    let (width, lanes) = (x[0].len(), T::lanes::<S>());
+    let mut vectors: [&[T::Vector<S>]; I] = [&[]; I];
+    for k in 0..I {
+        vectors[k] = T::vectors::<S>(&x[k][..width]).0;
+    }
+    for i in 0..width / lanes {
+        let mut from = [Lanes::<S, T>(simd, vectors[0][i]); I];
+        for k in 1..I {
+            from[k] = Lanes(simd, vectors[k][i]);
+        }
+        let to = M::apply(from);
+        for k in 0..O {
+            T::vectors_mut::<S>(&mut y[k * stride + i * lanes..][..lanes]).0[0] = to[k].1;
         }
     }
-    for ch in whole..width {
-        let values = M::apply(x.map(|row| row[ch]));
-        for (row, value) in y.iter_mut().zip(values) {
-            row[ch] = value;
+    for i in width - width % lanes..width {
+        let mut from = [x[0][i]; I];
+        for k in 1..I {
+            from[k] = x[k][i];
+        }
+        let to = M::apply(from);
+        for k in 0..O {
+            y[k * stride + i] = to[k];
         }
     }
 }
 
-/// `N` planes, one after another, cut alike into blocks of `block` values.
-fn blocks<T, const N: usize>(planes: &mut [T], block: usize) -> Vec<[&mut [T]; N]> {
-    let plane = planes.len() / N;
-    let mut planes = planes.chunks_mut(plane);
-    let mut planes: [_; N] = array::from_fn(|_| {
-        let plane = planes.next().expect("N planes");
-        plane.chunks_mut(block)
-    });
-    let next = |_| {
-        planes
-            .each_mut()
-            .map(|plane| plane.next().expect("planes of equal length"))
-    };
-    (0..plane.div_ceil(block)).map(next).collect()
-}
-
-/// Writes `M` of `I` frames, from `before` frames ahead of each tile's first, into row `tile - first`
-/// of six planes. Frames outside the clip are zero.
+/// Row `i` of each of `N` planes of `rows` rows of `width` values.
 #[inline(always)]
-fn gather<T: Real, M: Transform<I, POINTS>, const I: usize>(
-    x: &[T],
-    (d, width): (Dims, usize),
-    before: usize,
+fn rows_of<T, const N: usize>(planes: &[T], rows: usize, i: usize, width: usize) -> [&[T]; N] {
+    let mut all: [&[T]; N] = [&[]; N];
+    for (k, row) in all.iter_mut().enumerate() {
+        *row = &planes[(k * rows + i) * width..][..width];
+    }
+    all
+}
+
+/// Where the tiles of a batch of clips lie; tiles are counted through all clips.
+#[derive(Clone, Copy)]
+struct Tiles {
+    step: usize,
+    each: usize,
+}
+
+impl Tiles {
+    /// Tiles that make `step` frames each.
+    fn of(d: Dims, step: usize) -> Self {
+        Self {
+            step,
+            each: d.t.div_ceil(step),
+        }
+    }
+
+    /// Clip and first output frame of a tile.
+    #[inline(always)]
+    fn place(self, tile: usize) -> (usize, usize) {
+        (tile / self.each, tile % self.each * self.step)
+    }
+}
+
+/// Frames of one clip, laid out in rows; zeros before and after.
+#[derive(Clone, Copy)]
+struct Frames<'a, T> {
+    rows: &'a [T],
+    /// Values from one row to the next, and where the wanted ones begin.
+    stride: usize,
+    skip: usize,
+    /// The clip's frames that the rows hold.
     first: usize,
-    planes: &mut [&mut [T]; POINTS],
+    count: usize,
+    zeros: &'a [T],
+}
+
+impl<'a, T> Frames<'a, T> {
+    /// `count` frames from `frame` on, of which some may lie before the clip (wrapped around).
+    #[inline(always)]
+    fn from<const I: usize>(&self, frame: usize) -> [&'a [T]; I] {
+        let mut all = [self.zeros; I];
+        for (k, row) in all.iter_mut().enumerate() {
+            let at = frame.wrapping_add(k).wrapping_sub(self.first);
+            if at < self.count {
+                *row = &self.rows[at * self.stride + self.skip..][..self.zeros.len()];
+            }
+        }
+        all
+    }
+}
+
+/// Memory for [`gather`]: normalised rows of one run and a row of zeros.
+const fn gather_scratch(channels: usize) -> usize {
+    (RUN * STEP + 3) * channels // F(2, 3) needs less
+}
+
+/// Transforms what tiles `tiles` read of channels `channels`, into planes of a row a tile.
+#[inline(always)]
+fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
+    simd: S,
+    x: &Source<'_, T>,
+    d: Dims,
+    tiles: Range<usize>,
+    channels: Range<usize>,
+    scratch: &mut [T],
+    planes: &mut [T],
 ) {
-    let nothing = zeros(width);
-    for i in 0..planes[0].len() / width {
-        let (clip, frame) = d.place(first + i);
-        let clip = &x[clip * d.t * width..][..d.t * width];
-        let row = |k: usize| {
-            let at = (frame + k).wrapping_sub(before);
-            if at < d.t {
-                &clip[at * width..][..width]
-            } else {
-                &nothing
+    let (c, place) = (channels.len(), Tiles::of(d, STEP));
+    let (zeros, normed) = scratch.split_at_mut(c);
+    zeros.fill(T::zero());
+    let mut tile = tiles.start;
+    while tile < tiles.end {
+        let (clip, frame) = place.place(tile);
+        let run = RUN.min(tiles.end - tile).min(place.each - frame / STEP);
+        let frames = match x.norm {
+            None => Frames {
+                rows: &x.x[clip * d.t * d.ci..][..d.t * d.ci],
+                stride: d.ci,
+                skip: channels.start,
+                first: 0,
+                count: d.t,
+                zeros,
+            },
+            Some(_) => {
+                let inside = frame.saturating_sub(1)..d.t.min(frame + run * STEP + 1);
+                x.read((d.t, d.ci), clip, inside.clone(), channels.clone(), normed);
+                Frames {
+                    rows: normed,
+                    stride: c,
+                    skip: 0,
+                    first: inside.start,
+                    count: inside.len(),
+                    zeros,
+                }
             }
         };
-        let to = planes
-            .each_mut()
-            .map(|plane| &mut plane[i * width..][..width]);
-        transform_rows::<T, M, I, POINTS>(array::from_fn(row), to);
+        for i in 0..run {
+            let from = frames.from::<N>((frame + i * STEP).wrapping_sub(1));
+            let to = (&mut planes[(tile + i - tiles.start) * c..], tiles.len() * c);
+            transform_rows::<S, T, F::Input, N, N>(simd, from, to);
+        }
+        tile += run;
     }
 }
 
-/// Applies `M` to whole planes, in pieces shared out among threads.
-fn transform_planes<T: Real, M: Transform<I, O>, const I: usize, const O: usize>(
-    x: &[T],
-) -> Vec<T> {
-    const PIECE: usize = 8192;
-    let plane = x.len() / I;
-    let mut y = zeros(O * plane);
-    let pieces = blocks::<T, O>(&mut y, PIECE);
-    pieces.into_par_iter().enumerate().for_each(|(i, to)| {
-        let from = array::from_fn(|k| &x[k * plane + i * PIECE..][..to[0].len()]);
-        vectorised(|| transform_rows::<T, M, I, O>(from, to));
-    });
-    y
+/// Columns `first..` of the taps, transformed: `[N, Ci, width]`, zeros past the edge.
+pub(crate) struct PackTaps<'a, T, F, const N: usize, const STEP: usize> {
+    pub form: PhantomData<F>,
+    pub weight: &'a [T],
+    pub d: Dims,
+    pub order: Order,
+    pub first: usize,
+    pub out: &'a mut [T],
 }
 
-/// The taps `[3·Ci, Co]` as six matrices `[Ci, Co]`.
-pub(crate) fn transform_taps<T: Real>(weight: &[T]) -> Vec<T> {
-    transform_planes::<T, Taps, 3, POINTS>(weight)
-}
+impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
+    for PackTaps<'_, T, F, N, STEP>
+{
+    type Output = ();
 
-/// Combines the six products of each tile into the frames `y` that begin with tile `first`.
-#[inline(always)]
-fn scatter<T: Real>(products: &[T], d: Dims, first: usize, y: &mut [T]) {
-    let tiles = products.len() / (POINTS * d.co);
-    let mut beyond = zeros(STEP * d.co); // what the last tile of a clip makes past its end
-    let mut rest = y;
-    for i in 0..tiles {
-        let from = array::from_fn(|k| &products[(k * tiles + i) * d.co..][..d.co]);
-        let (_, frame) = d.place(first + i);
-        let inside = STEP.min(d.t - frame);
-        let (here, after) = rest.split_at_mut(inside * d.co);
-        let mut rows = here
-            .chunks_exact_mut(d.co)
-            .chain(beyond.chunks_exact_mut(d.co));
-        let to = array::from_fn(|_| rows.next().expect("four rows"));
-        transform_rows::<T, Output, POINTS, STEP>(from, to);
-        rest = after;
-    }
-}
-
-/// `x: [B, T, Ci]` → `[B, T, Co]`, with taps from [`transform_taps`]; zeros stand around each clip.
-pub(crate) fn convolve<T: Real>(x: &[T], taps: &[T], bias: Option<&[T]>, d: Dims) -> Vec<T> {
-    let mut y = zeros(d.b * d.t * d.co);
-    let mut pieces = Vec::new();
-    let mut rest = &mut y[..];
-    for first in (0..d.tiles()).step_by(BLOCK) {
-        let tiles = BLOCK.min(d.tiles() - first);
-        let rows = d.row(first + tiles) - d.row(first);
-        let (piece, after) = rest.split_at_mut(rows * d.co);
-        pieces.push((first, tiles, piece));
-        rest = after;
-    }
-    pieces.into_par_iter().for_each(|(first, tiles, y)| {
-        let mut from = zeros(POINTS * tiles * d.ci);
-        let mut planes = blocks(&mut from, tiles * d.ci).remove(0);
-        vectorised(|| gather::<T, Input, POINTS>(x, (d, d.ci), 1, first, &mut planes));
-        let mut products = zeros(POINTS * tiles * d.co);
-        products
-            .par_chunks_mut(tiles * d.co)
-            .zip(from.par_chunks(tiles * d.ci))
-            .zip(taps.par_chunks(d.ci * d.co))
-            .enumerate()
-            .for_each(|(k, ((to, from), taps))| {
-                // The second product counts once in each of the four frames: the bias rides on it.
-                let bias = bias.filter(|_| k == 1);
-                if let Some(bias) = bias {
-                    to.chunks_exact_mut(d.co)
-                        .for_each(|row| row.copy_from_slice(bias));
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { d, first, .. } = self;
+        let width = 2 * T::lanes::<S>();
+        let inside = width.min(d.co - first);
+        let mut rows = [[T::zero(); WIDEST]; 3];
+        for i in 0..d.ci {
+            for (k, row) in rows.iter_mut().enumerate() {
+                let (tap, (down, across)) = self.order.matrix(self.weight, d, k);
+                for (j, value) in row[..inside].iter_mut().enumerate() {
+                    *value = tap[i * down + (first + j) * across];
                 }
-                let (from, taps) = (View::rows(from, d.ci), View::rows(taps, d.co));
-                let shape = (tiles, d.ci, d.co);
-                matmul(shape, from, taps, to, d.co, bias.is_some(), Threads::One);
-            });
-        vectorised(|| scatter(&products, d, first, y));
-    });
-    y
+            }
+            let from = [&rows[0][..width], &rows[1][..width], &rows[2][..width]];
+            let to = (&mut self.out[i * width..], d.ci * width);
+            transform_rows::<S, T, F::Taps, 3, N>(simd, from, to);
+        }
+    }
 }
 
-/// The gradient of the taps, `[3·Ci, Co]`.
-pub(crate) fn grad_taps<T: Real>(x: &[T], dy: &[T], d: Dims) -> Vec<T> {
-    let (mut from, mut to) = (
-        zeros(POINTS * d.tiles() * d.ci),
-        zeros(POINTS * d.tiles() * d.co),
-    );
-    blocks(&mut from, BLOCK * d.ci)
-        .into_par_iter()
-        .zip(blocks(&mut to, BLOCK * d.co))
-        .enumerate()
-        .for_each(|(i, (mut from, mut to))| {
-            vectorised(|| {
-                gather::<T, Input, POINTS>(x, (d, d.ci), 1, i * BLOCK, &mut from);
-                gather::<T, OutputBack, STEP>(dy, (d, d.co), 0, i * BLOCK, &mut to);
+/// Turns the gradients of six planes into those of three taps, which are left in the first three.
+pub(crate) struct UnpackTaps<'a, T>(pub &'a mut [T]);
+
+impl<T: Real> WithSimd for UnpackTaps<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        const PIECE: usize = 256;
+        let planes = self.0;
+        let plane = planes.len() / POINTS;
+        let mut made = [T::zero(); 3 * PIECE];
+        for first in (0..plane).step_by(PIECE) {
+            let n = PIECE.min(plane - first);
+            let mut from: [&[T]; POINTS] = [&[]; POINTS];
+            for (k, from) in from.iter_mut().enumerate() {
+                *from = &planes[k * plane + first..][..n];
+            }
+            transform_rows::<S, T, TapsBack, POINTS, 3>(simd, from, (&mut made, PIECE));
+            for k in 0..3 {
+                planes[k * plane + first..][..n].copy_from_slice(&made[k * PIECE..][..n]);
+            }
+        }
+    }
+}
+
+/// Packs panel `panel` of the taps, as [`convolve`] reads them.
+pub(crate) fn pack<T: Real>(
+    isa: Isa,
+    d: Dims,
+    weight: &[T],
+    order: Order,
+    first: usize,
+    out: &mut [T],
+) {
+    match d.precision {
+        Precision::F32 => isa.run(PackTaps {
+            form: PhantomData::<Four>,
+            weight,
+            d,
+            order,
+            first,
+            out,
+        }),
+        Precision::Bf16 => isa.run(PackTaps {
+            form: PhantomData::<Two>,
+            weight,
+            d,
+            order,
+            first,
+            out,
+        }),
+    }
+}
+
+/// Planes that the taps of [`pack`] take.
+pub(crate) fn points(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 6,
+        Precision::Bf16 => 4,
+    }
+}
+
+/// `y = conv(x)` and what `finish` adds, with taps from [`pack`].
+pub(crate) fn convolve<T: Real>(
+    isa: Isa,
+    d: Dims,
+    x: Source<'_, T>,
+    taps: &[T],
+    finish: Finish<'_, T>,
+    y: &Shared<'_, T>,
+) {
+    match d.precision {
+        Precision::F32 => convolve_by::<T, Four, 6, 4>(isa, d, x, taps, finish, y),
+        Precision::Bf16 => convolve_by::<T, Two, 4, 2>(isa, d, x, taps, finish, y),
+    }
+}
+
+fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
+    isa: Isa,
+    d: Dims,
+    x: Source<'_, T>,
+    taps: &[T],
+    finish: Finish<'_, T>,
+    y: &Shared<'_, T>,
+) {
+    let width = isa.panel::<T>();
+    let most = (CACHED / (N * d.ci)).clamp(6, 96);
+    let work = Work::new(1, d.b * Tiles::of(d, STEP).each, most, d.co.div_ceil(width));
+    work.share(|_, tiles, panels| {
+        let n = tiles.len();
+        let (planes, products) = (N * n * d.ci, N * n * width);
+        T::with_scratch(planes + products + gather_scratch(d.ci), |scratch| {
+            let (planes, scratch) = scratch.split_at_mut(planes);
+            let (products, scratch) = scratch.split_at_mut(products);
+            isa.run(Convolve {
+                form: PhantomData::<F>,
+                d,
+                x,
+                taps,
+                finish,
+                y,
+                tiles,
+                panels,
+                planes,
+                products,
+                scratch,
             });
         });
-    let mut points = zeros(POINTS * d.ci * d.co);
-    points
-        .par_chunks_mut(d.ci * d.co)
-        .zip(from.par_chunks(d.tiles() * d.ci))
-        .zip(to.par_chunks(d.tiles() * d.co))
-        .for_each(|((point, from), to)| {
-            let (from, to) = (View::rows(from, d.ci).transposed(), View::rows(to, d.co));
-            let shape = (d.ci, d.tiles(), d.co);
-            matmul(shape, from, to, point, d.co, false, Threads::Pool);
-        });
-    transform_planes::<T, TapsBack, POINTS, 3>(&points)
+    });
+}
+
+/// One task: some tiles, some panels of output channels.
+struct Convolve<'a, T, F, const N: usize, const STEP: usize> {
+    form: PhantomData<F>,
+    d: Dims,
+    x: Source<'a, T>,
+    taps: &'a [T],
+    finish: Finish<'a, T>,
+    y: &'a Shared<'a, T>,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+    planes: &'a mut [T],
+    products: &'a mut [T],
+    scratch: &'a mut [T],
+}
+
+impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
+    for Convolve<'_, T, F, N, STEP>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            d,
+            x,
+            tiles,
+            planes,
+            products,
+            ..
+        } = self;
+        let (width, n, place) = (2 * T::lanes::<S>(), tiles.len(), Tiles::of(d, STEP));
+        gather::<S, T, F, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, self.scratch, planes);
+        let mut made = [T::zero(); 4 * WIDEST];
+        for panel in self.panels {
+            let taps = &self.taps[panel * N * d.ci * width..][..N * d.ci * width];
+            for k in 0..N {
+                let (from, to) = (&planes[k * n * d.ci..], &mut products[k * n * width..]);
+                let taps = &taps[k * d.ci * width..][..d.ci * width];
+                product(simd, n, (from, d.ci), taps, to);
+            }
+            let channel = panel * width;
+            let inside = width.min(d.co - channel);
+            for (i, tile) in tiles.clone().enumerate() {
+                let from = rows_of(products, n, i, width);
+                transform_rows::<S, T, F::Output, N, STEP>(simd, from, (&mut made, WIDEST));
+                let (clip, frame) = place.place(tile);
+                for (values, frame) in made.chunks_exact(WIDEST).take(STEP).zip(frame..d.t) {
+                    let row = clip * d.t + frame;
+                    let at = row * d.co + channel;
+                    // SAFETY: tasks have different tiles or different panels, and this one looks at one
+                    // part at a time.
+                    let y = unsafe { self.y.part(at..at + inside) };
+                    self.finish.put(simd, (row, d.t, d.co), channel, values, y);
+                }
+            }
+        }
+    }
+}
+
+/// Tiles that a product of the weight gradient sums over at once.
+fn depth(channels: usize) -> usize {
+    (CACHED / (POINTS * channels)).clamp(24, 192)
+}
+
+/// Values of `rows` and `columns` that [`WeightGradient`] works in.
+pub(crate) fn backward_scratch(d: Dims, channels: usize, width: usize) -> (usize, usize) {
+    let tiles = depth(channels);
+    let larger = gather_scratch(channels).max(d.co.min(width));
+    (POINTS * tiles * channels + larger, POINTS * tiles * width)
+}
+
+/// The six planes' gradients instead of the taps'.
+pub(crate) struct WeightGradient<'a, T>(pub conv::WeightGradient<'a, T>);
+
+impl<T: Real> WithSimd for WeightGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let conv::WeightGradient {
+            d,
+            x,
+            dy,
+            channels,
+            sums,
+            rows,
+            columns,
+        } = self.0;
+        let (width, c, place) = (2 * T::lanes::<S>(), channels.len(), Tiles::of(d, STEP));
+        let (total, depth) = (d.b * place.each, depth(c));
+        let (planes, scratch) = rows.split_at_mut(POINTS * depth * c);
+        for first in (0..total).step_by(depth) {
+            let tiles = first..total.min(first + depth);
+            let n = tiles.len();
+            gather::<S, T, Four, POINTS, STEP>(
+                simd,
+                &x,
+                d,
+                tiles.clone(),
+                channels.clone(),
+                scratch,
+                planes,
+            );
+            for panel in 0..d.co.div_ceil(width) {
+                let inside = width.min(d.co - panel * width);
+                let zeros = &mut scratch[..inside];
+                zeros.fill(T::zero());
+                columns[..POINTS * n * width].fill(T::zero());
+                for (i, tile) in tiles.clone().enumerate() {
+                    let (clip, frame) = place.place(tile);
+                    let frames = Frames {
+                        rows: &dy[clip * d.t * d.co..][..d.t * d.co],
+                        stride: d.co,
+                        skip: panel * width,
+                        first: 0,
+                        count: d.t,
+                        zeros,
+                    };
+                    let to = (&mut columns[i * width..], n * width);
+                    transform_rows::<S, T, OutputBack, STEP, POINTS>(simd, frames.from(frame), to);
+                }
+                for k in 0..POINTS {
+                    let from = (&planes[k * n * c..], c);
+                    let column = &columns[k * n * width..][..n * width];
+                    let sums = &mut sums[(panel * POINTS + k) * c * width..][..c * width];
+                    add_transposed_product(simd, c, from, column, sums);
+                }
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use audiodiff::render::{RenderSettings, Renderer};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Bar, DeviceChoice, Global, catch_interrupts, interrupted, usage};
+use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, interrupted, usage};
 
 /// Sounds rendered together: enough to keep the cores busy, few enough to report often.
 const BATCH: usize = 8;
@@ -71,6 +71,9 @@ pub struct SoundSettings {
     /// Where to compute
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
+    /// Precision of the products
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
 }
 
 fn descriptor(text: &str) -> Result<(String, f32), String> {
@@ -118,10 +121,10 @@ impl SoundSettings {
     }
 
     fn renderer(&self) -> anyhow::Result<Renderer> {
-        Ok(Renderer::new(
-            &super::load_model(self.model.as_ref())?,
-            &self.device.open()?,
-        )?)
+        let model = super::load_model(self.model.as_ref())?;
+        let mut renderer = Renderer::new(&model, &self.device.open()?)?;
+        renderer.engine().use_precision(self.precision.into());
+        Ok(renderer)
     }
 
     fn first_seed(&self) -> u64 {
@@ -331,7 +334,7 @@ pub struct PlayArgs {
     /// A sound file to play instead of rendering one
     #[arg(conflicts_with_all = [
         "model", "class", "count", "seed", "steps", "sampler", "schedule", "guidance", "seconds", "init",
-        "descriptors", "peak", "loudness", "device"
+        "descriptors", "peak", "loudness", "device", "precision"
     ])]
     file: Option<PathBuf>,
     #[command(flatten)]

@@ -19,7 +19,9 @@ use audiodiff::train::{Event, Length, Outcome, StepReport, TrainConfig, Trainer,
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 
-use super::{Bar, DeviceChoice, Global, SoundArgs, catch_interrupts, interrupted, usage};
+use super::{
+    Bar, DeviceChoice, Global, PrecisionChoice, SoundArgs, catch_interrupts, interrupted, usage,
+};
 
 /// Folders up to this many sounds are tuned from the built-in model unless told otherwise.
 const SMALL_SET: usize = 2000;
@@ -113,6 +115,9 @@ pub struct TrainArgs {
     /// Where to compute
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
+    /// Precision of the products
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -267,6 +272,7 @@ impl TrainArgs {
                 warmup: if tuning { 50 } else { 300 },
                 decay: 0.4,
             },
+            precision: self.precision.into(),
             adam: AdamConfig::default(),
             ema_gamma: 6.94,
             class_dropout: 0.12,

@@ -1,8 +1,5 @@
 //! One-dimensional U-Net with additive skips and FiLM conditioning.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use audiodiff_kernels::{Engine, Map, Norm, Parameter, Program};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -368,12 +365,8 @@ impl Network for UNet1d {
         })
     }
 
-    fn freeze(&mut self) {
-        self.engine.freeze();
-    }
-
-    fn stop_with(&mut self, stop: Arc<AtomicBool>) {
-        self.engine.stop_with(stop);
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 }
 
@@ -402,6 +395,8 @@ fn position_features(frames: usize, device: &Device) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -526,9 +521,9 @@ mod tests {
         let mut network = config.build(AROUND, &mut lively(&config)?)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let y = network.forward(&x, &c_noise, &cond)?;
-        network.freeze();
+        network.engine().freeze();
         let stop = Arc::new(AtomicBool::new(false));
-        network.stop_with(Arc::clone(&stop));
+        network.engine().stop_with(Arc::clone(&stop));
         for _ in 0..2 {
             let frozen = network.forward(&x, &c_noise, &cond)?;
             assert_eq!(difference(&frozen, &y)?, 0.0);

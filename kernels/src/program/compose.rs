@@ -1,9 +1,10 @@
 //! The definition of every op, in plain candle operations that carry gradients on any device.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Embedding, Module};
 
 use super::{Conv, Norm, Op, Program};
+use crate::conv::Precision;
 use crate::norm::EPSILON;
 
 impl Program {
@@ -86,9 +87,15 @@ fn convolved(
         Tensor::cat(&taps, 2)?
     };
     let rows = columns.reshape((d.b * d.t, d.kernel * d.ci))?;
-    let mut y = rows
-        .matmul(&parameters[conv.weight.0])?
-        .reshape((d.b, d.t, d.co))?;
+    let weight = &parameters[conv.weight.0];
+    let products = match d.precision {
+        Precision::F32 => rows.matmul(weight)?,
+        Precision::Bf16 => {
+            let (rows, weight) = (rows.to_dtype(DType::BF16)?, weight.to_dtype(DType::BF16)?);
+            rows.matmul(&weight)?.to_dtype(x.dtype())?
+        }
+    };
+    let mut y = products.reshape((d.b, d.t, d.co))?;
     if let Some(bias) = conv.bias {
         y = y.broadcast_add(&parameters[bias.0])?;
     }

@@ -11,8 +11,9 @@ use candle_core::{
 };
 
 use super::plan::Kind;
-use super::session::{Gradients, Numbers, Session};
+use super::session::{Gradients, Numbers, Packs, Session};
 use super::{Map, Program};
+use crate::conv::Precision;
 use crate::real::Real;
 
 /// Sessions an engine keeps for later: one or two sizes of training batch, validation, guidance.
@@ -20,12 +21,15 @@ const KEPT: usize = 4;
 
 /// Runs programs over its parameters.
 ///
+/// Runs take place on the current rayon pool: a caller that wants threads of its own installs one.
+///
 /// On the CPU, in f32 and f64, a program's memory is planned when its key is first met, and used again
 /// in every later run with that key: a forward run then allocates its output only, a way back the
 /// gradients it returns. Runs may happen at the same time; each has its own memory. Elsewhere a run is
 /// [`Engine::compose`].
 pub struct Engine {
     parameters: Arc<[Tensor]>,
+    precision: Precision,
     frozen: bool,
     stop: Arc<AtomicBool>,
     singles: Arc<Shelf<f32>>,
@@ -46,6 +50,7 @@ impl Engine {
     pub fn new(parameters: Vec<Tensor>) -> Self {
         Self {
             parameters: parameters.into(),
+            precision: Precision::F32,
             frozen: false,
             stop: Arc::default(),
             singles: Arc::default(),
@@ -56,6 +61,12 @@ impl Engine {
     /// Promises that the parameters change no more, so that work on them is done once.
     pub fn freeze(&mut self) {
         self.frozen = true;
+        (self.singles, self.doubles) = (Arc::default(), Arc::default());
+    }
+
+    /// Multiplies in this precision from now on; sums, and all that lies between products, stay in f32.
+    pub fn use_precision(&mut self, precision: Precision) {
+        self.precision = precision;
         (self.singles, self.doubles) = (Arc::default(), Arc::default());
     }
 
@@ -115,7 +126,7 @@ impl Engine {
 
     fn program(&self, describe: impl FnOnce(&mut Program) -> Result<Map>) -> Result<Program> {
         let shapes = self.parameters.iter().map(|p| p.dims().to_vec());
-        Program::describe(shapes.collect(), describe)
+        Program::describe(shapes.collect(), self.precision, describe)
     }
 
     fn fused<T: Real>(
@@ -133,7 +144,8 @@ impl Engine {
             Kind::Inference
         };
         let mut lease = shelf.lease((key, kind), |kind| {
-            Session::new(self.program(describe)?, kind, self.frozen)
+            let packs = self.frozen.then(|| Arc::clone(&shelf.packs));
+            Session::new(self.program(describe)?, kind, packs)
         })?;
         lease.program().check(inputs, indices)?;
         let held = Held {
@@ -142,7 +154,8 @@ impl Engine {
             indices: contiguous(indices)?,
         };
         let dims = lease.program().output.dims();
-        let output = held.read(|numbers| lease.forward(numbers, || proceed(&self.stop)))?;
+        let run = || held.read(|numbers| lease.forward(numbers, || proceed(&self.stop)));
+        let output = in_pool(run)?;
         if lease.key.1 == Kind::Inference {
             return Tensor::from_vec(output, dims, &Device::Cpu);
         }
@@ -162,6 +175,11 @@ impl Engine {
             found,
         })
     }
+}
+
+/// Runs all of `f` on a thread of the current rayon pool: going there takes longer than most ops.
+fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
 }
 
 fn proceed(stop: &AtomicBool) -> Result<()> {
@@ -265,9 +283,10 @@ impl<T: Real> CustomOp1 for Run<T> {
             bail!("a program goes back once: its maps were overwritten on the way");
         };
         let dy = dy.contiguous()?;
-        let dy = (dy.storage_and_layout(),);
-        let Gradients { inputs, parameters } =
-            held.read(|numbers| lease.backward(numbers, values(&dy.0)?, || proceed(&self.stop)))?;
+        let Gradients { inputs, parameters } = in_pool(|| {
+            let dy = (dy.storage_and_layout(),);
+            held.read(|numbers| lease.backward(numbers, values(&dy.0)?, || proceed(&self.stop)))
+        })?;
         let tensors = held.inputs.iter().chain(&*held.parameters);
         let found = inputs.into_iter().chain(parameters).zip(tensors);
         *lock(&self.found) = found
@@ -316,12 +335,20 @@ impl CustomOp2 for Link {
 /// What a session is kept for.
 type Key = ((usize, usize), Kind);
 
-/// Sessions that wait for their next run, the one used last at the end.
-struct Shelf<T>(Mutex<Vec<(Key, Session<T>)>>);
+/// What is kept between runs.
+struct Shelf<T> {
+    /// Sessions that wait for their next run, the one used last at the end.
+    sessions: Mutex<Vec<(Key, Session<T>)>>,
+    /// Frozen weights, once for all of them.
+    packs: Arc<Packs<T>>,
+}
 
 impl<T> Default for Shelf<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self {
+            sessions: Mutex::default(),
+            packs: Arc::default(),
+        }
     }
 }
 
@@ -332,7 +359,7 @@ impl<T: Real> Shelf<T> {
         make: impl FnOnce(&Kind) -> Result<Session<T>>,
     ) -> Result<Lease<T>> {
         let waiting = {
-            let mut sessions = lock(&self.0);
+            let mut sessions = lock(&self.sessions);
             let at = sessions.iter().rposition(|(found, _)| *found == key);
             at.map(|at| sessions.remove(at).1)
         };
@@ -376,7 +403,7 @@ impl<T: Real> Drop for Lease<T> {
         if std::thread::panicking() {
             return;
         }
-        let mut sessions = lock(&self.shelf.0);
+        let mut sessions = lock(&self.shelf.sessions);
         let session = self.session.take().expect("there until the drop");
         sessions.push((self.key.clone(), session));
         if sessions.len() > KEPT {
@@ -394,6 +421,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::isa::on_each;
     use crate::program::{Norm, Parameter};
     use crate::testing::{assert_close, check_gradients, values};
 
@@ -437,16 +465,18 @@ mod tests {
             }
         };
         let tensors = [drawn(inputs, 1), drawn(parameters, 20)].concat();
-        assert_close(&run(&tensors, true)?, &run(&tensors, false)?, 1e-11);
-        check_gradients(&tensors, |tensors| run(tensors, true))?;
+        let defined = run(&tensors, false)?;
         check_gradients(&tensors, |tensors| run(tensors, false))?;
-
-        // Inputs that are not tracked change nothing for the parameters.
-        if parameters.is_empty() {
-            return Ok(());
-        }
-        let (fixed, free) = tensors.split_at(inputs.len());
-        check_gradients(free, |free| run(&[fixed, free].concat(), true))
+        on_each(|_| {
+            assert_close(&run(&tensors, true)?, &defined, 1e-11);
+            check_gradients(&tensors, |tensors| run(tensors, true))?;
+            // Inputs that are not tracked change nothing for the parameters.
+            let (fixed, free) = tensors.split_at(inputs.len());
+            if free.is_empty() {
+                return Ok(());
+            }
+            check_gradients(free, |free| run(&[fixed, free].concat(), true))
+        })
     }
 
     #[test]
@@ -457,7 +487,7 @@ mod tests {
             (2, 1, 3, 4, 3),
             (2, 9, 4, 3, 5),
             (4, 13, 7, 9, 1),
-            (2, 9, 33, 32, 3),
+            (2, 9, 33, 32, 3), // Winograd's form
         ] {
             let (weight, bias) = ([k * ci, co], [co]);
             check(&[&[b, t, ci]], &[&weight, &bias], &[], |p, x| {
@@ -495,10 +525,13 @@ mod tests {
 
     #[test]
     fn residuals_are_of_a_clip_each_or_of_all() -> Result<()> {
-        for residual in [[3, 5, 4], [1, 5, 4]] {
-            check(&[&[3, 5, 2], &residual], &[&[6, 4]], &[], |p, x| {
-                p.conv(x[0], None, Parameter(0), None, Some(x[1]))
-            })?;
+        for (residual, rows) in [(3, 6), (1, 6), (3, 2), (1, 2)] {
+            check(
+                &[&[3, 5, 2], &[residual, 5, 4]],
+                &[&[rows, 4]],
+                &[],
+                |p, x| p.conv(x[0], None, Parameter(0), None, Some(x[1])),
+            )?;
         }
         // The input itself, and twice in a row.
         check(&[&[2, 5, 4]], &[&[12, 4]], &[], |p, x| {
@@ -649,7 +682,7 @@ mod tests {
             assert_close(&b, &alone(&second)?, 0.0);
             assert_close(&gradient(&a, &variables[0])?, &expected(&first)?, 0.0);
             assert_close(&gradient(&b, &variables[0])?, &expected(&second)?, 0.0);
-            assert_eq!(lock(&engine.doubles.0).len(), 2);
+            assert_eq!(lock(&engine.doubles.sessions).len(), 2);
         }
         Ok(())
     }
@@ -657,7 +690,7 @@ mod tests {
     #[test]
     fn sessions_return_after_a_backward_pass_or_without_one() -> Result<()> {
         let (engine, _, inputs) = trained()?;
-        let waiting = || lock(&engine.doubles.0).len();
+        let waiting = || lock(&engine.doubles.sessions).len();
         let y = run(&engine, &inputs)?;
         assert_eq!(waiting(), 0);
         drop(y);

@@ -267,6 +267,7 @@ mod tests {
 
     use super::super::{Norm, Parameter};
     use super::*;
+    use crate::conv::Precision;
 
     /// Stem, `blocks` residual blocks down, as many up with skips: `4 · blocks + 1` convolutions.
     fn chain(blocks: usize) -> Result<Program> {
@@ -295,7 +296,7 @@ mod tests {
             }
             Ok(h)
         };
-        Program::describe(vec![vec![2, 8], vec![24, 8]], describe)
+        Program::describe(vec![vec![2, 8], vec![24, 8]], Precision::F32, describe)
     }
 
     /// Numbers in all slots, in maps.

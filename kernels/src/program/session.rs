@@ -1,6 +1,8 @@
 //! A program with its memory: runs forward and back without allocating.
 
+use std::collections::BTreeMap;
 use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, bail};
 use rayon::prelude::*;
@@ -8,7 +10,7 @@ use rayon::prelude::*;
 use super::plan::{Backward, Gradient, Kind, Place, Plan};
 use super::{Conv, Indices, Map, Op, Parameter, Program};
 use crate::conv::{self, Packed, Source};
-use crate::isa::{self, Isa};
+use crate::isa::Isa;
 use crate::real::{Real, zeros};
 use crate::{attention, norm};
 
@@ -65,20 +67,48 @@ pub(super) struct Session<T> {
 struct Weights<T> {
     /// Those of one op at a time, packed anew whenever it runs.
     passing: Packed<T>,
-    /// For each op, packed once, when the numbers change no more.
-    frozen: Option<Vec<Option<Packed<T>>>>,
+    /// Those that change no more, and the one in use.
+    frozen: Option<Arc<Packs<T>>>,
+    current: Arc<Packed<T>>,
+}
+
+/// Weights packed once for all sessions of an engine.
+pub(super) struct Packs<T>(Mutex<BTreeMap<Form, Arc<Packed<T>>>>);
+
+/// A parameter, and whether its convolution takes Winograd's form.
+type Form = (usize, bool);
+
+impl<T> Default for Packs<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Real> Packs<T> {
+    fn get(&self, conv: &Conv, isa: Isa, weight: &[T]) -> Arc<Packed<T>> {
+        let d = conv.dims();
+        let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pack = || {
+            let mut packed = Packed::default();
+            packed.forward(isa, weight, d);
+            Arc::new(packed)
+        };
+        let packed = packs.entry((conv.weight.0, d.is_winograd()));
+        Arc::clone(packed.or_insert_with(pack))
+    }
 }
 
 impl<T: Real> Session<T> {
-    /// `frozen` promises that the parameters are the same in all runs.
-    pub fn new(program: Program, kind: &Kind, frozen: bool) -> Result<Self> {
+    /// With `frozen` the parameters are the same in all runs, and their packed form is shared.
+    pub fn new(program: Program, kind: &Kind, frozen: Option<Arc<Packs<T>>>) -> Result<Self> {
         let plan = Plan::new(&program, kind);
         let weights = Weights {
             passing: Packed::default(),
-            frozen: frozen.then(|| program.ops.iter().map(|_| None).collect()),
+            frozen,
+            current: Arc::default(),
         };
         Ok(Self {
-            isa: isa::current()?,
+            isa: Isa::current()?,
             slots: plan.slots.iter().map(|&len| zeros(len)).collect(),
             plan,
             program,
@@ -107,7 +137,7 @@ impl<T: Real> Session<T> {
             match *op {
                 Op::Conv(ref conv) => {
                     let weight = numbers.parameter(conv.weight);
-                    let weight = self.weights.forward(i, conv, self.isa, weight);
+                    let weight = self.weights.forward(conv, self.isa, weight);
                     memory.conv(i, conv, weight);
                 }
                 Op::Attention { qkv, heads, y } => memory.write(y, |memory, to| {
@@ -234,16 +264,13 @@ impl<T: Real> Session<T> {
 }
 
 impl<T: Real> Weights<T> {
-    fn forward(&mut self, i: usize, conv: &Conv, isa: Isa, weight: &[T]) -> &Packed<T> {
-        let Some(frozen) = &mut self.frozen else {
+    fn forward(&mut self, conv: &Conv, isa: Isa, weight: &[T]) -> &Packed<T> {
+        let Some(frozen) = &self.frozen else {
             self.passing.forward(isa, weight, conv.dims());
             return &self.passing;
         };
-        frozen[i].get_or_insert_with(|| {
-            let mut packed = Packed::default();
-            packed.forward(isa, weight, conv.dims());
-            packed
-        })
+        self.current = frozen.get(conv, isa, weight);
+        &self.current
     }
 
     fn backward(&mut self, conv: &Conv, isa: Isa, weight: &[T]) -> &Packed<T> {
@@ -467,6 +494,7 @@ fn checked_rows<'a, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conv::Precision;
 
     #[test]
     fn runs_after_the_first_move_no_memory() -> Result<()> {
@@ -482,8 +510,8 @@ mod tests {
             let y = p.conv(y, Some(norm), Parameter(1), None, Some(y))?;
             p.mix(x, y, 0.5)
         };
-        let program = Program::describe(vec![vec![2, 4], vec![12, 4]], describe)?;
-        let mut session = Session::<f64>::new(program, &Kind::Training(vec![true]), false)?;
+        let program = Program::describe(vec![vec![2, 4], vec![12, 4]], Precision::F32, describe)?;
+        let mut session = Session::<f64>::new(program, &Kind::Training(vec![true]), None)?;
         let numbers = Numbers {
             parameters: vec![&[0.5; 8], &[0.1; 48]],
             inputs: vec![&[0.3; 48]],

@@ -1,0 +1,184 @@
+//! Matrix products in registers: some rows at a time against a panel two vectors wide.
+//!
+//! The right side is packed: panel after panel, each holding its columns' values row by row
+//! ([`Isa::panel`](crate::isa::Isa::panel) wide, zeros past the edge). The left side is read where it
+//! lies, with a stride between rows that may be shorter than a row: that is how a convolution becomes a
+//! product over overlapping rows. Sums run over `k` in order, so that they do not depend on how a product
+//! is cut into tasks.
+
+use pulp::Simd;
+
+use crate::real::Real;
+
+/// Splits `m` rows into the largest register blocks and hands `$block` each with its first row.
+macro_rules! in_blocks {
+    ($simd:ty, $m:expr, |$rows:ident, $first:ident| $block:expr) => {{
+        let mut $first = 0;
+        if <$simd as Simd>::REGISTER_COUNT >= 32 {
+            const $rows: usize = 12;
+            while $m - $first >= $rows {
+                $block;
+                $first += $rows;
+            }
+        }
+        in_blocks!(@ $m, $rows, $first, $block, 6);
+        in_blocks!(@ $m, $rows, $first, $block, 4);
+        in_blocks!(@ $m, $rows, $first, $block, 2);
+        in_blocks!(@ $m, $rows, $first, $block, 1);
+    }};
+    (@ $m:expr, $rows:ident, $first:ident, $block:expr, $n:literal) => {{
+        const $rows: usize = $n;
+        while $m - $first >= $rows {
+            $block;
+            $first += $rows;
+        }
+    }};
+}
+
+/// `out = a · panel`: row `i` of `a` begins at `i · stride`, `panel` is `[K, W]`, `out` is `[m, W]`.
+#[inline(always)]
+pub(crate) fn product<S: Simd, T: Real>(
+    simd: S,
+    m: usize,
+    (a, stride): (&[T], usize),
+    panel: &[T],
+    out: &mut [T],
+) {
+    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
+    let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
+    in_blocks!(S, m, |ROWS, first| {
+        rows::<S, T, ROWS>(
+            simd,
+            &a[first * stride..],
+            stride,
+            panel,
+            &mut out[first..first + ROWS],
+        )
+    });
+}
+
+#[inline(always)]
+fn rows<S: Simd, T: Real, const ROWS: usize>(
+    simd: S,
+    a: &[T],
+    stride: usize,
+    panel: &[[T::Vector<S>; 2]],
+    out: &mut [[T::Vector<S>; 2]],
+) {
+    let a: [&[T]; ROWS] = std::array::from_fn(|i| &a[i * stride..][..panel.len()]);
+    let mut sums = [[T::splat(simd, T::zero()); 2]; ROWS];
+    for (k, [left, right]) in panel.iter().enumerate() {
+        for (row, sums) in a.iter().zip(&mut sums) {
+            let x = T::splat(simd, row[k]);
+            sums[0] = T::mul_add(simd, x, *left, sums[0]);
+            sums[1] = T::mul_add(simd, x, *right, sums[1]);
+        }
+    }
+    out[..ROWS].copy_from_slice(&sums);
+}
+
+/// `out += aᵀ · panel`: `a` is `[K, ·]`, its row `k` begins at `k · stride` and gives `m` values;
+/// `panel` is `[K, W]`, `out` is `[m, W]`.
+#[inline(always)]
+pub(crate) fn add_transposed_product<S: Simd, T: Real>(
+    simd: S,
+    m: usize,
+    (a, stride): (&[T], usize),
+    panel: &[T],
+    out: &mut [T],
+) {
+    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
+    let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
+    in_blocks!(S, m, |ROWS, first| {
+        columns::<S, T, ROWS>(
+            simd,
+            &a[first..],
+            stride,
+            panel,
+            &mut out[first..first + ROWS],
+        )
+    });
+}
+
+#[inline(always)]
+fn columns<S: Simd, T: Real, const ROWS: usize>(
+    simd: S,
+    a: &[T],
+    stride: usize,
+    panel: &[[T::Vector<S>; 2]],
+    out: &mut [[T::Vector<S>; 2]],
+) {
+    let mut sums: [[T::Vector<S>; 2]; ROWS] = std::array::from_fn(|i| out[i]);
+    for (k, [left, right]) in panel.iter().enumerate() {
+        let a = &a[k * stride..][..ROWS];
+        for (&x, sums) in a.iter().zip(&mut sums) {
+            let x = T::splat(simd, x);
+            sums[0] = T::mul_add(simd, x, *left, sums[0]);
+            sums[1] = T::mul_add(simd, x, *right, sums[1]);
+        }
+    }
+    out[..ROWS].copy_from_slice(&sums);
+}
+
+/// Packs `b`, whose element `(k, n)` is `b[k · row_stride + n · column_stride]`, into panels.
+pub(crate) fn pack<T: Real>(
+    b: &[T],
+    (k, n): (usize, usize),
+    (row_stride, column_stride): (usize, usize),
+    width: usize,
+    out: &mut [T],
+) {
+    for (panel, out) in out
+        .chunks_exact_mut(k * width)
+        .take(n.div_ceil(width))
+        .enumerate()
+    {
+        pack_panel(
+            b,
+            (k, n),
+            (row_stride, column_stride),
+            panel * width,
+            width,
+            out,
+        );
+    }
+}
+
+/// One panel, from column `first` on.
+pub(crate) fn pack_panel<T: Real>(
+    b: &[T],
+    (k, n): (usize, usize),
+    (row_stride, column_stride): (usize, usize),
+    first: usize,
+    width: usize,
+    out: &mut [T],
+) {
+    let inside = width.min(n - first);
+    if column_stride == 1 {
+        for (i, out) in out.chunks_exact_mut(width).take(k).enumerate() {
+            let (out, past) = out.split_at_mut(inside);
+            out.copy_from_slice(&b[i * row_stride + first..][..inside]);
+            past.fill(T::zero());
+        }
+        return;
+    }
+    // Columns lie in rows of the source: sixteen at a time stay in the cache until they are used up.
+    const DEPTH: usize = 16;
+    for (block, out) in out[..k * width].chunks_mut(DEPTH * width).enumerate() {
+        if inside < width {
+            out.fill(T::zero());
+        }
+        let rows = out.len() / width;
+        for j in 0..inside {
+            let source = &b[(first + j) * column_stride + block * DEPTH * row_stride..];
+            for i in 0..rows {
+                out[i * width + j] = source[i * row_stride];
+            }
+        }
+    }
+}
+
+/// Values that a matrix of `k × n` takes packed.
+pub(crate) fn packed_len(k: usize, n: usize, width: usize) -> usize {
+    k * n.next_multiple_of(width)
+}
