@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use candle_core::{Result, bail};
+use candle_core::{Error, Result};
 use pulp::{Simd, WithSimd};
 
 /// An instruction set this processor has: one of several versions of every loop.
@@ -51,7 +51,7 @@ impl Isa {
         }
         match CURRENT.get_or_init(|| Self::choose(std::env::var(VARIABLE).ok().as_deref())) {
             Ok(isa) => Ok(*isa),
-            Err(reason) => bail!("{reason}"),
+            Err(reason) => Err(Error::Msg(reason.clone())),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A network is a [`Program`]: a list of few fused ops over maps `[B, T, C]` (batch, frames, channels).
 //! An [`Engine`] runs it, in two ways. On the CPU, in f32 and f64, by kernels of its own: memory is
-//! planned ahead, nothing is allocated once a size has been seen, and the way back is our own too, one
-//! op in candle's graph. Everywhere else, and as the definition the tests compare against, by plain
+//! planned ahead, a size that has been met before allocates its output only, and the way back is our own
+//! too, one op in candle's graph. Everywhere else, and as the definition the tests compare against, by plain
 //! candle operations. Gradients of both are checked against finite differences in f64, at batch > 1 and
 //! odd lengths.
 //!

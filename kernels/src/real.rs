@@ -1,9 +1,11 @@
 //! The two number types the CPU ops are written for.
 
+use std::any::TypeId;
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
-use pulp::Simd;
+use pulp::bytemuck::{Pod, cast};
+use pulp::{Scalar128b, Simd};
 
 /// f32, and f64 so that gradients can be checked exactly.
 pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum {
@@ -57,26 +59,41 @@ impl Real for f32 {
 
     #[inline(always)]
     fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
+        if is_plain::<S>() {
+            return cast([value; 4]);
+        }
         simd.splat_f32s(value)
     }
 
     #[inline(always)]
     fn sum_of<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        if is_plain::<S>() {
+            return each::<f32, [f32; 4], _>(a, b, |a, b| a + b);
+        }
         simd.add_f32s(a, b)
     }
 
     #[inline(always)]
     fn difference<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        if is_plain::<S>() {
+            return each::<f32, [f32; 4], _>(a, b, |a, b| a - b);
+        }
         simd.sub_f32s(a, b)
     }
 
     #[inline(always)]
     fn product<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        if is_plain::<S>() {
+            return each::<f32, [f32; 4], _>(a, b, |a, b| a * b);
+        }
         simd.mul_f32s(a, b)
     }
 
     #[inline(always)]
     fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        if is_plain::<S>() {
+            return Self::sum_of(simd, Self::product(simd, a, b), c);
+        }
         simd.mul_add_e_f32s(a, b, c)
     }
 
@@ -142,26 +159,41 @@ impl Real for f64 {
 
     #[inline(always)]
     fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
+        if is_plain::<S>() {
+            return cast([value; 2]);
+        }
         simd.splat_f64s(value)
     }
 
     #[inline(always)]
     fn sum_of<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        if is_plain::<S>() {
+            return each::<f64, [f64; 2], _>(a, b, |a, b| a + b);
+        }
         simd.add_f64s(a, b)
     }
 
     #[inline(always)]
     fn difference<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        if is_plain::<S>() {
+            return each::<f64, [f64; 2], _>(a, b, |a, b| a - b);
+        }
         simd.sub_f64s(a, b)
     }
 
     #[inline(always)]
     fn product<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        if is_plain::<S>() {
+            return each::<f64, [f64; 2], _>(a, b, |a, b| a * b);
+        }
         simd.mul_f64s(a, b)
     }
 
     #[inline(always)]
     fn mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        if is_plain::<S>() {
+            return Self::sum_of(simd, Self::product(simd, a, b), c);
+        }
         simd.mul_add_e_f64s(a, b, c)
     }
 
@@ -200,6 +232,23 @@ pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Re
 /// Zeroed values.
 pub(crate) fn zeros<T: Real>(n: usize) -> Vec<T> {
     vec![T::zero(); n]
+}
+
+/// Whether `S` is plain loops. Pulp's own versions of those are calls, and its fused product is a library
+/// function: ours are instructions.
+#[inline(always)]
+fn is_plain<S: Simd>() -> bool {
+    TypeId::of::<S>() == TypeId::of::<Scalar128b>()
+}
+
+/// `f` of each pair of numbers in vectors that are arrays `A`.
+#[inline(always)]
+fn each<T: Copy, A: Pod + AsMut<[T]>, V: Pod>(a: V, b: V, f: impl Fn(T, T) -> T) -> V {
+    let (mut a, mut b): (A, A) = (cast(a), cast(b));
+    for (a, b) in a.as_mut().iter_mut().zip(b.as_mut()) {
+        *a = f(*a, *b);
+    }
+    cast(a)
 }
 
 const CACHE_LINE: usize = 64;
