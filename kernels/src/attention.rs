@@ -128,17 +128,8 @@ impl<T: Real> WithSimd for Head<'_, T> {
                 softmax_row(row, scale);
             }
             pack(v, (t, depth), (stride, 1), width, packed);
-            for panel in 0..depth.div_ceil(width) {
-                product(
-                    simd,
-                    t,
-                    (weights, t),
-                    &packed[panel * t * width..][..t * width],
-                    products,
-                );
-                let to = clip * t * d.c + head * depth;
-                put(y, (to, d.c), (t, depth), panel * width, width, products);
-            }
+            let to = (clip * t * d.c + head * depth, d.c);
+            multiply::<S, T, false>(simd, (t, depth), weights, packed, products, (y, to));
             return;
         };
 
@@ -152,22 +143,10 @@ impl<T: Real> WithSimd for Head<'_, T> {
         }
         pack(v, (depth, t), (1, stride), width, packed);
         square(simd, (t, depth), dout, packed, products, scores);
-        let panels = depth.div_ceil(width);
         // dV = Wᵀ·dO
         pack(dout.0, (t, depth), (dout.1, 1), width, packed);
-        for panel in 0..panels {
-            products.fill(T::zero());
-            let packed = &packed[panel * t * width..][..t * width];
-            add_transposed_product(simd, t, (weights, t), packed, products);
-            put(
-                y,
-                (at(2), stride),
-                (t, depth),
-                panel * width,
-                width,
-                products,
-            );
-        }
+        let to = (y, (at(2), stride));
+        multiply::<S, T, true>(simd, (t, depth), weights, packed, products, to);
         for (ds, w) in scores.chunks_exact_mut(t).zip(weights.chunks_exact(t)) {
             let mean = fold(ds, w, T::zero(), |sum, d, w| sum + d * w, |a, b| a + b);
             for (d, &w) in ds.iter_mut().zip(w) {
@@ -176,37 +155,42 @@ impl<T: Real> WithSimd for Head<'_, T> {
         }
         // dQ = dS·K
         pack(k, (t, depth), (stride, 1), width, packed);
-        for panel in 0..panels {
-            product(
-                simd,
-                t,
-                (scores, t),
-                &packed[panel * t * width..][..t * width],
-                products,
-            );
-            put(
-                y,
-                (at(0), stride),
-                (t, depth),
-                panel * width,
-                width,
-                products,
-            );
-        }
+        let to = (y, (at(0), stride));
+        multiply::<S, T, false>(simd, (t, depth), scores, packed, products, to);
         // dK = dSᵀ·Q
         pack(q, (t, depth), (stride, 1), width, packed);
-        for panel in 0..panels {
+        let to = (y, (at(1), stride));
+        multiply::<S, T, true>(simd, (t, depth), scores, packed, products, to);
+    }
+}
+
+/// Writes `map · packed`, or `mapᵀ · packed`, `[T, depth]`, where a head's row `i` begins at
+/// `start + i · stride`.
+#[inline(always)]
+fn multiply<S: Simd, T: Real, const TRANSPOSED: bool>(
+    simd: S,
+    (t, depth): (usize, usize),
+    map: &[T],
+    packed: &[T],
+    products: &mut [T],
+    (y, (start, stride)): (&Shared<'_, T>, (usize, usize)),
+) {
+    let width = 2 * T::lanes::<S>();
+    let panels = packed.chunks_exact(t * width).take(depth.div_ceil(width));
+    for (panel, packed) in panels.enumerate() {
+        if TRANSPOSED {
             products.fill(T::zero());
-            let packed = &packed[panel * t * width..][..t * width];
-            add_transposed_product(simd, t, (scores, t), packed, products);
-            put(
-                y,
-                (at(1), stride),
-                (t, depth),
-                panel * width,
-                width,
-                products,
-            );
+            add_transposed_product(simd, t, (map, t), packed, products);
+        } else {
+            product(simd, t, (map, t), packed, products);
+        }
+        let first = panel * width;
+        let inside = width.min(depth - first);
+        for (frame, values) in products.chunks_exact(width).take(t).enumerate() {
+            let at = start + frame * stride + first;
+            // SAFETY: each task is one head of one clip, whose columns are its own, and looks at one part
+            // at a time.
+            unsafe { y.part(at..at + inside) }.copy_from_slice(&values[..inside]);
         }
     }
 }
@@ -234,25 +218,6 @@ fn square<S: Simd, T: Real>(
         for (row, values) in out.chunks_exact_mut(t).zip(products.chunks_exact(width)) {
             row[panel * width..][..inside].copy_from_slice(&values[..inside]);
         }
-    }
-}
-
-/// Writes a panel's values into the rows of one head.
-#[inline(always)]
-fn put<T: Copy>(
-    y: &Shared<'_, T>,
-    (start, stride): (usize, usize),
-    (t, depth): (usize, usize),
-    first: usize,
-    width: usize,
-    values: &[T],
-) {
-    let inside = width.min(depth - first);
-    for (frame, values) in values.chunks_exact(width).take(t).enumerate() {
-        let at = start + frame * stride + first;
-        // SAFETY: each task is one head of one clip, whose columns are its own, and looks at one part at
-        // a time.
-        unsafe { y.part(at..at + inside) }.copy_from_slice(&values[..inside]);
     }
 }
 

@@ -44,37 +44,11 @@ pub(crate) fn product<S: Simd, T: Real>(
     panel: &[T],
     out: &mut [T],
 ) {
-    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
-    let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
+    let width = 2 * T::lanes::<S>();
     in_blocks!(S, m, |ROWS, first| {
-        rows::<S, T, ROWS>(
-            simd,
-            &a[first * stride..],
-            stride,
-            panel,
-            &mut out[first..first + ROWS],
-        )
+        let (a, out) = (&a[first * stride..], &mut out[first * width..]);
+        block::<S, T, ROWS, false>(simd, (a, stride), panel, out);
     });
-}
-
-#[inline(always)]
-fn rows<S: Simd, T: Real, const ROWS: usize>(
-    simd: S,
-    a: &[T],
-    stride: usize,
-    panel: &[[T::Vector<S>; 2]],
-    out: &mut [[T::Vector<S>; 2]],
-) {
-    let a: [&[T]; ROWS] = std::array::from_fn(|i| &a[i * stride..][..panel.len()]);
-    let mut sums = [[T::splat(simd, T::zero()); 2]; ROWS];
-    for (k, [left, right]) in panel.iter().enumerate() {
-        for (row, sums) in a.iter().zip(&mut sums) {
-            let x = T::splat(simd, row[k]);
-            sums[0] = T::mul_add(simd, x, *left, sums[0]);
-            sums[1] = T::mul_add(simd, x, *right, sums[1]);
-        }
-    }
-    out[..ROWS].copy_from_slice(&sums);
 }
 
 /// `out += aᵀ · panel`: `a` is `[K, ·]`, its row `k` begins at `k · stride` and gives `m` values;
@@ -87,34 +61,43 @@ pub(crate) fn add_transposed_product<S: Simd, T: Real>(
     panel: &[T],
     out: &mut [T],
 ) {
-    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
-    let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
+    let width = 2 * T::lanes::<S>();
     in_blocks!(S, m, |ROWS, first| {
-        columns::<S, T, ROWS>(
-            simd,
-            &a[first..],
-            stride,
-            panel,
-            &mut out[first..first + ROWS],
-        )
+        let (a, out) = (&a[first..], &mut out[first * width..]);
+        block::<S, T, ROWS, true>(simd, (a, stride), panel, out);
     });
 }
 
+/// As many rows as the registers hold, of [`product`] or of [`add_transposed_product`].
 #[inline(always)]
-fn columns<S: Simd, T: Real, const ROWS: usize>(
+fn block<S: Simd, T: Real, const ROWS: usize, const TRANSPOSED: bool>(
     simd: S,
-    a: &[T],
-    stride: usize,
-    panel: &[[T::Vector<S>; 2]],
-    out: &mut [[T::Vector<S>; 2]],
+    (a, stride): (&[T], usize),
+    panel: &[T],
+    out: &mut [T],
 ) {
-    let mut sums: [[T::Vector<S>; 2]; ROWS] = std::array::from_fn(|i| out[i]);
+    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
+    let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
+    let mut rows: [&[T]; ROWS] = [&[]; ROWS];
+    let mut sums = [[T::splat(simd, T::zero()); 2]; ROWS];
+    if TRANSPOSED {
+        sums.copy_from_slice(&out[..ROWS]);
+    } else {
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = &a[i * stride..][..panel.len()];
+        }
+    }
     for (k, [left, right]) in panel.iter().enumerate() {
-        let a = &a[k * stride..][..ROWS];
-        for (&x, sums) in a.iter().zip(&mut sums) {
+        let column = if TRANSPOSED {
+            &a[k * stride..][..ROWS]
+        } else {
+            a
+        };
+        for i in 0..ROWS {
+            let x = if TRANSPOSED { column[i] } else { rows[i][k] };
             let x = T::splat(simd, x);
-            sums[0] = T::mul_add(simd, x, *left, sums[0]);
-            sums[1] = T::mul_add(simd, x, *right, sums[1]);
+            sums[i][0] = T::mul_add(simd, x, *left, sums[i][0]);
+            sums[i][1] = T::mul_add(simd, x, *right, sums[i][1]);
         }
     }
     out[..ROWS].copy_from_slice(&sums);

@@ -153,6 +153,17 @@ pub(crate) struct Backward<'a, T> {
     pub activate: bool,
 }
 
+impl<T: Real> Backward<'_, T> {
+    /// What FiLM multiplies a channel by.
+    #[inline(always)]
+    fn scale(&self, clip: usize, channel: usize) -> T {
+        match self.film {
+            Some(film) => T::one() + film[clip * self.affine.len() + channel],
+            None => T::one(),
+        }
+    }
+}
+
 /// The gradients of a norm's inputs, given that of its output in `dh`, which is used up.
 ///
 /// `dx` (not wanted where nothing before it learns) is overwritten or added to, as `daffine: [2, C]` is;
@@ -200,9 +211,7 @@ pub(crate) fn backward<T: Real>(
         for (clip, sums) in sums.chunks_exact(2 * c).enumerate() {
             let (sum_dz_xhat, sum_dz) = sums.split_at(c);
             for i in 0..c {
-                let scale = of
-                    .film
-                    .map_or(T::one(), |film| T::one() + film[clip * 2 * c + i]);
+                let scale = of.scale(clip, i);
                 daffine[i] += scale * sum_dz_xhat[i];
                 daffine[c + i] += scale * sum_dz[i];
                 if let Some(dfilm) = &mut dfilm {
@@ -273,10 +282,7 @@ impl<T: Real> WithSimd for BackwardClip<'_, T> {
             let channels = group * each..(group + 1) * each;
             let (mut mean_d, mut mean_d_xhat) = (T::zero(), T::zero());
             for i in channels.clone() {
-                let scale = of
-                    .film
-                    .map_or(T::one(), |film| T::one() + film[clip * 2 * c + i]);
-                let gain = of.affine[i] * scale;
+                let gain = of.affine[i] * of.scale(clip, i);
                 direct[i] = rstd[i] * gain;
                 mean_d += gain * sum_dz[i] / n;
                 mean_d_xhat += gain * sum_dz_xhat[i] / n;

@@ -39,75 +39,95 @@ pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum
     fn to_double(self) -> f64;
 }
 
+/// What the two types have in common, under `pulp`'s names for it.
+macro_rules! vectors {
+    ($real:ident, $vector:ident, $plain:literal, $lanes:ident, $as_vectors:ident, $as_vectors_mut:ident,
+     $splat:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident) => {
+        type Vector<S: Simd> = S::$vector;
+
+        #[inline(always)]
+        fn lanes<S: Simd>() -> usize {
+            S::$lanes
+        }
+
+        #[inline(always)]
+        fn vectors<S: Simd>(values: &[Self]) -> (&[S::$vector], &[Self]) {
+            S::$as_vectors(values)
+        }
+
+        #[inline(always)]
+        fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [S::$vector], &mut [Self]) {
+            S::$as_vectors_mut(values)
+        }
+
+        #[inline(always)]
+        fn splat<S: Simd>(simd: S, value: Self) -> S::$vector {
+            if is_plain::<S>() {
+                return cast([value; $plain]);
+            }
+            simd.$splat(value)
+        }
+
+        #[inline(always)]
+        fn sum_of<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+            if is_plain::<S>() {
+                return each::<$real, [$real; $plain], _>(a, b, |a, b| a + b);
+            }
+            simd.$add(a, b)
+        }
+
+        #[inline(always)]
+        fn difference<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+            if is_plain::<S>() {
+                return each::<$real, [$real; $plain], _>(a, b, |a, b| a - b);
+            }
+            simd.$sub(a, b)
+        }
+
+        #[inline(always)]
+        fn product<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+            if is_plain::<S>() {
+                return each::<$real, [$real; $plain], _>(a, b, |a, b| a * b);
+            }
+            simd.$mul(a, b)
+        }
+
+        #[inline(always)]
+        fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+            if is_plain::<S>() {
+                return Self::sum_of(simd, Self::product(simd, a, b), c);
+            }
+            simd.$mul_add(a, b, c)
+        }
+
+        fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+            thread_local! {
+                static KEPT: RefCell<Vec<$real>> = const { RefCell::new(Vec::new()) };
+            }
+            lend(&KEPT, len, f)
+        }
+
+        #[inline(always)]
+        fn sigmoid(self) -> Self {
+            1.0 / (1.0 + Real::exp(-self))
+        }
+    };
+}
+
 impl Real for f32 {
-    type Vector<S: Simd> = S::f32s;
-
-    #[inline(always)]
-    fn lanes<S: Simd>() -> usize {
-        S::F32_LANES
-    }
-
-    #[inline(always)]
-    fn vectors<S: Simd>(values: &[Self]) -> (&[S::f32s], &[Self]) {
-        S::as_simd_f32s(values)
-    }
-
-    #[inline(always)]
-    fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [S::f32s], &mut [Self]) {
-        S::as_mut_simd_f32s(values)
-    }
-
-    #[inline(always)]
-    fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
-        if is_plain::<S>() {
-            return cast([value; 4]);
-        }
-        simd.splat_f32s(value)
-    }
-
-    #[inline(always)]
-    fn sum_of<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
-        if is_plain::<S>() {
-            return each::<f32, [f32; 4], _>(a, b, |a, b| a + b);
-        }
-        simd.add_f32s(a, b)
-    }
-
-    #[inline(always)]
-    fn difference<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
-        if is_plain::<S>() {
-            return each::<f32, [f32; 4], _>(a, b, |a, b| a - b);
-        }
-        simd.sub_f32s(a, b)
-    }
-
-    #[inline(always)]
-    fn product<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
-        if is_plain::<S>() {
-            return each::<f32, [f32; 4], _>(a, b, |a, b| a * b);
-        }
-        simd.mul_f32s(a, b)
-    }
-
-    #[inline(always)]
-    fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-        if is_plain::<S>() {
-            return Self::sum_of(simd, Self::product(simd, a, b), c);
-        }
-        simd.mul_add_e_f32s(a, b, c)
-    }
-
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-        thread_local! {
-            static KEPT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-        }
-        lend(&KEPT, len, f)
-    }
-
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        1.0 / (1.0 + Real::exp(-self))
-    }
+    vectors!(
+        f32,
+        f32s,
+        4,
+        F32_LANES,
+        as_simd_f32s,
+        as_mut_simd_f32s,
+        splat_f32s,
+        add_f32s,
+        sub_f32s,
+        mul_f32s,
+        mul_add_e_f32s
+    );
 
     /// `e^x` within 2 ulp, free of branches and calls: range reduction by `ln 2` in two parts, then
     /// the degree-6 polynomial of Cephes' `expf`.
@@ -140,73 +160,19 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    type Vector<S: Simd> = S::f64s;
-
-    #[inline(always)]
-    fn lanes<S: Simd>() -> usize {
-        S::F64_LANES
-    }
-
-    #[inline(always)]
-    fn vectors<S: Simd>(values: &[Self]) -> (&[S::f64s], &[Self]) {
-        S::as_simd_f64s(values)
-    }
-
-    #[inline(always)]
-    fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [S::f64s], &mut [Self]) {
-        S::as_mut_simd_f64s(values)
-    }
-
-    #[inline(always)]
-    fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
-        if is_plain::<S>() {
-            return cast([value; 2]);
-        }
-        simd.splat_f64s(value)
-    }
-
-    #[inline(always)]
-    fn sum_of<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
-        if is_plain::<S>() {
-            return each::<f64, [f64; 2], _>(a, b, |a, b| a + b);
-        }
-        simd.add_f64s(a, b)
-    }
-
-    #[inline(always)]
-    fn difference<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
-        if is_plain::<S>() {
-            return each::<f64, [f64; 2], _>(a, b, |a, b| a - b);
-        }
-        simd.sub_f64s(a, b)
-    }
-
-    #[inline(always)]
-    fn product<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
-        if is_plain::<S>() {
-            return each::<f64, [f64; 2], _>(a, b, |a, b| a * b);
-        }
-        simd.mul_f64s(a, b)
-    }
-
-    #[inline(always)]
-    fn mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
-        if is_plain::<S>() {
-            return Self::sum_of(simd, Self::product(simd, a, b), c);
-        }
-        simd.mul_add_e_f64s(a, b, c)
-    }
-
-    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-        thread_local! {
-            static KEPT: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
-        }
-        lend(&KEPT, len, f)
-    }
-
-    fn sigmoid(self) -> Self {
-        1.0 / (1.0 + Real::exp(-self))
-    }
+    vectors!(
+        f64,
+        f64s,
+        2,
+        F64_LANES,
+        as_simd_f64s,
+        as_mut_simd_f64s,
+        splat_f64s,
+        add_f64s,
+        sub_f64s,
+        mul_f64s,
+        mul_add_e_f64s
+    );
 
     fn exp(self) -> Self {
         self.exp()
@@ -218,7 +184,7 @@ impl Real for f64 {
 }
 
 /// The values of a contiguous storage.
-pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub(crate) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!(
             "expected contiguous values, found strides {:?} for {:?}",

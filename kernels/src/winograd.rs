@@ -392,36 +392,39 @@ fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>
     }
 }
 
+/// A task by one form.
+struct By<F, P, const N: usize, const STEP: usize>(PhantomData<F>, P);
+
 /// Columns `first..` of the taps, transformed: `[N, Ci, width]`, zeros past the edge.
-pub(crate) struct PackTaps<'a, T, F, const N: usize, const STEP: usize> {
-    pub form: PhantomData<F>,
-    pub weight: &'a [T],
-    pub d: Dims,
-    pub order: Order,
-    pub first: usize,
-    pub out: &'a mut [T],
+struct PackTaps<'a, T> {
+    weight: &'a [T],
+    d: Dims,
+    order: Order,
+    first: usize,
+    out: &'a mut [T],
 }
 
 impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
-    for PackTaps<'_, T, F, N, STEP>
+    for By<F, PackTaps<'_, T>, N, STEP>
 {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { d, first, .. } = self;
+        let Self(_, task) = self;
+        let PackTaps { d, first, .. } = task;
         let width = 2 * T::lanes::<S>();
         let inside = width.min(d.co - first);
         let mut rows = [[T::zero(); WIDEST]; 3];
         for i in 0..d.ci {
             for (k, row) in rows.iter_mut().enumerate() {
-                let (tap, (down, across)) = self.order.matrix(self.weight, d, k);
+                let (tap, (down, across)) = task.order.matrix(task.weight, d, k);
                 for (j, value) in row[..inside].iter_mut().enumerate() {
                     *value = tap[i * down + (first + j) * across];
                 }
             }
             let from = [&rows[0][..width], &rows[1][..width], &rows[2][..width]];
-            let to = (&mut self.out[i * width..], d.ci * width);
+            let to = (&mut task.out[i * width..], d.ci * width);
             transform_rows::<S, T, F::Taps, 3, N>(simd, from, to);
         }
     }
@@ -462,23 +465,16 @@ pub(crate) fn pack<T: Real>(
     first: usize,
     out: &mut [T],
 ) {
+    let task = PackTaps {
+        weight,
+        d,
+        order,
+        first,
+        out,
+    };
     match d.precision {
-        Precision::F32 => isa.run(PackTaps {
-            form: PhantomData::<Four>,
-            weight,
-            d,
-            order,
-            first,
-            out,
-        }),
-        Precision::Bf16 => isa.run(PackTaps {
-            form: PhantomData::<Two>,
-            weight,
-            d,
-            order,
-            first,
-            out,
-        }),
+        Precision::F32 => isa.run(By(PhantomData::<Four>, task)),
+        Precision::Bf16 => isa.run(By(PhantomData::<Two>, task)),
     }
 }
 
@@ -522,8 +518,7 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
         T::with_scratch(planes + products + gather_scratch(d.ci), |scratch| {
             let (planes, scratch) = scratch.split_at_mut(planes);
             let (products, scratch) = scratch.split_at_mut(products);
-            isa.run(Convolve {
-                form: PhantomData::<F>,
+            let task = Convolve {
                 d,
                 x,
                 taps,
@@ -534,14 +529,14 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
                 planes,
                 products,
                 scratch,
-            });
+            };
+            isa.run(By(PhantomData::<F>, task));
         });
     });
 }
 
 /// One task: some tiles, some panels of output channels.
-struct Convolve<'a, T, F, const N: usize, const STEP: usize> {
-    form: PhantomData<F>,
+struct Convolve<'a, T> {
     d: Dims,
     x: Source<'a, T>,
     taps: &'a [T],
@@ -555,25 +550,26 @@ struct Convolve<'a, T, F, const N: usize, const STEP: usize> {
 }
 
 impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
-    for Convolve<'_, T, F, N, STEP>
+    for By<F, Convolve<'_, T>, N, STEP>
 {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self {
+        let Self(_, task) = self;
+        let Convolve {
             d,
             x,
             tiles,
             planes,
             products,
             ..
-        } = self;
+        } = task;
         let (width, n, place) = (2 * T::lanes::<S>(), tiles.len(), Tiles::of(d, STEP));
-        gather::<S, T, F, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, self.scratch, planes);
+        gather::<S, T, F, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, task.scratch, planes);
         let mut made = [T::zero(); 4 * WIDEST];
-        for panel in self.panels {
-            let taps = &self.taps[panel * N * d.ci * width..][..N * d.ci * width];
+        for panel in task.panels {
+            let taps = &task.taps[panel * N * d.ci * width..][..N * d.ci * width];
             for k in 0..N {
                 let (from, to) = (&planes[k * n * d.ci..], &mut products[k * n * width..]);
                 let taps = &taps[k * d.ci * width..][..d.ci * width];
@@ -590,8 +586,8 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
                     let at = row * d.co + channel;
                     // SAFETY: tasks have different tiles or different panels, and this one looks at one
                     // part at a time.
-                    let y = unsafe { self.y.part(at..at + inside) };
-                    self.finish.put(simd, (row, d.t, d.co), channel, values, y);
+                    let y = unsafe { task.y.part(at..at + inside) };
+                    task.finish.put(simd, (row, d.t, d.co), channel, values, y);
                 }
             }
         }

@@ -14,7 +14,7 @@ use super::plan::Kind;
 use super::session::{Gradients, Numbers, Packs, Session};
 use super::{Map, Program};
 use crate::conv::Precision;
-use crate::real::Real;
+use crate::real::{Real, slice};
 
 /// Sessions an engine keeps for later: one or two sizes of training batch, validation, guidance.
 const KEPT: usize = 4;
@@ -243,14 +243,9 @@ impl Held {
 }
 
 fn values<'a, T: WithDType>((storage, layout): &'a (StorageRef<'_>, &Layout)) -> Result<&'a [T]> {
-    match (&**storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => {
-            Ok(&T::cpu_storage_as_slice(storage)?[start..end])
-        }
-        _ => bail!(
-            "expected contiguous values on the CPU for {:?}",
-            layout.shape()
-        ),
+    match &**storage {
+        Storage::Cpu(storage) => slice(storage, layout),
+        _ => bail!("expected values on the CPU for {:?}", layout.shape()),
     }
 }
 
