@@ -149,7 +149,7 @@ impl DeviceChoice {
 /// The digits that products are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PrecisionChoice {
-    /// The faster one here: f32, until a processor's own bf16 products are used
+    /// bf16 where the processor has instructions for it (AVX512-BF16), else f32
     Auto,
     /// 24 binary digits
     F32,
@@ -160,7 +160,8 @@ enum PrecisionChoice {
 impl From<PrecisionChoice> for Precision {
     fn from(choice: PrecisionChoice) -> Self {
         match choice {
-            PrecisionChoice::Auto | PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Auto => Self::fastest(),
+            PrecisionChoice::F32 => Self::F32,
             PrecisionChoice::Bf16 => Self::Bf16,
         }
     }

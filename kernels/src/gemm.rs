@@ -14,17 +14,17 @@ use crate::real::Real;
 macro_rules! in_blocks {
     ($simd:ty, $m:expr, |$rows:ident, $first:ident| $block:expr) => {{
         let mut $first = 0;
-        if <$simd as Simd>::REGISTER_COUNT >= 32 {
+        if <$simd as pulp::Simd>::REGISTER_COUNT >= 32 {
             const $rows: usize = 12;
             while $m - $first >= $rows {
                 $block;
                 $first += $rows;
             }
         }
-        in_blocks!(@ $m, $rows, $first, $block, 6);
-        in_blocks!(@ $m, $rows, $first, $block, 4);
-        in_blocks!(@ $m, $rows, $first, $block, 2);
-        in_blocks!(@ $m, $rows, $first, $block, 1);
+        $crate::gemm::in_blocks!(@ $m, $rows, $first, $block, 6);
+        $crate::gemm::in_blocks!(@ $m, $rows, $first, $block, 4);
+        $crate::gemm::in_blocks!(@ $m, $rows, $first, $block, 2);
+        $crate::gemm::in_blocks!(@ $m, $rows, $first, $block, 1);
     }};
     (@ $m:expr, $rows:ident, $first:ident, $block:expr, $n:literal) => {{
         const $rows: usize = $n;
@@ -34,6 +34,8 @@ macro_rules! in_blocks {
         }
     }};
 }
+
+pub(crate) use in_blocks;
 
 /// `out = a · panel`: row `i` of `a` begins at `i · stride`, `panel` is `[K, W]`, `out` is `[m, W]`.
 #[inline(always)]

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use candle_core::{Error, Result};
 use pulp::{Simd, WithSimd};
 
+use crate::pairs::Pairs;
+
 /// An instruction set this processor has: one of several versions of every loop.
 #[derive(Clone, Copy)]
 pub struct Isa(Set);
@@ -17,6 +19,9 @@ enum Set {
     Avx2(pulp::x86::V3),
     #[cfg(target_arch = "x86_64")]
     Avx512(pulp::x86::V4),
+    /// With products of pairs of bf16 numbers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(pulp::x86::V4, Pairs),
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
 }
@@ -31,7 +36,10 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             sets.extend(pulp::x86::V3::try_new().map(Set::Avx2));
-            sets.extend(pulp::x86::V4::try_new().map(Set::Avx512));
+            let avx512 = pulp::x86::V4::try_new();
+            sets.extend(avx512.map(Set::Avx512));
+            let both = avx512.zip(Pairs::try_new());
+            sets.extend(both.map(|(simd, pairs)| Set::Avx512Bf16(simd, pairs)));
         }
         #[cfg(target_arch = "aarch64")]
         sets.extend(pulp::aarch64::Neon::try_new().map(Set::Neon));
@@ -39,7 +47,7 @@ impl Isa {
     }
 
     /// The widest, or the one that the environment variable `AUDIODIFF_ISA` names: `portable`, `avx2`,
-    /// `avx512` or `neon`. Decided once.
+    /// `avx512`, `avx512bf16` or `neon`. Decided once.
     ///
     /// # Errors
     /// When it names none that this processor has.
@@ -76,8 +84,24 @@ impl Isa {
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(..) => "avx512bf16",
             #[cfg(target_arch = "aarch64")]
             Set::Neon(_) => "neon",
+        }
+    }
+
+    /// Whether bf16 products take less time than those in f32, by instructions made for them.
+    pub fn has_bf16(self) -> bool {
+        self.pairs().is_some()
+    }
+
+    /// Its products of bf16 numbers.
+    pub(crate) fn pairs(self) -> Option<Pairs> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(_, pairs) => Some(pairs),
+            _ => None,
         }
     }
 
@@ -90,7 +114,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => Simd::vectorize(simd, f),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => Simd::vectorize(simd, f),
+            Set::Avx512(simd) | Set::Avx512Bf16(simd, _) => Simd::vectorize(simd, f),
             #[cfg(target_arch = "aarch64")]
             Set::Neon(simd) => Simd::vectorize(simd, f),
         }

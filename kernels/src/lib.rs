@@ -16,6 +16,7 @@ mod conv;
 mod gemm;
 mod isa;
 mod norm;
+mod pairs;
 mod program;
 mod real;
 mod shared;

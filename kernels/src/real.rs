@@ -8,7 +8,9 @@ use pulp::bytemuck::{Pod, cast};
 use pulp::{Scalar128b, Simd};
 
 /// f32, and f64 so that gradients can be checked exactly.
-pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum {
+pub(crate) trait Real:
+    WithDType + Pod + std::ops::Neg<Output = Self> + std::iter::Sum
+{
     /// As many as a register of `S` holds.
     type Vector<S: Simd>: Copy;
 

@@ -14,6 +14,7 @@ use pulp::{Simd, WithSimd};
 use crate::conv::{self, Dims, Finish, Order, Precision, Source, Work};
 use crate::gemm::{add_transposed_product, product};
 use crate::isa::Isa;
+use crate::pairs::Pairs;
 use crate::real::Real;
 use crate::shared::Shared;
 
@@ -520,6 +521,7 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
             let (products, scratch) = scratch.split_at_mut(products);
             let task = Convolve {
                 d,
+                pairs: d.pairs::<T>(isa),
                 x,
                 taps,
                 finish,
@@ -538,6 +540,7 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
 /// One task: some tiles, some panels of output channels.
 struct Convolve<'a, T> {
     d: Dims,
+    pairs: Option<Pairs>,
     x: Source<'a, T>,
     taps: &'a [T],
     finish: Finish<'a, T>,
@@ -567,13 +570,19 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
         } = task;
         let (width, n, place) = (2 * T::lanes::<S>(), tiles.len(), Tiles::of(d, STEP));
         gather::<S, T, F, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, task.scratch, planes);
+        if let Some(pairs) = task.pairs {
+            pairs.join_columns(planes, d.ci);
+        }
         let mut made = [T::zero(); 4 * WIDEST];
         for panel in task.panels {
             let taps = &task.taps[panel * N * d.ci * width..][..N * d.ci * width];
             for k in 0..N {
                 let (from, to) = (&planes[k * n * d.ci..], &mut products[k * n * width..]);
                 let taps = &taps[k * d.ci * width..][..d.ci * width];
-                product(simd, n, (from, d.ci), taps, to);
+                match task.pairs {
+                    None => product(simd, n, (from, d.ci), taps, to),
+                    Some(pairs) => pairs.product(n, (from, d.ci), &taps[..taps.len() / 2], to),
+                }
             }
             let channel = panel * width;
             let inside = width.min(d.co - channel);
