@@ -762,8 +762,22 @@ mod tests {
         }
     }
 
+    /// Any sizes: a few hundred thousand products at most.
+    fn any_dims(seed: u64) -> Dims {
+        let mut draws = crate::testing::draws(seed);
+        let mut up_to = |n: usize| 1 + (draws.next().unwrap_or_default().abs() * n as f64) as usize;
+        let (b, t, kernel) = (up_to(3), up_to(60), 2 * up_to(4) - 1);
+        dims((
+            b,
+            t,
+            up_to(50),
+            up_to(50),
+            if up_to(2) == 1 { 3 } else { kernel },
+        ))
+    }
+
     fn agrees<T: Real>(isa: Isa, bound: f64) {
-        for d in CASES.map(dims) {
+        for d in CASES.map(dims).into_iter().chain((1..40).map(any_dims)) {
             let (rows, cols) = (d.kernel * d.ci, d.co);
             let (x, w) = (draw::<T>(d.b * d.t * d.ci, 1), draw::<T>(rows * cols, 2));
             let (bias, residual) = (draw::<T>(d.co, 3), draw::<T>(d.b * d.t * d.co, 4));

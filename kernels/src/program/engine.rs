@@ -88,8 +88,8 @@ impl Engine {
     /// which the parameters must not change.
     ///
     /// # Errors
-    /// When the program or the inputs have wrong shapes, a row does not exist, or the engine was told
-    /// to stop.
+    /// When the program or the inputs have wrong shapes, an input is not finite (here, not in
+    /// [`Engine::compose`]), a row does not exist, or the engine was told to stop.
     pub fn run(
         &self,
         key: (usize, usize),
@@ -154,7 +154,12 @@ impl Engine {
             indices: contiguous(indices)?,
         };
         let dims = lease.program().output.dims();
-        let run = || held.read(|numbers| lease.forward(numbers, || proceed(&self.stop)));
+        let run = || {
+            held.read(|numbers| {
+                numbers.check()?;
+                lease.forward(numbers, || proceed(&self.stop))
+            })
+        };
         let output = in_pool(run)?;
         if lease.key.1 == Kind::Inference {
             return Tensor::from_vec(output, dims, &Device::Cpu);
@@ -793,6 +798,28 @@ mod tests {
         let moved = block(&(x + 64.0)?, &parameters, true)?;
         let [plain, moved] = [plain, moved].map(|y| y.to_dtype(DType::F64));
         assert_close(&plain?, &moved?, 1e-4);
+        Ok(())
+    }
+
+    #[test]
+    fn inputs_that_are_not_finite_are_refused() -> Result<()> {
+        let engine = Engine::new(drawn(&[&[3, 4]], 1));
+        let plain = |p: &mut Program| {
+            let x = p.input(1, 2, 3);
+            p.conv(x, None, Parameter(0), None, None)
+        };
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let x = Tensor::new(&[[[1.0, 2.0, 3.0], [4.0, bad, 6.0]]], &Device::Cpu)?;
+            let error = engine.run(KEY, plain, &[x], &[]).expect_err("not finite");
+            let expected = format!("input 0 should be finite, found {bad} at 4");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+        engine.run(
+            KEY,
+            plain,
+            &[Tensor::ones((1, 2, 3), DType::F64, &Device::Cpu)?],
+            &[],
+        )?;
         Ok(())
     }
 

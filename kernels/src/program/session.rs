@@ -24,9 +24,21 @@ pub(super) struct Numbers<'a, T> {
     pub indices: Vec<&'a [u32]>,
 }
 
-impl<'a, T> Numbers<'a, T> {
+impl<'a, T: Real> Numbers<'a, T> {
     fn parameter(&self, parameter: Parameter) -> &'a [T] {
         self.parameters[parameter.0]
+    }
+
+    /// Fails when an input has a number that is not finite.
+    pub fn check(&self) -> Result<()> {
+        for (i, input) in self.inputs.iter().enumerate() {
+            let is_bad = |x: &T| !x.to_double().is_finite();
+            if input.iter().fold(false, |any, x| any | is_bad(x)) {
+                let bad = input.iter().position(is_bad).unwrap_or_default();
+                bail!("input {i} should be finite, found {} at {bad}", input[bad]);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -477,7 +489,7 @@ fn add<T: Real>(to: &mut [T], values: &[T]) {
 }
 
 /// The rows to look up, if the table has them.
-fn checked_rows<'a, T>(
+fn checked_rows<'a, T: Real>(
     numbers: &Numbers<'a, T>,
     table: Parameter,
     rows: Indices,
