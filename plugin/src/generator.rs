@@ -11,7 +11,7 @@ use audiodiff::audio::Clip;
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
-use crate::state::{Recipe, Store};
+use crate::state::{PADS, Recipe, Request, Store, StoredSound};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
 /// be a call into the operating system. Nobody notices it before a sound that takes seconds.
@@ -31,13 +31,15 @@ pub trait Source: Send {
     /// What it calls itself and its classes; always the same.
     fn names(&self) -> Arc<Names>;
 
-    /// Makes one clip. `keep_going` is told the share that is done, and may break off the work.
+    /// Makes one clip, a variation of `init` where the recipe wants one. `keep_going` is told the share
+    /// that is done, and may break off the work.
     ///
     /// # Errors
     /// [`Error::Stopped`] when it was broken off; else what the recipe asks and the model lacks.
     fn generate(
         &mut self,
         recipe: &Recipe,
+        init: Option<&Clip>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip>;
 }
@@ -46,22 +48,24 @@ pub trait Source: Send {
 /// loads no model.
 pub type Open = Box<dyn Fn() -> Result<Box<dyn Source>> + Send>;
 
-/// Reads from the parameters what to make of a model with these names.
-pub type Read = Box<dyn Fn(&Names) -> Result<Recipe> + Send + Sync>;
+/// Reads from the parameters what a request asks of a model with these names, given what the pad plays
+/// now. Nothing is to be made for a locked pad.
+pub type Read =
+    Box<dyn Fn(&Names, Request, Option<&StoredSound>) -> Result<Option<Recipe>> + Send + Sync>;
 
 /// How the work goes, for whoever wants to show it.
 #[derive(Debug, Default)]
 pub struct Status {
     /// What the model calls itself and its classes, once it is open.
     pub names: OnceLock<Arc<Names>>,
-    done: AtomicU32,
+    done: [AtomicU32; PADS],
     trouble: Mutex<Option<String>>,
 }
 
 impl Status {
-    /// Share of the present request that is done, in `0..=1`.
-    pub fn done(&self) -> f32 {
-        f32::from_bits(self.done.load(Ordering::Relaxed))
+    /// Share of the present request of a pad that is done, in `0..=1`.
+    pub fn done(&self, pad: usize) -> f32 {
+        f32::from_bits(self.done[pad].load(Ordering::Relaxed))
     }
 
     /// Why the last request gave no sound.
@@ -72,8 +76,8 @@ impl Status {
             .clone()
     }
 
-    fn set_done(&self, done: f32) {
-        self.done.store(done.to_bits(), Ordering::Relaxed);
+    fn set_done(&self, pad: usize, done: f32) {
+        self.done[pad].store(done.to_bits(), Ordering::Relaxed);
     }
 
     fn set_trouble(&self, trouble: Option<String>) {
@@ -141,8 +145,8 @@ struct Worker {
 impl Worker {
     fn run(&mut self) {
         while !self.quit.load(Ordering::Acquire) {
-            let Some(request) = self.store.pending() else {
-                self.store.free_unused();
+            self.store.free_unused();
+            let Some(request) = self.store.next() else {
                 std::thread::park_timeout(LOOK);
                 continue;
             };
@@ -165,35 +169,35 @@ impl Worker {
     }
 
     /// Makes what `request`, or a newer one with the same recipe, asks for.
-    fn answer(&mut self, mut request: u64) -> Result<()> {
+    fn answer(&mut self, mut request: Request) -> Result<()> {
         let source = match &mut self.source {
             Some(source) => source,
             none => none.insert((self.open)()?),
         };
         let names = self.status.names.get_or_init(|| source.names());
-        let recipe = (self.read)(names)?;
-        if self
-            .store
-            .project()
-            .sound
-            .as_ref()
-            .is_some_and(|sound| *sound.recipe() == recipe)
-        {
-            // The same recipe makes the same sound; it is there already.
+        let project = self.store.project();
+        let (pad, sound) = (request.pad, project.sound(request.pad));
+        let recipe = (self.read)(names, request, sound)?;
+        let Some(recipe) = recipe.filter(|recipe| sound.is_none_or(|s| s.recipe() != recipe))
+        else {
+            // Locked, or there already: the same recipe makes the same sound.
             self.store.settle(request);
             return Ok(());
-        }
-        self.status.set_done(0.0);
+        };
+        let init = recipe.variation.and(sound).map(StoredSound::clip);
+        self.status.set_done(pad, 0.0);
         let (store, status, read, quit) = (&self.store, &self.status, &self.read, &self.quit);
-        let clip = source.generate(&recipe, &mut |done| {
-            status.set_done(done);
-            let newest = store.pending();
+        let clip = source.generate(&recipe, init.as_ref(), &mut |done| {
+            status.set_done(pad, done);
+            let newest = store.pending(pad);
             if newest != Some(request) {
-                match newest {
-                    Some(newer) if read(names).is_ok_and(|newer| newer == recipe) => {
-                        request = newer
-                    }
-                    _ => return ControlFlow::Break(()),
+                let same = |newer: &Request| {
+                    newer.task == request.task
+                        && read(names, *newer, sound).is_ok_and(|r| r.as_ref() == Some(&recipe))
+                };
+                match newest.filter(same) {
+                    Some(newer) => request = newer,
+                    None => return ControlFlow::Break(()),
                 }
             }
             if quit.load(Ordering::Acquire) {
@@ -203,7 +207,7 @@ impl Worker {
             }
         })?;
         self.store.finish(request, recipe, &clip);
-        self.status.set_done(1.0);
+        self.status.set_done(pad, 1.0);
         Ok(())
     }
 }
@@ -216,6 +220,9 @@ mod tests {
 
     use super::*;
     use crate::state::tests::recipe;
+    use crate::state::{Inbox, Task};
+
+    const PAD: usize = 5;
 
     /// Works in steps that the test allows one by one; its clip is its seed in every sample.
     struct Double {
@@ -234,6 +241,7 @@ mod tests {
         fn generate(
             &mut self,
             recipe: &Recipe,
+            init: Option<&Clip>,
             keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
         ) -> Result<Clip> {
             self.started.send(recipe.seed).unwrap();
@@ -248,12 +256,14 @@ mod tests {
                     return Err(Error::Stopped);
                 }
             }
-            Ok(Clip::new(100, vec![vec![recipe.seed as f32; 10]]))
+            let value = recipe.seed as f32 + init.map_or(0.0, |clip| clip.channels()[0][0] / 2.0);
+            Ok(Clip::new(100, vec![vec![value; 10]]))
         }
     }
 
     struct Bench {
         store: Arc<Store>,
+        inbox: Inbox,
         status: Arc<Status>,
         seed: Arc<AtomicU64>,
         steps: Sender<()>,
@@ -262,7 +272,7 @@ mod tests {
     }
 
     fn bench() -> Bench {
-        let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
+        let ((store, inbox), status) = (Store::new(), Arc::new(Status::default()));
         store.set_sample_rate(100);
         let seed = Arc::new(AtomicU64::new(1));
         let (steps, step_receiver) = channel();
@@ -278,13 +288,18 @@ mod tests {
             Ok(Box::new(Double { steps, started }) as Box<dyn Source>)
         });
         let wanted = seed.clone();
-        let read: Read = Box::new(move |names| {
+        let read: Read = Box::new(move |names, request, sound| {
             assert_eq!(names.labels, ["kick"]);
-            Ok(recipe(wanted.load(Ordering::SeqCst)))
+            let mut recipe = recipe(wanted.load(Ordering::SeqCst));
+            if request.task == Task::Vary {
+                recipe.variation = sound.map(|_| 0.5);
+            }
+            Ok((request.pad != 9).then_some(recipe)) // pad 9 is locked
         });
         let generator = Some(Generator::start(store.clone(), status.clone(), open, read).unwrap());
         Bench {
             store,
+            inbox,
             status,
             seed,
             steps,
@@ -296,7 +311,7 @@ mod tests {
     impl Bench {
         fn ask(&self, seed: u64) {
             self.seed.store(seed, Ordering::SeqCst);
-            self.store.ask();
+            self.store.ask(PAD, Task::Generate);
         }
 
         fn step(&self, n: usize) {
@@ -309,43 +324,64 @@ mod tests {
 
         fn settled(&self) {
             let start = Instant::now();
-            while self.store.pending().is_some() {
+            while self.store.next().is_some() {
                 assert!(start.elapsed() < Duration::from_secs(10), "no answer");
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
 
+        fn heard(&self) -> Vec<f32> {
+            let project = self.store.project();
+            project.sound(PAD).unwrap().clip().channels()[0].clone()
+        }
+
         fn sound(&self) -> Option<u64> {
-            self.store
-                .project()
-                .sound
-                .as_ref()
-                .map(|sound| sound.recipe().seed)
+            let project = self.store.project();
+            project.sound(PAD).map(|sound| sound.recipe().seed)
         }
     }
 
     #[test]
-    fn a_request_becomes_a_clip() {
-        let bench = bench();
-        assert!(bench.store.take().is_none());
+    fn a_request_becomes_a_clip_and_a_variation_begins_with_it() {
+        let mut bench = bench();
+        bench.inbox.take(|_, _| {});
         bench.ask(5);
         assert_eq!(bench.started(), 5);
         bench.step(4);
         bench.settled();
         assert_eq!(bench.sound(), Some(5));
+        assert_eq!(bench.heard(), [5.0; 10]);
         assert_eq!(
-            bench
-                .store
-                .project()
-                .sound
-                .as_ref()
-                .unwrap()
-                .clip()
-                .channels(),
-            [vec![5.0; 10]]
+            (bench.status.done(PAD), bench.status.trouble()),
+            (1.0, None)
         );
-        assert!(bench.store.take().is_some());
-        assert_eq!((bench.status.done(), bench.status.trouble()), (1.0, None));
+        let mut taken = Vec::new();
+        bench
+            .inbox
+            .take(|pad, sound| taken.push((pad, sound.is_some())));
+        assert_eq!(taken, [(PAD, true)]);
+        bench.store.ask(PAD, Task::Vary);
+        assert_eq!(bench.started(), 5);
+        bench.step(4);
+        bench.settled();
+        assert_eq!(bench.heard(), [7.5; 10]);
+    }
+
+    #[test]
+    fn pads_are_served_in_turn_and_locked_ones_left_alone() {
+        let bench = bench();
+        for pad in [3, 9, 1] {
+            bench.store.ask(pad, Task::Generate);
+        }
+        for _ in 0..2 {
+            assert_eq!(bench.started(), 1);
+            bench.step(4);
+        }
+        bench.settled();
+        let project = bench.store.project();
+        let made = (0..PADS).filter(|&pad| project.sound(pad).is_some());
+        assert_eq!(made.collect::<Vec<_>>(), [1, 3]);
+        assert!(bench.started.try_recv().is_err());
     }
 
     #[test]

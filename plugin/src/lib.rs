@@ -1,7 +1,7 @@
 //! audiodiff as an instrument in a host: a CLAP and a VST3 plugin.
 //!
-//! A background thread makes a sound ([`generator`]), the audio thread plays it on the keys
-//! ([`voice`]), and the project keeps it ([`state`]). Between the two threads stands one
+//! Sixteen pads hold a sound each. A background thread makes them ([`generator`]), the audio thread
+//! plays them ([`voice`]), and the project keeps them ([`state`]). Between the two threads stands one
 //! [`Store`]. `process` never allocates, locks, waits or frees.
 
 use std::num::NonZeroU32;
@@ -19,13 +19,13 @@ pub mod voice;
 
 use generator::{Generator, Status};
 use params::PluginParams;
-use state::Store;
-use voice::{Note, VOICES, Voices};
+use state::{Inbox, PADS, Store, Task};
+use voice::{Begin, Note, PadControls, STRIDE, VOICES, Voices};
 
-/// Frames that are played with the same pitch while it glides.
-const STRIDE: usize = 32;
+/// How far the note expression for brightness moves a cutoff, up or down.
+const BRIGHTNESS_OCTAVES: f32 = 4.0;
 
-/// How long an offline rendering waits for a sound that is being made.
+/// How long an offline rendering waits for sounds that are being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(120);
 
 /// One instance.
@@ -36,8 +36,11 @@ pub struct Audiodiff {
     status: Arc<Status>,
     /// From the first activation on: a host that only scans starts no thread.
     generator: Option<Generator>,
-    /// The audio thread's own.
+    /// The audio thread's own, as all that follows.
     voices: Voices,
+    inbox: Inbox,
+    /// Those of pads that sound are up to date.
+    controls: [PadControls; PADS],
     /// The host's, Hz.
     sample_rate: f32,
 }
@@ -52,22 +55,24 @@ impl std::fmt::Debug for Audiodiff {
 
 impl Default for Audiodiff {
     fn default() -> Self {
-        let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
+        let ((store, inbox), status) = (Store::new(), Arc::new(Status::default()));
         Self {
             params: Arc::new(PluginParams::new(&store, &status)),
             store,
             status,
             generator: None,
             voices: Voices::default(),
+            inbox,
+            controls: [PadControls::PLAIN; PADS],
             sample_rate: 44_100.0,
         }
     }
 }
 
 impl Audiodiff {
-    /// Takes the newest sound if there is one, and plays the next frames over what is in `left` and
-    /// `right`. `next_event` gives the notes in their order; `ended` hears of notes that are over
-    /// and at which frame.
+    /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames.
+    /// `next_event` gives the notes in their order; `ended` hears of notes that are over and at which
+    /// frame.
     ///
     /// Real-time safe: no allocation, no lock, no wait, no free.
     pub fn play(
@@ -77,9 +82,8 @@ impl Audiodiff {
         next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
         ended: &mut dyn FnMut(Note, u32),
     ) {
-        if let Some(sound) = self.store.take() {
-            self.voices.set_sound(sound);
-        }
+        let voices = &mut self.voices;
+        self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
         left.fill(0.0);
         right.fill(0.0);
         let len = left.len().min(right.len());
@@ -96,11 +100,26 @@ impl Audiodiff {
                 .as_ref()
                 .map_or(len, |event| (event.timing() as usize).min(len));
             let end = due.min(start + STRIDE);
-            let controls = self.params.controls(self.sample_rate, (end - start) as u32);
+            for (pad, controls) in self.controls.iter_mut().enumerate() {
+                if self.voices.is_pad_active(pad) {
+                    *controls = self.params.pads[pad].controls();
+                }
+            }
             let (left, right) = (&mut left[start..end], &mut right[start..end]);
-            self.voices.render(left, right, &controls, &mut |note| {
-                ended(note, start as u32)
-            });
+            self.voices.render(
+                end - start,
+                self.sample_rate,
+                &self.controls,
+                &mut |_, from_left, from_right| {
+                    for (to, from) in left.iter_mut().zip(from_left) {
+                        *to += from;
+                    }
+                    for (to, from) in right.iter_mut().zip(from_right) {
+                        *to += from;
+                    }
+                },
+                &mut |note| ended(note, start as u32),
+            );
             for (left, right) in left.iter_mut().zip(right) {
                 let gain = self.params.gain.smoothed.next();
                 *left *= gain;
@@ -130,8 +149,7 @@ impl Audiodiff {
                 velocity,
             } => {
                 let note = named(voice_id, channel, key);
-                self.voices
-                    .note_on(note, velocity, &mut |note| ended(note, timing));
+                self.note_on(note, velocity, &mut |note| ended(note, timing));
             }
             NoteEvent::NoteOff {
                 voice_id,
@@ -159,19 +177,86 @@ impl Audiodiff {
                 tuning,
                 ..
             } => {
-                self.voices.tune(named(voice_id, channel, key), tuning);
+                let note = named(voice_id, channel, key);
+                self.voices.express(note, |voice| voice.pitch = tuning);
+            }
+            NoteEvent::PolyVolume {
+                voice_id,
+                channel,
+                key,
+                gain,
+                ..
+            } => {
+                let note = named(voice_id, channel, key);
+                self.voices
+                    .express(note, |voice| voice.gain = gain.max(0.0));
+            }
+            NoteEvent::PolyPan {
+                voice_id,
+                channel,
+                key,
+                pan,
+                ..
+            } => {
+                let note = named(voice_id, channel, key);
+                self.voices.express(note, |voice| voice.pan = pan);
+            }
+            NoteEvent::PolyBrightness {
+                voice_id,
+                channel,
+                key,
+                brightness,
+                ..
+            } => {
+                // The middle leaves the cutoff where it is.
+                let note = named(voice_id, channel, key);
+                let octaves = BRIGHTNESS_OCTAVES * (2.0 * brightness - 1.0);
+                self.voices.express(note, |voice| voice.cutoff = octaves);
+            }
+            NoteEvent::PolyModulation {
+                voice_id,
+                poly_modulation_id,
+                normalized_offset,
+                ..
+            } => {
+                if let Some((pad, change)) = self
+                    .params
+                    .modulation(poly_modulation_id, normalized_offset)
+                {
+                    self.voices.modulate(voice_id, pad, change);
+                }
             }
             _ => {}
         }
     }
 
-    /// Where this instance's sound lives.
+    fn note_on(&mut self, note: Note, velocity: f32, ended: &mut dyn FnMut(Note)) {
+        let Some((pad, key)) = note.key.and_then(|key| self.params.route(key)) else {
+            return ended(note);
+        };
+        let controls = self.params.pads[pad].controls();
+        if controls.choke > 0 {
+            let params = &self.params;
+            let same = |other: usize| params.pads[other].choke.value() == i32::from(controls.choke);
+            self.voices.choke_pads(same, ended);
+        }
+        self.controls[pad] = controls;
+        let begin = Begin { pad, key, velocity };
+        self.voices.note_on(note, begin, &controls, ended);
+    }
+
+    /// Where this instance's sounds live.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// Prepares for a host that runs at `sample_rate`, and asks for a first sound where the project
-    /// brings none. With `wait`, until it is there. Not for the audio thread.
+    /// What the host shows and automates.
+    pub fn parameters(&self) -> &Arc<PluginParams> {
+        &self.params
+    }
+
+    /// Prepares for a host that runs at `sample_rate`, and asks for first sounds where the project
+    /// brings none. With `wait`, until they are there. Not for the audio thread.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -185,21 +270,27 @@ impl Audiodiff {
         self.store.set_sample_rate(sample_rate.round() as u32);
         // Where they are, not gliding there from nothing.
         self.params.gain.smoothed.reset(self.params.gain.value());
-        self.params.pitch.smoothed.reset(self.params.pitch.value());
         if self.generator.is_none() {
-            if self.store.project().sound.is_none() && self.store.pending().is_none() {
-                self.store.ask();
+            let project = self.store.project();
+            for pad in (0..PADS).filter(|&pad| project.sound(pad).is_none()) {
+                if self.store.pending(pad).is_none() {
+                    self.store.ask(pad, Task::Generate);
+                }
             }
             let params = self.params.clone();
             self.generator = Some(Generator::start(
                 self.store.clone(),
                 self.status.clone(),
                 open,
-                Box::new(move |names| params.recipe(names)),
+                Box::new(move |names, request, sound| {
+                    let pad = &params.pads[request.pad];
+                    let recipe = || pad.recipe(names, request, sound);
+                    (!pad.lock.value()).then(recipe).transpose()
+                }),
             )?);
         }
         let start = std::time::Instant::now();
-        while wait && self.store.pending().is_some() && start.elapsed() < OFFLINE_WAIT {
+        while wait && self.store.next().is_some() && start.elapsed() < OFFLINE_WAIT {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -241,7 +332,10 @@ impl Plugin for Audiodiff {
 
     /// A project saved with the switch on must not set off a generation when it is loaded.
     fn filter_state(state: &mut PluginState) {
-        state.params.remove("generate");
+        let triggers = ["generate", "vary"];
+        state
+            .params
+            .retain(|id, _| !triggers.iter().any(|trigger| id.starts_with(trigger)));
     }
 
     fn activate(

@@ -86,12 +86,15 @@ impl Source for Model {
     fn generate(
         &mut self,
         recipe: &Recipe,
+        init: Option<&Clip>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip> {
         let settings = RenderSettings {
             class: recipe.class.clone(),
             steps: recipe.steps as usize,
             guidance: f64::from(recipe.guidance),
+            seconds: recipe.seconds.map(f64::from),
+            init: init.cloned().zip(recipe.variation.map(f64::from)),
             ..RenderSettings::default()
         };
         self.workers.run(|| {
@@ -190,18 +193,32 @@ mod tests {
             seed: 5,
             steps: 2,
             guidance: 1.5,
+            seconds: None,
+            variation: None,
         };
         let mut seen = Vec::new();
-        let clip = model.generate(&recipe, &mut |done| {
+        let clip = model.generate(&recipe, None, &mut |done| {
             seen.push(done);
             ControlFlow::Continue(())
         });
         let clip = clip.unwrap();
         assert!(clip.peak() > 0.0);
         assert_eq!(seen.last(), Some(&1.0));
-        let again = model.generate(&recipe, &mut |_| ControlFlow::Continue(()));
+        let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
         assert_eq!(again.unwrap(), clip);
-        let stopped = model.generate(&recipe, &mut |_| ControlFlow::Break(()));
+        let varied = Recipe {
+            variation: Some(0.3),
+            seconds: Some(0.5),
+            ..recipe.clone()
+        };
+        let varied = model.generate(&varied, Some(&clip), &mut |_| ControlFlow::Continue(()));
+        let varied = varied.unwrap();
+        assert!(
+            varied.seconds() < 0.6 && varied.peak() > 0.0,
+            "{}",
+            varied.seconds()
+        );
+        let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Stopped)));
     }
 

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use audiodiff::audio::Clip;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use crossbeam::queue::ArrayQueue;
 use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::nice_warn;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::voice::Sound;
+
+/// Pads of an instance.
+pub const PADS: usize = 16;
 
 /// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
 const MAX_SECONDS: u64 = 30;
@@ -29,6 +33,12 @@ pub struct Recipe {
     pub steps: u32,
     /// How strongly to insist on the class.
     pub guidance: f32,
+    /// How long it was asked to be; nothing for the model's own length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f32>,
+    /// How far it went from an earlier sound of its pad, 0 to 1; nothing if it came from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variation: Option<f32>,
 }
 
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
@@ -178,82 +188,193 @@ impl TryFrom<Packed> for StoredSound {
     }
 }
 
-/// What a project holds besides the parameters.
+/// What a project holds besides the parameters: a sound for each pad that has one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "AnyProject")]
 pub struct Project {
-    /// The sound that plays, if there is one yet.
-    pub sound: Option<StoredSound>,
+    /// At most [`PADS`].
+    pub pads: Vec<Option<StoredSound>>,
+    /// How many sounds were damaged and left out.
+    #[serde(skip)]
+    pub damaged: usize,
 }
 
-/// The one place where an instance's sound lives, between the threads that make, save and play it.
+/// A project of any version. A pad that makes no sense does not spoil the others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyProject {
+    Pads {
+        pads: Vec<Perhaps>,
+    },
+    /// With one sound, from before there were pads.
+    One {
+        sound: Perhaps,
+    },
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Perhaps {
+    Sound(Option<StoredSound>),
+    Damaged(IgnoredAny),
+}
+
+impl From<AnyProject> for Project {
+    fn from(any: AnyProject) -> Self {
+        let pads = match any {
+            AnyProject::Pads { pads } => pads,
+            AnyProject::One { sound } => vec![sound],
+            AnyProject::Other(_) => vec![Perhaps::Damaged(IgnoredAny)],
+        };
+        let mut project = Self::default();
+        for pad in pads.into_iter().take(PADS) {
+            project.pads.push(match pad {
+                Perhaps::Sound(sound) => sound,
+                Perhaps::Damaged(_) => {
+                    project.damaged += 1;
+                    None
+                }
+            });
+        }
+        project
+    }
+}
+
+impl Project {
+    /// The sound of a pad.
+    pub fn sound(&self, pad: usize) -> Option<&StoredSound> {
+        self.pads.get(pad)?.as_ref()
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A sound from nothing.
+    Generate,
+    /// Another one like that of the pad.
+    Vary,
+}
+
+/// One request, among all of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// The pad whose sound is to be replaced.
+    pub pad: usize,
+    /// What with.
+    pub task: Task,
+    ticket: u64,
+}
+
+/// Where the audio thread finds what each pad plays.
+#[derive(Debug)]
+pub struct Inbox([Output<Option<Arc<Sound>>>; PADS]);
+
+impl Inbox {
+    /// Hands `each` the pads whose sounds are new, with the newest.
+    ///
+    /// Real-time safe: no allocation, no lock, no wait, no free.
+    pub fn take(&mut self, mut each: impl FnMut(usize, Option<Arc<Sound>>)) {
+        for (pad, output) in self.0.iter_mut().enumerate() {
+            if output.update() {
+                each(pad, output.output_buffer().clone());
+            }
+        }
+    }
+}
+
+/// The one place where an instance's sounds live, between the threads that make, save and play them.
 ///
-/// The audio thread calls [`take`](Store::take) and [`ask`](Store::ask) alone, which neither lock
-/// nor wait. It never frees a sound either: each stays in a list here until nobody else holds it.
+/// The audio thread calls [`ask`](Store::ask) alone, which neither locks nor waits, and has its
+/// [`Inbox`]. It never frees a sound either: each stays in a list here until nobody else holds it.
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
-    /// The newest sound that the audio thread has not taken.
-    fresh: ArrayQueue<Arc<Sound>>,
-    /// How many sounds have been asked for.
-    asked: AtomicU64,
-    /// The last of these that was answered or called off.
-    settled: AtomicU64,
+    /// For each pad, the ticket of the newest request, doubled, and one more where it is to vary.
+    asked: [AtomicU64; PADS],
+    /// For each pad, the last of these that was answered or called off.
+    settled: [AtomicU64; PADS],
+    tickets: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
     project: Arc<Project>,
     /// The host's, Hz; 0 while unknown.
     sample_rate: u32,
     /// All sounds that the audio thread may still hold.
     published: Vec<Arc<Sound>>,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            held: Mutex::default(),
-            fresh: ArrayQueue::new(1),
-            asked: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-        }
-    }
+    outbox: [Input<Option<Arc<Sound>>>; PADS],
 }
 
 impl Store {
-    /// The newest sound, if there is one that was not taken yet.
+    /// An empty store, and the other end for the audio thread.
+    pub fn new() -> (Arc<Self>, Inbox) {
+        let mut inbox = Vec::with_capacity(PADS);
+        let outbox = std::array::from_fn(|_| {
+            let (input, output) = TripleBuffer::default().split();
+            inbox.push(output);
+            input
+        });
+        let inbox = inbox.try_into().expect("one for each pad");
+        let store = Self {
+            held: Mutex::new(Held {
+                project: Arc::default(),
+                sample_rate: 0,
+                published: Vec::new(),
+                outbox,
+            }),
+            asked: Default::default(),
+            settled: Default::default(),
+            tickets: AtomicU64::new(0),
+        };
+        (Arc::new(store), Inbox(inbox))
+    }
+
+    /// Asks for a new sound for a pad; whatever is being made for an earlier request of that pad is
+    /// given up.
     ///
-    /// Real-time safe: no allocation, no lock, no wait.
-    pub fn take(&self) -> Option<Arc<Sound>> {
-        self.fresh.pop()
+    /// Real-time safe: two atomic operations.
+    pub fn ask(&self, pad: usize, task: Task) {
+        let ticket = self.tickets.fetch_add(1, Ordering::AcqRel) + 1;
+        let code = 2 * ticket + u64::from(task == Task::Vary);
+        self.asked[pad].fetch_max(code, Ordering::AcqRel);
     }
 
-    /// Asks for a new sound; whatever is being made for an earlier request is given up.
-    ///
-    /// Real-time safe: one atomic addition.
-    pub fn ask(&self) {
-        self.asked.fetch_add(1, Ordering::AcqRel);
+    /// The newest request for a pad, if it waits for an answer.
+    pub fn pending(&self, pad: usize) -> Option<Request> {
+        let settled = self.settled[pad].load(Ordering::Acquire);
+        let ticket = self.asked[pad].load(Ordering::Acquire);
+        let task = match ticket % 2 {
+            0 => Task::Generate,
+            _ => Task::Vary,
+        };
+        (ticket > settled).then_some(Request { pad, task, ticket })
     }
 
-    /// The number of the newest request that waits for an answer.
-    pub fn pending(&self) -> Option<u64> {
-        let settled = self.settled.load(Ordering::Acquire);
-        let asked = self.asked.load(Ordering::Acquire);
-        (asked > settled).then_some(asked)
+    /// The request that has waited longest.
+    pub fn next(&self) -> Option<Request> {
+        let pending = (0..PADS).filter_map(|pad| self.pending(pad));
+        pending.min_by_key(|request| request.ticket)
     }
 
-    /// Marks all requests up to `request` as answered.
-    pub fn settle(&self, request: u64) {
-        self.settled.fetch_max(request, Ordering::AcqRel);
+    /// Marks a request and those before it for its pad as answered.
+    pub fn settle(&self, request: Request) {
+        self.settled[request.pad].fetch_max(request.ticket, Ordering::AcqRel);
     }
 
     /// Answers `request` with a clip, unless a newer one came in between.
-    pub fn finish(&self, request: u64, recipe: Recipe, clip: &Clip) {
+    pub fn finish(&self, request: Request, recipe: Recipe, clip: &Clip) {
         let sound = StoredSound::new(recipe, clip);
         let mut held = self.lock();
-        if self.pending() == Some(request) {
-            self.replace(&mut held, Project { sound: Some(sound) });
+        if self.pending(request.pad) == Some(request) {
+            let mut project = (*held.project).clone();
+            let pads = project.pads.len().max(request.pad + 1);
+            project.pads.resize(pads, None);
+            project.pads[request.pad] = Some(sound);
+            held.project = Arc::new(project);
+            held.publish(request.pad);
             self.settle(request);
         }
     }
@@ -263,43 +384,18 @@ impl Store {
         self.lock().project.clone()
     }
 
-    /// Tells the host's sample rate; the sound is made ready for it. Not for the audio thread.
+    /// Tells the host's sample rate; the sounds are made ready for it. Not for the audio thread.
     pub fn set_sample_rate(&self, sample_rate: u32) {
         let mut held = self.lock();
         if held.sample_rate != sample_rate {
             held.sample_rate = sample_rate;
-            self.publish(&mut held);
+            (0..PADS).for_each(|pad| held.publish(pad));
         }
     }
 
     /// Frees sounds that nobody plays any more. Not for the audio thread.
     pub fn free_unused(&self) {
-        self.lock()
-            .published
-            .retain(|sound| Arc::strong_count(sound) > 1);
-    }
-
-    fn replace(&self, held: &mut Held, project: Project) {
-        held.project = Arc::new(project);
-        self.publish(held);
-    }
-
-    /// Hands the held sound to the audio thread, at the host's rate: the root key then plays it
-    /// without interpolation.
-    fn publish(&self, held: &mut Held) {
-        let Some(stored) = held.project.sound.as_ref().filter(|_| held.sample_rate > 0) else {
-            return;
-        };
-        let clip = stored.clip();
-        let clip = clip.resampled(held.sample_rate).unwrap_or_else(|error| {
-            // The voices can read any rate, only less well.
-            nice_warn!("playing at the sound's own rate: {error}");
-            clip
-        });
-        let sound = Arc::new(Sound::new(&clip));
-        held.published.push(sound.clone());
-        drop(self.fresh.force_push(sound));
-        held.published.retain(|sound| Arc::strong_count(sound) > 1);
+        self.lock().free_unused();
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -308,22 +404,55 @@ impl Store {
     }
 }
 
+impl Held {
+    /// Hands a pad's sound to the audio thread, at the host's rate: played as it is, it then needs no
+    /// interpolation.
+    fn publish(&mut self, pad: usize) {
+        if self.sample_rate == 0 {
+            return;
+        }
+        let sound = self.project.sound(pad).map(|stored| {
+            let clip = stored.clip();
+            let clip = clip.resampled(self.sample_rate).unwrap_or_else(|error| {
+                // The voices can read any rate, only less well.
+                nice_warn!("playing at the sound's own rate: {error}");
+                clip
+            });
+            Arc::new(Sound::new(&clip))
+        });
+        self.published.extend(sound.clone());
+        self.outbox[pad].write(sound);
+        self.free_unused();
+    }
+
+    fn free_unused(&mut self) {
+        self.published.retain(|sound| Arc::strong_count(sound) > 1);
+    }
+}
+
 /// Hosts save and load through this. Loading does not activate the plugin anew, so
-/// [`set`](PersistentField::set) itself brings the sound to the audio thread.
+/// [`set`](PersistentField::set) itself brings the sounds to the audio thread.
 #[derive(Debug, Clone)]
 pub struct ProjectField(pub Arc<Store>);
 
 impl PersistentField<'_, Project> for ProjectField {
     fn set(&self, project: Project) {
         let store = &self.0;
-        let mut held = store.lock();
-        let request = store.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        if project.sound.is_some() {
-            // A request from before must not replace what the project brings; nor must one that
-            // loading the parameters may have made. Otherwise this one fetches what is missing.
-            store.settle(request);
+        if project.damaged > 0 {
+            nice_warn!("{} sounds of the project are damaged", project.damaged);
         }
-        store.replace(&mut held, project);
+        let mut held = store.lock();
+        held.project = Arc::new(project);
+        for pad in 0..PADS {
+            // A request from before must not replace what the project brings; nor must one that
+            // loading the parameters may have made. Where it brings no sound, one is made.
+            let ticket = store.tickets.fetch_add(1, Ordering::AcqRel) + 1;
+            store.settled[pad].fetch_max(2 * ticket + 1, Ordering::AcqRel);
+            held.publish(pad);
+            if held.project.sound(pad).is_none() {
+                store.ask(pad, Task::Generate);
+            }
+        }
     }
 
     fn map<F, R>(&self, f: F) -> R
@@ -345,10 +474,12 @@ pub(crate) mod tests {
             seed,
             steps: 8,
             guidance: 1.5,
+            seconds: None,
+            variation: None,
         }
     }
 
-    fn clip(rate: u32, value: f32) -> Clip {
+    pub(crate) fn clip(rate: u32, value: f32) -> Clip {
         let wave = |i: usize| value * (i as f32 * 0.05).sin();
         Clip::new(
             rate,
@@ -367,31 +498,99 @@ pub(crate) mod tests {
         ProjectField(store.clone()).set(serde_json::from_str(text).unwrap());
     }
 
+    fn make(store: &Store, pad: usize, seed: u64, clip: &Clip) {
+        store.ask(pad, Task::Generate);
+        store.finish(store.pending(pad).unwrap(), recipe(seed), clip);
+    }
+
+    fn take(inbox: &mut Inbox) -> Vec<(usize, Option<Arc<Sound>>)> {
+        let mut taken = Vec::new();
+        inbox.take(|pad, sound| taken.push((pad, sound)));
+        taken
+    }
+
+    fn seeds(store: &Store) -> Vec<Option<u64>> {
+        let project = store.project();
+        let seed = |pad| project.sound(pad).map(|sound| sound.recipe().seed);
+        (0..PADS).map(seed).collect()
+    }
+
     #[test]
     fn a_saved_sound_plays_bit_for_bit_like_the_one_that_was_heard() {
-        let store = Arc::new(Store::default());
+        let (store, mut inbox) = Store::new();
         store.set_sample_rate(44_100);
-        store.ask();
-        store.finish(1, recipe(3), &clip(48_000, 0.013));
-        let heard = store.take().unwrap();
+        take(&mut inbox);
+        make(&store, 3, 3, &clip(48_000, 0.013));
+        make(&store, 15, 4, &clip(44_100, 0.5));
+        let heard = take(&mut inbox);
+        assert_eq!(
+            heard.iter().map(|(pad, _)| *pad).collect::<Vec<_>>(),
+            [3, 15]
+        );
         let text = save(&store);
 
-        let opened = Arc::new(Store::default());
+        let (opened, mut opened_inbox) = Store::new();
         load(&opened, &text);
-        assert!(opened.take().is_none(), "there is no rate to play at yet");
-        opened.set_sample_rate(44_100);
-        assert_eq!(opened.take().unwrap(), heard);
-        assert_eq!(save(&opened), text);
-        assert_eq!(
-            opened.project().sound.as_ref().unwrap().recipe(),
-            &recipe(3)
+        assert!(
+            take(&mut opened_inbox).is_empty(),
+            "there is no rate to play at yet"
         );
+        opened.set_sample_rate(44_100);
+        let played = take(&mut opened_inbox);
+        assert_eq!(played.len(), PADS);
+        for (pad, sound) in played {
+            let same = heard.iter().find(|(heard, _)| *heard == pad);
+            assert_eq!(
+                sound,
+                same.and_then(|(_, sound)| sound.clone()),
+                "pad {pad}"
+            );
+        }
+        assert_eq!(save(&opened), text);
 
         // An instance that runs already is not activated again.
-        store.ask();
-        store.finish(2, recipe(4), &clip(44_100, 0.5));
+        make(&store, 3, 5, &clip(44_100, 0.5));
+        take(&mut inbox);
         load(&store, &text);
-        assert_eq!(store.take().unwrap(), heard);
+        assert!(take(&mut inbox).contains(&heard[0]));
+    }
+
+    #[test]
+    fn a_project_with_one_sound_opens_on_the_first_pad() {
+        let sound = StoredSound::new(recipe(9), &clip(44_100, 0.5));
+        let text = format!("{{\"sound\":{}}}", serde_json::to_string(&sound).unwrap());
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((project.sound(0), project.damaged), (Some(&sound), 0));
+        let none: Project = serde_json::from_str("{\"sound\":null}").unwrap();
+        assert_eq!((none.sound(0), none.damaged), (None, 0));
+    }
+
+    #[test]
+    fn a_damaged_sound_does_not_spoil_the_others() {
+        let (store, _inbox) = Store::new();
+        make(&store, 0, 1, &clip(44_100, 0.2));
+        make(&store, 1, 2, &clip(22_050, 0.2));
+        make(&store, 2, 3, &clip(44_100, 0.2));
+        let text = save(&store).replace("22050", "0");
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!(project.damaged, 1);
+        let (opened, _inbox) = Store::new();
+        load(&opened, &text);
+        assert_eq!(seeds(&opened)[..3], [Some(1), None, Some(3)]);
+        assert!(opened.pending(1).is_some(), "it is made anew");
+        assert!(opened.pending(0).is_none() && opened.pending(2).is_none());
+        for nonsense in ["{}", "[]", "7", "{\"pads\":3}"] {
+            let project: Project = serde_json::from_str(nonsense).unwrap();
+            assert_eq!(
+                (project.pads.iter().flatten().count(), project.damaged),
+                (0, 1)
+            );
+        }
+        let many = format!("{{\"pads\":[{}null]}}", "null,".repeat(99));
+        assert_eq!(
+            serde_json::from_str::<Project>(&many).unwrap().pads.len(),
+            PADS
+        );
     }
 
     #[test]
@@ -452,70 +651,85 @@ pub(crate) mod tests {
         }
         let peak = text.replace(&format!("\"peak\":{}", sound.peak), "\"peak\":-1.0");
         assert!(parse(peak).unwrap_err().contains("peak"));
-        assert_eq!(
-            serde_json::from_str::<Project>("{}").unwrap(),
-            Project::default()
-        );
     }
 
     #[test]
-    fn only_the_newest_request_is_answered() {
-        let store = Store::default();
+    fn only_the_newest_request_of_a_pad_is_answered() {
+        let (store, mut inbox) = Store::new();
         store.set_sample_rate(44_100);
-        assert_eq!(store.pending(), None);
-        store.ask();
-        store.ask();
-        store.finish(1, recipe(1), &clip(44_100, 0.1));
-        assert!(store.take().is_none());
-        assert_eq!(store.pending(), Some(2));
-        store.finish(2, recipe(2), &clip(44_100, 0.1));
-        assert!(store.take().is_some());
-        assert_eq!((store.pending(), store.take()), (None, None));
+        take(&mut inbox);
+        assert_eq!(store.next(), None);
+        store.ask(4, Task::Generate);
+        let old = store.pending(4).unwrap();
+        store.ask(2, Task::Generate);
+        store.ask(4, Task::Vary);
+        store.finish(old, recipe(1), &clip(44_100, 0.1));
+        assert!(take(&mut inbox).is_empty());
+        // The longest wait comes first; a pad that was asked again waits anew.
+        let next = store.next().unwrap();
+        assert_eq!((next.pad, next.task), (2, Task::Generate));
+        store.finish(next, recipe(2), &clip(44_100, 0.1));
+        let next = store.next().unwrap();
+        assert_eq!((next.pad, next.task), (4, Task::Vary));
+        store.finish(next, recipe(3), &clip(44_100, 0.1));
+        assert_eq!(store.next(), None);
+        assert_eq!(take(&mut inbox).len(), 2);
+        assert_eq!((seeds(&store)[2], seeds(&store)[4]), (Some(2), Some(3)));
     }
 
     #[test]
     fn loading_a_project_calls_off_what_was_being_made() {
-        let store = Arc::new(Store::default());
+        let (other, _inbox) = Store::new();
+        make(&other, 0, 9, &clip(44_100, 0.2));
+        let (store, _inbox) = Store::new();
         store.set_sample_rate(44_100);
-        let text = {
-            let other = Arc::new(Store::default());
-            other.ask();
-            other.finish(1, recipe(9), &clip(44_100, 0.2));
-            save(&other)
-        };
-        store.ask();
-        load(&store, &text);
-        assert_eq!(store.pending(), None);
-        store.finish(1, recipe(1), &clip(44_100, 0.1));
-        assert_eq!(store.project().sound.as_ref().unwrap().recipe().seed, 9);
-        // A project that was saved before its first sound was made asks for it.
-        load(&store, "{}");
-        assert!(store.pending().is_some());
+        store.ask(0, Task::Generate);
+        let request = store.pending(0).unwrap();
+        load(&store, &save(&other));
+        assert_eq!(store.pending(0), None);
+        store.finish(request, recipe(1), &clip(44_100, 0.1));
+        assert_eq!(seeds(&store)[0], Some(9));
+        // A pad that was saved before its sound was made asks for it.
+        assert!(store.pending(1).is_some());
     }
 
     #[test]
     fn sounds_live_as_long_as_they_are_played_and_no_longer() {
-        let store = Store::default();
+        let (store, mut inbox) = Store::new();
         store.set_sample_rate(44_100);
+        take(&mut inbox);
         let mut playing = Vec::new();
-        for request in 1..=5 {
-            store.ask();
-            store.finish(request, recipe(request), &clip(44_100, 0.1));
-            playing.extend(store.take());
+        for seed in 1..=5 {
+            make(&store, 0, seed, &clip(44_100, 0.1));
+            playing.extend(take(&mut inbox));
         }
         assert_eq!(store.lock().published.len(), 5);
-        let last = playing.pop();
         playing.clear();
         store.free_unused();
-        assert_eq!(store.lock().published.len(), 1);
-        drop(last);
-        store.free_unused();
-        assert!(store.lock().published.is_empty());
-        // What was never taken is freed when something newer comes.
-        for request in 6..=9 {
-            store.ask();
-            store.finish(request, recipe(request), &clip(44_100, 0.1));
+        // The newest, and two that the exchange still holds.
+        assert_eq!(store.lock().published.len(), 3);
+    }
+
+    #[test]
+    fn an_audio_thread_that_stands_still_misses_nothing_it_needs() {
+        let (store, mut inbox) = Store::new();
+        store.set_sample_rate(44_100);
+        take(&mut inbox);
+        for seed in 0..100 {
+            make(
+                &store,
+                seed as usize % PADS,
+                seed,
+                &clip(44_100, 0.01 * seed as f32),
+            );
         }
-        assert_eq!(store.lock().published.len(), 1);
+        assert!(store.lock().published.len() <= 3 * PADS);
+        let mut playing: [Option<Arc<Sound>>; PADS] = Default::default();
+        inbox.take(|pad, sound| playing[pad] = sound);
+        let project = store.project();
+        for (pad, sound) in playing.iter().enumerate() {
+            let stored = project.sound(pad).unwrap().clip();
+            assert_eq!(**sound.as_ref().unwrap(), Sound::new(&stored), "pad {pad}");
+        }
     }
 }

@@ -11,7 +11,7 @@ import numpy as np
 from pedalboard import load_plugin
 
 
-def play(plugin, key=60):
+def play(plugin, key=36):
     notes = [
         mido.Message("note_on", note=key, velocity=100, time=0.1),
         mido.Message("note_off", note=key, time=1.0),
@@ -42,14 +42,19 @@ other.raw_state = state
 assert (play(other) == first).all(), "a loaded project sounds the same"
 assert other.raw_state == state, "saving again changes nothing"
 
-other.seed = 7
-other.generate = not other.generate
+other.pad_1_seed = 77
+other.pad_1_generate = not other.pad_1_generate
 second = wait_for(other, lambda sound: (sound != first).any())
 reopened = load_plugin(path)
 reopened.raw_state = other.raw_state
 assert (play(reopened) == second).all(), "the new sound is stored, and not made anew"
 
-chord = [mido.Message("note_on", note=36 + i % 48, velocity=127, time=i * 0.01) for i in range(150)]
+for key in range(37, 52):
+    wait_for(plugin, lambda sound, key=key: np.abs(play(plugin, key)).max() > 0)
+assert np.abs(play(plugin, 52)).max() == 0, "no pad lies on this key"
+chord = [mido.Message("note_on", note=30 + i % 24, velocity=127, time=i * 0.01) for i in range(150)]
 many = plugin(chord, duration=3.0, sample_rate=44100, num_channels=2, buffer_size=100)
 assert np.isfinite(many).all() and np.abs(many).max() > 0
-print(f"{path}: good; the project takes {len(state)} bytes")
+full = len(plugin.raw_state)
+assert full < 3e6, f"sixteen pads take {full} bytes"
+print(f"{path}: good; a project with one sound takes {len(state)} bytes, with sixteen {full}")

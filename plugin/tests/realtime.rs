@@ -9,7 +9,7 @@ use audiodiff::Result;
 use audiodiff::audio::Clip;
 use audiodiff_plugin::Audiodiff;
 use audiodiff_plugin::generator::{Names, Open, Source};
-use audiodiff_plugin::state::Recipe;
+use audiodiff_plugin::state::{PADS, Recipe, Task};
 use nice_assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
@@ -34,6 +34,7 @@ impl Source for Ramps {
     fn generate(
         &mut self,
         recipe: &Recipe,
+        _: Option<&Clip>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip> {
         for step in 0..5 {
@@ -90,11 +91,11 @@ fn play(plugin: &mut Audiodiff, buffers: &mut [Vec<f32>; 2], events: &[NoteEvent
 fn silence_comes_before_the_first_clip_and_sound_after_it() {
     let mut plugin = Audiodiff::default();
     let mut buffers = [vec![9.0; 256], vec![9.0; 256]];
-    let silent = play(&mut plugin, &mut buffers, &[note_on(0, 60)]);
+    let silent = play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
     assert_eq!(silent, 0.0, "no sound was asked for yet");
     plugin.prepare(RATE, false, ramps()).unwrap();
     let start = Instant::now();
-    while play(&mut plugin, &mut buffers, &[note_on(3, 60)]) == 0.0 {
+    while play(&mut plugin, &mut buffers, &[note_on(3, 36)]) == 0.0 {
         assert!(start.elapsed() < Duration::from_secs(10), "no sound came");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -105,7 +106,7 @@ fn an_offline_host_is_given_the_sound_before_its_first_block() {
     let mut plugin = Audiodiff::default();
     plugin.prepare(RATE, true, ramps()).unwrap();
     let mut buffers = [vec![0.0; 1024], vec![0.0; 1024]];
-    assert!(play(&mut plugin, &mut buffers, &[note_on(0, 60)]) > 0.0);
+    assert!(play(&mut plugin, &mut buffers, &[note_on(0, 36)]) > 0.0);
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn notes_begin_at_their_frame() {
     let mut plugin = Audiodiff::default();
     plugin.prepare(RATE, true, ramps()).unwrap();
     let mut buffers = [vec![0.0; 512], vec![0.0; 512]];
-    play(&mut plugin, &mut buffers, &[note_on(301, 60)]);
+    play(&mut plugin, &mut buffers, &[note_on(301, 36)]);
     // The ramp begins at zero, and its resampling rings a little around its foot.
     assert!(buffers[0][..301].iter().all(|&x| x == 0.0));
     assert!(
@@ -133,21 +134,23 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     std::thread::scope(|scope| {
         // Besides the generator thread, and faster than it: what it does with a clip.
         let maker = scope.spawn(|| {
-            let mut made = 0;
+            let mut made = 0u64;
             while !done.load(Ordering::Relaxed) {
-                store.ask();
-                let Some(request) = store.pending() else {
+                let pad = made as usize % PADS;
+                store.ask(pad, Task::Generate);
+                let Some(request) = store.pending(pad) else {
                     continue;
                 };
-                let (model, steps, guidance) = ("ramps".into(), 1, 1.0);
                 let recipe = Recipe {
-                    model,
+                    model: "ramps".into(),
                     class: None,
-                    seed: request,
-                    steps,
-                    guidance,
+                    seed: made,
+                    steps: 1,
+                    guidance: 1.0,
+                    seconds: None,
+                    variation: None,
                 };
-                let height = 0.1 + (request % 100) as f32 * 1e-3;
+                let height = 0.1 + (made % 100) as f32 * 1e-3;
                 store.finish(
                     request,
                     recipe,
@@ -162,7 +165,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
         let mut buffers = [vec![0.0; 64], vec![0.0; 64]];
         let mut loudest = 0f32;
         for block in 0..3000u32 {
-            let key = 36 + (block * 7 % 48) as u8;
+            let key = 30 + (block * 7 % 28) as u8;
             let events = [
                 note_on(block % 5, key),
                 note_on(20, key + 3),

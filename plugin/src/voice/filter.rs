@@ -1,0 +1,127 @@
+//! A state-variable filter by trapezoidal integration, stable while its cutoff moves
+//! [Simper, "Linear Trapezoidal State Variable Filter", Cytomic 2013].
+
+use nice_plug::prelude::Enum;
+
+/// What a filter lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum FilterKind {
+    /// Everything.
+    #[id = "off"]
+    Off,
+    /// What lies below the cutoff, 12 dB an octave.
+    #[id = "low"]
+    #[name = "Low-pass"]
+    Lowpass,
+    /// What lies above it.
+    #[id = "high"]
+    #[name = "High-pass"]
+    Highpass,
+}
+
+/// Numbers of one cutoff and resonance.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coefficients {
+    kind: FilterKind,
+    k: f32,
+    a: [f32; 3],
+}
+
+impl Coefficients {
+    pub fn new(kind: FilterKind, cutoff: f32, resonance: f32, rate: f32) -> Self {
+        if kind == FilterKind::Off {
+            let (k, a) = (0.0, [0.0; 3]);
+            return Self { kind, k, a };
+        }
+        let g = (std::f32::consts::PI * cutoff.clamp(10.0, 0.45 * rate) / rate).tan();
+        // From a quality of 0.707, flat, to 20.
+        let k = std::f32::consts::SQRT_2
+            * (0.05 / std::f32::consts::SQRT_2).powf(resonance.clamp(0.0, 1.0));
+        let first = 1.0 / (1.0 + g * (g + k));
+        Self {
+            kind,
+            k,
+            a: [first, g * first, g * g * first],
+        }
+    }
+}
+
+/// What a filter remembers, left and right.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct State([[f32; 2]; 2]);
+
+impl State {
+    pub fn next(&mut self, filter: &Coefficients, frame: [f32; 2]) -> [f32; 2] {
+        if filter.kind == FilterKind::Off {
+            return frame;
+        }
+        let [a1, a2, a3] = filter.a;
+        let mut out = [0.0; 2];
+        for ((memory, x), out) in self.0.iter_mut().zip(frame).zip(&mut out) {
+            let [ic1, ic2] = *memory;
+            let v3 = x - ic2;
+            let band = a1 * ic1 + a2 * v3;
+            let low = ic2 + a2 * ic1 + a3 * v3;
+            *memory = [2.0 * band - ic1, 2.0 * low - ic2];
+            *out = match filter.kind {
+                FilterKind::Highpass => x - filter.k * band - low,
+                _ => low,
+            };
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: f32 = 48_000.0;
+
+    /// Level of a sine behind the filter, in dB.
+    fn level(kind: FilterKind, cutoff: f32, resonance: f32, hz: f32) -> f32 {
+        let filter = Coefficients::new(kind, cutoff, resonance, RATE);
+        let mut state = State::default();
+        let mut energy = 0.0;
+        for i in 0..48_000 {
+            let x = (std::f32::consts::TAU * (hz * i as f32 / RATE).fract()).sin();
+            let [y, _] = state.next(&filter, [x, x]);
+            if i >= 24_000 {
+                energy += y * y;
+            }
+        }
+        10.0 * (energy / 12_000.0).log10()
+    }
+
+    #[test]
+    fn each_side_passes_and_the_other_falls_by_12_db_an_octave() {
+        for (kind, passes, falls) in [
+            (FilterKind::Lowpass, 100.0, [4000.0, 8000.0]),
+            (FilterKind::Highpass, 10_000.0, [250.0, 125.0]),
+        ] {
+            assert!(level(kind, 1000.0, 0.0, passes).abs() < 0.1);
+            assert!((level(kind, 1000.0, 0.0, 1000.0) + 3.01).abs() < 0.05);
+            let slope = level(kind, 1000.0, 0.0, falls[0]) - level(kind, 1000.0, 0.0, falls[1]);
+            assert!((slope - 12.0).abs() < 1.5, "{kind:?}: {slope}");
+        }
+        assert!(level(FilterKind::Off, 20.0, 1.0, 500.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn full_resonance_lifts_the_cutoff_by_26_db() {
+        let lift = level(FilterKind::Lowpass, 1000.0, 1.0, 1000.0);
+        assert!((lift - 26.02).abs() < 0.3, "{lift}");
+    }
+
+    #[test]
+    fn a_cutoff_that_jumps_about_stays_bounded() {
+        let mut state = State::default();
+        for i in 0..100_000u32 {
+            let cutoff = 20.0 * 1.7f32.powi((i.wrapping_mul(2_654_435_761) >> 28) as i32);
+            let filter = Coefficients::new(FilterKind::Lowpass, cutoff, 1.0, RATE);
+            let x = if i / 50 % 2 == 0 { 1.0 } else { -1.0 };
+            let [y, _] = state.next(&filter, [x, -x]);
+            assert!(y.abs() < 200.0, "{i}: {y}");
+        }
+    }
+}
