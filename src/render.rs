@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::audio::{Clip, Level, finish};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::guidance::Guided;
-use crate::diffusion::sampler::{Sampler, unit_noise};
+use crate::diffusion::sampler::{Sampler, Step, unit_noise};
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
@@ -44,12 +44,32 @@ pub struct RenderSettings {
     pub guidance_interval: (f64, f64),
     /// Length in seconds, or the model's own.
     pub seconds: Option<f64>,
-    /// A sound to vary, and how far to go from it: 0 keeps it, 1 forgets it.
-    pub init: Option<(Clip, f64)>,
+    /// What to begin with instead of pure noise.
+    pub init: Option<Init>,
     /// The model's descriptors by name; those not named are neutral.
     pub descriptors: Vec<(String, f32)>,
     /// How loud the result is made.
     pub level: Level,
+}
+
+/// A beginning other than pure noise.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// A sound to vary.
+    Vary {
+        /// In any format.
+        clip: Clip,
+        /// How far to go from it: 0 keeps it, 1 forgets it.
+        strength: f64,
+    },
+    /// Two sounds to find one between: the noises that the walk turns into each are found by walking
+    /// back, and mixed along the arc between them [DDIM, Sec. 5.3]. Guidance does not act.
+    Morph {
+        /// In any format.
+        clips: [Clip; 2],
+        /// How far from the first to the second, 0 to 1.
+        share: f64,
+    },
 }
 
 impl Default for RenderSettings {
@@ -177,33 +197,48 @@ impl Renderer {
             .iter()
             .map(|&seed| Noise::at(seed, &[PLACE]))
             .collect();
-        let noise = unit_noise(&mut noises, t, c, &self.device)?;
-        let (x, sigmas) = match &settings.init {
-            None => {
-                let sigmas = ladder.sigmas(settings.steps)?;
-                ((noise * sigmas[0])?, sigmas)
+        let noise = |noises: &mut [Noise]| unit_noise(noises, t, c, &self.device);
+        let class = settings.class.as_ref();
+        let mut guidance = class.map_or(1.0, |_| settings.guidance);
+        let (mut before, mut sigmas) = (0, ladder.sigmas(settings.steps)?);
+        let x = match &settings.init {
+            None => (noise(&mut noises)? * sigmas[0])?,
+            Some(Init::Vary { clip, strength }) => {
+                let start = strength_to_sigma(&ladder, *strength)?;
+                sigmas = ladder.sigmas_from(settings.steps, start)?;
+                let clip = self.encode(clip, &format, &*representation)?;
+                clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
             }
-            Some((clip, strength)) => {
-                let sigmas =
-                    ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, *strength)?)?;
-                let start = self.encode(clip, &format, &*representation)?;
-                (start.broadcast_add(&(noise * sigmas[0])?)?, sigmas)
+            Some(Init::Morph { clips, share }) => {
+                guidance = 1.0;
+                // A walk that ends in zero has one step more than the way back.
+                before = sigmas.len() - 2;
+                let clips =
+                    [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
+                let [from, to] = clips;
+                let clips = Tensor::cat(&[from?, to?], 0)?;
+                let cond = self.conditioning(settings, 2)?;
+                let back = &mut |step: &Step| {
+                    on_step(Progress {
+                        step: step.index + 1,
+                        steps: 2 * step.of + 1,
+                    })
+                };
+                let sampler = settings.sampler;
+                let begun = sampler.invert(&self.denoiser, &cond, clips, &sigmas, back)?;
+                let [from, to] = [begun.narrow(0, 0, 1)?, begun.narrow(0, 1, 1)?];
+                along_arc(&from, &to, *share)?.repeat((seeds.len(), 1, 1))?
             }
-        };
-        let guidance = if settings.class.is_some() {
-            settings.guidance
-        } else {
-            1.0
         };
         let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
         let denoiser: &dyn Denoiser = &guided;
-        let steps = sigmas.len() - 1;
+        let steps = before + sigmas.len() - 1;
         let frames =
             settings
                 .sampler
                 .run(denoiser, &cond, x, &sigmas, &mut noises, &mut |step| {
                     on_step(Progress {
-                        step: step.index + 1,
+                        step: before + step.index + 1,
                         steps,
                     })
                 })?;
@@ -289,7 +324,7 @@ impl Renderer {
     ) -> Result<Tensor> {
         if !clip.is_finite() {
             return Err(Error::setting(
-                "the sound to vary: expected numbers, found NaN or infinity",
+                "the sound to begin with: expected numbers, found NaN or infinity",
             ));
         }
         let mut clip = clip
@@ -299,7 +334,7 @@ impl Renderer {
         let peak = clip.peak();
         if peak <= 0.0 {
             return Err(Error::setting(format!(
-                "the sound to vary: expected something in its first {:.2} s, found silence",
+                "the sound to begin with: expected something in its first {:.2} s, found silence",
                 format.len_frames as f64 / f64::from(format.sample_rate)
             )));
         }
@@ -312,6 +347,28 @@ impl Renderer {
             &self.device,
         )?)
     }
+}
+
+/// The point at `share` of the way between two tensors, along the arc between their directions, so that a
+/// mixture of noises is as strong as they are.
+fn along_arc(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(Error::setting(format!(
+            "share: expected 0 to 1, found {share}"
+        )));
+    }
+    let dot = |a: &Tensor, b: &Tensor| -> Result<f64> {
+        Ok(f64::from((a * b)?.sum_all()?.to_scalar::<f32>()?))
+    };
+    let cosine = dot(from, to)? / (dot(from, from)? * dot(to, to)?).sqrt();
+    let angle = cosine.clamp(-1.0, 1.0).acos();
+    // Of directions that are the same or opposite, there is no one arc.
+    let weights = if angle.sin() > 1e-3 {
+        [1.0 - share, share].map(|share| (share * angle).sin() / angle.sin())
+    } else {
+        [1.0 - share, share]
+    };
+    Ok(((from * weights[0])? + (to * weights[1])?)?)
 }
 
 /// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.

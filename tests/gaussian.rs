@@ -665,3 +665,41 @@ fn names_are_read_back_as_they_are_written() {
         }
     );
 }
+
+#[test]
+fn a_walk_back_ends_where_the_walk_began() {
+    let sigmas = NoiseSchedule {
+        kind: Schedule::LogSnr,
+        sigma_min: 0.01,
+        sigma_max: 20.0,
+    }
+    .sigmas(200)
+    .unwrap();
+    let x = Tensor::new(&[[[0.3f32, -0.5]], [[0.1, 0.2]]], &CPU).unwrap();
+    let go_on = &mut |_: &Step| ControlFlow::Continue(());
+    let cond = no_conditioning(2);
+    // Along the path, a Gaussian's width is all that changes.
+    let expected = ((0.5f64.powi(2) + 20f64.powi(2)) / (0.5f64.powi(2) + 0.01f64.powi(2))).sqrt();
+    for sampler in Sampler::ALL {
+        let up = sampler.invert(&gaussian(0.5), &cond, x.clone(), &sigmas, go_on);
+        if sampler.is_stochastic() {
+            let error = up.unwrap_err().to_string();
+            assert!(error.contains(sampler.name()), "{error}");
+            continue;
+        }
+        let up = up.unwrap();
+        let tolerance = match sampler {
+            Sampler::Euler | Sampler::Ddim => 0.05, // first order
+            _ => 0.005,
+        };
+        let gain = (&up / &x).unwrap().flatten_all().unwrap();
+        for gain in gain.to_vec1::<f32>().unwrap() {
+            let error = f64::from(gain) / expected - 1.0;
+            assert!(error.abs() < tolerance, "{sampler}: {error}");
+        }
+        let down = walk(sampler, &gaussian(0.5), &up, &sigmas, 1);
+        for (down, x) in down.iter().zip([0.3, -0.5, 0.1, 0.2]) {
+            assert!((down / x - 1.0).abs() < tolerance, "{sampler}: {down} {x}");
+        }
+    }
+}

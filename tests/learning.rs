@@ -11,7 +11,7 @@ use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
 use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, read_stats};
 use audiodiff::{Error, dataset};
@@ -459,19 +459,51 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     }
     // A weak variation stays near the sound, the strongest forgets it.
     let vary = |strength| RenderSettings {
-        init: Some((alone.clone(), strength)),
+        init: Some(Init::Vary {
+            clip: alone.clone(),
+            strength,
+        }),
         ..settings.clone()
     };
     let near = renderer.render(&vary(0.05), 9, go_on).unwrap();
     let far = renderer.render(&vary(1.0), 9, go_on).unwrap();
-    let distance = |clip: &Clip| {
-        let pairs = clip.channels()[0].iter().zip(&alone.channels()[0]);
+    let distance_to = |sound: &Clip, clip: &Clip| {
+        let pairs = clip.channels()[0].iter().zip(&sound.channels()[0]);
         pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>()
     };
+    let distance = |clip: &Clip| distance_to(&alone, clip);
     assert!(
         distance(&near) < 0.3 * distance(&far),
         "{} {}",
         distance(&near),
         distance(&far)
+    );
+    // Between two sounds lies neither; at either end, the one that is there.
+    let other = &together[2];
+    let morph = |share| {
+        let settings = RenderSettings {
+            steps: 40,
+            init: Some(Init::Morph {
+                clips: [alone.clone(), other.clone()],
+                share,
+            }),
+            ..settings.clone()
+        };
+        let mut steps = Vec::new();
+        let clip = renderer.render(&settings, 0, &mut |progress| {
+            steps.push((progress.step, progress.steps));
+            ControlFlow::Continue(())
+        });
+        assert!(steps.iter().copied().eq((1..=79).map(|step| (step, 79))));
+        clip.unwrap()
+    };
+    let apart = distance_to(&alone, other);
+    assert!(distance(&morph(0.0)) < 0.05 * apart);
+    assert!(distance_to(other, &morph(1.0)) < 0.05 * apart);
+    let middle = morph(0.5);
+    let both = [distance(&middle), distance_to(other, &middle)];
+    assert!(
+        both.iter().all(|d| *d > 0.1 * apart && *d < 0.9 * apart),
+        "{both:?} of {apart}"
     );
 }

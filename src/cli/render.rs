@@ -9,7 +9,7 @@ use audiodiff::audio::{self, BitDepth, Clip, Level};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::picture;
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::{Init, RenderSettings, Renderer};
 use clap::Args;
 use serde::Serialize;
 
@@ -51,7 +51,10 @@ pub struct SoundSettings {
     /// Begin with this sound and vary it
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// How far to go from --init: 0 keeps it, 1 forgets it
+    /// Make the sound between --init and this one
+    #[arg(long, requires = "init", value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// How far to go from --init: 0 keeps it, 1 forgets it; with --to, how far towards that
     #[arg(long, default_value_t = 0.5, requires = "init", value_name = "0..1")]
     strength: f64,
     /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1
@@ -100,9 +103,21 @@ impl SoundSettings {
         };
         within("--peak", -96.0, self.peak)?;
         within("--loudness", -70.0, self.loudness.unwrap_or(0.0))?;
-        let init = match &self.init {
-            Some(path) => Some((audio::read(path)?, self.strength)),
-            None => None,
+        let strength = self.strength;
+        let init = match (&self.init, &self.to) {
+            (Some(from), Some(to)) if self.count == 1 => Some(Init::Morph {
+                clips: [audio::read(from)?, audio::read(to)?],
+                share: strength,
+            }),
+            (_, Some(_)) => {
+                let found = self.count;
+                return Err(usage(format!("--to: expected one sound, found -n {found}")));
+            }
+            (Some(path), None) => Some(Init::Vary {
+                clip: audio::read(path)?,
+                strength,
+            }),
+            (None, None) => None,
         };
         Ok(RenderSettings {
             class: self.class.clone(),
@@ -144,7 +159,7 @@ fn render_all(
     each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (settings, first) = (sound.settings()?, sound.first_seed());
-    if let (Some(path), Some((init, _))) = (&sound.init, &settings.init) {
+    if let (Some(path), Some(Init::Vary { clip: init, .. })) = (&sound.init, &settings.init) {
         let format = renderer.config().format;
         let own = format.len_frames as f64 / f64::from(format.sample_rate);
         let kept = sound.seconds.unwrap_or(0.0).max(own);
@@ -186,6 +201,7 @@ fn render_all(
   audiodiff render -o kick.wav --class kick --seed 7
   audiodiff render -o hats.wav --class hat_closed -n 16 --plot     hats-01.wav … hats-16.wav
   audiodiff render -o new.wav --init old.wav --strength 0.4        a variation of old.wav
+  audiodiff render -o new.wav --init a.wav --to b.wav             between the two
   audiodiff render -o - --class snare | sox -t wav - snare.mp3")]
 pub struct RenderArgs {
     /// WAV file to write; `-` for stdout. With -n, a number is added to the name

@@ -103,12 +103,52 @@ impl Sampler {
         self,
         denoiser: &dyn Denoiser,
         cond: &Conditioning,
-        mut x: Tensor,
+        x: Tensor,
         sigmas: &[f64],
         noises: &mut [Noise],
         on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Tensor> {
         check_ladder(sigmas)?;
+        self.walk(denoiser, cond, x, sigmas, noises, on_step)
+    }
+
+    /// Walks `x: [B, T, C]`, sounds without noise, up to `sigmas[0]`: from there, the same sampler comes
+    /// back to them, as far as its steps are fine enough [DDIM, Sec. 5.4].
+    ///
+    /// `sigmas` falls, as for [`Sampler::run`]; a zero at its end is passed over.
+    ///
+    /// # Errors
+    /// As for [`Sampler::run`]; and [`Error::Setting`] for a stochastic sampler, which comes back to
+    /// another sound each time.
+    pub fn invert(
+        self,
+        denoiser: &dyn Denoiser,
+        cond: &Conditioning,
+        x: Tensor,
+        sigmas: &[f64],
+        on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
+    ) -> Result<Tensor> {
+        check_ladder(sigmas)?;
+        if self.is_stochastic() {
+            return Err(Error::setting(format!(
+                "sampler: expected one that draws no noise to find a sound's beginning, found {self}"
+            )));
+        }
+        // At the lowest level, a sound is as good as one with that little noise.
+        let mut rising: Vec<f64> = sigmas.iter().copied().filter(|&s| s > 0.0).collect();
+        rising.reverse();
+        self.walk(denoiser, cond, x, &rising, &mut [], on_step)
+    }
+
+    fn walk(
+        self,
+        denoiser: &dyn Denoiser,
+        cond: &Conditioning,
+        mut x: Tensor,
+        sigmas: &[f64],
+        noises: &mut [Noise],
+        on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
+    ) -> Result<Tensor> {
         let (batch, frames, width) = x.dims3()?;
         expect_batch("conditioning of a batch", batch, cond.batch())?;
         if self.is_stochastic() {
