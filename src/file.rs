@@ -10,7 +10,10 @@ use crate::error::{Error, Result};
 /// a full disk never meets half a file.
 ///
 /// A link stays a link, and what it points to is replaced; a device or a pipe is written to directly.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// When the folder is not there or cannot be written to, with `path`'s name.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let place = follow(path);
     if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
         && !kind.is_file()

@@ -81,7 +81,7 @@ pub mod checkpoint;
 pub mod dataset;
 pub mod diffusion;
 pub mod error;
-mod file;
+pub mod file;
 pub mod network;
 pub mod noise;
 pub mod optim;

@@ -2,16 +2,18 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audiodiff::audio::Clip;
+use audiodiff::render::Init;
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
-use crate::state::{PADS, Recipe, Request, Store, StoredSound};
+use crate::state::{PADS, Project, Recipe, Request, Store, StoredSound};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
 /// be a call into the operating system. Nobody notices it before a sound that takes seconds.
@@ -31,49 +33,71 @@ pub trait Source: Send {
     /// What it calls itself and its classes; always the same.
     fn names(&self) -> Arc<Names>;
 
-    /// Makes one clip, a variation of `init` where the recipe wants one. `keep_going` is told the share
-    /// that is done, and may break off the work.
+    /// Makes one clip, from `init` if there is one. `keep_going` is told the share that is done, and may
+    /// break off the work.
     ///
     /// # Errors
     /// [`Error::Stopped`] when it was broken off; else what the recipe asks and the model lacks.
     fn generate(
         &mut self,
         recipe: &Recipe,
-        init: Option<&Clip>,
+        init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip>;
 }
 
-/// Opens a source. Called on the thread, at the first request: a project that brings its sound
-/// loads no model.
-pub type Open = Box<dyn Fn() -> Result<Box<dyn Source>> + Send>;
+/// Opens the source that a path names, or else the one that is built in. Called on the thread, when it is
+/// needed: a project that brings its sounds loads no model.
+pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Source>> + Send>;
 
-/// Reads from the parameters what a request asks of a model with these names, given what the pad plays
-/// now. Nothing is to be made for a locked pad.
-pub type Read =
-    Box<dyn Fn(&Names, Request, Option<&StoredSound>) -> Result<Option<Recipe>> + Send + Sync>;
+/// What a request comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// What to make.
+    pub recipe: Recipe,
+    /// What to begin with instead of noise.
+    pub init: Option<Init>,
+}
+
+/// Reads from the parameters what a request asks of a model with these names, given the sounds there
+/// are. Nothing is to be made for a locked pad.
+pub type Read = Box<dyn Fn(&Names, Request, &Project) -> Result<Option<Job>> + Send + Sync>;
 
 /// How the work goes, for whoever wants to show it.
 #[derive(Debug, Default)]
 pub struct Status {
-    /// What the model calls itself and its classes, once it is open.
-    pub names: OnceLock<Arc<Names>>,
+    names: Mutex<Option<Arc<Names>>>,
     done: [AtomicU32; PADS],
+    begun: Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
+    wants_model: AtomicBool,
 }
 
 impl Status {
+    /// What the model calls itself and its classes, once it is open.
+    pub fn names(&self) -> Option<Arc<Names>> {
+        lock(&self.names).clone()
+    }
+
     /// Share of the present request of a pad that is done, in `0..=1`.
     pub fn done(&self, pad: usize) -> f32 {
         f32::from_bits(self.done[pad].load(Ordering::Relaxed))
     }
 
-    /// Why the last request gave no sound.
+    /// How long the present request of a pad will take from now on, once a part of it is done.
+    pub fn left(&self, pad: usize) -> Option<Duration> {
+        let (begun, done) = ((*lock(&self.begun))?, self.done(pad));
+        (done > 0.0).then(|| begun.elapsed().mul_f32((1.0 - done) / done))
+    }
+
+    /// Why the last request gave no sound, or why the model cannot be opened.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.trouble).clone()
+    }
+
+    /// Asks for the project's model to be opened, or opened anew, before there is something to make.
+    pub fn open_model(&self) {
+        self.wants_model.store(true, Ordering::Release);
     }
 
     fn set_done(&self, pad: usize, done: f32) {
@@ -81,8 +105,13 @@ impl Status {
     }
 
     fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *lock(&self.trouble) = trouble;
     }
+}
+
+/// What is behind these locks is replaced whole, so it is sound even if a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The thread, for as long as this lives. Dropping it breaks off the work and waits for the thread.
@@ -109,7 +138,7 @@ impl Generator {
             status,
             open,
             read,
-            source: None,
+            model: None,
             quit: quit.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -133,12 +162,45 @@ impl Drop for Generator {
     }
 }
 
+/// A source that is open.
+struct Model {
+    /// What named it.
+    path: Option<PathBuf>,
+    names: Arc<Names>,
+    source: Box<dyn Source>,
+}
+
+/// The model of `project`, opened if it is not yet.
+fn open<'a>(
+    model: &'a mut Option<Model>,
+    open: &Open,
+    project: &Project,
+    status: &Status,
+) -> Result<&'a mut Model> {
+    model.take_if(|model| model.path != project.model);
+    Ok(match model {
+        Some(model) => model,
+        none => {
+            // Whatever comes of it, the names of the last one are no longer true.
+            *lock(&status.names) = None;
+            let source = open(project.model.as_deref())?;
+            let names = source.names();
+            *lock(&status.names) = Some(names.clone());
+            none.insert(Model {
+                path: project.model.clone(),
+                names,
+                source,
+            })
+        }
+    })
+}
+
 struct Worker {
     store: Arc<Store>,
     status: Arc<Status>,
     open: Open,
     read: Read,
-    source: Option<Box<dyn Source>>,
+    model: Option<Model>,
     quit: Arc<AtomicBool>,
 }
 
@@ -146,14 +208,27 @@ impl Worker {
     fn run(&mut self) {
         while !self.quit.load(Ordering::Acquire) {
             self.store.free_unused();
-            let Some(request) = self.store.next() else {
+            let reopen = self.status.wants_model.swap(false, Ordering::AcqRel);
+            let request = self.store.next();
+            if !reopen && request.is_none() {
                 std::thread::park_timeout(LOOK);
                 continue;
-            };
+            }
             // A host must survive whatever happens here.
-            let answer = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+            let answer = catch_unwind(AssertUnwindSafe(|| {
+                if reopen {
+                    self.model = None;
+                }
+                match request {
+                    Some(request) => self.answer(request),
+                    None => {
+                        let project = self.store.project();
+                        open(&mut self.model, &self.open, &project, &self.status).map(drop)
+                    }
+                }
+            }));
             let answer = answer.unwrap_or_else(|_| {
-                self.source = None;
+                self.model = None;
                 Err(Error::setting("the model failed; it will be loaded again"))
             });
             match answer {
@@ -162,7 +237,9 @@ impl Worker {
                 Err(error) => {
                     nice_error!("no sound: {error}");
                     self.status.set_trouble(Some(error.to_string()));
-                    self.store.settle(request);
+                    if let Some(request) = request {
+                        self.store.settle(request);
+                    }
                 }
             }
         }
@@ -170,30 +247,33 @@ impl Worker {
 
     /// Makes what `request`, or a newer one with the same recipe, asks for.
     fn answer(&mut self, mut request: Request) -> Result<()> {
-        let source = match &mut self.source {
-            Some(source) => source,
-            none => none.insert((self.open)()?),
-        };
-        let names = self.status.names.get_or_init(|| source.names());
-        let project = self.store.project();
-        let (pad, sound) = (request.pad, project.sound(request.pad));
-        let recipe = (self.read)(names, request, sound)?;
-        let Some(recipe) = recipe.filter(|recipe| sound.is_none_or(|s| s.recipe() != recipe))
-        else {
+        let (project, pad) = (self.store.project(), request.pad);
+        let Self {
+            store,
+            status,
+            read,
+            quit,
+            ..
+        } = self;
+        let model = open(&mut self.model, &self.open, &project, status)?;
+        let names = &model.names;
+        let job = read(names, request, &project)?;
+        let there = project.sound(pad).map(StoredSound::recipe);
+        let Some(job) = job.filter(|job| there != Some(&job.recipe)) else {
             // Locked, or there already: the same recipe makes the same sound.
-            self.store.settle(request);
+            store.settle(request);
             return Ok(());
         };
-        let init = recipe.variation.and(sound).map(StoredSound::clip);
-        self.status.set_done(pad, 0.0);
-        let (store, status, read, quit) = (&self.store, &self.status, &self.read, &self.quit);
-        let clip = source.generate(&recipe, init.as_ref(), &mut |done| {
+        *lock(&status.begun) = Some(Instant::now());
+        status.set_done(pad, 0.0);
+        let source = &mut model.source;
+        let clip = source.generate(&job.recipe, job.init.clone(), &mut |done| {
             status.set_done(pad, done);
             let newest = store.pending(pad);
             if newest != Some(request) {
                 let same = |newer: &Request| {
                     newer.task == request.task
-                        && read(names, *newer, sound).is_ok_and(|r| r.as_ref() == Some(&recipe))
+                        && read(names, *newer, &project).is_ok_and(|r| r.as_ref() == Some(&job))
                 };
                 match newest.filter(same) {
                     Some(newer) => request = newer,
@@ -206,8 +286,8 @@ impl Worker {
                 ControlFlow::Continue(())
             }
         })?;
-        self.store.finish(request, recipe, &clip);
-        self.status.set_done(pad, 1.0);
+        store.finish(request, job.recipe, &clip);
+        status.set_done(pad, 1.0);
         Ok(())
     }
 }
@@ -216,7 +296,6 @@ impl Worker {
 mod tests {
     use std::sync::atomic::AtomicU64;
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Instant;
 
     use super::*;
     use crate::state::tests::recipe;
@@ -241,7 +320,7 @@ mod tests {
         fn generate(
             &mut self,
             recipe: &Recipe,
-            init: Option<&Clip>,
+            init: Option<Init>,
             keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
         ) -> Result<Clip> {
             self.started.send(recipe.seed).unwrap();
@@ -256,7 +335,13 @@ mod tests {
                     return Err(Error::Stopped);
                 }
             }
-            let value = recipe.seed as f32 + init.map_or(0.0, |clip| clip.channels()[0][0] / 2.0);
+            let first = |clip: &Clip| clip.channels()[0][0];
+            let begun = match &init {
+                None => 0.0,
+                Some(Init::Vary { clip, .. }) => first(clip) / 2.0,
+                Some(Init::Morph { clips, .. }) => first(&clips[0]) * first(&clips[1]),
+            };
+            let value = recipe.seed as f32 + begun;
             Ok(Clip::new(100, vec![vec![value; 10]]))
         }
     }
@@ -279,7 +364,10 @@ mod tests {
         let (start_sender, started) = channel();
         let parts = Mutex::new(Some((step_receiver, start_sender)));
         let stash = Arc::new(parts);
-        let open: Open = Box::new(move || {
+        let open: Open = Box::new(move |path| {
+            if let Some(path) = path {
+                return Err(Error::setting(format!("no model at {}", path.display())));
+            }
             let (steps, started) = stash
                 .lock()
                 .unwrap()
@@ -288,13 +376,22 @@ mod tests {
             Ok(Box::new(Double { steps, started }) as Box<dyn Source>)
         });
         let wanted = seed.clone();
-        let read: Read = Box::new(move |names, request, sound| {
+        let read: Read = Box::new(move |names, request, project| {
             assert_eq!(names.labels, ["kick"]);
-            let mut recipe = recipe(wanted.load(Ordering::SeqCst));
-            if request.task == Task::Vary {
-                recipe.variation = sound.map(|_| 0.5);
-            }
-            Ok((request.pad != 9).then_some(recipe)) // pad 9 is locked
+            let recipe = recipe(wanted.load(Ordering::SeqCst));
+            let sound = |pad| project.sound(pad).map(StoredSound::clip);
+            let init = match request.task {
+                Task::Generate => None,
+                Task::Vary => sound(PAD).map(|clip| Init::Vary {
+                    clip,
+                    strength: 0.5,
+                }),
+                Task::Morph => sound(PAD).zip(sound(PAD)).map(|(a, b)| Init::Morph {
+                    clips: [a, b],
+                    share: 0.5,
+                }),
+            };
+            Ok((request.pad != 9).then_some(Job { recipe, init })) // pad 9 is locked
         });
         let generator = Some(Generator::start(store.clone(), status.clone(), open, read).unwrap());
         Bench {
@@ -360,11 +457,43 @@ mod tests {
             .inbox
             .take(|pad, sound| taken.push((pad, sound.is_some())));
         assert_eq!(taken, [(PAD, true)]);
+        bench.seed.store(6, Ordering::SeqCst);
         bench.store.ask(PAD, Task::Vary);
-        assert_eq!(bench.started(), 5);
+        assert_eq!(bench.started(), 6);
         bench.step(4);
         bench.settled();
-        assert_eq!(bench.heard(), [7.5; 10]);
+        assert_eq!(bench.heard(), [8.5; 10]);
+        bench.seed.store(7, Ordering::SeqCst);
+        bench.store.ask(PAD, Task::Morph);
+        assert_eq!(bench.started(), 7);
+        bench.step(4);
+        bench.settled();
+        assert_eq!(bench.heard(), [7.0 + 8.5 * 8.5; 10]);
+    }
+
+    #[test]
+    fn a_model_is_opened_when_it_is_wanted_and_changed_when_the_project_says_so() {
+        let bench = bench();
+        assert_eq!(bench.status.names(), None);
+        let wait = |what: &str, is: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !is() {
+                assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        bench.status.open_model();
+        wait("opened", &|| bench.status.names().is_some());
+        bench.store.set_model(Some("/gone".into()));
+        bench.status.open_model();
+        wait("named", &|| {
+            bench.status.trouble().is_some_and(|t| t.contains("/gone"))
+        });
+        assert_eq!(bench.status.names(), None);
+        // It is told again when a sound is asked for, which is then no longer waited for.
+        bench.ask(3);
+        bench.settled();
+        assert_eq!(bench.sound(), None);
     }
 
     #[test]
@@ -389,6 +518,7 @@ mod tests {
         let bench = bench();
         bench.ask(1);
         assert_eq!(bench.started(), 1);
+        assert_eq!(bench.status.left(PAD), None, "who knows?");
         bench.step(2);
         bench.ask(2);
         bench.ask(3);

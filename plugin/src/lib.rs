@@ -2,7 +2,8 @@
 //!
 //! Sixteen pads hold a sound each. A background thread makes them ([`generator`]), the audio thread
 //! plays them ([`voice`]), and the project keeps them ([`state`]). Between the two threads stands one
-//! [`Store`]. `process` never allocates, locks, waits or frees.
+//! [`Store`]. `process` never allocates, locks, waits or frees. There are two plugins, with one output and
+//! with one more for each pad.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,17 +11,20 @@ use std::time::Duration;
 
 use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
+use nice_plug_egui::EguiEditor;
 
 pub mod generator;
 pub mod model;
 pub mod params;
+pub mod settings;
 pub mod state;
 pub mod voice;
+pub mod window;
 
 use generator::{Generator, Status};
-use params::PluginParams;
+use params::{PluginParams, Route};
 use state::{Inbox, PADS, Store, Task};
-use voice::{Begin, Note, PadControls, STRIDE, VOICES, Voices};
+use voice::{Begin, Display, Note, PadControls, STRIDE, VOICES, Voices};
 
 /// How far the note expression for brightness moves a cutoff, up or down.
 const BRIGHTNESS_OCTAVES: f32 = 4.0;
@@ -28,12 +32,13 @@ const BRIGHTNESS_OCTAVES: f32 = 4.0;
 /// How long an offline rendering waits for sounds that are being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(120);
 
-/// One instance.
-pub struct Audiodiff {
+/// One instance. If `MULTI`, each pad has an output of its own besides the main one.
+pub struct Instrument<const MULTI: bool> {
     params: Arc<PluginParams>,
     /// Shared with the generator and with whoever saves and loads.
     store: Arc<Store>,
     status: Arc<Status>,
+    display: Arc<Display>,
     /// From the first activation on: a host that only scans starts no thread.
     generator: Option<Generator>,
     /// The audio thread's own, as all that follows.
@@ -45,21 +50,29 @@ pub struct Audiodiff {
     sample_rate: f32,
 }
 
-impl std::fmt::Debug for Audiodiff {
+/// With one output.
+pub type Audiodiff = Instrument<false>;
+
+/// With one for each pad besides.
+pub type AudiodiffMulti = Instrument<true>;
+
+impl<const MULTI: bool> std::fmt::Debug for Instrument<MULTI> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Audiodiff")
+        f.debug_struct("Instrument")
             .field("voices", &self.voices)
             .finish_non_exhaustive()
     }
 }
 
-impl Default for Audiodiff {
+impl<const MULTI: bool> Default for Instrument<MULTI> {
     fn default() -> Self {
         let ((store, inbox), status) = (Store::new(), Arc::new(Status::default()));
+        let route = if MULTI { Route::Own } else { Route::Main };
         Self {
-            params: Arc::new(PluginParams::new(&store, &status)),
+            params: Arc::new(PluginParams::new(&store, &status, route)),
             store,
             status,
+            display: Arc::default(),
             generator: None,
             voices: Voices::default(),
             inbox,
@@ -69,21 +82,28 @@ impl Default for Audiodiff {
     }
 }
 
-impl Audiodiff {
-    /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames.
-    /// `next_event` gives the notes in their order; `ended` hears of notes that are over and at which
-    /// frame.
+impl<const MULTI: bool> Instrument<MULTI> {
+    /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames. `own` are
+    /// the pads' outputs, as many as there are, in silence; a pad that is to be heard on its own and
+    /// finds no room there is heard on the main one. `next_event` gives the notes in their order; `ended`
+    /// hears of notes that are over and at which frame.
     ///
     /// Real-time safe: no allocation, no lock, no wait, no free.
     pub fn play(
         &mut self,
         left: &mut [f32],
         right: &mut [f32],
+        own: &mut [[&mut [f32]; 2]],
         next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
         ended: &mut dyn FnMut(Note, u32),
     ) {
         let voices = &mut self.voices;
         self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
+        for pad in 0..PADS {
+            if self.display.take_hit(pad) {
+                self.hit(pad);
+            }
+        }
         left.fill(0.0);
         right.fill(0.0);
         let len = left.len().min(right.len());
@@ -105,28 +125,40 @@ impl Audiodiff {
                     *controls = self.params.pads[pad].controls();
                 }
             }
-            let (left, right) = (&mut left[start..end], &mut right[start..end]);
+            let mut gains = [0.0; STRIDE];
+            let gains = &mut gains[..end - start];
+            self.params.gain.smoothed.next_block(gains, end - start);
+            let pads = &self.params.pads;
             self.voices.render(
                 end - start,
                 self.sample_rate,
                 &self.controls,
-                &mut |_, from_left, from_right| {
-                    for (to, from) in left.iter_mut().zip(from_left) {
-                        *to += from;
-                    }
-                    for (to, from) in right.iter_mut().zip(from_right) {
-                        *to += from;
+                &mut |pad, from_left, from_right| {
+                    let (left, right) = match (pads[pad].output.value(), own.get_mut(pad)) {
+                        (Route::Own, Some([own_left, own_right]))
+                            if own_left.len().min(own_right.len()) >= len =>
+                        {
+                            (&mut **own_left, &mut **own_right)
+                        }
+                        _ => (&mut *left, &mut *right),
+                    };
+                    for (to, from) in [(left, from_left), (right, from_right)] {
+                        for ((to, from), gain) in to[start..end].iter_mut().zip(from).zip(&*gains) {
+                            *to += from * gain;
+                        }
                     }
                 },
                 &mut |note| ended(note, start as u32),
             );
-            for (left, right) in left.iter_mut().zip(right) {
-                let gain = self.params.gain.smoothed.next();
-                *left *= gain;
-                *right *= gain;
-            }
             start = end;
         }
+        let peak = |x: &[f32]| x.iter().fold(0f32, |peak, x| peak.max(x.abs()));
+        let main = peak(left).max(peak(right));
+        let loudest = own
+            .iter()
+            .flatten()
+            .fold(main, |loudest, channel| loudest.max(peak(channel)));
+        self.display.show(&self.voices, loudest);
         // A host may send notes along with no frames at all.
         while let Some(event) = next {
             self.note(event, ended);
@@ -231,9 +263,30 @@ impl Audiodiff {
     }
 
     fn note_on(&mut self, note: Note, velocity: f32, ended: &mut dyn FnMut(Note)) {
-        let Some((pad, key)) = note.key.and_then(|key| self.params.route(key)) else {
-            return ended(note);
+        match note.key.and_then(|key| self.params.route(key)) {
+            Some((pad, key)) => self.begin(note, Begin { pad, key, velocity }, ended),
+            None => ended(note),
+        }
+    }
+
+    /// Plays a pad once, from the window: no host knows of that note.
+    fn hit(&mut self, pad: usize) {
+        let note = Note {
+            id: None,
+            channel: None,
+            key: None,
         };
+        let begin = Begin {
+            pad,
+            key: 0.0,
+            velocity: 1.0,
+        };
+        self.begin(note, begin, &mut |_| {});
+        self.voices.note_off_pad(pad);
+    }
+
+    fn begin(&mut self, note: Note, begin: Begin, ended: &mut dyn FnMut(Note)) {
+        let pad = begin.pad;
         let controls = self.params.pads[pad].controls();
         if controls.choke > 0 {
             let params = &self.params;
@@ -241,7 +294,6 @@ impl Audiodiff {
             self.voices.choke_pads(same, ended);
         }
         self.controls[pad] = controls;
-        let begin = Begin { pad, key, velocity };
         self.voices.note_on(note, begin, &controls, ended);
     }
 
@@ -282,10 +334,10 @@ impl Audiodiff {
                 self.store.clone(),
                 self.status.clone(),
                 open,
-                Box::new(move |names, request, sound| {
+                Box::new(move |names, request, project| {
                     let pad = &params.pads[request.pad];
-                    let recipe = || pad.recipe(names, request, sound);
-                    (!pad.lock.value()).then(recipe).transpose()
+                    let job = || pad.job(names, request, project);
+                    (!pad.lock.value()).then(job).transpose()
                 }),
             )?);
         }
@@ -297,8 +349,19 @@ impl Audiodiff {
     }
 }
 
-impl Plugin for Audiodiff {
-    const NAME: &'static str = "audiodiff";
+const PAD_OUTPUTS: [&str; PADS] = [
+    "Pad 1", "Pad 2", "Pad 3", "Pad 4", "Pad 5", "Pad 6", "Pad 7", "Pad 8", "Pad 9", "Pad 10",
+    "Pad 11", "Pad 12", "Pad 13", "Pad 14", "Pad 15", "Pad 16",
+];
+
+const STEREO: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+
+impl<const MULTI: bool> Plugin for Instrument<MULTI> {
+    const NAME: &'static str = if MULTI {
+        "audiodiff multi"
+    } else {
+        "audiodiff"
+    };
     const VENDOR: &'static str = "audiodiff";
     const URL: &'static str = "";
     const EMAIL: &'static str = "";
@@ -306,12 +369,14 @@ impl Plugin for Audiodiff {
 
     const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] = &[AudioIOLayout {
         main_input_channels: None,
-        main_output_channels: NonZeroU32::new(2),
+        main_output_channels: Some(STEREO),
+        aux_output_ports: if MULTI { &[STEREO; PADS] } else { &[] },
         names: PortNames {
-            layout: Some("Stereo"),
+            layout: Some(if MULTI { "Main and pads" } else { "Stereo" }),
             // The framework names the output after this.
             main_input: Some("Out"),
             main_output: Some("Out"),
+            aux_outputs: if MULTI { &PAD_OUTPUTS } else { &[] },
             ..PortNames::const_default()
         },
         ..AudioIOLayout::const_default()
@@ -322,7 +387,7 @@ impl Plugin for Audiodiff {
     // A queue that overflows allocates; a dense arrangement overflows the usual 1024.
     const INPUT_EVENT_CAPACITY: usize = 16_384;
 
-    type Editor = ();
+    type Editor = EguiEditor<window::Window>;
     type SysExMessage = ();
     type BackgroundTask = ();
 
@@ -330,12 +395,15 @@ impl Plugin for Audiodiff {
         self.params.clone()
     }
 
-    /// A project saved with the switch on must not set off a generation when it is loaded.
-    fn filter_state(state: &mut PluginState) {
-        let triggers = ["generate", "vary"];
-        state
-            .params
-            .retain(|id, _| !triggers.iter().any(|trigger| id.starts_with(trigger)));
+    fn editor(&mut self, _: AsyncExecutor<Self>) -> Option<Self::Editor> {
+        window::editor(
+            window::size(),
+            self.params.clone(),
+            self.store.clone(),
+            self.status.clone(),
+            self.display.clone(),
+            MULTI,
+        )
     }
 
     fn activate(
@@ -363,17 +431,24 @@ impl Plugin for Audiodiff {
     fn process(
         &mut self,
         buffer: &mut Buffer,
-        _: &mut AuxiliaryBuffers,
+        aux: &mut AuxiliaryBuffers,
         context: &mut impl ProcessContext<Self>,
     ) -> ProcessStatus {
         let [left, right] = buffer.as_slice() else {
             return ProcessStatus::Error("expected two channels");
         };
+        let mut own: [[&mut [f32]; 2]; PADS] = Default::default();
+        for (own, output) in own.iter_mut().zip(aux.outputs.iter_mut()) {
+            if let [left, right] = output.as_slice() {
+                *own = [left, right];
+            }
+        }
         // Both closures need the context, one after the other.
         let context = std::cell::RefCell::new(context);
         self.play(
             left,
             right,
+            &mut own,
             &mut || context.borrow_mut().next_event(),
             &mut |note, timing| {
                 let event = NoteEvent::VoiceTerminated {
@@ -394,8 +469,12 @@ impl Plugin for Audiodiff {
     }
 }
 
-impl ClapPlugin for Audiodiff {
-    const CLAP_ID: &'static str = "audiodiff.audiodiff";
+impl<const MULTI: bool> ClapPlugin for Instrument<MULTI> {
+    const CLAP_ID: &'static str = if MULTI {
+        "audiodiff.audiodiff-multi"
+    } else {
+        "audiodiff.audiodiff"
+    };
     const CLAP_DESCRIPTION: Option<&'static str> =
         Some("Plays sounds that a diffusion model makes");
     const CLAP_MANUAL_URL: Option<&'static str> = None;
@@ -410,10 +489,18 @@ impl ClapPlugin for Audiodiff {
         max_voice_capacity: VOICES as u32,
         supports_overlapping_voices: true,
     });
+
+    fn remote_controls(&self, context: &mut impl RemoteControlsContext) {
+        params::remote_controls(&self.params, context);
+    }
 }
 
-impl Vst3Plugin for Audiodiff {
-    const VST3_CLASS_ID: [u8; 16] = *b"audiodiffSynth01";
+impl<const MULTI: bool> Vst3Plugin for Instrument<MULTI> {
+    const VST3_CLASS_ID: [u8; 16] = if MULTI {
+        *b"audiodiffMulti01"
+    } else {
+        *b"audiodiffSynth01"
+    };
     const VST3_SUBCATEGORIES: &'static [Vst3SubCategory] = &[
         Vst3SubCategory::Instrument,
         Vst3SubCategory::Synth,
@@ -422,5 +509,5 @@ impl Vst3Plugin for Audiodiff {
     ];
 }
 
-nice_export_clap!(Audiodiff);
-nice_export_vst3!(Audiodiff);
+nice_export_clap!(Audiodiff, AudiodiffMulti);
+nice_export_vst3!(Audiodiff, AudiodiffMulti);

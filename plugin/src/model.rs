@@ -1,32 +1,37 @@
 //! The model as a [`Source`].
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use audiodiff::audio::Clip;
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::{Error, Result};
 use candle_core::Device;
+use nice_plug::prelude::nice_warn;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 use crate::generator::{Names, Source};
+use crate::settings::Settings;
 use crate::state::Recipe;
 
 /// Names a model file to use instead of the one that is built in.
 pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";
 
-/// Opens the model that `AUDIODIFF_MODEL` names, or else the one that is built in.
+/// Opens the model at `path`; without one, that which `AUDIODIFF_MODEL` names, or else the one that is
+/// built in.
 ///
 /// # Errors
 /// When the file is not a model, or nothing is built in.
-pub fn open() -> Result<Box<dyn Source>> {
-    let path = std::env::var_os(MODEL_VARIABLE).map(PathBuf::from);
+pub fn open(path: Option<&Path>) -> Result<Box<dyn Source>> {
+    let named = || std::env::var_os(MODEL_VARIABLE).map(PathBuf::from);
     Ok(Box::new(Model {
-        loaded: load(path)?,
-        workers: Workers::new()?,
+        loaded: load(path.map(Path::to_owned).or_else(named))?,
+        workers: None,
     }))
 }
 
@@ -37,18 +42,22 @@ struct Loaded {
 
 /// The model at `path`. Instances share it: weights are held once, and freed with the last.
 fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
-    type Opened = (Option<PathBuf>, Weak<Loaded>);
-    static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
+    /// What names a model, and when its file was written: it may have been trained on since.
+    type Place = (Option<PathBuf>, Option<SystemTime>);
+    static OPENED: Mutex<Vec<(Place, Weak<Loaded>)>> = Mutex::new(Vec::new());
+    let metadata = path.as_ref().and_then(|path| std::fs::metadata(path).ok());
+    let place = (path, metadata.and_then(|metadata| metadata.modified().ok()));
+    let path = &place.0;
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     opened.retain(|(_, loaded)| loaded.strong_count() > 0);
     if let Some(loaded) = opened
         .iter()
-        .find(|(p, _)| *p == path)
+        .find(|(opened, _)| *opened == place)
         .and_then(|(_, loaded)| loaded.upgrade())
     {
         return Ok(loaded);
     }
-    let checkpoint = match &path {
+    let checkpoint = match path {
         Some(path) => Checkpoint::load(path)?,
         #[cfg(feature = "embedded-model")]
         None => Checkpoint::embedded()?,
@@ -68,14 +77,15 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
         renderer: Renderer::new(&checkpoint, &Device::Cpu)?,
         names: Arc::new(names),
     });
-    opened.push((path, Arc::downgrade(&loaded)));
+    opened.push((place, Arc::downgrade(&loaded)));
     Ok(loaded)
 }
 
-/// A model, and threads of its own to work on.
+/// A model, and threads of its own to work on, as many as the [`Settings`] say.
 struct Model {
     loaded: Arc<Loaded>,
-    workers: Workers,
+    /// From the first sound on.
+    workers: Option<Workers>,
 }
 
 impl Source for Model {
@@ -86,7 +96,7 @@ impl Source for Model {
     fn generate(
         &mut self,
         recipe: &Recipe,
-        init: Option<&Clip>,
+        init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip> {
         let settings = RenderSettings {
@@ -94,39 +104,52 @@ impl Source for Model {
             steps: recipe.steps as usize,
             guidance: f64::from(recipe.guidance),
             seconds: recipe.seconds.map(f64::from),
-            init: init.cloned().zip(recipe.variation.map(f64::from)),
+            init,
             ..RenderSettings::default()
         };
-        self.workers.run(|| {
-            self.loaded
-                .renderer
-                .render(&settings, recipe.seed, &mut |progress| {
-                    keep_going(progress.step as f32 / progress.steps.max(1) as f32)
-                })
+        let threads = Settings::load().threads();
+        self.workers.take_if(|workers| workers.count != threads);
+        let workers = match &mut self.workers {
+            Some(workers) => workers,
+            none => none.insert(Workers::new(threads)?),
+        };
+        let renderer = &self.loaded.renderer;
+        workers.run(|| {
+            renderer.render(&settings, recipe.seed, &mut |progress| {
+                keep_going(progress.step as f32 / progress.steps.max(1) as f32)
+            })
         })
     }
 }
 
-/// A thread pool that leaves the host half of the cores, and whose threads are gone when it is: a
-/// host may unload the plugin right after, and their code with it.
+/// A thread pool of low priority, whose threads are gone when it is: a host may unload the plugin
+/// right after, and their code with it.
 struct Workers {
+    count: usize,
     /// Taken only when dropped.
     pool: Option<ThreadPool>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Workers {
-    fn new() -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    fn new(count: usize) -> Result<Self> {
         let threads = Arc::new(Mutex::new(Vec::new()));
         let kept = threads.clone();
         let pool = ThreadPoolBuilder::new()
-            .num_threads((cores / 2).max(1))
+            .num_threads(count)
             .spawn_handler(move |worker| {
                 let name = format!("audiodiff-{}", worker.index());
-                let handle = std::thread::Builder::new()
-                    .name(name)
-                    .spawn(|| worker.run())?;
+                // Nice 10 where there is such a thing. With the lowest, a busy machine makes no sound.
+                let priority = ThreadPriorityValue::try_from(25u8)
+                    .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+                let handle = std::thread::Builder::new().name(name).spawn(move || {
+                    // A host's own threads come first. Where the system refuses, cores that we do not
+                    // use remain theirs all the same.
+                    if let Err(error) = set_current_thread_priority(priority) {
+                        nice_warn!("threads keep their priority: {error:?}");
+                    }
+                    worker.run();
+                })?;
                 kept.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(handle);
@@ -135,6 +158,7 @@ impl Workers {
             .build()
             .map_err(|error| Error::setting(format!("no threads to work on: {error}")))?;
         Ok(Self {
+            count,
             pool: Some(pool),
             threads,
         })
@@ -165,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_pool_is_our_own_and_its_threads_end_with_it() {
-        let workers = Workers::new().unwrap();
+        let workers = Workers::new(2).unwrap();
         let name = workers.run(|| std::thread::current().name().map(str::to_owned));
         assert!(name.unwrap().starts_with("audiodiff-"));
         let threads = Arc::downgrade(&workers.threads);
@@ -183,7 +207,7 @@ mod tests {
         );
         let mut model = Model {
             loaded,
-            workers: Workers::new().unwrap(),
+            workers: None,
         };
         let names = model.names();
         let class = names.labels.first().cloned();
@@ -195,6 +219,8 @@ mod tests {
             guidance: 1.5,
             seconds: None,
             variation: None,
+            morph: None,
+            file: None,
         };
         let mut seen = Vec::new();
         let clip = model.generate(&recipe, None, &mut |done| {
@@ -207,11 +233,14 @@ mod tests {
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
         assert_eq!(again.unwrap(), clip);
         let varied = Recipe {
-            variation: Some(0.3),
             seconds: Some(0.5),
             ..recipe.clone()
         };
-        let varied = model.generate(&varied, Some(&clip), &mut |_| ControlFlow::Continue(()));
+        let init = Init::Vary {
+            clip: clip.clone(),
+            strength: 0.3,
+        };
+        let varied = model.generate(&varied, Some(init), &mut |_| ControlFlow::Continue(()));
         let varied = varied.unwrap();
         assert!(
             varied.seconds() < 0.6 && varied.peak() > 0.0,

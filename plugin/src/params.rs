@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use audiodiff::render::Init;
 use audiodiff::{Error, Result};
 use nice_plug::prelude::*;
 
-use crate::generator::{Names, Status};
-use crate::state::{PADS, ProjectField, Recipe, Request, Store, StoredSound, Task};
+use crate::generator::{Job, Names, Status};
+use crate::state::{PADS, Project, ProjectField, Recipe, Request, Store, Task};
 use crate::voice::{FilterKind, Mode, Offsets, PadControls};
 
 /// Choices for a class: the pad's own, any, and 62 of the model's. The range must not depend on the
@@ -100,6 +101,15 @@ pub struct PadParams {
     /// Switching it on makes a variation of the pad's sound.
     #[id = "vary"]
     pub vary: BoolParam,
+    /// The other pad of a morph, from 1 on.
+    #[id = "morph_with"]
+    pub morph_with: IntParam,
+    /// How far a morph goes towards the other pad's sound.
+    #[id = "morph_amount"]
+    pub morph_amount: FloatParam,
+    /// Switching it on makes a sound between the pad's and the other's.
+    #[id = "morph"]
+    pub morph: BoolParam,
     /// Whether the pad keeps its sound whatever is asked.
     #[id = "lock"]
     pub lock: BoolParam,
@@ -155,6 +165,20 @@ pub struct PadParams {
     /// How much of the level depends on velocity.
     #[id = "velocity"]
     pub velocity: FloatParam,
+    /// Where it is heard, if the plugin has more than one output.
+    #[id = "output"]
+    pub output: EnumParam<Route>,
+}
+
+/// Where a pad is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum Route {
+    /// With the others.
+    #[id = "main"]
+    Main,
+    /// On an output of its own; where the host has not connected it, with the others.
+    #[id = "own"]
+    Own,
 }
 
 /// What the host shows and automates, and what it stores besides.
@@ -172,6 +196,9 @@ pub struct PluginParams {
     /// Switching it, either way, makes all sounds that their pads describe.
     #[id = "generate_all"]
     pub generate_all: BoolParam,
+    /// Changes with the sounds: the one way to tell a host that there is something to save.
+    #[id = "revision"]
+    pub revision: IntParam,
     /// The pads.
     #[nested(array, group = "Pad")]
     pub pads: [PadParams; PADS],
@@ -183,8 +210,8 @@ pub struct PluginParams {
 
 impl PluginParams {
     /// The parameters of one instance, whose sounds are in `store`. Class names are shown once
-    /// `status` knows them.
-    pub fn new(store: &Arc<Store>, status: &Arc<Status>) -> Self {
+    /// `status` knows them. `route` is where pads are heard at first.
+    pub fn new(store: &Arc<Store>, status: &Arc<Status>, route: Route) -> Self {
         let asked = store.clone();
         Self {
             gain: gain("Gain", -6.0).with_smoother(SmoothingStyle::Logarithmic(10.0)),
@@ -203,7 +230,10 @@ impl PluginParams {
                     (0..PADS).for_each(|pad| asked.ask(pad, Task::Generate));
                 },
             )),
-            pads: std::array::from_fn(|pad| PadParams::new(pad, store, status)),
+            revision: IntParam::new("Revision", 0, IntRange::Linear { min: 0, max: 999 })
+                .hide()
+                .non_automatable(),
+            pads: std::array::from_fn(|pad| PadParams::new(pad, store, status, route)),
             project: ProjectField(store.clone()),
         }
     }
@@ -241,7 +271,7 @@ impl PluginParams {
 }
 
 impl PadParams {
-    fn new(pad: usize, store: &Arc<Store>, status: &Arc<Status>) -> Self {
+    fn new(pad: usize, store: &Arc<Store>, status: &Arc<Status>, route: Route) -> Self {
         // Many hosts list names without their groups.
         let name = |name: &str| format!("Pad {} {name}", pad + 1);
         let share = |what: &str, default: f32| {
@@ -279,10 +309,10 @@ impl PadParams {
                 },
             )
             .with_value_to_string(Arc::new(move |class| {
-                class_to_string(shown.names.get(), class)
+                class_to_string(shown.names().as_ref(), class)
             }))
             .with_string_to_value(Arc::new(move |text| {
-                string_to_class(typed.names.get(), text)
+                string_to_class(typed.names().as_ref(), text)
             })),
             seed: IntParam::new(
                 name("Seed"),
@@ -310,6 +340,16 @@ impl PadParams {
             generate: BoolParam::new(name("Generate"), false)
                 .with_callback(ask(Task::Generate, true)),
             vary: BoolParam::new(name("Vary"), false).with_callback(ask(Task::Vary, false)),
+            morph_with: IntParam::new(
+                name("Morph with"),
+                (pad + 1) as i32 % PADS as i32 + 1,
+                IntRange::Linear {
+                    min: 1,
+                    max: PADS as i32,
+                },
+            ),
+            morph_amount: share("Morph amount", 0.5),
+            morph: BoolParam::new(name("Morph"), false).with_callback(ask(Task::Morph, false)),
             lock: BoolParam::new(name("Lock"), false),
 
             gain: gain(&name("Gain"), 0.0).with_poly_modulation_id(Modulated::Gain.id(pad)),
@@ -381,19 +421,16 @@ impl PadParams {
                 text => text.parse().ok(),
             })),
             velocity: share("Velocity", 1.0),
+            output: EnumParam::new(name("Output"), route),
         }
     }
 
-    /// What the pad asks of a model whose names these are; `sound` is what it plays now.
+    /// What `request`, which is for this pad, asks of a model whose names these are, given the sounds there
+    /// are.
     ///
     /// # Errors
-    /// When the class is not one of the model's, or there is nothing to vary.
-    pub fn recipe(
-        &self,
-        names: &Names,
-        request: Request,
-        sound: Option<&StoredSound>,
-    ) -> Result<Recipe> {
+    /// When the class is not one of the model's, or there is nothing to vary or to morph with.
+    pub fn job(&self, names: &Names, request: Request, project: &Project) -> Result<Job> {
         let class = match self.class.value() {
             0 => own_class(request.pad, &names.labels).cloned(),
             1 => None,
@@ -414,20 +451,47 @@ impl PadParams {
             guidance: self.guidance.value(),
             seconds: (length > 0.0).then_some(length),
             variation: None,
+            morph: None,
+            file: None,
         };
-        if request.task == Task::Vary {
-            let Some(sound) = sound else {
-                return Err(Error::setting(format!(
-                    "pad {}: there is no sound to vary yet",
-                    request.pad + 1
-                )));
-            };
-            // Asked again and again, it goes on from where it is.
-            let last = sound.recipe();
-            recipe.seed = last.variation.map_or(seed, |_| last.seed.wrapping_add(1));
-            recipe.variation = Some(self.variation.value());
-        }
-        Ok(recipe)
+        let sound = |pad: usize| {
+            project.sound(pad).ok_or_else(|| {
+                Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
+            })
+        };
+        let init = match request.task {
+            Task::Generate => None,
+            Task::Vary => {
+                let sound = sound(request.pad)?;
+                // Asked again and again, it goes on from where it is.
+                let last = sound.recipe();
+                recipe.seed = last.variation.map_or(seed, |_| last.seed.wrapping_add(1));
+                let amount = self.variation.value();
+                recipe.variation = Some(amount);
+                Some(Init::Vary {
+                    clip: sound.clip(),
+                    strength: f64::from(amount),
+                })
+            }
+            Task::Morph => {
+                let from = sound(request.pad)?;
+                let to = sound((self.morph_with.value() - 1).clamp(0, PADS as i32 - 1) as usize)?;
+                let last = from.recipe();
+                recipe.seed = last.morph.map_or(seed, |_| last.seed.wrapping_add(1));
+                // What the model was told about both.
+                recipe.class = last
+                    .class
+                    .clone()
+                    .filter(|_| last.class == to.recipe().class);
+                let amount = self.morph_amount.value();
+                recipe.morph = Some(amount);
+                Some(Init::Morph {
+                    clips: [from.clip(), to.clip()],
+                    share: f64::from(amount),
+                })
+            }
+        };
+        Ok(Job { recipe, init })
     }
 
     /// What the pad's voices obey.
@@ -452,6 +516,42 @@ impl PadParams {
             choke: self.choke.value() as u8,
             velocity: self.velocity.value(),
         }
+    }
+}
+
+/// Pages of eight for hardware: the whole, then for each pad what makes its sound and what plays it.
+pub fn remote_controls(params: &PluginParams, context: &mut impl RemoteControlsContext) {
+    context.add_section("Instrument", |section| {
+        section.add_page("Main", |page| {
+            page.add_param(&params.gain);
+            page.add_param(&params.pad);
+            page.add_param(&params.keys);
+            page.add_param(&params.generate_all);
+        });
+    });
+    for (i, pad) in params.pads.iter().enumerate() {
+        context.add_section(format!("Pad {}", i + 1), |section| {
+            section.add_page("Make", |page| {
+                page.add_param(&pad.class);
+                page.add_param(&pad.seed);
+                page.add_param(&pad.steps);
+                page.add_param(&pad.variation);
+                page.add_param(&pad.generate);
+                page.add_param(&pad.vary);
+                page.add_param(&pad.morph);
+                page.add_param(&pad.lock);
+            });
+            section.add_page("Play", |page| {
+                page.add_param(&pad.gain);
+                page.add_param(&pad.pan);
+                page.add_param(&pad.pitch);
+                page.add_param(&pad.start);
+                page.add_param(&pad.decay);
+                page.add_param(&pad.sustain);
+                page.add_param(&pad.cutoff);
+                page.add_param(&pad.resonance);
+            });
+        });
     }
 }
 
@@ -508,6 +608,7 @@ fn string_to_class(names: Option<&Arc<Names>>, text: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::StoredSound;
     use crate::state::tests::clip;
 
     fn names() -> Names {
@@ -519,7 +620,10 @@ mod tests {
 
     fn params() -> (PluginParams, Arc<Store>) {
         let (store, _) = Store::new();
-        (PluginParams::new(&store, &Arc::default()), store)
+        (
+            PluginParams::new(&store, &Arc::default(), Route::Main),
+            store,
+        )
     }
 
     #[test]
@@ -539,6 +643,9 @@ mod tests {
             "variation",
             "generate",
             "vary",
+            "morph_with",
+            "morph_amount",
+            "morph",
             "lock",
             "gain",
             "pan",
@@ -557,8 +664,9 @@ mod tests {
             "resonance",
             "choke",
             "velocity",
+            "output",
         ];
-        let mut released: Vec<String> = ["gain", "keys", "pad", "generate_all"]
+        let mut released: Vec<String> = ["gain", "keys", "pad", "generate_all", "revision"]
             .map(str::to_owned)
             .into();
         for pad in 1..=PADS {
@@ -583,27 +691,50 @@ mod tests {
             );
             store.ask(pad, Task::Generate);
             let request = store.pending(pad).unwrap();
-            let recipe = of_pad.recipe(&names(), request, None).unwrap();
-            assert_eq!((recipe.seed, recipe.variation), (pad as u64 + 1, None));
+            let job = of_pad.job(&names(), request, &Project::default()).unwrap();
+            assert_eq!((job.recipe.seed, job.init), (pad as u64 + 1, None));
         }
     }
 
     #[test]
-    fn variations_go_on_from_where_they_are() {
+    fn variations_and_morphs_go_on_from_where_they_are() {
         let (params, store) = params();
         let pad = &params.pads[2];
+        let mut project = Project::default();
+        project.pads.resize(PADS, None);
+        for task in [Task::Vary, Task::Morph] {
+            store.ask(2, task);
+            let request = store.pending(2).unwrap();
+            let error = pad.job(&names(), request, &project).unwrap_err();
+            assert!(error.to_string().contains("pad 3"), "{error}");
+        }
+        let (begin, other) = (clip(100, 0.1), clip(100, 0.2));
+        let sound = |recipe, clip| Some(StoredSound::new(recipe, clip));
+        project.pads[2] = sound(crate::state::tests::recipe(77), &begin);
+        let request = store.pending(2).unwrap();
+        let error = pad.job(&names(), request, &project).unwrap_err();
+        assert!(error.to_string().contains("pad 4"), "{error}");
+        project.pads[3] = sound(crate::state::tests::recipe(78), &other);
+        let clips = [2, 3].map(|pad| project.pads[pad].as_ref().unwrap().clip());
+
+        let mut job = pad.job(&names(), request, &project).unwrap();
+        assert_eq!((job.recipe.seed, job.recipe.morph), (3, Some(0.5)));
+        assert_eq!(job.recipe.class.as_deref(), Some("kick"), "both are");
+        let share = 0.5;
+        assert_eq!(job.init, Some(Init::Morph { clips, share }));
+        project.pads[2] = sound(job.recipe, &begin);
+        project.pads[3] = sound(Recipe::of_file("x.wav".as_ref()), &other);
+        job = pad.job(&names(), request, &project).unwrap();
+        assert_eq!((job.recipe.seed, job.recipe.class), (4, None));
+
         store.ask(2, Task::Vary);
         let request = store.pending(2).unwrap();
-        let error = pad.recipe(&names(), request, None).unwrap_err().to_string();
-        assert!(error.contains("pad 3"), "{error}");
-        let recipe = |sound: &StoredSound| pad.recipe(&names(), request, Some(sound)).unwrap();
-        let first = recipe(&StoredSound::new(
-            crate::state::tests::recipe(77),
-            &clip(100, 0.1),
-        ));
-        assert_eq!((first.seed, first.variation), (3, Some(0.3)));
-        let second = recipe(&StoredSound::new(first, &clip(100, 0.1)));
-        assert_eq!((second.seed, second.variation), (4, Some(0.3)));
+        for seed in [3, 4, 5] {
+            let job = pad.job(&names(), request, &project).unwrap();
+            assert_eq!((job.recipe.seed, job.recipe.variation), (seed, Some(0.3)));
+            assert!(matches!(job.init, Some(Init::Vary { .. })));
+            project.pads[2] = sound(job.recipe, &begin);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a project stores, and how a sound reaches the audio thread.
 
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,8 +19,11 @@ use crate::voice::Sound;
 /// Pads of an instance.
 pub const PADS: usize = 16;
 
+/// Sounds of a pad that one can go back to.
+const REMEMBERED: usize = 32;
+
 /// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
-const MAX_SECONDS: u64 = 30;
+pub const MAX_SECONDS: u64 = 30;
 
 /// All that decides which sound the model makes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,9 +41,33 @@ pub struct Recipe {
     /// How long it was asked to be; nothing for the model's own length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f32>,
-    /// How far it went from an earlier sound of its pad, 0 to 1; nothing if it came from nothing.
+    /// How far it went from an earlier sound of its pad, 0 to 1; nothing if it is no variation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variation: Option<f32>,
+    /// How far it went from its pad's sound towards another pad's, 0 to 1; nothing if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub morph: Option<f32>,
+    /// The file it was read from, rather than made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl Recipe {
+    /// That of a sound which was read from a file.
+    pub fn of_file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Self {
+            model: String::new(),
+            class: None,
+            seed: 0,
+            steps: 0,
+            guidance: 1.0,
+            seconds: None,
+            variation: None,
+            morph: None,
+            file: Some(name.to_string_lossy().into_owned()),
+        }
+    }
 }
 
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
@@ -93,6 +122,11 @@ impl StoredSound {
             peak,
             channels,
         }
+    }
+
+    /// Length in seconds.
+    pub fn seconds(&self) -> f32 {
+        self.channels[0].len() as f32 / self.sample_rate as f32
     }
 
     /// How it was made.
@@ -194,7 +228,10 @@ impl TryFrom<Packed> for StoredSound {
 pub struct Project {
     /// At most [`PADS`].
     pub pads: Vec<Option<StoredSound>>,
-    /// How many sounds were damaged and left out.
+    /// The file of the model that makes sounds; nothing for the one that is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// How many of these were damaged and left out.
     #[serde(skip)]
     pub damaged: usize,
 }
@@ -204,33 +241,47 @@ pub struct Project {
 #[serde(untagged)]
 enum AnyProject {
     Pads {
-        pads: Vec<Perhaps>,
+        pads: Vec<Perhaps<StoredSound>>,
+        #[serde(default)]
+        model: Perhaps<PathBuf>,
     },
     /// With one sound, from before there were pads.
     One {
-        sound: Perhaps,
+        sound: Perhaps<StoredSound>,
     },
     Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Perhaps {
-    Sound(Option<StoredSound>),
+enum Perhaps<T> {
+    Whole(Option<T>),
     Damaged(IgnoredAny),
+}
+
+impl<T> Default for Perhaps<T> {
+    fn default() -> Self {
+        Self::Whole(None)
+    }
 }
 
 impl From<AnyProject> for Project {
     fn from(any: AnyProject) -> Self {
+        let mut project = Self::default();
         let pads = match any {
-            AnyProject::Pads { pads } => pads,
+            AnyProject::Pads { pads, model } => {
+                match model {
+                    Perhaps::Whole(model) => project.model = model,
+                    Perhaps::Damaged(_) => project.damaged += 1,
+                }
+                pads
+            }
             AnyProject::One { sound } => vec![sound],
             AnyProject::Other(_) => vec![Perhaps::Damaged(IgnoredAny)],
         };
-        let mut project = Self::default();
         for pad in pads.into_iter().take(PADS) {
             project.pads.push(match pad {
-                Perhaps::Sound(sound) => sound,
+                Perhaps::Whole(sound) => sound,
                 Perhaps::Damaged(_) => {
                     project.damaged += 1;
                     None
@@ -255,6 +306,8 @@ pub enum Task {
     Generate,
     /// Another one like that of the pad.
     Vary,
+    /// One between that of the pad and that of another.
+    Morph,
 }
 
 /// One request, among all of an instance.
@@ -291,11 +344,13 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
-    /// For each pad, the ticket of the newest request, doubled, and one more where it is to vary.
+    /// For each pad, the code of the newest request: its ticket, and its task in the lowest two bits.
     asked: [AtomicU64; PADS],
     /// For each pad, the last of these that was answered or called off.
     settled: [AtomicU64; PADS],
     tickets: AtomicU64,
+    /// How often the project was changed, other than by loading another.
+    count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -306,6 +361,15 @@ struct Held {
     /// All sounds that the audio thread may still hold.
     published: Vec<Arc<Sound>>,
     outbox: [Input<Option<Arc<Sound>>>; PADS],
+    histories: [History; PADS],
+}
+
+/// The sounds a pad had, oldest first, and which of them it has.
+#[derive(Debug, Default)]
+struct History {
+    sounds: VecDeque<StoredSound>,
+    /// One past the present one's place.
+    at: usize,
 }
 
 impl Store {
@@ -324,10 +388,12 @@ impl Store {
                 sample_rate: 0,
                 published: Vec::new(),
                 outbox,
+                histories: Default::default(),
             }),
             asked: Default::default(),
             settled: Default::default(),
             tickets: AtomicU64::new(0),
+            count: AtomicU64::new(0),
         };
         (Arc::new(store), Inbox(inbox))
     }
@@ -338,17 +404,17 @@ impl Store {
     /// Real-time safe: two atomic operations.
     pub fn ask(&self, pad: usize, task: Task) {
         let ticket = self.tickets.fetch_add(1, Ordering::AcqRel) + 1;
-        let code = 2 * ticket + u64::from(task == Task::Vary);
-        self.asked[pad].fetch_max(code, Ordering::AcqRel);
+        self.asked[pad].fetch_max(4 * ticket + task as u64, Ordering::AcqRel);
     }
 
     /// The newest request for a pad, if it waits for an answer.
     pub fn pending(&self, pad: usize) -> Option<Request> {
         let settled = self.settled[pad].load(Ordering::Acquire);
         let ticket = self.asked[pad].load(Ordering::Acquire);
-        let task = match ticket % 2 {
-            0 => Task::Generate,
-            _ => Task::Vary,
+        let task = match ticket % 4 {
+            1 => Task::Vary,
+            2 => Task::Morph,
+            _ => Task::Generate,
         };
         (ticket > settled).then_some(Request { pad, task, ticket })
     }
@@ -369,14 +435,64 @@ impl Store {
         let sound = StoredSound::new(recipe, clip);
         let mut held = self.lock();
         if self.pending(request.pad) == Some(request) {
-            let mut project = (*held.project).clone();
-            let pads = project.pads.len().max(request.pad + 1);
-            project.pads.resize(pads, None);
-            project.pads[request.pad] = Some(sound);
-            held.project = Arc::new(project);
-            held.publish(request.pad);
+            held.histories[request.pad].push(sound.clone());
+            held.replace(request.pad, sound);
+            self.count.fetch_add(1, Ordering::Relaxed);
             self.settle(request);
         }
+    }
+
+    /// Gives a pad a sound from elsewhere. What is being made for the pad is given up.
+    pub fn put(&self, pad: usize, sound: StoredSound) {
+        let mut held = self.lock();
+        held.histories[pad].push(sound.clone());
+        held.replace(pad, sound);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.call_off(pad);
+    }
+
+    /// Sounds are made by the model of this file from now on; nothing for the one that is built in.
+    pub fn set_model(&self, path: Option<PathBuf>) {
+        let mut held = self.lock();
+        let mut project = (*held.project).clone();
+        project.model = path;
+        held.project = Arc::new(project);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the project was changed, other than by loading another.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The number of the present one among the sounds of a pad that one can go back and forth to, and
+    /// how many there are.
+    pub fn history(&self, pad: usize) -> (usize, usize) {
+        let history = &self.lock().histories[pad];
+        (history.at, history.sounds.len())
+    }
+
+    /// Brings back a pad's sound `by` places later, or earlier, if there is one. What is being made for
+    /// the pad is given up.
+    pub fn step(&self, pad: usize, by: isize) {
+        let mut held = self.lock();
+        let history = &mut held.histories[pad];
+        let at = history.at.saturating_add_signed(by);
+        if let Some(sound) = at
+            .checked_sub(1)
+            .and_then(|i| history.sounds.get(i))
+            .cloned()
+        {
+            history.at = at;
+            held.replace(pad, sound);
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.call_off(pad);
+        }
+    }
+
+    fn call_off(&self, pad: usize) {
+        let ticket = self.tickets.fetch_add(1, Ordering::AcqRel) + 1;
+        self.settled[pad].fetch_max(4 * ticket + 3, Ordering::AcqRel);
     }
 
     /// What the project stores.
@@ -404,7 +520,28 @@ impl Store {
     }
 }
 
+impl History {
+    /// What came after the present one is forgotten.
+    fn push(&mut self, sound: StoredSound) {
+        self.sounds.truncate(self.at);
+        self.sounds.push_back(sound);
+        if self.sounds.len() > REMEMBERED {
+            self.sounds.pop_front();
+        }
+        self.at = self.sounds.len();
+    }
+}
+
 impl Held {
+    fn replace(&mut self, pad: usize, sound: StoredSound) {
+        let mut project = (*self.project).clone();
+        let pads = project.pads.len().max(pad + 1);
+        project.pads.resize(pads, None);
+        project.pads[pad] = Some(sound);
+        self.project = Arc::new(project);
+        self.publish(pad);
+    }
+
     /// Hands a pad's sound to the audio thread, at the host's rate: played as it is, it then needs no
     /// interpolation.
     fn publish(&mut self, pad: usize) {
@@ -439,18 +576,19 @@ impl PersistentField<'_, Project> for ProjectField {
     fn set(&self, project: Project) {
         let store = &self.0;
         if project.damaged > 0 {
-            nice_warn!("{} sounds of the project are damaged", project.damaged);
+            nice_warn!("{} parts of the project are damaged", project.damaged);
         }
         let mut held = store.lock();
         held.project = Arc::new(project);
         for pad in 0..PADS {
             // A request from before must not replace what the project brings; nor must one that
-            // loading the parameters may have made. Where it brings no sound, one is made.
-            let ticket = store.tickets.fetch_add(1, Ordering::AcqRel) + 1;
-            store.settled[pad].fetch_max(2 * ticket + 1, Ordering::AcqRel);
+            // loading the parameters has made, which comes first: a project may have been saved with
+            // a trigger switched on. Where it brings no sound, one is made.
+            store.call_off(pad);
             held.publish(pad);
-            if held.project.sound(pad).is_none() {
-                store.ask(pad, Task::Generate);
+            match held.project.sound(pad).cloned() {
+                Some(sound) => held.histories[pad].push(sound),
+                None => store.ask(pad, Task::Generate),
             }
         }
     }
@@ -476,6 +614,8 @@ pub(crate) mod tests {
             guidance: 1.5,
             seconds: None,
             variation: None,
+            morph: None,
+            file: None,
         }
     }
 
@@ -675,6 +815,77 @@ pub(crate) mod tests {
         assert_eq!(store.next(), None);
         assert_eq!(take(&mut inbox).len(), 2);
         assert_eq!((seeds(&store)[2], seeds(&store)[4]), (Some(2), Some(3)));
+    }
+
+    #[test]
+    fn one_goes_back_and_forth_through_a_pads_sounds() {
+        let (store, _inbox) = Store::new();
+        assert_eq!(store.history(2), (0, 0));
+        for seed in 1..=3 {
+            make(&store, 2, seed, &clip(44_100, 0.1));
+        }
+        assert_eq!(store.history(2), (3, 3));
+        store.step(2, -1);
+        assert_eq!((store.history(2), seeds(&store)[2]), ((2, 3), Some(2)));
+        store.step(2, -2);
+        assert_eq!(
+            store.history(2),
+            (2, 3),
+            "there is nothing before the first"
+        );
+        store.step(2, 1);
+        store.step(2, 1);
+        assert_eq!((store.history(2), seeds(&store)[2]), ((3, 3), Some(3)));
+        // A new sound takes the place of what came after; a step calls off what is being made.
+        store.step(2, -2);
+        make(&store, 2, 4, &clip(44_100, 0.1));
+        assert_eq!((store.history(2), seeds(&store)[2]), ((2, 2), Some(4)));
+        store.ask(2, Task::Generate);
+        store.step(2, -1);
+        assert_eq!((store.pending(2), seeds(&store)[2]), (None, Some(1)));
+        for seed in 0..100 {
+            make(&store, 2, seed, &clip(44_100, 0.1));
+        }
+        assert_eq!(store.history(2), (REMEMBERED, REMEMBERED));
+    }
+
+    #[test]
+    fn a_sound_from_elsewhere_is_one_of_the_pads_sounds() {
+        let (store, _inbox) = Store::new();
+        make(&store, 6, 1, &clip(44_100, 0.1));
+        store.ask(6, Task::Generate);
+        let recipe = Recipe::of_file(Path::new("/sounds/door.wav"));
+        assert_eq!(recipe.file.as_deref(), Some("door.wav"));
+        store.put(6, StoredSound::new(recipe.clone(), &clip(44_100, 0.3)));
+        assert_eq!((store.pending(6), store.history(6)), (None, (2, 2)));
+        let (opened, _inbox) = Store::new();
+        load(&opened, &save(&store));
+        assert_eq!(
+            opened.project().sound(6).map(StoredSound::recipe),
+            Some(&recipe)
+        );
+        store.step(6, -1);
+        assert_eq!(seeds(&store)[6], Some(1));
+    }
+
+    #[test]
+    fn the_model_of_a_project_is_remembered() {
+        let (store, _inbox) = Store::new();
+        make(&store, 0, 1, &clip(44_100, 0.1));
+        assert!(!save(&store).contains("model\":null"));
+        let model = Some(PathBuf::from("/models/mine.safetensors"));
+        store.set_model(model.clone());
+        let text = save(&store);
+        let (opened, _inbox) = Store::new();
+        load(&opened, &text);
+        assert_eq!(
+            (opened.project().model.clone(), seeds(&opened)[0]),
+            (model, Some(1))
+        );
+        let text = text.replace("\"/models/mine.safetensors\"", "7");
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((project.model, project.damaged), (None, 1));
+        assert!(project.pads[0].is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! every [`Sound`] is also held by the [`Store`](crate::state::Store) that published it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use audiodiff::audio::Clip;
 use nice_plug::prelude::Enum;
@@ -263,6 +264,60 @@ impl Default for Voices {
     }
 }
 
+/// What the audio thread and a window tell each other, all in atomics: a value or two may be late.
+#[derive(Debug)]
+pub struct Display {
+    /// Where each pad's newest voice is, as a share of its sound; beyond 1 where there is none.
+    playheads: [AtomicU32; PADS],
+    /// Highest since it was last looked at.
+    peak: AtomicU32,
+    hits: [AtomicBool; PADS],
+}
+
+impl Default for Display {
+    fn default() -> Self {
+        Self {
+            playheads: std::array::from_fn(|_| AtomicU32::new(2f32.to_bits())),
+            peak: AtomicU32::new(0),
+            hits: Default::default(),
+        }
+    }
+}
+
+impl Display {
+    /// Where a pad's newest voice is, as a share of its sound.
+    pub fn playhead(&self, pad: usize) -> Option<f32> {
+        let share = f32::from_bits(self.playheads[pad].load(Ordering::Relaxed));
+        (share <= 1.0).then_some(share)
+    }
+
+    /// The highest level since the last call.
+    pub fn take_peak(&self) -> f32 {
+        f32::from_bits(self.peak.swap(0, Ordering::Relaxed))
+    }
+
+    /// Plays a pad, as a click on it does.
+    pub fn hit(&self, pad: usize) {
+        self.hits[pad].store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a pad was hit since the last call.
+    pub fn take_hit(&self, pad: usize) -> bool {
+        self.hits[pad].load(Ordering::Relaxed) && self.hits[pad].swap(false, Ordering::Relaxed)
+    }
+
+    /// Shows where the voices are and how loud the output was.
+    pub fn show(&self, voices: &Voices, peak: f32) {
+        for (pad, playhead) in self.playheads.iter().enumerate() {
+            let share = voices.playhead(pad).unwrap_or(2.0);
+            playhead.store(share.to_bits(), Ordering::Relaxed);
+        }
+        // Of numbers that are not negative, the larger has the larger bits.
+        self.peak
+            .fetch_max(peak.max(0.0).to_bits(), Ordering::Relaxed);
+    }
+}
+
 /// What is given a pad's number and frames of one of its voices, left and right.
 pub type Mix<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 
@@ -376,6 +431,18 @@ impl Voices {
             if voice.stage == Stage::Held && note.means(&voice.note) {
                 voice.stage = Stage::Released;
             }
+        }
+    }
+
+    /// Lets go of the newest voice of a pad.
+    pub fn note_off_pad(&mut self, pad: usize) {
+        let of_pad = self
+            .slots
+            .iter_mut()
+            .flatten()
+            .filter(|voice| voice.pad == pad);
+        if let Some(newest) = of_pad.max_by_key(|voice| voice.age) {
+            newest.stage = Stage::Released;
         }
     }
 

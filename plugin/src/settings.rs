@@ -1,0 +1,122 @@
+//! What the user prefers on this machine, in a file of its own: no project holds it.
+
+use std::path::{Path, PathBuf};
+
+use audiodiff::Result;
+use nice_plug::prelude::nice_warn;
+use serde::{Deserialize, Serialize};
+
+/// Models that are remembered.
+const RECENT: usize = 8;
+
+/// What the user prefers on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Files of models, the last used first.
+    pub recent: Vec<PathBuf>,
+    /// How many threads make sounds; nothing for half of the cores.
+    pub threads: Option<usize>,
+    /// Width and height that the window had last, in logical points.
+    pub window: Option<[f32; 2]>,
+}
+
+impl Settings {
+    /// Those of this user. What cannot be read is as if it were not there: no sound depends on it.
+    pub fn load() -> Self {
+        Self::path().map_or_else(Self::default, |path| Self::load_from(&path))
+    }
+
+    /// Keeps them for every instance that is opened from now on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self) -> Result<()> {
+        match Self::path() {
+            Some(path) => self.save_to(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a model at the front of the recent ones.
+    pub fn remember(&mut self, model: &Path) {
+        self.recent.retain(|path| path != model);
+        self.recent.insert(0, model.to_owned());
+        self.recent.truncate(RECENT);
+    }
+
+    /// How many threads make sounds: half of the cores, so that the host has the others, unless the user
+    /// wants it otherwise.
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.threads.unwrap_or(cores / 2).clamp(1, cores)
+    }
+
+    fn path() -> Option<PathBuf> {
+        Some(dirs::config_dir()?.join("audiodiff").join("plugin.json"))
+    }
+
+    fn load_from(path: &Path) -> Self {
+        let Ok(text) = std::fs::read(path) else {
+            return Self::default();
+        };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            nice_warn!("{}: {error}", path.display());
+            Self::default()
+        })
+    }
+
+    fn save_to(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))?;
+        }
+        let text = serde_json::to_vec_pretty(self).expect("paths and numbers can be written");
+        audiodiff::file::write_whole(path, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_kept_and_damage_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new").join("plugin.json");
+        assert_eq!(Settings::load_from(&path), Settings::default());
+        let mut settings = Settings {
+            threads: Some(1),
+            ..Settings::default()
+        };
+        for i in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 5] {
+            settings.remember(Path::new(&format!("/m/{i}")));
+        }
+        let names = |s: &Settings| {
+            s.recent
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&settings),
+            [5, 9, 8, 7, 6, 4, 3, 2].map(|i| format!("/m/{i}"))
+        );
+        settings.save_to(&path).unwrap();
+        assert_eq!(Settings::load_from(&path), settings);
+        std::fs::write(&path, "{\"recent\": 3").unwrap();
+        assert_eq!(Settings::load_from(&path), Settings::default());
+    }
+
+    #[test]
+    fn half_of_the_cores_unless_told_otherwise() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(Settings::default().threads(), (cores / 2).max(1));
+        for (wanted, used) in [(0, 1), (1, 1), (usize::MAX, cores)] {
+            let settings = Settings {
+                threads: Some(wanted),
+                ..Settings::default()
+            };
+            assert_eq!(settings.threads(), used);
+        }
+    }
+}

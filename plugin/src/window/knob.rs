@@ -1,0 +1,107 @@
+//! A knob: drag up and down, with shift finely; double-click for the default; the wheel too.
+
+use egui::{Align2, FontId, Key, Pos2, Sense, Shape, Stroke, Ui, Vec2};
+use nice_plug::prelude::*;
+
+use super::{ACCENT, EDGE, FAINT, INK};
+
+const SIZE: Vec2 = Vec2::new(66.0, 66.0);
+const RADIUS: f32 = 15.0;
+
+/// Points from one end to the other; with shift, ten times as many.
+const TRAVEL: f32 = 180.0;
+
+/// From a quarter to eight to a quarter past four, clockwise from above.
+const SWEEP: f32 = 0.75 * std::f32::consts::TAU;
+
+/// How a knob looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Format {
+    centred: bool,
+}
+
+impl Format {
+    /// Its arc begins in the middle.
+    pub fn centred(self) -> Self {
+        Self { centred: true }
+    }
+}
+
+pub(super) fn knob<P: Param>(
+    ui: &mut Ui,
+    param: &P,
+    setter: &ParamSetter<'_>,
+    name: &str,
+    format: Format,
+) {
+    let (rect, response) = ui.allocate_exact_size(SIZE, Sense::click_and_drag());
+    let id = response.id;
+    let value = param.unmodulated_normalized_value();
+    let fine = if ui.input(|i| i.modifiers.shift) {
+        0.1
+    } else {
+        1.0
+    };
+    if response.drag_started() {
+        setter.begin_set_parameter(param);
+        ui.data_mut(|data| data.insert_temp(id, value));
+    }
+    if response.dragged() {
+        // Where the hand is, which steps of the parameter may lag behind.
+        let hand = ui
+            .data_mut(|data| data.get_temp::<f32>(id))
+            .unwrap_or(value);
+        let hand = (hand - response.drag_delta().y * fine / TRAVEL).clamp(0.0, 1.0);
+        ui.data_mut(|data| data.insert_temp(id, hand));
+        setter.set_parameter_normalized(param, hand);
+    }
+    if response.drag_stopped() {
+        setter.end_set_parameter(param);
+    }
+    let at_once = |normalized: f32| {
+        setter.begin_set_parameter(param);
+        setter.set_parameter_normalized(param, normalized);
+        setter.end_set_parameter(param);
+    };
+    if response.double_clicked() {
+        at_once(param.default_normalized_value());
+    }
+    if response.hovered() {
+        let wheel = ui.input(|i| i.smooth_scroll_delta.y);
+        if wheel != 0.0 {
+            match param.step_count() {
+                Some(_) if wheel > 0.0 => at_once(param.next_normalized_step(value, false)),
+                Some(_) => at_once(param.previous_normalized_step(value, false)),
+                None => at_once((value + wheel * fine / TRAVEL / 4.0).clamp(0.0, 1.0)),
+            }
+        }
+        if ui.input(|i| i.key_pressed(Key::Home)) {
+            at_once(param.default_normalized_value());
+        }
+    }
+
+    let value = param.modulated_normalized_value();
+    let centre = Pos2::new(rect.center().x, rect.top() + 16.0 + RADIUS);
+    let angle = |share: f32| (share - 0.5) * SWEEP;
+    let on_circle = |share: f32, radius: f32| {
+        let (sin, cos) = angle(share).sin_cos();
+        centre + Vec2::new(sin, -cos) * radius
+    };
+    let arc = |from: f32, to: f32, stroke: Stroke| {
+        let points = (0..=24).map(|i| on_circle(from + (to - from) * i as f32 / 24.0, RADIUS));
+        Shape::line(points.collect(), stroke)
+    };
+    let painter = ui.painter();
+    let zero = if format.centred { 0.5 } else { 0.0 };
+    painter.add(arc(0.0, 1.0, Stroke::new(3.0, EDGE)));
+    painter.add(arc(zero, value, Stroke::new(3.0, ACCENT)));
+    painter.line_segment(
+        [on_circle(value, 4.0), on_circle(value, RADIUS - 4.0)],
+        Stroke::new(2.0, INK),
+    );
+    let font = FontId::proportional(11.0);
+    let top = rect.center_top();
+    painter.text(top, Align2::CENTER_TOP, name, font.clone(), FAINT);
+    let text = param.normalized_value_to_string(param.unmodulated_normalized_value(), true);
+    painter.text(rect.center_bottom(), Align2::CENTER_BOTTOM, text, font, INK);
+}
