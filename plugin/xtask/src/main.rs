@@ -1,6 +1,242 @@
-//! `cargo xtask bundle audiodiff-plugin --release` builds the plugin and puts `audiodiff.clap` and
-//! `audiodiff.vst3` into `target/bundled`, named by `bundler.toml`.
+//! `cargo xtask bundle` builds the plugin and wraps it as a CLAP and a VST3; `cargo xtask install` also
+//! copies them to where hosts look for a user's plugins.
 
-fn main() -> nice_plug_xtask::Result<()> {
-    nice_plug_xtask::main()
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use serde::Deserialize;
+
+mod bundle;
+
+use bundle::{Format, Product, System, Target};
+
+const PACKAGE: &str = "audiodiff-plugin";
+
+/// Runs instead of what `bundler.toml` says, to sign a bundle for macOS.
+const SIGN_VARIABLE: &str = "AUDIODIFF_SIGN";
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Bundles and installs the plugin")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the plugin and puts its bundles into target/bundled
+    Bundle(Build),
+    /// Bundles, then copies to the folders where hosts look for this user's plugins
+    Install(Build),
+}
+
+#[derive(Args)]
+struct Build {
+    /// The package that is the plugin
+    #[arg(default_value = PACKAGE)]
+    package: String,
+    /// Optimised; without it, the build that aborts when the audio thread allocates
+    #[arg(long)]
+    release: bool,
+    /// For another machine, e.g. x86_64-pc-windows-msvc
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Features of the package, with commas between
+    #[arg(long)]
+    features: Option<String>,
+    /// Without the features it has by default
+    #[arg(long)]
+    no_default_features: bool,
+    /// Only with what Cargo.lock names
+    #[arg(long)]
+    locked: bool,
+}
+
+/// A package in `bundler.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    id: String,
+    sign: Option<String>,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Bundle(build) => {
+            bundles(&build)?;
+        }
+        Task::Install(build) => {
+            let target = target(&build)?;
+            if build.target.is_some() {
+                bail!("install: expected this machine's own target, found --target");
+            }
+            for (format, bundle) in bundles(&build)? {
+                let folder = format
+                    .user_folder(target.system)
+                    .context("this user has no home folder")?;
+                println!("{}", bundle::install(&bundle, &folder)?.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Builds and bundles.
+fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
+    let metadata = metadata()?;
+    let manifest = metadata.workspace_root.join("bundler.toml");
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let mut entries: BTreeMap<String, Entry> =
+        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    let Some(entry) = entries.remove(&build.package) else {
+        bail!("{}: no entry for {}", manifest.display(), build.package);
+    };
+    let package = metadata.packages.iter().find(|p| p.name == build.package);
+    let package = package.with_context(|| format!("no package is called {}", build.package))?;
+    let product = Product {
+        name: entry.name,
+        id: entry.id,
+        version: package.version.clone(),
+    };
+    let target = target(build)?;
+    let binary = compile(build)?;
+    let folder = metadata.target_directory.join("bundled");
+    let mut made = Vec::new();
+    for format in Format::ALL {
+        let place = bundle::bundle(&product, &target, format, &binary, &folder)?;
+        if target.system == System::Macos {
+            sign(entry.sign.as_deref(), &place)?;
+        }
+        println!("{}", place.display());
+        made.push((format, place));
+    }
+    Ok(made)
+}
+
+/// Where the bundles are to run: what was asked for, or else this machine.
+fn target(build: &Build) -> Result<Target> {
+    if let Some(triple) = &build.target {
+        return Target::parse(triple);
+    }
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Target::parse(host.context("rustc -vV: expected a line that begins with host:")?)
+}
+
+/// Builds the package's shared library, and says where it is.
+fn compile(build: &Build) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        reason: String,
+        target: Option<Library>,
+        #[serde(default)]
+        filenames: Vec<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Library {
+        crate_types: Vec<String>,
+        name: String,
+    }
+    let mut command = cargo();
+    command.args(["build", "--lib", "--message-format=json-render-diagnostics"]);
+    command.args(["--package", &build.package]);
+    if build.release {
+        command.arg("--release");
+    }
+    for (flag, on) in [
+        ("--no-default-features", build.no_default_features),
+        ("--locked", build.locked),
+    ] {
+        if on {
+            command.arg(flag);
+        }
+    }
+    for (flag, value) in [("--target", &build.target), ("--features", &build.features)] {
+        if let Some(value) = value {
+            command.args([flag, value]);
+        }
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("cargo's output is ours")?;
+    let crate_name = build.package.replace('-', "_");
+    let mut found = None;
+    for line in BufReader::new(output).lines() {
+        let Ok(message) = serde_json::from_str::<Message>(&line?) else {
+            continue;
+        };
+        let ours = |library: &Library| {
+            library.name == crate_name && library.crate_types.iter().any(|kind| kind == "cdylib")
+        };
+        if message.reason == "compiler-artifact" && message.target.as_ref().is_some_and(ours) {
+            let shared = ["so", "dylib", "dll"];
+            found = message.filenames.into_iter().find(|path| {
+                path.extension()
+                    .is_some_and(|extension| shared.iter().any(|s| *s == extension))
+            });
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("cargo build failed");
+    }
+    found.with_context(|| format!("{}: expected a shared library, found none", build.package))
+}
+
+/// Has a bundle signed.
+fn sign(command: Option<&str>, bundle: &Path) -> Result<()> {
+    let own = std::env::var(SIGN_VARIABLE).ok();
+    let Some(command) = own.as_deref().or(command) else {
+        return Ok(());
+    };
+    let mut words = command.split_whitespace();
+    let Some(program) = words.next() else {
+        return Ok(());
+    };
+    match Command::new(program).args(words).arg(bundle).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("{command} {}: {status}", bundle.display()),
+        // Bundled elsewhere than on a Mac, it is signed there.
+        Err(error) if own.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!(
+                "{} is not signed: there is no {program} here",
+                bundle.display()
+            );
+            Ok(())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot run {program}")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+    workspace_root: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+fn metadata() -> Result<Metadata> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("cargo metadata failed");
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

@@ -1,0 +1,308 @@
+//! The layouts in which hosts look for a plugin, on each system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// What `bundler.toml` says about a package, and its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// What the bundles are called.
+    pub name: String,
+    /// Reverse domain name.
+    pub id: String,
+    /// The package's.
+    pub version: String,
+}
+
+/// Where a bundle is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    Linux,
+    Macos,
+    Windows,
+}
+
+/// A system and a processor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub system: System,
+    /// As Rust calls it.
+    arch: String,
+}
+
+impl Target {
+    /// Of a triple such as `x86_64-unknown-linux-gnu`.
+    pub fn parse(triple: &str) -> Result<Self> {
+        let arch = triple.split('-').next().unwrap_or_default().to_owned();
+        let systems = [
+            ("-linux", System::Linux),
+            ("-apple-darwin", System::Macos),
+            ("-windows", System::Windows),
+        ];
+        let found = systems.iter().find(|(part, _)| triple.contains(part));
+        match found {
+            Some(&(_, system)) => Ok(Self { system, arch }),
+            None => bail!("target: expected one for Linux, macOS or Windows, found {triple}"),
+        }
+    }
+
+    /// The folder of a VST3's binary [VST 3 Plug-in Format Structure].
+    fn vst3_folder(&self) -> String {
+        match (self.system, self.arch.as_str()) {
+            (System::Macos, _) => "MacOS".to_owned(),
+            (System::Linux, arch) => format!("{arch}-linux"),
+            (System::Windows, "aarch64") => "arm64-win".to_owned(),
+            (System::Windows, "i686") => "x86-win".to_owned(),
+            (System::Windows, arch) => format!("{arch}-win"),
+        }
+    }
+}
+
+/// A kind of plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Clap,
+    Vst3,
+}
+
+impl Format {
+    pub const ALL: [Self; 2] = [Self::Clap, Self::Vst3];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Clap => "clap",
+            Self::Vst3 => "vst3",
+        }
+    }
+
+    /// Where a user's own plugins of this kind are.
+    pub fn user_folder(self, system: System) -> Option<PathBuf> {
+        Some(match system {
+            System::Linux => dirs::home_dir()?.join(format!(".{}", self.extension())),
+            System::Macos => {
+                let plugins = dirs::home_dir()?.join("Library/Audio/Plug-Ins");
+                plugins.join(self.extension().to_uppercase())
+            }
+            System::Windows => {
+                let common = dirs::data_local_dir()?.join("Programs/Common");
+                common.join(self.extension().to_uppercase())
+            }
+        })
+    }
+}
+
+/// The keys of `Info.plist` that hosts and macOS read.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(rename = "CFBundleName")]
+    name: String,
+    #[serde(rename = "CFBundleExecutable")]
+    executable: String,
+    #[serde(rename = "CFBundleIdentifier")]
+    identifier: String,
+    #[serde(rename = "CFBundlePackageType")]
+    package_type: String,
+    #[serde(rename = "CFBundleSignature")]
+    signature: String,
+    #[serde(rename = "CFBundleInfoDictionaryVersion")]
+    dictionary_version: String,
+    #[serde(rename = "CFBundleShortVersionString")]
+    short_version: String,
+    #[serde(rename = "CFBundleVersion")]
+    version: String,
+    #[serde(rename = "NSHighResolutionCapable")]
+    high_resolution: bool,
+}
+
+/// Puts the shared library `binary` into `folder` as a plugin for `target`, and says where. What was there
+/// is replaced when the new one is whole.
+pub fn bundle(
+    product: &Product,
+    target: &Target,
+    format: Format,
+    binary: &Path,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let name = &product.name;
+    let place = folder.join(format!("{name}.{}", format.extension()));
+    replace(&place, |fresh| {
+        let inside = match (format, target.system) {
+            (Format::Clap, System::Linux | System::Windows) => {
+                return copy_file(binary, fresh);
+            }
+            (_, System::Macos) => name.clone(),
+            (Format::Vst3, System::Linux) => format!("{name}.so"),
+            (Format::Vst3, System::Windows) => format!("{name}.vst3"),
+        };
+        let contents = fresh.join("Contents");
+        copy_file(binary, &contents.join(target.vst3_folder()).join(inside))?;
+        if target.system == System::Macos {
+            let info = Info {
+                name: name.clone(),
+                executable: name.clone(),
+                identifier: format!("{}.{}", product.id, format.extension()),
+                package_type: "BNDL".into(),
+                signature: "????".into(),
+                dictionary_version: "6.0".into(),
+                short_version: product.version.clone(),
+                version: product.version.clone(),
+                high_resolution: true,
+            };
+            plist::to_file_xml(contents.join("Info.plist"), &info)?;
+            fs::write(contents.join("PkgInfo"), "BNDL????")?;
+        }
+        Ok(())
+    })?;
+    Ok(place)
+}
+
+/// Copies a bundle, a file or a folder, into `folder`, and says where it is then.
+pub fn install(bundle: &Path, folder: &Path) -> Result<PathBuf> {
+    let name = bundle.file_name().context("a bundle has a name")?;
+    let place = folder.join(name);
+    replace(&place, |fresh| copy(bundle, fresh))?;
+    Ok(place)
+}
+
+/// Makes something beside `place`, then puts it there. A host that has the old one open keeps it.
+fn replace(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let beside = |ending: &str| {
+        let mut name = place.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let (fresh, old) = (beside(".new"), beside(".old"));
+    remove(&fresh)?;
+    remove(&old)?;
+    make(&fresh)?;
+    let failed = || format!("cannot replace {}", place.display());
+    if fs::symlink_metadata(place).is_ok() {
+        fs::rename(place, &old).with_context(failed)?;
+    }
+    fs::rename(&fresh, place).with_context(failed)?;
+    remove(&old)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let failed = || format!("cannot remove {}", path.display());
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).with_context(failed),
+        Ok(_) => fs::remove_file(path).with_context(failed),
+        Err(_) => Ok(()),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        return copy_file(from, to);
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let failed = || format!("cannot copy {} to {}", from.display(), to.display());
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    fs::copy(from, to).with_context(failed)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product() -> Product {
+        Product {
+            name: "sine".into(),
+            id: "org.example.sine".into(),
+            version: "1.2.3".into(),
+        }
+    }
+
+    /// Every file below `folder`, by its path from there.
+    fn files(folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![folder.to_owned()];
+        while let Some(next) = open.pop() {
+            for entry in fs::read_dir(next).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    let path = path.strip_prefix(folder).unwrap();
+                    found.push(path.to_str().unwrap().replace('\\', "/"));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn layout(triple: &str) -> (tempfile::TempDir, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join("lib");
+        fs::write(&binary, "code").unwrap();
+        let target = Target::parse(triple).unwrap();
+        let out = folder.path().join("out");
+        for format in Format::ALL {
+            // Twice: the second takes the place of the first.
+            for _ in 0..2 {
+                bundle(&product(), &target, format, &binary, &out).unwrap();
+            }
+        }
+        let found = files(&out);
+        (folder, found)
+    }
+
+    #[test]
+    fn each_system_has_its_layout() {
+        let (_, found) = layout("x86_64-unknown-linux-gnu");
+        assert_eq!(
+            found,
+            ["sine.clap", "sine.vst3/Contents/x86_64-linux/sine.so"]
+        );
+        let (_, found) = layout("aarch64-pc-windows-msvc");
+        assert_eq!(
+            found,
+            ["sine.clap", "sine.vst3/Contents/arm64-win/sine.vst3"]
+        );
+        let (_, found) = layout("x86_64-pc-windows-msvc");
+        assert_eq!(found[1], "sine.vst3/Contents/x86_64-win/sine.vst3");
+        let (folder, found) = layout("aarch64-apple-darwin");
+        let inside = ["Info.plist", "MacOS/sine", "PkgInfo"];
+        let expected = ["clap", "vst3"].map(|x| inside.map(|i| format!("sine.{x}/Contents/{i}")));
+        assert_eq!(found, expected.concat());
+        let plist = folder.path().join("out/sine.vst3/Contents/Info.plist");
+        let info: Info = plist::from_file(plist).unwrap();
+        assert_eq!(info.identifier, "org.example.sine.vst3");
+        assert_eq!(
+            (info.version.as_str(), info.executable.as_str()),
+            ("1.2.3", "sine")
+        );
+        assert!(Target::parse("wasm32-unknown-unknown").is_err());
+    }
+
+    #[test]
+    fn an_installed_bundle_replaces_the_one_before_whole() {
+        let (folder, _) = layout("x86_64-unknown-linux-gnu");
+        let user = folder.path().join("user");
+        let stale = user.join("sine.vst3/Contents/x86_64-linux/stale.so");
+        fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        fs::write(&stale, "old").unwrap();
+        for name in ["sine.clap", "sine.vst3"] {
+            install(&folder.path().join("out").join(name), &user).unwrap();
+        }
+        assert_eq!(files(&user), files(&folder.path().join("out")));
+        assert!(install(&folder.path().join("nothing"), &user).is_err());
+        assert_eq!(files(&user), files(&folder.path().join("out")));
+    }
+}
