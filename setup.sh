@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what building audiodiff needs and this machine lacks: a C compiler, ALSA's headers, Rust.
+# Installs what building and testing audiodiff needs and this machine lacks: a C compiler, ALSA's headers,
+# Python for a test, Rust.
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
@@ -16,6 +17,7 @@ install() {
 missing=
 command -v cc >/dev/null || missing="$missing build-essential"
 command -v pkg-config >/dev/null || missing="$missing pkg-config"
+command -v python3 >/dev/null || missing="$missing python3"
 if ! command -v pkg-config >/dev/null || ! pkg-config --exists alsa; then
     missing="$missing libasound2-dev"
 fi

@@ -2,21 +2,20 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audiodiff::Result;
 use audiodiff::audio::Clip;
-use audiodiff_plugin::Audiodiff;
+use audiodiff::noise::Noise;
+use audiodiff::render::Init;
 use audiodiff_plugin::generator::{Names, Open, Source};
 use audiodiff_plugin::state::{PADS, Recipe, Task};
-use nice_assert_no_alloc::{AllocDisabler, assert_no_alloc};
+use audiodiff_plugin::{Audiodiff, AudiodiffMulti, Instrument};
+use nice_assert_no_alloc::assert_no_alloc;
 use nice_plug::midi::{Channel, Key, VoiceID};
+use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::*;
-
-/// Aborts the test when anything within `assert_no_alloc` allocates or frees.
-#[global_allocator]
-static ALLOCATOR: AllocDisabler = AllocDisabler;
 
 const RATE: f32 = 48_000.0;
 
@@ -34,7 +33,7 @@ impl Source for Ramps {
     fn generate(
         &mut self,
         recipe: &Recipe,
-        _: Option<&Clip>,
+        _: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip> {
         for step in 0..5 {
@@ -52,7 +51,7 @@ impl Source for Ramps {
 }
 
 fn ramps() -> Open {
-    Box::new(|| Ok(Box::new(Ramps) as Box<dyn Source>))
+    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Source>))
 }
 
 fn note_on(timing: u32, key: u8) -> NoteEvent<()> {
@@ -76,11 +75,15 @@ fn note_off(timing: u32, key: u8) -> NoteEvent<()> {
 }
 
 /// One block on the audio thread; the peak of what came out.
-fn play(plugin: &mut Audiodiff, buffers: &mut [Vec<f32>; 2], events: &[NoteEvent<()>]) -> f32 {
+fn play<const MULTI: bool>(
+    plugin: &mut Instrument<MULTI>,
+    buffers: &mut [Vec<f32>; 2],
+    events: &[NoteEvent<()>],
+) -> f32 {
     let [left, right] = buffers;
     assert_no_alloc(|| {
         let mut events = events.iter().copied();
-        plugin.play(left, right, &mut || events.next(), &mut |_, _| {});
+        plugin.play(left, right, &mut [], &mut || events.next(), &mut |_, _| {});
         left.iter()
             .chain(right.iter())
             .fold(0.0, |peak: f32, x| peak.max(x.abs()))
@@ -149,6 +152,8 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                     guidance: 1.0,
                     seconds: None,
                     variation: None,
+                    morph: None,
+                    file: None,
                 };
                 let height = 0.1 + (made % 100) as f32 * 1e-3;
                 store.finish(
@@ -180,5 +185,155 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
         assert!(loudest > 0.1);
         assert_no_alloc(|| plugin.reset());
         assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
+    });
+}
+
+#[test]
+fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
+    let mut plugin = AudiodiffMulti::default();
+    plugin.prepare(RATE, true, ramps()).unwrap();
+    let mut play = |own_len: usize| -> Vec<f32> {
+        let (mut left, mut right) = (vec![0.0; 256], vec![0.0; 256]);
+        let mut own = vec![[vec![0f32; own_len], vec![0f32; own_len]]; PADS];
+        let mut own_slices: Vec<[&mut [f32]; 2]> = own
+            .iter_mut()
+            .map(|[left, right]| [&mut left[..], &mut right[..]])
+            .collect();
+        let mut events = [note_on(0, 36), note_on(100, 39)].into_iter();
+        assert_no_alloc(|| {
+            plugin.play(
+                &mut left,
+                &mut right,
+                &mut own_slices,
+                &mut || events.next(),
+                &mut |_, _| {},
+            );
+            plugin.reset();
+        });
+        let sum = |pair: &[Vec<f32>; 2]| pair.iter().flatten().map(|x| x.abs()).sum();
+        let main = [left, right];
+        std::iter::once(&main).chain(&own).map(sum).collect()
+    };
+    let heard = play(256);
+    let sounding: Vec<usize> = (0..=PADS).filter(|&i| heard[i] > 0.0).collect();
+    assert_eq!(sounding, [1, 4]);
+    for absent in [0, 100] {
+        let mixed = play(absent);
+        let apart = heard[1] + heard[4];
+        assert!(
+            (mixed[0] - apart).abs() < 1e-3 * apart,
+            "{} {apart}",
+            mixed[0]
+        );
+        assert!(mixed[1..].iter().all(|&x| x == 0.0));
+    }
+}
+
+/// Seconds that [`a_host_may_do_anything_at_any_time`] lasts, if more than in everyday tests.
+const SOAK_VARIABLE: &str = "AUDIODIFF_SOAK";
+
+/// Ends the others' work when it goes, also by a panic.
+struct Halting<'a>(&'a AtomicBool);
+
+impl Drop for Halting<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_host_may_do_anything_at_any_time() {
+    let seconds = std::env::var(SOAK_VARIABLE).map_or(4, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut random = Noise::new(1);
+    let mut below = move |n: usize| random.below(n);
+    let done = AtomicBool::new(false);
+    let beat = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let done = &done;
+        let _done = Halting(done);
+        // A thread that waits for ever is not seen by asserts.
+        let beat = &beat;
+        scope.spawn(move || {
+            let mut last = (Instant::now(), 0);
+            while !done.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+                let now = beat.load(Ordering::Relaxed);
+                if now != last.1 {
+                    last = (Instant::now(), now);
+                } else if last.0.elapsed() > Duration::from_secs(60) {
+                    eprintln!("nothing moved for a minute");
+                    std::process::abort();
+                }
+            }
+        });
+        while Instant::now() < end {
+            let mut plugin = AudiodiffMulti::default();
+            let store = plugin.store().clone();
+            let params = plugin.parameters().clone();
+            let halt = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let halt = &halt;
+                let _halting = Halting(halt);
+                // The host's other threads: they save, load and look.
+                let (params, store) = (&params, &store);
+                scope.spawn(move || {
+                    let field = &params.project;
+                    let empty = field.map(|project| serde_json::to_string(project).unwrap());
+                    let mut turn = 0usize;
+                    while !halt.load(Ordering::Relaxed) {
+                        turn += 1;
+                        let saved = field.map(|project| serde_json::to_string(project).unwrap());
+                        let text = if turn.is_multiple_of(7) {
+                            &empty
+                        } else {
+                            &saved
+                        };
+                        field.set(serde_json::from_str(text).unwrap());
+                        store.step(turn % PADS, if turn.is_multiple_of(2) { -1 } else { 1 });
+                        store.set_model(turn.is_multiple_of(5).then(|| "/no/such/model".into()));
+                        store.ask(turn % PADS, Task::Morph);
+                        std::thread::sleep(Duration::from_micros(700));
+                    }
+                });
+                for _ in 0..3 {
+                    let rates = [22_050.0, 44_100.0, 48_000.0, 96_000.0, 192_000.0];
+                    plugin
+                        .prepare(rates[below(rates.len())], false, ramps())
+                        .unwrap();
+                    for _ in 0..100 {
+                        let most = [1, 64, 512, 8192][below(4)];
+                        let len = 1 + below(most);
+                        let mut buffers = [vec![0.0; len], vec![0.0; len]];
+                        let mut events: Vec<NoteEvent<()>> = (0..below(8))
+                            .map(|_| {
+                                let (timing, key) = (below(len + 1) as u32, below(128) as u8);
+                                match below(4) {
+                                    0 => note_off(timing, key),
+                                    1 => NoteEvent::PolyTuning {
+                                        timing,
+                                        voice_id: VoiceID::Wildcard,
+                                        channel: Channel::Number(0),
+                                        key: Key::Number(key),
+                                        tuning: below(240) as f32 - 120.0,
+                                    },
+                                    _ => note_on(timing, key),
+                                }
+                            })
+                            .collect();
+                        events.sort_by_key(NoteEvent::timing);
+                        let peak = play(&mut plugin, &mut buffers, &events);
+                        assert!(peak.is_finite() && peak < 1e4, "{peak}");
+                        if below(50) == 0 {
+                            assert_no_alloc(|| plugin.reset());
+                        }
+                        beat.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            // It goes while sounds are being made, and leaves nothing behind.
+            drop((plugin, params));
+            assert_eq!(Arc::strong_count(&store), 1);
+        }
     });
 }

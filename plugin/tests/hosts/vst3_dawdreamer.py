@@ -1,0 +1,83 @@
+"""Checks the VST3 in DawDreamer, another host on JUCE: vst3_dawdreamer.py target/bundled/audiodiff.vst3 PICTURE
+
+Opens the window too, on an X server with a window manager that closes windows at Alt+F4, and takes a picture
+of the screen. Needs the Python packages dawdreamer and numpy, xdotool, and ImageMagick.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import dawdreamer
+import numpy as np
+
+RATE, BLOCK, SECONDS = 48000, 512, 1.0
+
+
+def load(path):
+    engine = dawdreamer.RenderEngine(RATE, BLOCK)
+    plugin = engine.make_plugin_processor("synth", path)
+    engine.load_graph([(plugin, [])])
+    return engine, plugin
+
+
+def play(engine, plugin, key=36):
+    plugin.clear_midi()
+    plugin.add_midi_note(key, 100, 0.1, 0.5)
+    engine.render(SECONDS)
+    return engine.get_audio().copy()
+
+
+def loud(sound):
+    return float(np.abs(sound).max())
+
+
+start = time.time()
+engine, plugin = load(sys.argv[1])
+names = {d["name"]: d["index"] for d in plugin.get_parameters_description()}
+print(f"loaded in {time.time() - start:.2f} s, {len(names)} parameters")
+for pad in range(16):
+    while loud(play(engine, plugin, 36 + pad)) == 0:
+        assert time.time() - start < 120, f"pad {pad + 1} stays silent"
+        time.sleep(0.1)
+first = play(engine, plugin)
+assert (play(engine, plugin) == first).all(), "a note sounds the same each time"
+
+with tempfile.NamedTemporaryFile() as file:
+    plugin.save_state(file.name)
+    other_engine, other = load(sys.argv[1])
+    other.load_state(file.name)
+    assert np.abs(play(other_engine, other) - first).max() == 0, "a project that is loaded sounds different"
+
+    # Turned down in the middle, and up again by loading.
+    gain = names["Pad 1 Gain"]
+    n = int(RATE * SECONDS)
+    ramp = np.full(n, plugin.get_parameter(gain), np.float32)
+    ramp[n // 5:] = 0.0
+    other.set_automation(gain, ramp)
+    ramped = play(other_engine, other)
+    assert np.abs(ramped[:, : n // 5 - BLOCK] - first[:, : n // 5 - BLOCK]).max() < 1e-4
+    assert loud(ramped[:, n // 5 + 2 * BLOCK:]) < 0.01 * loud(first[:, n // 5 + 2 * BLOCK:])
+    assert loud(first[:, n // 5 + 2 * BLOCK:]) > 0
+
+picture = sys.argv[2]
+
+
+def look():
+    time.sleep(3)
+    subprocess.run(["import", "-window", "root", picture], check=True)
+    subprocess.run(["xdotool", "key", "alt+F4"], check=True)
+
+
+for _ in range(3):
+    looking = threading.Thread(target=look)
+    looking.start()
+    plugin.open_editor()
+    looking.join()
+    # It is the same instrument afterwards.
+    assert (play(engine, plugin) == first).all()
+colors = subprocess.run(["identify", "-format", "%k", picture], check=True, capture_output=True)
+assert int(colors.stdout) > 100, f"the window shows {colors.stdout} colors"
+print(f"good; audio, projects and automation hold; the window is in {picture}")
