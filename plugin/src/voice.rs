@@ -42,35 +42,35 @@ const LOOP_FADE_MS: f32 = 10.0;
 /// A voice below this is over: -100 dB.
 const SILENT: f32 = 1e-5;
 
-/// A clip as the voices read it: stereo frames with silence around them.
+/// A clip as the voices read it: with silence around it.
 #[derive(Debug, PartialEq)]
 pub struct Sound {
     sample_rate: f32,
     /// [`REACH`] frames of silence, the sound, and as many again.
-    frames: Vec<[f32; 2]>,
+    left: Vec<f32>,
+    /// As long; nothing if it is the same.
+    right: Option<Vec<f32>>,
 }
 
 impl Sound {
-    /// The clip in stereo. Samples that are not finite become silence.
+    /// The clip, mono or stereo. Samples that are not finite become silence.
     pub fn new(clip: &Clip) -> Self {
-        let stereo = clip.with_channels(2);
-        let [left, right] = stereo.channels() else {
-            unreachable!("with_channels(2) gives two channels");
-        };
-        let finite = |x: f32| if x.is_finite() { x } else { 0.0 };
-        let mut frames = vec![[0.0; 2]; REACH];
-        let pairs = left.iter().zip(right);
-        frames.extend(pairs.map(|(&l, &r)| [finite(l), finite(r)]));
-        frames.extend([[0.0; 2]; REACH]);
+        let stereo = clip.with_channels(clip.channels().len().min(2));
+        let mut channels = stereo.channels().iter().map(|channel| {
+            let finite = channel.iter().map(|&x| if x.is_finite() { x } else { 0.0 });
+            let silence = [0.0; REACH];
+            silence.into_iter().chain(finite).chain(silence).collect()
+        });
         Self {
             sample_rate: clip.sample_rate() as f32,
-            frames,
+            left: channels.next().unwrap_or_else(|| vec![0.0; 2 * REACH]),
+            right: channels.next(),
         }
     }
 
     /// Length without the silence around it.
     pub fn len_frames(&self) -> usize {
-        self.frames.len() - 2 * REACH
+        self.left.len() - 2 * REACH
     }
 
     /// Seconds.
@@ -234,7 +234,8 @@ struct Voice {
     envelope: f32,
     /// Left and right, at the end of the last stride; none before the first.
     gains: Option<[f32; 2]>,
-    filter: State,
+    /// Left and right; the left one is for both where the sound is the same.
+    filters: [State; 2],
     /// The frame it played last: what a cut would make the output jump by.
     last: [f32; 2],
     /// When it began, counted in notes.
@@ -413,7 +414,7 @@ impl Voices {
             modulation: Offsets::NONE,
             envelope: 0.0,
             gains: None,
-            filter: State::default(),
+            filters: Default::default(),
             last: [0.0; 2],
             age: self.notes,
             sound,
@@ -555,45 +556,78 @@ impl Voice {
         let turn = (controls.mode == Mode::Loop)
             .then(|| Turn::new(len, self.sound.sample_rate, controls.start))
             .flatten();
-        let n = left.len() as f32;
-        for i in 0..left.len() {
-            if let Some(turn) = turn
-                && self.position >= len
-            {
-                self.position = len - turn.length + (self.position - len) % turn.length;
+        let mut over = false;
+        // What the sound says, pass by pass: little of each is done frame by frame.
+        let mut positions = [0f64; STRIDE];
+        let (mut position, mut count) = (self.position, left.len());
+        for (i, place) in positions[..count].iter_mut().enumerate() {
+            if position >= len {
+                let Some(turn) = turn else {
+                    (count, over) = (i, true);
+                    break;
+                };
+                position = len - turn.length + (position - len) % turn.length;
             }
-            if self.position >= len || envelope.is_over(self.envelope, self.phase, released) {
-                left[i..].fill(0.0);
-                right[i..].fill(0.0);
-                return true;
+            *place = position;
+            position += step;
+        }
+        self.position = position;
+        let positions = &positions[..count];
+        let read = |channel: &[f32], out: &mut [f32]| {
+            for (out, &position) in out.iter_mut().zip(positions) {
+                *out = sinc.read(channel, at(position, len, controls.reverse));
+                if let Some(turn) = turn
+                    && let Some(share) = turn.share(position, len)
+                {
+                    let begin = at(position - turn.length, len, controls.reverse);
+                    *out += share * (sinc.read(channel, begin) - *out);
+                }
             }
-            envelope.advance(&mut self.envelope, &mut self.phase, released);
-            let mut gain = self.envelope;
-            if let Stage::Fading(remaining) = &mut self.stage {
-                gain *= remaining.max(0.0);
+        };
+        read(&self.sound.left, left);
+        self.filters[0].run(&filter, &mut left[..count]);
+        if let Some(channel) = &self.sound.right {
+            read(channel, right);
+            self.filters[1].run(&filter, &mut right[..count]);
+        } else {
+            right[..count].copy_from_slice(&left[..count]);
+        }
+
+        let mut factors = [0f32; STRIDE];
+        let (mut level, mut phase) = (self.envelope, self.phase);
+        for (i, factor) in factors[..count].iter_mut().enumerate() {
+            if envelope.is_over(level, phase, released) {
+                (count, over) = (i, true);
+                break;
+            }
+            envelope.advance(&mut level, &mut phase, released);
+            *factor = level;
+        }
+        (self.envelope, self.phase) = (level, phase);
+        if let Stage::Fading(remaining) = &mut self.stage {
+            for (i, factor) in factors[..count].iter_mut().enumerate() {
+                *factor *= remaining.max(0.0);
                 *remaining -= fade;
-            }
-            let mut frame = sinc.read(&self.sound.frames, at(self.position, len, controls.reverse));
-            if let Some(turn) = turn
-                && let Some(share) = turn.share(self.position, len)
-            {
-                let begin = at(self.position - turn.length, len, controls.reverse);
-                let begin = sinc.read(&self.sound.frames, begin);
-                frame = [0, 1].map(|k| frame[k] + share * (begin[k] - frame[k]));
-            }
-            let frame = self.filter.next(&filter, frame);
-            let share = (i + 1) as f32 / n;
-            let frame = [0, 1].map(|k| frame[k] * gain * (from[k] + share * (to[k] - from[k])));
-            self.last = frame;
-            (left[i], right[i]) = (frame[0], frame[1]);
-            self.position += step;
-            if matches!(self.stage, Stage::Fading(remaining) if remaining <= 0.0) {
-                left[i + 1..].fill(0.0);
-                right[i + 1..].fill(0.0);
-                return true;
+                if *remaining <= 0.0 {
+                    (count, over) = (i + 1, true);
+                    break;
+                }
             }
         }
-        false
+        let per_frame = 1.0 / left.len() as f32;
+        for (channel, (from, to)) in [&mut *left, &mut *right]
+            .into_iter()
+            .zip(from.into_iter().zip(to))
+        {
+            for (i, (x, factor)) in channel[..count].iter_mut().zip(&factors).enumerate() {
+                *x *= factor * (from + (i + 1) as f32 * per_frame * (to - from));
+            }
+            channel[count..].fill(0.0);
+        }
+        if count > 0 {
+            self.last = [left[count - 1], right[count - 1]];
+        }
+        over
     }
 
     /// Left and right, with everything but the envelope.
@@ -653,7 +687,7 @@ struct Envelope {
 impl Envelope {
     fn new(controls: &PadControls, rate: f32) -> Self {
         let frames = |ms: f32| (ms.max(0.0) * rate / 1000.0).max(1.0);
-        let by_60_db = |ms: f32| 0.001f32.powf(1.0 / frames(ms));
+        let by_60_db = |ms: f32| (-3.0 * std::f32::consts::LN_10 / frames(ms)).exp();
         let soft = if controls.start > 0.0 {
             SOFT_START_MS
         } else {

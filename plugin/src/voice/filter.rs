@@ -35,8 +35,8 @@ impl Coefficients {
         }
         let g = (std::f32::consts::PI * cutoff.clamp(10.0, 0.45 * rate) / rate).tan();
         // From a quality of 0.707, flat, to 20.
-        let k = std::f32::consts::SQRT_2
-            * (0.05 / std::f32::consts::SQRT_2).powf(resonance.clamp(0.0, 1.0));
+        let range = (20.0 * std::f32::consts::SQRT_2).ln();
+        let k = std::f32::consts::SQRT_2 * (-range * resonance.clamp(0.0, 1.0)).exp();
         let first = 1.0 / (1.0 + g * (g + k));
         Self {
             kind,
@@ -46,29 +46,31 @@ impl Coefficients {
     }
 }
 
-/// What a filter remembers, left and right.
+/// What a filter remembers of one channel.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct State([[f32; 2]; 2]);
+pub(super) struct State([f32; 2]);
 
 impl State {
-    pub fn next(&mut self, filter: &Coefficients, frame: [f32; 2]) -> [f32; 2] {
+    /// Filters the next frames in place.
+    pub fn run(&mut self, filter: &Coefficients, frames: &mut [f32]) {
         if filter.kind == FilterKind::Off {
-            return frame;
+            return;
         }
         let [a1, a2, a3] = filter.a;
-        let mut out = [0.0; 2];
-        for ((memory, x), out) in self.0.iter_mut().zip(frame).zip(&mut out) {
-            let [ic1, ic2] = *memory;
-            let v3 = x - ic2;
+        // As few steps as can be from one frame's memory to the next one's: they wait for each other.
+        let (b1, b2, b3) = (2.0 * a1 - 1.0, 2.0 * a2, 2.0 * a3);
+        let [mut ic1, mut ic2] = self.0;
+        for x in frames {
+            let v3 = *x - ic2;
             let band = a1 * ic1 + a2 * v3;
             let low = ic2 + a2 * ic1 + a3 * v3;
-            *memory = [2.0 * band - ic1, 2.0 * low - ic2];
-            *out = match filter.kind {
-                FilterKind::Highpass => x - filter.k * band - low,
+            (ic1, ic2) = (b1 * ic1 + b2 * v3, (ic2 + b2 * ic1) + b3 * v3);
+            *x = match filter.kind {
+                FilterKind::Highpass => *x - filter.k * band - low,
                 _ => low,
             };
         }
-        out
+        self.0 = [ic1, ic2];
     }
 }
 
@@ -85,7 +87,9 @@ mod tests {
         let mut energy = 0.0;
         for i in 0..48_000 {
             let x = (std::f32::consts::TAU * (hz * i as f32 / RATE).fract()).sin();
-            let [y, _] = state.next(&filter, [x, x]);
+            let mut frame = [x];
+            state.run(&filter, &mut frame);
+            let [y] = frame;
             if i >= 24_000 {
                 energy += y * y;
             }
@@ -120,7 +124,9 @@ mod tests {
             let cutoff = 20.0 * 1.7f32.powi((i.wrapping_mul(2_654_435_761) >> 28) as i32);
             let filter = Coefficients::new(FilterKind::Lowpass, cutoff, 1.0, RATE);
             let x = if i / 50 % 2 == 0 { 1.0 } else { -1.0 };
-            let [y, _] = state.next(&filter, [x, -x]);
+            let mut frame = [x];
+            state.run(&filter, &mut frame);
+            let [y] = frame;
             assert!(y.abs() < 200.0, "{i}: {y}");
         }
     }
