@@ -32,6 +32,9 @@ const BRIGHTNESS_OCTAVES: f32 = 4.0;
 /// How long an offline rendering waits for sounds that are being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(120);
 
+/// How long an activation waits that may be the beginning of one.
+const DOUBTFUL_WAIT: Duration = Duration::from_secs(5);
+
 /// One instance. If `MULTI`, each pad has an output of its own besides the main one.
 pub struct Instrument<const MULTI: bool> {
     params: Arc<PluginParams>,
@@ -48,6 +51,8 @@ pub struct Instrument<const MULTI: bool> {
     controls: [PadControls; PADS],
     /// The host's, Hz.
     sample_rate: f32,
+    /// Frames, at whatever rates they were.
+    played: u64,
 }
 
 /// With one output.
@@ -78,6 +83,7 @@ impl<const MULTI: bool> Default for Instrument<MULTI> {
             inbox,
             controls: [PadControls::PLAIN; PADS],
             sample_rate: 44_100.0,
+            played: 0,
         }
     }
 }
@@ -107,6 +113,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
         left.fill(0.0);
         right.fill(0.0);
         let len = left.len().min(right.len());
+        self.played += len as u64;
         let mut next = next_event();
         let mut start = 0;
         while start < len {
@@ -308,14 +315,14 @@ impl<const MULTI: bool> Instrument<MULTI> {
     }
 
     /// Prepares for a host that runs at `sample_rate`, and asks for first sounds where the project
-    /// brings none. With `wait`, until they are there. Not for the audio thread.
+    /// brings none. Returns when no sound is being made, or after `patience`. Not for the audio thread.
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn prepare(
         &mut self,
         sample_rate: f32,
-        wait: bool,
+        patience: Duration,
         open: generator::Open,
     ) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
@@ -342,10 +349,23 @@ impl<const MULTI: bool> Instrument<MULTI> {
             )?);
         }
         let start = std::time::Instant::now();
-        while wait && self.store.next().is_some() && start.elapsed() < OFFLINE_WAIT {
+        while self.store.next().is_some() && start.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// How long an activation may wait, as an offline rendering must not come out silent because a sound was still
+    /// being made. nice-plug 0.4.2 tells the mode of a VST3 one activation late: there a host that has been playing
+    /// may be about to render offline, and one that is about to play is not kept waiting for long.
+    fn patience(&self, mode: ProcessMode, api: PluginApi) -> Duration {
+        if mode == ProcessMode::Offline {
+            OFFLINE_WAIT
+        } else if api == PluginApi::Vst3 && self.played as f32 >= self.sample_rate {
+            DOUBTFUL_WAIT
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -410,12 +430,10 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
         &mut self,
         _: &AudioIOLayout,
         config: &BufferConfig,
-        _: &mut impl ActivateContext<Self>,
+        context: &mut impl ActivateContext<Self>,
     ) -> bool {
-        // Blocking is allowed here. An offline rendering must not come out silent because the
-        // sound was still being made.
-        let offline = config.process_mode == ProcessMode::Offline;
-        match self.prepare(config.sample_rate, offline, Box::new(model::open)) {
+        let patience = self.patience(config.process_mode, context.plugin_api());
+        match self.prepare(config.sample_rate, patience, Box::new(model::open)) {
             Ok(()) => true,
             Err(error) => {
                 nice_error!("no thread for making sounds: {error}");
@@ -511,3 +529,25 @@ impl<const MULTI: bool> Vst3Plugin for Instrument<MULTI> {
 
 nice_export_clap!(Audiodiff, AudiodiffMulti);
 nice_export_vst3!(Audiodiff, AudiodiffMulti);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activation_waits_where_an_offline_rendering_may_begin() {
+        let mut plugin = Audiodiff::default();
+        let patience = |plugin: &Audiodiff, mode, api| plugin.patience(mode, api).as_secs();
+        let (realtime, offline) = (ProcessMode::Realtime, ProcessMode::Offline);
+        for api in [PluginApi::Clap, PluginApi::Vst3] {
+            assert_eq!(patience(&plugin, offline, api), 120);
+            // As when a project is opened.
+            assert_eq!(patience(&plugin, realtime, api), 0);
+        }
+        let mut sides = [vec![0.0; 44_100], vec![0.0; 44_100]];
+        let [left, right] = &mut sides;
+        plugin.play(left, right, &mut [], &mut || None, &mut |_, _| {});
+        assert_eq!(patience(&plugin, realtime, PluginApi::Clap), 0);
+        assert_eq!(patience(&plugin, realtime, PluginApi::Vst3), 5);
+    }
+}

@@ -27,6 +27,8 @@ use crate::state::{MAX_SECONDS, PADS, Recipe, Store, StoredSound, Task};
 use crate::voice::Display;
 
 mod files;
+#[cfg(target_os = "linux")]
+mod keyboard;
 mod knob;
 
 use files::{Picking, Purpose};
@@ -82,6 +84,8 @@ pub struct Window {
     size: Arc<EguiEditorState>,
     /// Since it was opened.
     frames: u32,
+    #[cfg(target_os = "linux")]
+    keyboard: keyboard::Keyboard,
 }
 
 impl std::fmt::Debug for Window {
@@ -119,6 +123,8 @@ pub fn editor(
         multi,
         size: state.clone(),
         frames: 0,
+        #[cfg(target_os = "linux")]
+        keyboard: Default::default(),
     };
     create_egui_editor(state, RepaintNotifier::new(), settings, window)
 }
@@ -158,9 +164,13 @@ impl NiceEguiApp for Window {
 
     fn editor_closed(&mut self) {
         self.host = None;
+        #[cfg(target_os = "linux")]
+        {
+            self.keyboard = Default::default();
+        }
     }
 
-    fn ui(&mut self, ui: &mut Ui, _: &mut Frame) {
+    fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         let Some(host) = self.host.clone() else {
             return;
         };
@@ -186,6 +196,14 @@ impl NiceEguiApp for Window {
                 self.foot(ui)
             });
         });
+        #[cfg(target_os = "linux")]
+        {
+            let clicked = ui.input(|input| input.pointer.any_released());
+            let wanted = ui.ctx().egui_wants_keyboard_input();
+            self.keyboard.settle(wanted, clicked, frame);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = frame;
         // Playheads and progress move by themselves.
         ui.ctx().request_repaint_after(Duration::from_millis(40));
     }

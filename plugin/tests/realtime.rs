@@ -17,6 +17,9 @@ use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::*;
 
+/// More than any sound here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const RATE: f32 = 48_000.0;
 
 /// Ramps that differ by seed, a while after they were asked for.
@@ -96,7 +99,7 @@ fn silence_comes_before_the_first_clip_and_sound_after_it() {
     let mut buffers = [vec![9.0; 256], vec![9.0; 256]];
     let silent = play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
     assert_eq!(silent, 0.0, "no sound was asked for yet");
-    plugin.prepare(RATE, false, ramps()).unwrap();
+    plugin.prepare(RATE, Duration::ZERO, ramps()).unwrap();
     let start = Instant::now();
     while play(&mut plugin, &mut buffers, &[note_on(3, 36)]) == 0.0 {
         assert!(start.elapsed() < Duration::from_secs(10), "no sound came");
@@ -107,7 +110,7 @@ fn silence_comes_before_the_first_clip_and_sound_after_it() {
 #[test]
 fn an_offline_host_is_given_the_sound_before_its_first_block() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, true, ramps()).unwrap();
+    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
     let mut buffers = [vec![0.0; 1024], vec![0.0; 1024]];
     assert!(play(&mut plugin, &mut buffers, &[note_on(0, 36)]) > 0.0);
 }
@@ -115,7 +118,7 @@ fn an_offline_host_is_given_the_sound_before_its_first_block() {
 #[test]
 fn notes_begin_at_their_frame() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, true, ramps()).unwrap();
+    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
     let mut buffers = [vec![0.0; 512], vec![0.0; 512]];
     play(&mut plugin, &mut buffers, &[note_on(301, 36)]);
     // The ramp begins at zero, and its resampling rings a little around its foot.
@@ -131,7 +134,7 @@ fn notes_begin_at_their_frame() {
 #[test]
 fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, false, ramps()).unwrap();
+    plugin.prepare(RATE, Duration::ZERO, ramps()).unwrap();
     let store = plugin.store().clone();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -191,7 +194,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
 #[test]
 fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
     let mut plugin = AudiodiffMulti::default();
-    plugin.prepare(RATE, true, ramps()).unwrap();
+    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
     let mut play = |own_len: usize| -> Vec<f32> {
         let (mut left, mut right) = (vec![0.0; 256], vec![0.0; 256]);
         let mut own = vec![[vec![0f32; own_len], vec![0f32; own_len]]; PADS];
@@ -299,7 +302,7 @@ fn a_host_may_do_anything_at_any_time() {
                 for _ in 0..3 {
                     let rates = [22_050.0, 44_100.0, 48_000.0, 96_000.0, 192_000.0];
                     plugin
-                        .prepare(rates[below(rates.len())], false, ramps())
+                        .prepare(rates[below(rates.len())], Duration::ZERO, ramps())
                         .unwrap();
                     for _ in 0..100 {
                         let most = [1, 64, 512, 8192][below(4)];

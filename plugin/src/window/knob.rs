@@ -1,6 +1,6 @@
 //! A knob: drag up and down, with shift finely; double-click for the default; the wheel too.
 
-use egui::{Align2, FontId, Key, Pos2, Sense, Shape, Stroke, Ui, Vec2};
+use egui::{Align2, FontId, Pos2, Sense, Shape, Stroke, Ui, Vec2};
 use nice_plug::prelude::*;
 
 use super::{ACCENT, EDGE, FAINT, INK};
@@ -74,9 +74,6 @@ pub(super) fn knob<P: Param>(
                 Some(_) => at_once(param.previous_normalized_step(value, false)),
                 None => at_once((value + wheel * fine / TRAVEL / 4.0).clamp(0.0, 1.0)),
             }
-        }
-        if ui.input(|i| i.key_pressed(Key::Home)) {
-            at_once(param.default_normalized_value());
         }
     }
 

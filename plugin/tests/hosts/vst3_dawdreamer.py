@@ -65,19 +65,31 @@ with tempfile.NamedTemporaryFile() as file:
 picture = sys.argv[2]
 
 
+def xdotool(*arguments):
+    return subprocess.run(["xdotool", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def look():
     time.sleep(3)
+    window = xdotool("getactivewindow")
+    # A click on a pad leaves the keyboard to the host's window.
+    xdotool("mousemove", "--window", window, "150", "400", "click", "1")
+    time.sleep(0.5)
+    focus.append((window, xdotool("getwindowfocus", "-f")))
     subprocess.run(["import", "-window", "root", picture], check=True)
-    subprocess.run(["xdotool", "key", "alt+F4"], check=True)
+    xdotool("key", "alt+F4")
 
 
+focus = []
 for _ in range(3):
     looking = threading.Thread(target=look)
     looking.start()
     plugin.open_editor()
     looking.join()
+    assert (play(engine, plugin) != first).any(), "the pad that was clicked does not sound"
     # It is the same instrument afterwards.
     assert (play(engine, plugin) == first).all()
+assert all(window == keyboard for window, keyboard in focus), f"a click took the keyboard: {focus}"
 colors = subprocess.run(["identify", "-format", "%k", picture], check=True, capture_output=True)
 assert int(colors.stdout) > 100, f"the window shows {colors.stdout} colors"
 print(f"good; audio, projects and automation hold; the window is in {picture}")

@@ -16,12 +16,12 @@ def load_plugin(path):
     return pedalboard.load_plugin(path, plugin_name="audiodiff", initialization_timeout=0.2)
 
 
-def play(plugin, key=36):
+def play(plugin, key=36, rate=48000):
     notes = [
         mido.Message("note_on", note=key, velocity=100, time=0.1),
         mido.Message("note_off", note=key, time=1.0),
     ]
-    return plugin(notes, duration=2.0, sample_rate=48000, num_channels=2, buffer_size=512)
+    return plugin(notes, duration=2.0, sample_rate=rate, num_channels=2, buffer_size=512)
 
 
 def wait_for(plugin, good):
@@ -59,6 +59,16 @@ assert (play(reopened) == second).all(), "the new sound is stored, and not made 
 for key in range(37, 52):
     wait_for(plugin, lambda sound, key=key: np.abs(play(plugin, key)).max() > 0)
 assert np.abs(play(plugin, 52)).max() == 0, "no pad lies on this key"
+
+# A host that asks for a sound, and then activates the plugin anew as for a bounce, gets that sound.
+before = play(plugin, rate=44100)
+plugin.pad_1_seed = 78
+plugin.pad_1_generate = not plugin.pad_1_generate
+plugin([], duration=0.01, sample_rate=48000, num_channels=2, buffer_size=64)
+bounced = play(plugin, rate=44100)
+assert (bounced != before).any(), "the rendering did not wait for the sound"
+assert (play(plugin, rate=44100) == bounced).all(), "the sound changed afterwards"
+
 chord = [mido.Message("note_on", note=30 + i % 24, velocity=127, time=i * 0.01) for i in range(150)]
 many = plugin(chord, duration=3.0, sample_rate=44100, num_channels=2, buffer_size=100)
 assert np.isfinite(many).all() and np.abs(many).max() > 0

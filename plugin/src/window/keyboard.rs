@@ -1,0 +1,76 @@
+//! Who gets the keys.
+//!
+//! The framework takes the keyboard at every click, and hands on to the host what nobody here wants, but not on X11,
+//! where the window that has the keyboard gets all keys. There it is given back to the host's window around ours,
+//! unless a number is being typed.
+
+use nice_plug_egui::Frame;
+use raw_window_handle::{HasWindowHandle, RawWindowHandle};
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, InputFocus};
+use x11rb::rust_connection::{ReplyError, RustConnection};
+
+/// Of one window, while it is open.
+#[derive(Default)]
+pub(super) struct Keyboard {
+    /// None before it is first needed, and where there is no X server.
+    server: Option<RustConnection>,
+    wanted: bool,
+}
+
+impl Keyboard {
+    /// After each frame: whether keys are `wanted` here, and whether a click has just ended.
+    pub fn settle(&mut self, wanted: bool, clicked: bool, frame: &Frame) {
+        let window = frame.baseview_window();
+        let was = std::mem::replace(&mut self.wanted, wanted);
+        let result = match (was, wanted) {
+            (false, true) => window.focus().map_err(|error| error.to_string()),
+            (_, false) if was || clicked => {
+                let handle = window.window_handle().map(|handle| handle.as_raw());
+                match handle {
+                    Ok(RawWindowHandle::Xlib(handle)) => self.give_back(handle.window as u32),
+                    Ok(RawWindowHandle::Xcb(handle)) => self.give_back(handle.window.get()),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            nice_plug::nice_warn!("the keyboard: {error}");
+        }
+    }
+
+    /// To the host's window that `window` lies in. One that stands by itself keeps the keyboard.
+    fn give_back(&mut self, window: u32) -> Result<(), String> {
+        if self.server.is_none() {
+            let (server, _) = x11rb::connect(None).map_err(|error| error.to_string())?;
+            self.server = Some(server);
+        }
+        let server = self.server.as_ref().expect("there is one by now");
+        let give = || -> Result<(), ReplyError> {
+            let host = outermost(server, window)?;
+            if host != window {
+                let now = x11rb::CURRENT_TIME;
+                server
+                    .set_input_focus(InputFocus::PARENT, host, now)?
+                    .check()?;
+            }
+            Ok(())
+        };
+        give().map_err(|error| error.to_string())
+    }
+}
+
+/// The window around `window` that the window manager cares for.
+fn outermost(server: &RustConnection, window: u32) -> Result<u32, ReplyError> {
+    let managed = server.intern_atom(false, b"WM_STATE")?.reply()?.atom;
+    let mut window = window;
+    loop {
+        let state = server.get_property(false, window, managed, AtomEnum::ANY, 0, 0)?;
+        let tree = server.query_tree(window)?;
+        let (state, tree) = (state.reply()?, tree.reply()?);
+        if state.type_ != x11rb::NONE || tree.parent == tree.root {
+            return Ok(window);
+        }
+        window = tree.parent;
+    }
+}
