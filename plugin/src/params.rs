@@ -17,6 +17,9 @@ use crate::voice::{FilterKind, Mode, Offsets, PadControls};
 /// model, for automation is stored as a share of it.
 const MOST_CLASSES: i32 = 63;
 
+/// What a parameter says that leaves the choice to the pad or the model.
+const AUTO: &str = "Auto";
+
 /// Longest length that can be asked for, seconds.
 const MAX_SECONDS: f32 = 8.0;
 
@@ -334,8 +337,21 @@ impl PadParams {
                     max: MAX_SECONDS,
                 },
             )
-            .with_unit(" s")
-            .with_step_size(0.01),
+            .with_step_size(0.01)
+            .with_value_to_string(Arc::new(|seconds| {
+                if seconds > 0.0 {
+                    format!("{seconds:.2} s")
+                } else {
+                    AUTO.into()
+                }
+            }))
+            .with_string_to_value(Arc::new(|text| {
+                let text = text.trim();
+                if text.eq_ignore_ascii_case(AUTO) {
+                    return Some(0.0);
+                }
+                text.trim_end_matches('s').trim_end().parse().ok()
+            })),
             variation: share("Variation", 0.3),
             generate: BoolParam::new(name("Generate"), false)
                 .with_callback(ask(Task::Generate, true)),
@@ -591,7 +607,7 @@ fn class_to_string(names: Option<&Arc<Names>>, class: i32) -> String {
             .get(usize::try_from(class).ok()?.checked_sub(2)?)
     });
     match (class, label) {
-        (0, _) => "Auto".to_owned(),
+        (0, _) => AUTO.to_owned(),
         (1, _) => "Any".to_owned(),
         (_, Some(label)) => label.clone(),
         (n, None) => format!("Class {}", n - 1),
@@ -794,7 +810,7 @@ mod tests {
         let names = Some(Arc::new(names()));
         assert_eq!(class_to_string(None, 3), "Class 2");
         assert_eq!(class_to_string(names.as_ref(), 3), "snare");
-        assert_eq!(class_to_string(names.as_ref(), 0), "Auto");
+        assert_eq!(class_to_string(names.as_ref(), 0), AUTO);
         assert_eq!(class_to_string(names.as_ref(), 1), "Any");
         assert_eq!(class_to_string(names.as_ref(), 4), "Class 3");
         for class in 0..=MOST_CLASSES {
