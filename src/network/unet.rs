@@ -46,7 +46,7 @@ impl UNetConfig {
     pub fn preset(name: &str) -> Result<Self> {
         let levels: Vec<(usize, usize)> = match name {
             "nano" => vec![(192, 1), (192, 1), (256, 2)],
-            "tiny" => vec![(192, 1), (256, 2), (384, 2)],
+            "tiny" => vec![(256, 1), (256, 1), (384, 2)],
             "base" => vec![(256, 2), (448, 3), (640, 4)],
             free => {
                 let level = |s: &str| {
@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn presets_have_the_stated_sizes() -> Result<()> {
         // Millions of parameters with 128-wide frames, 12 classes and 5 descriptors.
-        for (name, millions) in [("nano", 3.99), ("tiny", 8.28), ("base", 35.9)] {
+        for (name, millions) in [("nano", 3.99), ("tiny", 7.85), ("base", 35.9)] {
             let config = NetworkConfig::UNet(UNetConfig::preset(name)?);
             let shapes = config.parameter_shapes(Surroundings {
                 width: 128,

@@ -20,8 +20,16 @@ python3 "$here/clap.py" "$bundles/audiodiff.clap"
 echo "== VST3 in pedalboard"
 "$python" "$here/vst3_pedalboard.py" "$bundles/audiodiff.vst3"
 echo "== VST3 in DawDreamer"
-xvfb-run -a -s "-screen 0 1280x900x24" sh -c 'openbox & sleep 1; "$@"' sh \
-    "$python" "$here/vst3_dawdreamer.py" "$bundles/audiodiff.vst3" "$work/window.png"
+# This host asks for its window's frame when it closes one, and is ended by X if the window manager was quicker.
+for attempt in 1 2 3 4 5; do
+    if xvfb-run -a -s "-screen 0 1280x900x24" sh -c 'openbox & sleep 1; "$@"' sh \
+        "$python" "$here/vst3_dawdreamer.py" "$bundles/audiodiff.vst3" "$work/window.png" >"$work/dawdreamer.log" 2>&1
+    then
+        grep '^loaded\|^good' "$work/dawdreamer.log"
+        break
+    fi
+    grep -q X_QueryTree "$work/dawdreamer.log" && [ "$attempt" -lt 5 ] || { cat "$work/dawdreamer.log"; exit 1; }
+done
 
 if ! command -v ardour7-lua >/dev/null; then
     echo "== Ardour 7 is not installed"
