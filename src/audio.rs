@@ -8,11 +8,13 @@ mod decode;
 mod encode;
 mod finish;
 mod iff;
+mod measure;
 mod resample;
 
 pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
 pub use finish::{Level, finish, loudness};
+pub use measure::Measures;
 
 use crate::error::Result;
 

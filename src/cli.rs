@@ -1,5 +1,6 @@
 //! The verbs and their flags.
 
+mod eval;
 mod model;
 mod render;
 mod train;
@@ -59,6 +60,8 @@ enum Verb {
     /// Play a sound file, or render a sound and play it
     #[cfg(feature = "play")]
     Play(Box<render::PlayArgs>),
+    /// Judge made sounds by their distance to real ones
+    Eval(Box<eval::EvalArgs>),
     /// Tell what a model is
     Info(model::InfoArgs),
     /// Report what a folder of sounds holds, and what training would do with each odd file
@@ -103,17 +106,21 @@ struct SoundArgs {
 
 impl SoundArgs {
     fn options(&self) -> ScanOptions {
-        let labels = match self.labels.as_str() {
-            "folders" => Labels::Folders,
-            "none" => Labels::None,
-            file => Labels::Manifest(file.into()),
-        };
-        ScanOptions {
-            labels,
-            include: self.include.clone(),
-            crop: Crop::Onset,
-            ..ScanOptions::default()
-        }
+        scan_options(&self.labels, &self.include)
+    }
+}
+
+fn scan_options(labels: &str, include: &[String]) -> ScanOptions {
+    let labels = match labels {
+        "folders" => Labels::Folders,
+        "none" => Labels::None,
+        file => Labels::Manifest(file.into()),
+    };
+    ScanOptions {
+        labels,
+        include: include.to_vec(),
+        crop: Crop::Onset,
+        ..ScanOptions::default()
     }
 }
 
@@ -222,6 +229,7 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
         Verb::Render(args) => render::render(&args, global),
         #[cfg(feature = "play")]
         Verb::Play(args) => render::play(&args, global),
+        Verb::Eval(args) => eval::eval(&args, global),
         Verb::Info(args) => model::info(&args),
         Verb::Check(args) => check(&args, global),
         Verb::Pack(args) => model::pack(&args),

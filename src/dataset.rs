@@ -95,6 +95,23 @@ pub fn check(
     scan::read(root, None, options, on_progress, |_, _, _| ())
 }
 
+/// One sound as [`Dataset::clip`] gives those of a folder: from its onset, in exactly `format`, its offset
+/// removed, its peak at 0.95. `None` if nothing audible is left.
+///
+/// # Errors
+/// When it cannot be resampled.
+pub fn prepare(mut clip: Clip, format: Format) -> Result<Option<Clip>> {
+    let remarks = sound::examine(&mut clip);
+    if remarks
+        .iter()
+        .any(|(_, _, action)| *action == Action::Skipped)
+    {
+        return Ok(None);
+    }
+    let source = Source::new(clip, format, Crop::Onset)?;
+    Ok(source.map(|source| source.window(0, &Change::default(), format, Crop::Onset)))
+}
+
 /// The usable sounds of a folder, in order of their paths.
 pub struct Dataset {
     format: Format,

@@ -32,6 +32,7 @@
 //! | [`checkpoint`] | one file is one model |
 //! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
 //! | [`render`] | settings and a seed to a clip |
+//! | [`eval`] | distances of made sounds to real ones, class consistency, copies, signal health |
 //! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
 //!
 //! # Notation
@@ -74,6 +75,12 @@
 //! | Lee & Seung 2001 | Algorithms for Non-negative Matrix Factorization |
 //! | Slaney 1998 | Auditory Toolbox |
 //! | Acklam 2003 | An algorithm for computing the inverse normal cumulative distribution function |
+//! | Dowson & Landau 1982 | The Fréchet Distance Between Multivariate Normal Distributions |
+//! | Chong & Forsyth 2020 | Effectively Unbiased FID and Inception Score and Where to Find Them |
+//! | Gretton et al. 2012 | A Kernel Two-Sample Test |
+//! | Naeem et al. 2020 | Reliable Fidelity and Diversity Metrics for Generative Models |
+//! | Kynkäänniemi et al. 2019 | Improved Precision and Recall Metric for Assessing Generative Models |
+//! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 
 pub mod audio;
@@ -81,6 +88,7 @@ pub mod checkpoint;
 pub mod dataset;
 pub mod diffusion;
 pub mod error;
+pub mod eval;
 pub mod file;
 pub mod network;
 pub mod noise;

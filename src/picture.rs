@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::audio::Clip;
 use crate::error::{Error, Result};
+use crate::file::write_whole;
 
 mod axis;
 mod canvas;
@@ -49,6 +50,14 @@ pub struct Series {
 /// # Errors
 /// More than [`MOST_SOUNDS`] clips, or a file that cannot be written.
 pub fn sound_sheet(clips: &[(String, &Clip)], path: &Path) -> Result<()> {
+    write_whole(path, &sound_sheet_png(clips)?)
+}
+
+/// The picture of [`sound_sheet`] as the bytes of its file.
+///
+/// # Errors
+/// More than [`MOST_SOUNDS`] clips.
+pub fn sound_sheet_png(clips: &[(String, &Clip)]) -> Result<Vec<u8>> {
     if clips.len() > MOST_SOUNDS {
         return Err(Error::setting(format!(
             "a sheet holds at most {MOST_SOUNDS} sounds, found {}",
@@ -82,7 +91,7 @@ pub fn sound_sheet(clips: &[(String, &Clip)], path: &Path) -> Result<()> {
         };
         sound_cell(&mut canvas, place, size as i32, title, clip);
     }
-    canvas.save(path)
+    Ok(canvas.png())
 }
 
 /// Writes a PNG of 900 × 520 pixels with the `series` as lines over common axes.
@@ -144,7 +153,7 @@ pub fn curve(
     let Some((x_low, x_high)) = span(drawable().map(|p| p.0)) else {
         let (x, y) = (plot.x + plot.width / 2, plot.y + plot.height / 2);
         canvas.text(x, y, 16, "no points", DIM, Anchor::Centre);
-        return canvas.save(path);
+        return write_whole(path, &canvas.png());
     };
     let (y_low, y_high) = span(drawable().map(|p| p.1)).expect("a point has a y where it has an x");
     let (x_low, x_high) = widen(x_low, x_high, 0.0);
@@ -259,7 +268,7 @@ pub fn curve(
             canvas.text(frame.x + 36, y, 12, text, TEXT, Anchor::Left);
         }
     }
-    canvas.save(path)
+    write_whole(path, &canvas.png())
 }
 
 /// Cells in a row of a grid of `n`, of which `aspect` times more stand side by side than above.

@@ -8,6 +8,8 @@
 //! `config.fit(&format, &mut clips)` measures the [`Statistics`], `config.build(&format, &statistics)`
 //! gives the [`Representation`].
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -106,6 +108,51 @@ impl Default for RepresentationConfig {
     /// [`RepresentationConfig::mdct`].
     fn default() -> Self {
         Self::mdct()
+    }
+}
+
+impl fmt::Display for RepresentationConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Mdct { bins, companding } => write!(f, "mdct:{bins}:{companding}"),
+            Self::Wave { patch } => write!(f, "wave:{patch}"),
+            Self::Mel { n_fft, hop, mels } => write!(f, "mel:{n_fft}:{hop}:{mels}"),
+        }
+    }
+}
+
+/// Flags write `mdct`, `wave` or `mel`, or with settings `mdct:BINS:COMPANDING`, `wave:PATCH` and
+/// `mel:WINDOW:HOP:BANDS`.
+impl FromStr for RepresentationConfig {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || {
+            Error::setting(format!(
+                "unknown representation {text:?}: expected mdct, wave or mel, or with settings mdct:BINS:COMPANDING, \
+                 wave:PATCH or mel:WINDOW:HOP:BANDS"
+            ))
+        };
+        let size = |part: &str| part.parse::<usize>().map_err(|_| unknown());
+        let parts: Vec<&str> = text.split(':').collect();
+        Ok(match parts[..] {
+            ["mdct"] => Self::mdct(),
+            ["wave"] => Self::wave(),
+            ["mel"] => Self::mel(),
+            ["mdct", bins, companding] => Self::Mdct {
+                bins: size(bins)?,
+                companding: companding.parse().map_err(|_| unknown())?,
+            },
+            ["wave", patch] => Self::Wave {
+                patch: size(patch)?,
+            },
+            ["mel", n_fft, hop, mels] => Self::Mel {
+                n_fft: size(n_fft)?,
+                hop: size(hop)?,
+                mels: size(mels)?,
+            },
+            _ => return Err(unknown()),
+        })
     }
 }
 

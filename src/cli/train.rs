@@ -58,9 +58,10 @@ pub struct TrainArgs {
     /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: tiny]
     #[arg(long, value_name = "SIZE")]
     preset: Option<String>,
-    /// How sound is represented [default: mdct]
-    #[arg(long)]
-    representation: Option<RepresentationChoice>,
+    /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING, wave:PATCH,
+    /// mel:WINDOW:HOP:BANDS [default: mdct]
+    #[arg(long, value_name = "KIND")]
+    representation: Option<RepresentationConfig>,
     /// What the network learns to say: x, edm or v [default: x]
     #[arg(long)]
     target: Option<Target>,
@@ -121,26 +122,6 @@ pub struct TrainArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RepresentationChoice {
-    /// Companded, whitened MDCT
-    Mdct,
-    /// Raw waveform in patches
-    Wave,
-    /// Log-mel spectrogram
-    Mel,
-}
-
-impl RepresentationChoice {
-    fn config(self) -> RepresentationConfig {
-        match self {
-            Self::Mdct => RepresentationConfig::mdct(),
-            Self::Wave => RepresentationConfig::wave(),
-            Self::Mel => RepresentationConfig::mel(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum CropChoice {
     /// One-shots
     Onset,
@@ -186,7 +167,8 @@ impl TrainArgs {
         preset
             && self
                 .representation
-                .is_none_or(|r| r.config() == config.representation)
+                .as_ref()
+                .is_none_or(|r| *r == config.representation)
             && self.target.is_none_or(|t| t == config.target)
             && self
                 .sample_rate
@@ -208,10 +190,7 @@ impl TrainArgs {
                 c.target,
             ),
             None => {
-                let representation = self
-                    .representation
-                    .unwrap_or(RepresentationChoice::Mdct)
-                    .config();
+                let representation = self.representation.clone().unwrap_or_default();
                 let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("tiny"))?;
                 let network = NetworkConfig::UNet(preset);
                 let sample_rate = self.sample_rate.unwrap_or(44_100);

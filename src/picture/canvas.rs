@@ -1,11 +1,6 @@
 //! Pixels, lines and letters, and the PNG they become.
 
-use std::path::Path;
-
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
-
-use crate::error::{Error, Result};
-use crate::file::write_whole;
 
 pub(super) type Colour = [u8; 3];
 
@@ -237,8 +232,8 @@ impl Canvas {
         }
     }
 
-    /// Writes the PNG, whole or not at all.
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
+    /// The picture as the bytes of a PNG file.
+    pub(super) fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
@@ -249,8 +244,8 @@ impl Canvas {
                 writer.write_image_data(self.pixels.as_flattened())?;
                 writer.finish()
             })
-            .map_err(|e| Error::io(path)(e.into()))?;
-        write_whole(path, &bytes)
+            .expect("memory takes all that is written");
+        bytes
     }
 }
 
