@@ -79,6 +79,7 @@ impl Batch {
             cond: Conditioning {
                 classes: take("classes")?,
                 descriptors: take("descriptors")?,
+                portrait: 0,
             },
             target: take("target")?,
         })

@@ -20,6 +20,7 @@ use crate::diffusion::Target;
 use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::network::{NetworkConfig, Surroundings};
+use crate::portrait::{COLUMNS, Portrait, Quality};
 use crate::representation::{Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
@@ -28,6 +29,8 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Longest header that is read, in bytes.
 const MAX_HEADER: u64 = 16 << 20;
 const MAX_LABELS: usize = 1024;
+/// Most portraits that a model carries; a larger training keeps those of its first sounds.
+pub const MAX_PORTRAITS: usize = 4096;
 const MAX_NAME: usize = 256;
 const MAX_RANK: usize = 8;
 const KEY: &str = "audiodiff";
@@ -49,6 +52,10 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// Descriptor names, in the order of the network's inputs.
     pub descriptors: Vec<String>,
+    /// Portraits of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
+    /// not told any. Absent in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portraits: Vec<(Option<u32>, Portrait)>,
     /// Deviation of the clean frames.
     pub sigma_data: f64,
     /// What the raw network says.
@@ -122,6 +129,23 @@ impl ModelConfig {
                 "expected at most {MAX_LABELS} labels and descriptors, found {labels} and {descriptors}"
             ));
         }
+        if self.portraits.len() > MAX_PORTRAITS {
+            return fail(format!(
+                "expected at most {MAX_PORTRAITS} portraits, found {}",
+                self.portraits.len()
+            ));
+        }
+        for (label, portrait) in &self.portraits {
+            if label.is_some_and(|label| label as usize >= self.labels.len())
+                || portrait.0.iter().flatten().any(|x| !x.is_finite())
+            {
+                return fail(format!(
+                    "portraits: expected numbers and one of {} labels, found {label:?}, {:?}",
+                    self.labels.len(),
+                    portrait.0
+                ));
+            }
+        }
         if !(1e-3..=1e3).contains(&self.sigma_data) {
             return fail(format!(
                 "sigma_data: expected 0.001 to 1000, found {}",
@@ -151,7 +175,25 @@ impl ModelConfig {
         Surroundings {
             width: self.representation.width(self.format.channels),
             labels: self.labels.len(),
-            descriptors: self.descriptors.len(),
+            descriptors: self.descriptors.len() + self.portrait_columns(),
+        }
+    }
+
+    /// Names of everything that can be set beside the class.
+    pub fn descriptor_names(&self) -> Vec<String> {
+        let mut names = self.descriptors.clone();
+        if !self.portraits.is_empty() {
+            names.extend(Quality::ALL.map(|quality| quality.name().to_owned()));
+        }
+        names
+    }
+
+    /// How many numbers tell the network what a sound is like: [`COLUMNS`], or none.
+    pub fn portrait_columns(&self) -> usize {
+        if self.portraits.is_empty() {
+            0
+        } else {
+            COLUMNS
         }
     }
 
@@ -555,6 +597,7 @@ pub(crate) mod tests {
             representation: RepresentationConfig::Mdct {
                 bins: 8,
                 companding: 0.5,
+                emphasis: 0.0,
             },
             statistics: Statistics {
                 mean: vec![0.0; 8],
@@ -562,6 +605,7 @@ pub(crate) mod tests {
             },
             labels: vec!["kick".into(), "snare".into()],
             descriptors: vec!["tilt".into()],
+            portraits: Vec::new(),
             sigma_data: 1.0,
             target: Target::X,
             network: NetworkConfig::UNet(network),

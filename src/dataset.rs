@@ -23,6 +23,7 @@ mod report;
 mod scan;
 mod sound;
 
+pub(crate) use augment::SEMITONES_PER_UNIT;
 pub use augment::{Augment, DESCRIPTORS, SHORTEST_T60};
 pub use report::{Action, Amount, Issue, IssueKind, Report};
 

@@ -29,6 +29,7 @@
 //! | [`dataset`] | a folder: report, split, augmentation, batches |
 //! | [`network`] | the raw network `F`, a U-Net over frames |
 //! | [`diffusion`] | the denoiser `D`, its objective, schedules, samplers, guidance |
+//! | [`portrait`] | what a sound is like, as a model is told |
 //! | [`checkpoint`] | one file is one model |
 //! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
 //! | [`render`] | settings and a seed to a clip |
@@ -94,6 +95,7 @@ pub mod network;
 pub mod noise;
 pub mod optim;
 pub mod picture;
+pub mod portrait;
 pub mod render;
 pub mod representation;
 pub mod train;

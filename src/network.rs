@@ -22,6 +22,8 @@ pub struct Conditioning {
     pub classes: Tensor,
     /// `[B, D]` of f32 descriptors, zero where neutral.
     pub descriptors: Tensor,
+    /// How many of them, the last ones, are a portrait: what the sound is like, rather than what was done to it.
+    pub portrait: usize,
 }
 
 impl Conditioning {
@@ -39,6 +41,24 @@ impl Conditioning {
                 (batch, descriptors.len() / batch.max(1)),
                 device,
             )?,
+            portrait: 0,
+        })
+    }
+
+    /// The same with `B × P` more descriptor values, row-major, that are portraits.
+    ///
+    /// # Errors
+    /// When they do not divide among the items.
+    pub fn with_portraits(self, columns: &[f32]) -> Result<Self> {
+        if columns.is_empty() {
+            return Ok(self);
+        }
+        let portrait = columns.len() / self.batch().max(1);
+        let columns = Tensor::from_slice(columns, (self.batch(), portrait), self.classes.device())?;
+        Ok(Self {
+            classes: self.classes,
+            descriptors: Tensor::cat(&[&self.descriptors, &columns], 1)?,
+            portrait: self.portrait + portrait,
         })
     }
 
@@ -47,11 +67,17 @@ impl Conditioning {
         self.classes.dims()[0]
     }
 
-    /// The same conditioning with every class absent: the unconditional half of guidance.
+    /// The same conditioning with every class and portrait absent: the unconditional half of guidance.
+    ///
+    /// # Errors
+    /// When the device refuses the memory.
     pub fn without_class(&self) -> Result<Self> {
+        let plain = self.descriptors.dims()[1] - self.portrait;
+        let kept = self.descriptors.narrow(1, 0, plain)?;
         Ok(Self {
             classes: self.classes.zeros_like()?,
-            descriptors: self.descriptors.clone(),
+            descriptors: kept.pad_with_zeros(1, 0, self.portrait)?,
+            portrait: self.portrait,
         })
     }
 }

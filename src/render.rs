@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::audio::{Clip, Level, finish};
+use crate::audio::{Clip, Level, Measures, finish};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::guidance::Guided;
 use crate::diffusion::sampler::{Sampler, Step, unit_noise};
@@ -15,6 +15,7 @@ use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
+use crate::portrait::{Portrait, Quality};
 use crate::representation::{Format, Frames, Representation};
 
 /// First number of the place ([`Noise::at`]) that rendering draws from.
@@ -46,7 +47,8 @@ pub struct RenderSettings {
     pub seconds: Option<f64>,
     /// What to begin with instead of pure noise.
     pub init: Option<Init>,
-    /// The model's descriptors by name; those not named are neutral.
+    /// The model's descriptors by name; those not named are neutral. Of the [`Quality`]s, if any is named, the others
+    /// are left to the model; if none is, they are those of a learnt sound.
     pub descriptors: Vec<(String, f32)>,
     /// How loud the result is made.
     pub level: Level,
@@ -187,7 +189,7 @@ impl Renderer {
             .representation
             .build(&format, &self.config.statistics)?;
         let (t, c) = representation.shape();
-        let cond = self.conditioning(settings, seeds.len())?;
+        let cond = self.conditioning(settings, seeds)?;
         let ladder = NoiseSchedule {
             kind: settings.schedule,
             sigma_min: settings.sigma_min,
@@ -217,7 +219,7 @@ impl Renderer {
                     [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
                 let [from, to] = clips;
                 let clips = Tensor::cat(&[from?, to?], 0)?;
-                let cond = self.conditioning(settings, 2)?;
+                let cond = self.conditioning(settings, &[0; 2])?;
                 let back = &mut |step: &Step| {
                     on_step(Progress {
                         step: step.index + 1,
@@ -290,17 +292,33 @@ impl Renderer {
         Ok((Format { len_frames, ..own }, wanted))
     }
 
-    fn conditioning(&self, settings: &RenderSettings, batch: usize) -> Result<Conditioning> {
+    fn conditioning(&self, settings: &RenderSettings, seeds: &[u64]) -> Result<Conditioning> {
+        let config = &self.config;
         let class = settings
             .class
             .as_deref()
-            .map(|label| self.config.class(label))
+            .map(|label| config.class(label))
             .transpose()?;
-        let mut row = vec![0.0; self.config.descriptors.len()];
+        let mut row = vec![0.0; config.descriptors.len()];
+        let mut wanted = Portrait::default();
         for (name, value) in &settings.descriptors {
-            let known = self.config.descriptors.iter().position(|d| d == name);
+            let quality = Quality::ALL
+                .into_iter()
+                .find(|q| !config.portraits.is_empty() && q.name() == name);
+            if let Some(quality) = quality {
+                let (low, high) = quality.range();
+                if !(low..=high).contains(value) {
+                    return Err(Error::setting(format!(
+                        "descriptor {name}: expected {low} to {high} {}, found {value}",
+                        quality.unit()
+                    )));
+                }
+                wanted.set(quality, Some(*value));
+                continue;
+            }
+            let known = config.descriptors.iter().position(|d| d == name);
             let index = known.ok_or_else(|| {
-                let known = self.config.descriptors.join(", ");
+                let known = config.descriptor_names().join(", ");
                 Error::setting(format!(
                     "descriptor: expected one of {known}, found `{name}`"
                 ))
@@ -312,7 +330,50 @@ impl Renderer {
             }
             row[index] = *value;
         }
-        Conditioning::new(&vec![class; batch], &row.repeat(batch), &self.device)
+        let cond = Conditioning::new(
+            &vec![class; seeds.len()],
+            &row.repeat(seeds.len()),
+            &self.device,
+        )?;
+        if config.portraits.is_empty() {
+            return Ok(cond);
+        }
+        let portrait = |&seed: &u64| self.portrait(settings, class, wanted, seed).columns();
+        cond.with_portraits(
+            seeds
+                .iter()
+                .map(portrait)
+                .collect::<Vec<_>>()
+                .as_flattened(),
+        )
+    }
+
+    /// What the sound of `seed` is asked to be like: what the user set, else what the sound to begin with is like,
+    /// else what some learnt sound of the class is.
+    fn portrait(
+        &self,
+        settings: &RenderSettings,
+        class: Option<u32>,
+        wanted: Portrait,
+        seed: u64,
+    ) -> Portrait {
+        match &settings.init {
+            _ if wanted != Portrait::default() => wanted,
+            Some(Init::Vary { clip, .. }) => Portrait::of(&Measures::of(clip)),
+            Some(Init::Morph { .. }) => wanted,
+            None => {
+                let all = self.config.portraits.iter();
+                let own: Vec<&Portrait> = all
+                    .filter(|(label, _)| class.is_none() || *label == class)
+                    .map(|(_, portrait)| portrait)
+                    .collect();
+                let mut noise = Noise::at(seed, &[PLACE, 1]);
+                match own.len() {
+                    0 => wanted,
+                    n => own[noise.below(n)].jittered(&mut noise),
+                }
+            }
+        }
     }
 
     /// The clean frames of a clip in any format, `[1, T, C]`.

@@ -57,6 +57,10 @@ pub enum RepresentationConfig {
         bins: usize,
         /// Companding exponent `alpha` in `sign(c)·|c|^alpha`; 1 is linear.
         companding: f32,
+        /// How much more a bin counts that is wide to the ear: 0 for all alike, 1 in proportion to the mels that
+        /// it covers.
+        #[serde(default)]
+        emphasis: f32,
     },
     /// Raw waveform, cut into patches.
     Wave {
@@ -114,14 +118,18 @@ impl Default for RepresentationConfig {
 impl fmt::Display for RepresentationConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Mdct { bins, companding } => write!(f, "mdct:{bins}:{companding}"),
+            Self::Mdct {
+                bins,
+                companding,
+                emphasis,
+            } => write!(f, "mdct:{bins}:{companding}:{emphasis}"),
             Self::Wave { patch } => write!(f, "wave:{patch}"),
             Self::Mel { n_fft, hop, mels } => write!(f, "mel:{n_fft}:{hop}:{mels}"),
         }
     }
 }
 
-/// Flags write `mdct`, `wave` or `mel`, or with settings `mdct:BINS:COMPANDING`, `wave:PATCH` and
+/// Flags write `mdct`, `wave` or `mel`, or with settings `mdct:BINS:COMPANDING:EMPHASIS`, `wave:PATCH` and
 /// `mel:WINDOW:HOP:BANDS`.
 impl FromStr for RepresentationConfig {
     type Err = Error;
@@ -129,7 +137,8 @@ impl FromStr for RepresentationConfig {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::setting(format!(
-                "unknown representation {text:?}: expected mdct, wave or mel, or with settings mdct:BINS:COMPANDING, \
+                "unknown representation {text:?}: expected mdct, wave or mel, or with settings \
+                 mdct:BINS:COMPANDING:EMPHASIS, \
                  wave:PATCH or mel:WINDOW:HOP:BANDS"
             ))
         };
@@ -139,9 +148,10 @@ impl FromStr for RepresentationConfig {
             ["mdct"] => Self::mdct(),
             ["wave"] => Self::wave(),
             ["mel"] => Self::mel(),
-            ["mdct", bins, companding] => Self::Mdct {
+            ["mdct", bins, companding, emphasis] => Self::Mdct {
                 bins: size(bins)?,
                 companding: companding.parse().map_err(|_| unknown())?,
+                emphasis: emphasis.parse().map_err(|_| unknown())?,
             },
             ["wave", patch] => Self::Wave {
                 patch: size(patch)?,
@@ -162,6 +172,7 @@ impl RepresentationConfig {
         Self::Mdct {
             bins: 128,
             companding: 0.5,
+            emphasis: 0.0,
         }
     }
 
@@ -228,7 +239,11 @@ impl RepresentationConfig {
         )?;
         within("the number of channels", format.channels, 1, 2)?;
         match *self {
-            Self::Mdct { bins, companding } => {
+            Self::Mdct {
+                bins,
+                companding,
+                emphasis,
+            } => {
                 within("mdct bins", bins, 8, 4096)?;
                 if bins % 2 != 0 {
                     return Err(Error::setting(format!(
@@ -238,6 +253,11 @@ impl RepresentationConfig {
                 if !(0.1..=1.0).contains(&companding) {
                     return Err(Error::setting(format!(
                         "mdct companding must be 0.1 to 1, found {companding}"
+                    )));
+                }
+                if !(0.0..=2.0).contains(&emphasis) {
+                    return Err(Error::setting(format!(
+                        "mdct emphasis must be 0 to 2, found {emphasis}"
                     )));
                 }
             }
@@ -288,7 +308,11 @@ impl RepresentationConfig {
     ) -> Result<Statistics> {
         self.validate(format)?;
         match *self {
-            Self::Mdct { bins, companding } => mdct::fit(bins, companding, format, clips),
+            Self::Mdct {
+                bins,
+                companding,
+                emphasis,
+            } => mdct::fit(bins, companding, emphasis, format, clips),
             Self::Wave { patch } => wave::fit(patch, format, clips),
             Self::Mel { n_fft, hop, mels } => mel::fit(n_fft, hop, mels, format, clips),
         }
@@ -307,9 +331,9 @@ impl RepresentationConfig {
         self.validate(format)?;
         statistics.check(self.width(format.channels))?;
         match *self {
-            Self::Mdct { bins, companding } => {
-                Ok(Box::new(Mdct::new(bins, companding, format, statistics)))
-            }
+            Self::Mdct {
+                bins, companding, ..
+            } => Ok(Box::new(Mdct::new(bins, companding, format, statistics))),
             Self::Wave { patch } => Ok(Box::new(Wave::new(patch, format, statistics))),
             Self::Mel { n_fft, hop, mels } => {
                 Ok(Box::new(Mel::new(n_fft, hop, mels, format, statistics)))
@@ -571,6 +595,7 @@ mod tests {
                 Mdct {
                     bins,
                     companding: 0.5,
+                    emphasis: 0.0,
                 },
                 FORMAT,
             );
@@ -580,6 +605,17 @@ mod tests {
                 Mdct {
                     bins: 128,
                     companding,
+                    emphasis: 0.0,
+                },
+                FORMAT,
+            );
+        }
+        for emphasis in [-0.1, 2.5, f32::NAN, f32::INFINITY] {
+            refused(
+                Mdct {
+                    bins: 128,
+                    companding: 0.5,
+                    emphasis,
                 },
                 FORMAT,
             );
@@ -630,6 +666,7 @@ mod tests {
             Mdct {
                 bins: 129,
                 companding: 0.5,
+                emphasis: 0.0,
             },
             FORMAT,
         );

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::audio::Measures;
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
-use crate::checkpoint::{load_tensors, save_tensors};
-use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset};
+use crate::checkpoint::{MAX_PORTRAITS, load_tensors, save_tensors};
+use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset, SEMITONES_PER_UNIT};
 use crate::diffusion::objective::Objective;
 use crate::diffusion::{Preconditioned, Target};
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ use crate::file::write_whole;
 use crate::network::{self, Conditioning, Network, NetworkConfig, Parameters};
 use crate::noise::Noise;
 use crate::optim::{Adam, AdamConfig, Ema, LearningRate};
+use crate::portrait::{COLUMNS, Portrait, Quality};
 use crate::representation::{Format, Representation, RepresentationConfig};
 
 /// First number of the places ([`Noise::at`]) that training draws from.
@@ -29,12 +32,18 @@ mod place {
     pub const LEVEL: u64 = 0x1002;
     pub const NOISE: u64 = 0x1003;
     pub const VALIDATION: u64 = 0x1004;
+    pub const PORTRAIT: u64 = 0x1005;
 }
 
 /// Noise levels the validation loss is measured at.
 const VALIDATION_SIGMAS: [f64; 4] = [0.1, 0.4, 1.2, 4.0];
 /// At most this many sounds are validated on.
 const VALIDATION_SOUNDS: usize = 48;
+
+/// Probability with which a whole portrait is hidden, beside those whose class is.
+const HIDDEN_PORTRAIT: f32 = 0.25;
+/// Probability with which each quality of another is.
+const HIDDEN_QUALITY: f32 = 0.2;
 
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,6 +88,9 @@ pub struct TrainConfig {
     pub class_dropout: f32,
     /// Changes made to the sounds, none for the sounds as they are.
     pub augment: Option<Augment>,
+    /// Whether a fresh network is told what the sounds are like; one that is tuned keeps its ways.
+    #[serde(default)]
+    pub portraits: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Steps between validations.
@@ -211,6 +223,8 @@ pub struct Trainer<'d> {
     config: TrainConfig,
     model: ModelConfig,
     dataset: &'d Dataset,
+    /// Of each sound, where the network is told.
+    portraits: Option<Vec<Portrait>>,
     representation: Box<dyn Representation>,
     folder: PathBuf,
     from: Option<String>,
@@ -262,11 +276,15 @@ impl<'d> Trainer<'d> {
             )));
         }
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let portraits = from.map_or(config.portraits, |from| !from.config.portraits.is_empty());
+        let portraits = portraits.then(|| portraits_of(dataset)).transpose()?;
         let (model, parameters) = match from {
-            Some(from) => tuned(&config, dataset, from, device)?,
-            None => fresh(&config, dataset, device)?,
+            Some(from) => tuned(&config, dataset, from, portraits.as_deref(), device)?,
+            None => fresh(&config, dataset, portraits.as_deref(), device)?,
         };
-        let mut trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
+        let mut trainer = Self::assemble(
+            config, model, dataset, portraits, folder, parameters, device,
+        )?;
         trainer.from = print;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
@@ -280,6 +298,7 @@ impl<'d> Trainer<'d> {
         config: TrainConfig,
         model: ModelConfig,
         dataset: &'d Dataset,
+        portraits: Option<Vec<Portrait>>,
         folder: &Path,
         parameters: Parameters,
         device: &Device,
@@ -304,6 +323,7 @@ impl<'d> Trainer<'d> {
             config,
             model,
             dataset,
+            portraits,
             representation,
             folder: folder.to_owned(),
             from: None,
@@ -389,7 +409,11 @@ impl<'d> Trainer<'d> {
             weights.insert(name.clone(), tensor.clone());
         }
         let parameters = Parameters::from_weights(&weights, device)?;
-        let mut trainer = Self::assemble(config, note.model, dataset, folder, parameters, device)?;
+        let portraits = !note.model.portraits.is_empty();
+        let portraits = portraits.then(|| portraits_of(dataset)).transpose()?;
+        let mut trainer = Self::assemble(
+            config, note.model, dataset, portraits, folder, parameters, device,
+        )?;
         let restored = trainer.adam.restore(note.adam_steps, &tensors);
         restored
             .and_then(|()| trainer.ema.restore(&tensors))
@@ -449,6 +473,7 @@ impl<'d> Trainer<'d> {
                 .model
                 .representation
                 .build(&self.model.format, &self.model.statistics)?,
+            portraits: self.portraits.clone(),
             config: self.config.clone(),
         };
         let (send, receive) = crossbeam::channel::bounded(2);
@@ -495,19 +520,28 @@ impl<'d> Trainer<'d> {
     }
 
     /// One optimizer step.
-    fn learn(&mut self, batch: Batch) -> Result<StepReport> {
+    fn learn(&mut self, (batch, portraits): (Batch, Vec<Portrait>)) -> Result<StepReport> {
         let (b, t, c) = batch.shape;
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
         let sigmas = self.config.objective.draw_sigmas(b, &mut noise);
-        let hidden =
-            |label: Option<u32>| label.filter(|_| !noise.chance(self.config.class_dropout));
-        let labels: Vec<Option<u32>> = batch.labels.into_iter().map(hidden).collect();
+        let hidden: Vec<bool> = (0..b)
+            .map(|_| noise.chance(self.config.class_dropout))
+            .collect();
+        let labels: Vec<Option<u32>> = batch
+            .labels
+            .into_iter()
+            .zip(&hidden)
+            .map(|(label, hidden)| label.filter(|_| !hidden))
+            .collect();
         let mut noises: Vec<Noise> = (0..b as u64)
             .map(|j| Noise::at(seed, &[place::NOISE, self.step, j]))
             .collect();
         let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
+        let mut noise = Noise::at(seed, &[place::PORTRAIT, self.step]);
+        let told = tell(&portraits, &hidden, &mut noise);
         let cond = Conditioning::new(&labels, &batch.descriptors, &self.device)?;
+        let cond = cond.with_portraits(told.as_flattened())?;
         let loss =
             self.config
                 .objective
@@ -563,6 +597,12 @@ impl<'d> Trainer<'d> {
             let (b, t, c) = batch.shape;
             let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
             let cond = Conditioning::new(&batch.labels, &batch.descriptors, &self.device)?;
+            // As a sound is rendered: with its portrait.
+            let told = self.portraits.iter().flat_map(|portraits| {
+                let own = chunk.iter().map(|&index| portraits[index].columns());
+                own.collect::<Vec<_>>()
+            });
+            let cond = cond.with_portraits(told.collect::<Vec<_>>().as_flattened())?;
             for (k, &sigma) in VALIDATION_SIGMAS.iter().enumerate() {
                 let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
                 let mut noises: Vec<Noise> = (0..b).map(noise).collect();
@@ -675,29 +715,83 @@ pub fn read_stats(path: &Path) -> Result<Vec<StepReport>> {
 /// What prepares batches on its own thread.
 struct BatchSource<'d> {
     dataset: &'d Dataset,
+    portraits: Option<Vec<Portrait>>,
     representation: Box<dyn Representation>,
     config: TrainConfig,
 }
 
 impl BatchSource<'_> {
-    fn batch(&self, step: u64) -> Result<Batch> {
+    /// A batch, and the portraits of its changed clips if the network is told them.
+    fn batch(&self, step: u64) -> Result<(Batch, Vec<Portrait>)> {
         let TrainConfig { seed, batch, .. } = self.config;
         let indices = self
             .dataset
             .draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
         let augment = self.config.augment.unwrap_or(Augment::NONE);
-        self.dataset.batch(
+        let batch = self.dataset.batch(
             &indices,
             &*self.representation,
             Some((&augment, seed, step)),
-        )
+        )?;
+        let told = self.portraits.iter().flat_map(|portraits| {
+            let changes = batch.descriptors.chunks_exact(DESCRIPTORS.len());
+            let changed = |(&index, change): (&usize, &[f32])| changed(portraits[index], change);
+            indices.iter().zip(changes).map(changed)
+        });
+        let told = told.collect();
+        Ok((batch, told))
     }
+}
+
+/// Portraits of all sounds.
+fn portraits_of(dataset: &Dataset) -> Result<Vec<Portrait>> {
+    let one = |index| Ok(Portrait::of(&Measures::of(&*dataset.clip(index)?)));
+    (0..dataset.len()).into_par_iter().map(one).collect()
+}
+
+/// What is known of a sound after the change that the descriptors tell of.
+fn changed(portrait: Portrait, change: &[f32]) -> Portrait {
+    let [_, varispeed, _, decay, _] = *change else {
+        return portrait;
+    };
+    let mut portrait = portrait.varispeed(SEMITONES_PER_UNIT * varispeed);
+    if decay > 0.0 {
+        portrait.set(Quality::Length, None);
+    }
+    portrait
+}
+
+/// What the network is told of each portrait: nothing beside a hidden class, so that guidance has an unconditional
+/// half, else all, some or none of it.
+fn tell(portraits: &[Portrait], hidden: &[bool], noise: &mut Noise) -> Vec<[f32; COLUMNS]> {
+    let told = |(&portrait, &hidden): (&Portrait, &bool)| {
+        let hidden = noise.chance(HIDDEN_PORTRAIT) || hidden;
+        let mut told = portrait;
+        for quality in Quality::ALL {
+            if noise.chance(HIDDEN_QUALITY) || hidden {
+                told.set(quality, None);
+            }
+        }
+        told.columns()
+    };
+    portraits.iter().zip(hidden).map(told).collect()
+}
+
+/// The portraits that travel with a model.
+fn kept(dataset: &Dataset, portraits: Option<&[Portrait]>) -> Vec<(Option<u32>, Portrait)> {
+    let sounds = dataset.train().iter().take(MAX_PORTRAITS);
+    let own = |portraits: &[Portrait]| {
+        let pair = |&index: &usize| (dataset.label(index), portraits[index]);
+        sounds.map(pair).collect()
+    };
+    portraits.map(own).unwrap_or_default()
 }
 
 /// A new model with fresh weights.
 fn fresh(
     config: &TrainConfig,
     dataset: &Dataset,
+    portraits: Option<&[Portrait]>,
     device: &Device,
 ) -> Result<(ModelConfig, Parameters)> {
     let mut clips = dataset.train().iter().map(|&index| dataset.clip(index));
@@ -710,6 +804,7 @@ fn fresh(
         statistics,
         labels: dataset.labels().to_vec(),
         descriptors: DESCRIPTORS.map(str::to_owned).to_vec(),
+        portraits: kept(dataset, portraits),
         sigma_data: config.objective.sigma_data,
         target: config.target,
         network: config.network.clone(),
@@ -728,6 +823,7 @@ fn tuned(
     config: &TrainConfig,
     dataset: &Dataset,
     from: &Checkpoint,
+    portraits: Option<&[Portrait]>,
     device: &Device,
 ) -> Result<(ModelConfig, Parameters)> {
     let old = &from.config;
@@ -753,6 +849,7 @@ fn tuned(
     let mut model = ModelConfig {
         name: config.name.clone(),
         labels: dataset.labels().to_vec(),
+        portraits: kept(dataset, portraits),
         ..old.clone()
     };
     model.training = TrainingRecord {

@@ -29,6 +29,7 @@ fn model() -> Checkpoint {
         representation: RepresentationConfig::Mdct {
             bins: 8,
             companding: 0.5,
+            emphasis: 0.0,
         },
         statistics: Statistics {
             mean: vec![0.0; 8],
@@ -36,6 +37,7 @@ fn model() -> Checkpoint {
         },
         labels: vec!["kick".into(), "snare".into()],
         descriptors: vec!["tilt".into()],
+        portraits: Vec::new(),
         sigma_data: 1.0,
         target: Target::X,
         network: NetworkConfig::UNet(network),

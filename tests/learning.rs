@@ -60,6 +60,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         ema_gamma: 6.94,
         class_dropout: 0.1,
         augment: None,
+        portraits: true,
         seed: 3,
         validate_every: 50,
         save_every_s: 1e9,
@@ -70,6 +71,7 @@ fn mdct() -> RepresentationConfig {
     RepresentationConfig::Mdct {
         bins: 32,
         companding: 0.5,
+        emphasis: 0.0,
     }
 }
 

@@ -33,9 +33,11 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         "stereo"
     };
     let representation = match config.representation {
-        RepresentationConfig::Mdct { bins, companding } => {
-            format!("mdct, {bins} bins, companding {companding}")
-        }
+        RepresentationConfig::Mdct {
+            bins,
+            companding,
+            emphasis,
+        } => format!("mdct, {bins} bins, companding {companding}, emphasis {emphasis}"),
         RepresentationConfig::Wave { patch } => format!("wave, patches of {patch}"),
         RepresentationConfig::Mel { n_fft, hop, mels } => {
             format!("mel, {mels} bands, window {n_fft}, hop {hop}")
@@ -55,7 +57,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate),
         ),
         ("classes", list(&config.labels)),
-        ("descriptors", list(&config.descriptors)),
+        ("descriptors", list(&config.descriptor_names())),
         ("representation", representation),
         (
             "network",

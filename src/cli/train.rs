@@ -58,8 +58,8 @@ pub struct TrainArgs {
     /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: tiny]
     #[arg(long, value_name = "SIZE")]
     preset: Option<String>,
-    /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING, wave:PATCH,
-    /// mel:WINDOW:HOP:BANDS [default: mdct]
+    /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING:EMPHASIS,
+    /// wave:PATCH, mel:WINDOW:HOP:BANDS [default: mdct]
     #[arg(long, value_name = "KIND")]
     representation: Option<RepresentationConfig>,
     /// What the network learns to say: x, edm or v [default: x]
@@ -95,6 +95,9 @@ pub struct TrainArgs {
     /// Learn the sounds as they are, without changed copies of them
     #[arg(long)]
     no_augment: bool,
+    /// Do not tell the network what each sound is like (attack, length, brightness, pitch, noisiness)
+    #[arg(long)]
+    no_portraits: bool,
     /// Part of the sounds to hold back for validation
     #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
     validation: f32,
@@ -256,6 +259,7 @@ impl TrainArgs {
             ema_gamma: 6.94,
             class_dropout: 0.12,
             augment: (!self.no_augment).then(Augment::default),
+            portraits: !self.no_portraits && matches!(self.crop, CropChoice::Onset),
             seed: self.seed,
             validate_every: self.validate_every,
             save_every_s: 60.0 * self.save_every,

@@ -18,7 +18,7 @@ pub const DESCRIPTORS: [&str; 5] = ["polarity", "varispeed", "tilt", "decay", "g
 /// Seconds in which the strongest decay shortening falls by 60 dB.
 pub const SHORTEST_T60: f32 = 0.25;
 
-const SEMITONES_PER_UNIT: f32 = 2.0;
+pub(crate) const SEMITONES_PER_UNIT: f32 = 2.0;
 const TILT_DB_PER_UNIT: f32 = 3.0;
 const GAIN_DB_PER_UNIT: f32 = 6.0;
 

@@ -544,6 +544,7 @@ mod tests {
             let alone = Conditioning {
                 classes: cond.classes.narrow(0, i, 1)?,
                 descriptors: cond.descriptors.narrow(0, i, 1)?,
+                portrait: 0,
             };
             let alone = network.forward(&x.narrow(0, i, 1)?, &c_noise.narrow(0, i, 1)?, &alone)?;
             let error = (together.narrow(0, i, 1)? - alone)?
@@ -572,6 +573,7 @@ mod tests {
         )?)?);
         let moved = Conditioning {
             descriptors: (&cond.descriptors + 0.5)?,
+            portrait: 0,
             ..cond.clone()
         };
         assert!(differs(network.forward(&x, &c_noise, &moved)?)?);

@@ -349,7 +349,7 @@ impl Bank {
 }
 
 /// Hz to mel: 200/3 Hz a mel up to 1 kHz, then 27 mel for each factor of 6.4.
-fn mel_of(hz: f64) -> f64 {
+pub(super) fn mel_of(hz: f64) -> f64 {
     if hz < 1000.0 {
         hz * 3.0 / 200.0
     } else {
