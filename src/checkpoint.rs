@@ -17,6 +17,8 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::diffusion::Target;
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::network::{NetworkConfig, Surroundings};
@@ -62,9 +64,28 @@ pub struct ModelConfig {
     pub target: Target,
     /// The raw network's sizes.
     pub network: NetworkConfig,
+    /// How it is best rendered; absent for an ordinary denoiser, which suits every sampler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendering: Option<Rendering>,
     /// How the weights came to be.
     #[serde(default)]
     pub training: TrainingRecord,
+}
+
+/// How a model is best rendered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rendering {
+    /// How to walk.
+    pub sampler: Sampler,
+    /// How the steps are spread.
+    pub schedule: Schedule,
+    /// How strongly to insist on the class.
+    pub guidance: f64,
+    /// Steps where nothing else is asked for.
+    pub steps: usize,
+    /// Numbers of steps that were found to be good, with the distance to real sounds over that of the model's
+    /// teacher at its best.
+    pub measured: Vec<(usize, f64)>,
 }
 
 /// Facts about a training, for `info` and model cards. Nothing is computed from them.
@@ -151,6 +172,27 @@ impl ModelConfig {
                 "sigma_data: expected 0.001 to 1000, found {}",
                 self.sigma_data
             ));
+        }
+        if let Some(rendering) = &self.rendering {
+            let Rendering {
+                guidance,
+                steps,
+                measured,
+                ..
+            } = rendering;
+            let bounded = |&(steps, ratio): &(usize, f64)| {
+                (1..=NoiseSchedule::MAX_STEPS).contains(&steps) && ratio.is_finite()
+            };
+            if !guidance.is_finite()
+                || !(1..=NoiseSchedule::MAX_STEPS).contains(steps)
+                || measured.len() > MAX_LABELS
+                || !measured.iter().all(bounded)
+            {
+                return fail(format!(
+                    "rendering: expected numbers and 1 to {} steps, found {rendering:?}",
+                    NoiseSchedule::MAX_STEPS
+                ));
+            }
         }
         let (frames, multiple) = (self.frames(), self.network.frames_multiple());
         if frames == 0 || frames % multiple != 0 {
@@ -606,6 +648,7 @@ pub(crate) mod tests {
             labels: vec!["kick".into(), "snare".into()],
             descriptors: vec!["tilt".into()],
             portraits: Vec::new(),
+            rendering: None,
             sigma_data: 1.0,
             target: Target::X,
             network: NetworkConfig::UNet(network),

@@ -4,6 +4,7 @@ mod eval;
 mod model;
 mod render;
 mod train;
+mod tune;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ struct Global {
 enum Verb {
     /// Learn a folder of sounds
     Train(Box<train::TrainArgs>),
+    /// Teach a model to make its sounds in one to four steps
+    Tune(Box<tune::TuneArgs>),
     /// Make new sounds
     Render(Box<render::RenderArgs>),
     /// Play a sound file, or render a sound and play it
@@ -226,6 +229,7 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
     }
     match verb {
         Verb::Train(args) => train::train(&args, global),
+        Verb::Tune(args) => tune::tune(&args, global),
         Verb::Render(args) => render::render(&args, global),
         #[cfg(feature = "play")]
         Verb::Play(args) => render::play(&args, global),

@@ -1,5 +1,6 @@
 //! The diffusion core: what a denoiser is, how it is trained, how noise is walked down.
 
+pub mod consistency;
 pub mod guidance;
 pub mod objective;
 pub mod sampler;

@@ -358,11 +358,11 @@ pub struct Reference {
     whitened: Vec<Vec<f64>>,
     bandwidth: f64,
     labels: Vec<String>,
-    /// One trained on each half.
+    /// One trained on the learnt sounds, or one on each half of the reference.
     classifiers: Vec<Classifier>,
     /// For each reference sound, what the classifier that did not learn it takes it for.
     recognized: Vec<Option<u32>>,
-    learnt: Option<(Vec<Vec<f32>>, Vec<String>)>,
+    learnt: Option<(Vec<Vec<f32>>, Sounds)>,
     floor: Scores,
     seed: u64,
 }
@@ -407,10 +407,7 @@ impl Reference {
             .filter_map(|(label, _)| label.clone())
             .collect();
         let learnt = match learnt {
-            Some(learnt) => {
-                let names = learnt.sounds.iter().map(|s| s.name.clone()).collect();
-                Some((extractor.of(&learnt.clips())?, names))
-            }
+            Some(learnt) => Some((extractor.of(&learnt.clips())?, learnt)),
             None => None,
         };
         let nothing = Estimate {
@@ -499,38 +496,14 @@ impl Reference {
         }
         let row = |k: usize| Estimate::of(&rows.iter().map(|r| r[k]).collect::<Vec<_>>());
 
-        let classes: Vec<Option<u32>> = self
-            .sounds
-            .sounds
-            .iter()
-            .map(|s| self.class(&s.label))
-            .collect();
-        let mut consistency = None;
         if self.labels.len() > 1 {
-            let first = self.half(0);
-            for side in [true, false] {
-                let (taught, asked): (Vec<usize>, Vec<usize>) = (0..first.len())
-                    .filter(|&i| classes[i].is_some())
-                    .partition(|&i| first[i] == side);
-                let rows = |places: &[usize]| -> Vec<&Vec<f32>> {
-                    places.iter().map(|&i| &self.features[i]).collect()
-                };
-                let truth: Vec<u32> = taught.iter().filter_map(|&i| classes[i]).collect();
-                let classifier =
-                    Classifier::train(&rows(&taught), &truth, self.labels.len(), self.seed)?;
-                for (&i, found) in asked.iter().zip(classifier.classify(&rows(&asked))?) {
-                    self.recognized[i] = Some(found);
-                }
-                self.classifiers.push(classifier);
-            }
-            let known = self
-                .recognized
-                .iter()
-                .zip(&classes)
-                .filter(|(r, _)| r.is_some());
-            let right: Vec<f64> = known.map(|(r, c)| f64::from(u8::from(r == c))).collect();
-            consistency = Some(Estimate::of(&right));
+            self.teach()?;
         }
+        let known = (self.recognized.iter().zip(&self.sounds.sounds)).filter(|(r, _)| r.is_some());
+        let right: Vec<f64> = known
+            .map(|(r, sound)| f64::from(u8::from(*r == self.class(&sound.label))))
+            .collect();
+        let consistency = (!right.is_empty()).then(|| Estimate::of(&right));
         let copies: Vec<f64> = self
             .nearest(&self.features, true)
             .iter()
@@ -546,6 +519,58 @@ impl Reference {
             consistency,
             copies: Estimate::of(&copies),
         };
+        Ok(())
+    }
+
+    /// Trains classifiers on real sounds, and asks them for those of the reference that they did not learn: one on
+    /// the learnt sounds, which are none of the reference, or one on each half of the reference.
+    fn teach(&mut self) -> Result<()> {
+        let classes = |sounds: &Sounds| -> Vec<Option<u32>> {
+            sounds.sounds.iter().map(|s| self.class(&s.label)).collect()
+        };
+        let own = classes(&self.sounds);
+        let other = self
+            .learnt
+            .as_ref()
+            .map(|(features, sounds)| (features, classes(sounds)));
+        let everyone = |labels: &[Option<u32>]| -> Vec<usize> {
+            (0..labels.len()).filter(|&i| labels[i].is_some()).collect()
+        };
+        // Features and classes to learn, which of them, and which of the reference to ask for.
+        type Lesson<'a> = (&'a [Vec<f32>], &'a [Option<u32>], Vec<usize>, Vec<usize>);
+        let lessons: Vec<Lesson<'_>> = match &other {
+            Some((features, labels))
+                if self
+                    .labels
+                    .iter()
+                    .enumerate()
+                    .all(|(l, _)| labels.contains(&Some(l as u32))) =>
+            {
+                vec![(features, labels, everyone(labels), everyone(&own))]
+            }
+            _ => {
+                let first = self.half(0);
+                let (a, b): (Vec<usize>, Vec<usize>) =
+                    everyone(&own).into_iter().partition(|&i| first[i]);
+                vec![
+                    (&self.features, &own, a.clone(), b.clone()),
+                    (&self.features, &own, b, a),
+                ]
+            }
+        };
+        let mut recognized = vec![None; own.len()];
+        let mut classifiers = Vec::new();
+        for (features, labels, taught, asked) in lessons {
+            let truth: Vec<u32> = taught.iter().filter_map(|&i| labels[i]).collect();
+            let rows: Vec<&Vec<f32>> = taught.iter().map(|&i| &features[i]).collect();
+            let classifier = Classifier::train(&rows, &truth, self.labels.len(), self.seed)?;
+            let rows: Vec<&Vec<f32>> = asked.iter().map(|&i| &self.features[i]).collect();
+            for (&i, found) in asked.iter().zip(classifier.classify(&rows)?) {
+                recognized[i] = Some(found);
+            }
+            classifiers.push(classifier);
+        }
+        (self.recognized, self.classifiers) = (recognized, classifiers);
         Ok(())
     }
 
@@ -616,7 +641,7 @@ impl Reference {
                 let Some((place, ratio)) = near else { continue };
                 copied.push(f64::from(u8::from(ratio < COPY_RATIO)));
                 let learnt = match &self.learnt {
-                    Some((_, names)) => names[place].clone(),
+                    Some((_, learnt)) => learnt.sounds[place].name.clone(),
                     None => self.sounds.sounds[place].name.clone(),
                 };
                 nearest.push(Pair {

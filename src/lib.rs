@@ -53,6 +53,9 @@
 //! | EDM2 | Karras et al.: Analyzing and Improving the Training Dynamics of Diffusion Models, 2024 |
 //! | DPM-Solver | Lu et al.: DPM-Solver, 2022; DPM-Solver++, 2022 |
 //! | iPNDM | Zhang, Chen: Fast Sampling of Diffusion Models with Exponential Integrator, 2023 |
+//! | Geng et al. 2024 | Consistency Models Made Easy |
+//! | Song et al. 2023 | Consistency Models |
+//! | Song & Dhariwal 2023 | Improved Techniques for Training Consistency Models |
 //! | DDIM | Song, Meng, Ermon: Denoising Diffusion Implicit Models, 2021 |
 //! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |
 //! | PNDM | Liu et al.: Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022 |
@@ -72,7 +75,7 @@
 //! | Lavin & Gray 2016 | Fast Algorithms for Convolutional Neural Networks |
 //! | Malvar 1992 | Signal Processing with Lapped Transforms |
 //! | Griffin & Lim 1984 | Signal Estimation from Modified Short-Time Fourier Transform |
-//! | Perraudin et al. 2013 | A Fast Griffin-Lim Algorithm |
+//! | Průša, Balazs & Søndergaard 2017 | A Noniterative Method for Reconstruction of Phase from STFT Magnitude |
 //! | Lee & Seung 2001 | Algorithms for Non-negative Matrix Factorization |
 //! | Slaney 1998 | Auditory Toolbox |
 //! | Acklam 2003 | An algorithm for computing the inverse normal cumulative distribution function |

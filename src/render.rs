@@ -93,6 +93,23 @@ impl Default for RenderSettings {
     }
 }
 
+impl RenderSettings {
+    /// The settings that suit a model.
+    pub fn of(config: &ModelConfig) -> Self {
+        let plain = Self::default();
+        match &config.rendering {
+            None => plain,
+            Some(own) => Self {
+                sampler: own.sampler,
+                schedule: own.schedule,
+                guidance: own.guidance,
+                steps: own.steps,
+                ..plain
+            },
+        }
+    }
+}
+
 /// How far a rendering has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -100,6 +117,21 @@ pub struct Progress {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
+}
+
+/// What the sound of one item is asked to be like.
+#[derive(Clone, Copy)]
+enum Told {
+    /// Like a learnt sound, which this seed draws.
+    Drawn(u64),
+    /// Between two portraits, so far from the first.
+    Between(Portrait, Portrait, f64),
+}
+
+impl Told {
+    fn like(portrait: Portrait) -> Self {
+        Self::Between(portrait, portrait, 0.0)
+    }
 }
 
 /// A model ready to render.
@@ -189,7 +221,15 @@ impl Renderer {
             .representation
             .build(&format, &self.config.statistics)?;
         let (t, c) = representation.shape();
-        let cond = self.conditioning(settings, seeds)?;
+        let like = |clip: &Clip| Portrait::of(&Measures::of(clip));
+        let told: Vec<Told> = match &settings.init {
+            None => seeds.iter().map(|&seed| Told::Drawn(seed)).collect(),
+            Some(Init::Vary { clip, .. }) => vec![Told::like(like(clip)); seeds.len()],
+            Some(Init::Morph { clips, share }) => {
+                vec![Told::Between(like(&clips[0]), like(&clips[1]), *share); seeds.len()]
+            }
+        };
+        let cond = self.conditioning(settings, &told)?;
         let ladder = NoiseSchedule {
             kind: settings.schedule,
             sigma_min: settings.sigma_min,
@@ -215,11 +255,12 @@ impl Renderer {
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
+                let told = [&clips[0], &clips[1]].map(|clip| Told::like(like(clip)));
+                let cond = self.conditioning(settings, &told)?;
                 let clips =
                     [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
                 let [from, to] = clips;
                 let clips = Tensor::cat(&[from?, to?], 0)?;
-                let cond = self.conditioning(settings, &[0; 2])?;
                 let back = &mut |step: &Step| {
                     on_step(Progress {
                         step: step.index + 1,
@@ -292,7 +333,8 @@ impl Renderer {
         Ok((Format { len_frames, ..own }, wanted))
     }
 
-    fn conditioning(&self, settings: &RenderSettings, seeds: &[u64]) -> Result<Conditioning> {
+    /// Class, descriptors and portraits of a batch; a quality that is set goes before all of `of`.
+    fn conditioning(&self, settings: &RenderSettings, of: &[Told]) -> Result<Conditioning> {
         let config = &self.config;
         let class = settings
             .class
@@ -330,49 +372,32 @@ impl Renderer {
             }
             row[index] = *value;
         }
-        let cond = Conditioning::new(
-            &vec![class; seeds.len()],
-            &row.repeat(seeds.len()),
-            &self.device,
-        )?;
+        let cond = Conditioning::new(&vec![class; of.len()], &row.repeat(of.len()), &self.device)?;
         if config.portraits.is_empty() {
             return Ok(cond);
         }
-        let portrait = |&seed: &u64| self.portrait(settings, class, wanted, seed).columns();
-        cond.with_portraits(
-            seeds
-                .iter()
-                .map(portrait)
-                .collect::<Vec<_>>()
-                .as_flattened(),
-        )
+        let told = |of: &Told| match *of {
+            _ if wanted != Portrait::default() => wanted.columns(),
+            Told::Drawn(seed) => self.drawn(class, seed).columns(),
+            Told::Between(from, to, share) => {
+                let (from, to) = (from.columns(), to.columns());
+                std::array::from_fn(|i| from[i] + share as f32 * (to[i] - from[i]))
+            }
+        };
+        cond.with_portraits(of.iter().map(told).collect::<Vec<_>>().as_flattened())
     }
 
-    /// What the sound of `seed` is asked to be like: what the user set, else what the sound to begin with is like,
-    /// else what some learnt sound of the class is.
-    fn portrait(
-        &self,
-        settings: &RenderSettings,
-        class: Option<u32>,
-        wanted: Portrait,
-        seed: u64,
-    ) -> Portrait {
-        match &settings.init {
-            _ if wanted != Portrait::default() => wanted,
-            Some(Init::Vary { clip, .. }) => Portrait::of(&Measures::of(clip)),
-            Some(Init::Morph { .. }) => wanted,
-            None => {
-                let all = self.config.portraits.iter();
-                let own: Vec<&Portrait> = all
-                    .filter(|(label, _)| class.is_none() || *label == class)
-                    .map(|(_, portrait)| portrait)
-                    .collect();
-                let mut noise = Noise::at(seed, &[PLACE, 1]);
-                match own.len() {
-                    0 => wanted,
-                    n => own[noise.below(n)].jittered(&mut noise),
-                }
-            }
+    /// What the sound of `seed` is asked to be like where nobody says: what some learnt sound of the class is.
+    fn drawn(&self, class: Option<u32>, seed: u64) -> Portrait {
+        let all = self.config.portraits.iter();
+        let own: Vec<&Portrait> = all
+            .filter(|(label, _)| class.is_none() || *label == class)
+            .map(|(_, portrait)| portrait)
+            .collect();
+        let mut noise = Noise::at(seed, &[PLACE, 1]);
+        match own.len() {
+            0 => Portrait::default(),
+            n => own[noise.below(n)].jittered(&mut noise),
         }
     }
 

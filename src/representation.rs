@@ -67,7 +67,7 @@ pub enum RepresentationConfig {
         /// Frames of audio a patch, and a channel.
         patch: usize,
     },
-    /// Log-mel spectrogram, inverted by non-negative least squares and Griffin-Lim.
+    /// Log-mel spectrogram, inverted by non-negative factorization and phase gradients.
     Mel {
         /// Window and transform length in frames of audio.
         n_fft: usize,
@@ -181,10 +181,10 @@ impl RepresentationConfig {
         Self::Wave { patch: 64 }
     }
 
-    /// 128 mel bands of a transform of 1024 every 256 frames.
+    /// 128 mel bands of a transform of 2048 every 256 frames.
     pub fn mel() -> Self {
         Self::Mel {
-            n_fft: 1024,
+            n_fft: 2048,
             hop: 256,
             mels: 128,
         }
@@ -769,7 +769,7 @@ mod tests {
     #[test]
     fn settings_are_named_by_their_kind_in_files() {
         let json = serde_json::to_string(&RepresentationConfig::mel()).unwrap();
-        assert_eq!(json, r#"{"kind":"mel","n_fft":1024,"hop":256,"mels":128}"#);
+        assert_eq!(json, r#"{"kind":"mel","n_fft":2048,"hop":256,"mels":128}"#);
         assert_eq!(
             serde_json::from_str::<RepresentationConfig>(&json).unwrap(),
             RepresentationConfig::mel()

@@ -12,11 +12,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::audio::Measures;
-use crate::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
+use crate::checkpoint::{
+    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, Rendering, TrainingRecord,
+};
 use crate::checkpoint::{MAX_PORTRAITS, load_tensors, save_tensors};
 use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset, SEMITONES_PER_UNIT};
+use crate::diffusion::consistency::Consistency;
+use crate::diffusion::guidance::Guided;
 use crate::diffusion::objective::Objective;
-use crate::diffusion::{Preconditioned, Target};
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::Schedule;
+use crate::diffusion::{Denoiser, Preconditioned, Target};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::network::{self, Conditioning, Network, NetworkConfig, Parameters};
@@ -55,6 +61,26 @@ pub enum Length {
     Minutes(f64),
 }
 
+/// How a finished model is taught to need few steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Levels and stages.
+    pub consistency: Consistency,
+    /// Guidance of the teacher, the model that it begins from; 1 learns from the sounds alone.
+    pub guidance: f64,
+    /// Noise levels at which the teacher's guidance acts, `(low, high)`.
+    pub guidance_interval: (f64, f64),
+}
+
+/// How a tuned model is rendered, before anything was measured of it.
+const FEW_STEPS: Rendering = Rendering {
+    sampler: Sampler::Consistency,
+    schedule: Schedule::Few,
+    guidance: 1.0,
+    steps: 4,
+    measured: Vec::new(),
+};
+
 /// Everything that decides a training besides the sounds and how they are cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
@@ -70,6 +96,9 @@ pub struct TrainConfig {
     pub target: Target,
     /// Noise levels and weights of the loss.
     pub objective: Objective,
+    /// Consistency tuning in place of that loss; needs a model to begin from.
+    #[serde(default)]
+    pub tuning: Option<Tuning>,
     /// Clips a step; 0 takes over the batch of the run that is resumed.
     pub batch: usize,
     /// When to end.
@@ -232,6 +261,8 @@ pub struct Trainer<'d> {
     parameters: Parameters,
     denoiser: Preconditioned<Box<dyn Network>>,
     averaged: Preconditioned<Box<dyn Network>>,
+    /// What guides consistency tuning: the model that it began from.
+    teacher: Option<Preconditioned<Box<dyn Network>>>,
     adam: Adam,
     ema: Ema,
     step: u64,
@@ -266,7 +297,9 @@ impl<'d> Trainer<'d> {
         let state = folder.join("state.safetensors");
         let print = from.map(Checkpoint::fingerprint).transpose()?;
         if state.exists() {
-            return Self::resume(config, dataset, folder, print, &state, device);
+            let mut trainer = Self::resume(config, dataset, folder, print, &state, device)?;
+            trainer.teacher = trainer.taught_by(from)?;
+            return Ok(trainer);
         }
         config.validate()?;
         if folder.join("model.safetensors").exists() {
@@ -286,6 +319,7 @@ impl<'d> Trainer<'d> {
             config, model, dataset, portraits, folder, parameters, device,
         )?;
         trainer.from = print;
+        trainer.teacher = trainer.taught_by(from)?;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
         write_whole(&folder.join("config.json"), json.as_bytes())?;
@@ -331,6 +365,7 @@ impl<'d> Trainer<'d> {
             parameters,
             denoiser,
             averaged,
+            teacher: None,
             adam,
             ema,
             step: 0,
@@ -425,6 +460,37 @@ impl<'d> Trainer<'d> {
         (trainer.validation, trainer.from) = (note.validation, from);
         trainer.forget_later_stats()?;
         Ok(trainer)
+    }
+
+    /// The teacher, where the configuration wants one.
+    fn taught_by(
+        &self,
+        from: Option<&Checkpoint>,
+    ) -> Result<Option<Preconditioned<Box<dyn Network>>>> {
+        let Some(tuning) = &self.config.tuning else {
+            return Ok(None);
+        };
+        let Some(from) = from else {
+            return Err(Error::setting(
+                "tuning to few steps: expected a model to begin from, found none",
+            ));
+        };
+        if tuning.guidance == 1.0 {
+            return Ok(None);
+        }
+        let mut weights = from.weights.clone();
+        relabel(&mut weights, &from.config.labels, &self.model.labels)?;
+        for tensor in weights.values_mut() {
+            *tensor = tensor.to_device(&self.device)?;
+        }
+        let around = self.model.surroundings();
+        let mut network = self.model.network.build(around, &mut weights)?;
+        network.engine().freeze();
+        Ok(Some(Preconditioned {
+            network,
+            sigma_data: self.model.sigma_data,
+            target: self.model.target,
+        }))
     }
 
     /// Steps done so far; more than 0 right after opening means that a run was resumed.
@@ -542,10 +608,30 @@ impl<'d> Trainer<'d> {
         let told = tell(&portraits, &hidden, &mut noise);
         let cond = Conditioning::new(&labels, &batch.descriptors, &self.device)?;
         let cond = cond.with_portraits(told.as_flattened())?;
-        let loss =
-            self.config
-                .objective
-                .loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
+        let loss = match &self.config.tuning {
+            None => {
+                let objective = &self.config.objective;
+                objective.loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?
+            }
+            Some(tuning) => {
+                let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
+                let progress = self.progress();
+                let levels = tuning.consistency.draw_levels(b, progress, &mut noise);
+                let teacher = self
+                    .teacher
+                    .as_ref()
+                    .map(|teacher| Guided::new(teacher, tuning.guidance, tuning.guidance_interval));
+                let teacher = teacher.transpose()?;
+                tuning.consistency.loss(
+                    &self.denoiser,
+                    teacher.as_ref().map(|teacher| teacher as &dyn Denoiser),
+                    &clean,
+                    &cond,
+                    &levels,
+                    &mut noises,
+                )?
+            }
+        };
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
             return Err(self.diverged("loss", value as f64));
@@ -607,13 +693,25 @@ impl<'d> Trainer<'d> {
                 let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
                 let mut noises: Vec<Noise> = (0..b).map(noise).collect();
                 let sigmas = vec![sigma; b];
-                let loss = self.config.objective.loss(
-                    &self.averaged,
-                    &clean,
-                    &cond,
-                    &sigmas,
-                    &mut noises,
-                )?;
+                let loss = match &self.config.tuning {
+                    None => {
+                        let objective = &self.config.objective;
+                        objective.loss(&self.averaged, &clean, &cond, &sigmas, &mut noises)?
+                    }
+                    // All the way in one step, wherever the path begins.
+                    Some(tuning) => {
+                        let levels = vec![(5.0 * sigma, 0.0); b];
+                        let consistency = &tuning.consistency;
+                        consistency.loss(
+                            &self.averaged,
+                            None,
+                            &clean,
+                            &cond,
+                            &levels,
+                            &mut noises,
+                        )?
+                    }
+                };
                 total += loss.to_scalar::<f32>()? as f64 * b as f64;
             }
         }
@@ -808,6 +906,7 @@ fn fresh(
         sigma_data: config.objective.sigma_data,
         target: config.target,
         network: config.network.clone(),
+        rendering: None,
         training: TrainingRecord::default(),
     };
     model.validate()?;
@@ -850,6 +949,8 @@ fn tuned(
         name: config.name.clone(),
         labels: dataset.labels().to_vec(),
         portraits: kept(dataset, portraits),
+        // A few-step model that is trained as a denoiser becomes one again.
+        rendering: config.tuning.is_some().then(|| FEW_STEPS.clone()),
         ..old.clone()
     };
     model.training = TrainingRecord {

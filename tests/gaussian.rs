@@ -258,7 +258,10 @@ fn every_sampler_arrives_at_the_variance_of_the_data() {
         kind: Schedule::LogSnr,
     };
     let start = (schedule.sigma_max.powi(2) + sigma_data * sigma_data).sqrt();
-    for sampler in Sampler::ALL {
+    for sampler in Sampler::ALL
+        .into_iter()
+        .filter(|&s| s != Sampler::Consistency)
+    {
         let steps = if sampler.is_stochastic() { 150 } else { 100 };
         let x = unit_noise(&mut generators(11, batch), frames, width, &CPU).unwrap();
         let x = (x * start).unwrap();
@@ -282,6 +285,51 @@ fn every_sampler_arrives_at_the_variance_of_the_data() {
     }
 }
 
+/// The consistency function of Gaussian data, `x·sigma_data/√(sigma_data² + sigma²)`, where the path through `x` ends:
+/// with it any number of steps arrives at the data, where with the mean of all ends none does.
+#[test]
+fn the_consistency_sampler_arrives_in_any_number_of_steps() {
+    let (batch, frames, width, sigma_data) = (4, 64, 32, 0.6f64);
+    let n = (batch * frames * width) as f64;
+    let ends = Formula(|x: f64, sigma: f64, _| x * sigma_data / sigma_data.hypot(sigma));
+    let schedule = NoiseSchedule {
+        kind: Schedule::Few,
+        ..NoiseSchedule::default()
+    };
+    for steps in [1, 2, 4] {
+        let sigmas = schedule.sigmas(steps).unwrap();
+        let x = unit_noise(&mut generators(11, batch), frames, width, &CPU).unwrap();
+        let x = (x * sigma_data.hypot(sigmas[0])).unwrap();
+        let spread = |denoiser: &dyn Denoiser| {
+            let end = walk(Sampler::Consistency, denoiser, &x, &sigmas, 12);
+            (end.iter().map(|x| x * x).sum::<f64>() / n).sqrt() / sigma_data
+        };
+        let (consistent, mean) = (spread(&ends), spread(&gaussian(sigma_data)));
+        assert!((consistent - 1.0).abs() < 0.03, "{steps}: {consistent}");
+        assert!(mean < 0.85, "{steps}: {mean}");
+    }
+}
+
+#[test]
+fn a_few_steps_have_the_levels_that_consistency_models_are_walked_with() {
+    let schedule = NoiseSchedule {
+        kind: Schedule::Few,
+        ..NoiseSchedule::default()
+    };
+    for (steps, levels) in [
+        (1, vec![20.0, 0.0]),
+        (2, vec![20.0, 1.612, 0.0]),
+        (4, vec![20.0, 5.679, 1.612, 0.4578, 0.0]),
+    ] {
+        let sigmas = schedule.sigmas(steps).unwrap();
+        assert_eq!(sigmas.len(), levels.len());
+        for (a, b) in sigmas.iter().zip(levels) {
+            assert!((a - b).abs() < 1e-3, "{sigmas:?}");
+        }
+    }
+    assert_eq!(schedule.sigmas_from(1, 0.02).unwrap(), [0.02, 0.0]);
+}
+
 #[test]
 fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
     let schedule = NoiseSchedule {
@@ -300,7 +348,10 @@ fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
         })
         .collect();
     let x = Tensor::from_vec(start, (2, n / 4, 2), &CPU).unwrap();
-    for sampler in Sampler::ALL {
+    for sampler in Sampler::ALL
+        .into_iter()
+        .filter(|&s| s != Sampler::Consistency)
+    {
         let end = walk(
             sampler,
             &two_modes(),
@@ -483,12 +534,13 @@ fn guidance_is_linear_in_its_weight_and_confined_to_its_interval() {
             Err(Error::Setting(_))
         ));
     }
-    let guided = Guided::new(&inner, 2.0, everywhere).unwrap();
-    let unequal = Tensor::new(&[1f32, 2.0], &CPU).unwrap();
-    assert!(matches!(
-        guided.denoise(&x, &unequal, &cond),
-        Err(Error::Setting(_))
-    ));
+    // Items of one batch may lie on either side of the interval.
+    let guided = Guided::new(&inner, 3.0, (0.5, 2.0)).unwrap();
+    let cond = Conditioning::new(&[Some(4), Some(4)], &[], &CPU).unwrap();
+    let unequal = Tensor::new(&[1f32, 2.5], &CPU).unwrap();
+    let guess = guided.denoise(&x, &unequal, &cond).unwrap();
+    let guess = guess.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(guess, [13.0, 5.0]);
 }
 
 #[test]
@@ -635,6 +687,7 @@ fn names_are_read_back_as_they_are_written() {
         ("karras", Schedule::Karras { rho: 7.0 }),
         ("karras:4.5", Schedule::Karras { rho: 4.5 }),
         ("logsnr", Schedule::LogSnr),
+        ("few", Schedule::Few),
     ] {
         assert_eq!(text.parse::<Schedule>().unwrap(), schedule);
         assert_eq!(schedule.to_string(), text);

@@ -38,6 +38,7 @@ fn model() -> Checkpoint {
         labels: vec!["kick".into(), "snare".into()],
         descriptors: vec!["tilt".into()],
         portraits: Vec::new(),
+        rendering: None,
         sigma_data: 1.0,
         target: Target::X,
         network: NetworkConfig::UNet(network),

@@ -59,18 +59,18 @@ pub struct EvalArgs {
     /// Seed of the first sound
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Steps from noise to sound
-    #[arg(long, default_value_t = RenderSettings::default().steps, value_name = "N")]
-    steps: usize,
-    /// How to walk the steps
-    #[arg(long, default_value_t = RenderSettings::default().sampler)]
-    sampler: Sampler,
-    /// How the steps are spread
-    #[arg(long, default_value_t = RenderSettings::default().schedule)]
-    schedule: Schedule,
-    /// How strongly to insist on the class
-    #[arg(long, default_value_t = RenderSettings::default().guidance, value_name = "W")]
-    guidance: f64,
+    /// Steps from noise to sound [default: the model's, else 16]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// How to walk the steps [default: the model's, else dpmpp-2m]
+    #[arg(long)]
+    sampler: Option<Sampler>,
+    /// How the steps are spread [default: the model's, else logsnr]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// How strongly to insist on the class [default: the model's, else 1.5]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
     /// Seconds of each sound that are compared [default: the model's length, or 1.11]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
@@ -149,12 +149,13 @@ impl EvalArgs {
         };
         let mut renderer = Renderer::new(model, &self.device.open()?)?;
         renderer.engine().use_precision(self.precision.into());
+        let own = RenderSettings::of(&model.config);
         let settings = RenderSettings {
-            steps: self.steps,
-            sampler: self.sampler,
-            schedule: self.schedule,
-            guidance: self.guidance,
-            ..RenderSettings::default()
+            steps: self.steps.unwrap_or(own.steps),
+            sampler: self.sampler.unwrap_or(own.sampler),
+            schedule: self.schedule.unwrap_or(own.schedule),
+            guidance: self.guidance.unwrap_or(own.guidance),
+            ..own
         };
         let mut wanted = reference.labels();
         if let Some(count) = self.count {

@@ -68,6 +68,21 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             ),
         ),
     ];
+    if let Some(own) = &config.rendering {
+        let measured = own
+            .measured
+            .iter()
+            .map(|(n, ratio)| format!("{n}: {ratio:.2}"));
+        rows.push((
+            "rendering",
+            format!(
+                "{} steps, sampler {}; distance to real sounds over the teacher's by steps: {}",
+                own.steps,
+                own.sampler,
+                list(&measured.collect::<Vec<_>>())
+            ),
+        ));
+    }
     if training.steps > 0 {
         let hours = training.seconds / 3600.0;
         let (steps, windows, sounds) = (training.steps, training.windows, training.sounds);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use audiodiff::audio::{self, BitDepth, Clip, Level};
+use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::picture;
@@ -33,18 +34,19 @@ pub struct SoundSettings {
     /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Steps from noise to sound: more is finer, and slower in proportion
-    #[arg(long, default_value_t = RenderSettings::default().steps, value_name = "N")]
-    steps: usize,
-    /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde or ipndm
-    #[arg(long, default_value_t = RenderSettings::default().sampler)]
-    sampler: Sampler,
-    /// How the steps are spread: karras or logsnr
-    #[arg(long, default_value_t = RenderSettings::default().schedule)]
-    schedule: Schedule,
-    /// How strongly to insist on the class: 1 does not, 2 is strict
-    #[arg(long, default_value_t = RenderSettings::default().guidance, value_name = "W")]
-    guidance: f64,
+    /// Steps from noise to sound: more is finer, and slower in proportion [default: the model's, else 16]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
+    /// consistency [default: the model's, else dpmpp-2m]
+    #[arg(long)]
+    sampler: Option<Sampler>,
+    /// How the steps are spread: karras, logsnr or few [default: the model's, else logsnr]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// How strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
     /// Length in seconds [default: the model's, also for what is kept of --init]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
@@ -88,7 +90,7 @@ fn descriptor(text: &str) -> Result<(String, f32), String> {
 }
 
 impl SoundSettings {
-    fn settings(&self) -> anyhow::Result<RenderSettings> {
+    fn settings(&self, model: &ModelConfig) -> anyhow::Result<RenderSettings> {
         if self.count == 0 || self.count > 100_000 {
             return Err(usage(format!(
                 "-n: expected 1 to 100000, found {}",
@@ -119,19 +121,20 @@ impl SoundSettings {
             }),
             (None, None) => None,
         };
+        let own = RenderSettings::of(model);
         Ok(RenderSettings {
             class: self.class.clone(),
-            steps: self.steps,
-            sampler: self.sampler,
-            schedule: self.schedule,
-            guidance: self.guidance,
+            steps: self.steps.unwrap_or(own.steps),
+            sampler: self.sampler.unwrap_or(own.sampler),
+            schedule: self.schedule.unwrap_or(own.schedule),
+            guidance: self.guidance.unwrap_or(own.guidance),
             seconds: self.seconds,
             init,
             descriptors: self.descriptors.clone(),
             level: self
                 .loudness
                 .map_or(Level::Peak(self.peak), Level::Loudness),
-            ..RenderSettings::default()
+            ..own
         })
     }
 
@@ -158,7 +161,7 @@ fn render_all(
     global: &Global,
     each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let (settings, first) = (sound.settings()?, sound.first_seed());
+    let (settings, first) = (sound.settings(renderer.config())?, sound.first_seed());
     if let (Some(path), Some(Init::Vary { clip: init, .. })) = (&sound.init, &settings.init) {
         let format = renderer.config().format;
         let own = format.len_frames as f64 / f64::from(format.sample_rate);
@@ -308,12 +311,13 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     });
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / made.len().max(1) as f64;
     // What was written before an interruption is told all the same: its seeds are nowhere else.
+    let own = RenderSettings::of(renderer.config());
     if args.json {
         super::print_json(&Summary {
             model: renderer.config().name.clone(),
             class: args.sound.class.clone(),
-            steps: args.sound.steps,
-            sampler: args.sound.sampler.to_string(),
+            steps: args.sound.steps.unwrap_or(own.steps),
+            sampler: args.sound.sampler.unwrap_or(own.sampler).to_string(),
             milliseconds_per_sound: milliseconds,
             sounds: made,
         })?;

@@ -244,6 +244,7 @@ impl TrainArgs {
             representation,
             network,
             target,
+            tuning: None,
             objective: self.objective(target, from.map_or(1.0, |model| model.config.sigma_data))?,
             batch: 0,
             length: self
@@ -353,25 +354,46 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     say(format_args!("{report}"));
     config.batch = args.batch(&config, &device)?;
     let mut trainer = Trainer::open(config, &dataset, &args.out, from.as_ref(), &device)?;
+    let begin = match &from {
+        Some(model) => format!("tuning `{}`", model.config.name),
+        None => "training from nothing".to_owned(),
+    };
+    run(&mut trainer, &dataset, &args.out, &begin, &device, global)?;
+    Ok(())
+}
+
+/// Runs a training to its end or until Ctrl-C, with a bar, demo sounds and pictures.
+pub(super) fn run(
+    trainer: &mut Trainer<'_>,
+    dataset: &Dataset,
+    out: &Path,
+    begin: &str,
+    device: &Device,
+    global: &Global,
+) -> anyhow::Result<Outcome> {
+    let say = |text: std::fmt::Arguments<'_>| {
+        if !global.quiet {
+            eprintln!("{text}");
+        }
+    };
     if trainer.progress() >= 1.0 {
         say(format_args!(
             "nothing left to do: the run in {} has its {} steps; ask for more --minutes or --steps",
-            args.out.display(),
+            out.display(),
             trainer.step()
         ));
-        return Ok(());
+        return Ok(Outcome::Finished);
     }
-    let begin = match (trainer.step(), &from) {
-        (0, Some(model)) => format!("tuning `{}`", model.config.name),
-        (0, None) => "training from nothing".to_owned(),
-        (step, _) => format!("going on after step {step}"),
+    let begin = match trainer.step() {
+        0 => begin.to_owned(),
+        step => format!("going on after step {step}"),
     };
     say(format_args!(
         "{begin}: {:.1} million parameters, {} sounds, {} held back, run folder {}",
         trainer.parameter_count() as f64 / 1e6,
         dataset.train().len(),
         dataset.validation().len(),
-        args.out.display()
+        out.display()
     ));
     catch_interrupts()?;
     let mut monitor = Monitor::new(global);
@@ -379,7 +401,7 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
         match event {
             Event::Step(report) => monitor.step(report),
             Event::Saved(path) => {
-                if let Err(error) = illustrate(path, &args.out, &device) {
+                if let Err(error) = illustrate(path, out, device) {
                     // The model is safe; its pictures are not worth ending the run.
                     eprintln!("warning: demo sounds: {error:#}");
                 }
@@ -392,7 +414,7 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
         }
     })?;
     monitor.bar.finish();
-    let model = args.out.join("model.safetensors");
+    let model = out.join("model.safetensors");
     match outcome {
         Outcome::Finished => say(format_args!(
             "finished after {} steps: {}",
@@ -405,7 +427,7 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
             model.display()
         )),
     }
-    Ok(())
+    Ok(outcome)
 }
 
 /// Shows how a training goes: a bar on a terminal, else a line now and then.
@@ -488,7 +510,7 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
         }
         let settings = RenderSettings {
             class,
-            ..RenderSettings::default()
+            ..RenderSettings::of(&model.config)
         };
         let clip = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
         // A class may be called anything; a file may not.

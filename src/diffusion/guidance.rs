@@ -54,34 +54,28 @@ impl<'a> Guided<'a> {
         })
     }
 
-    /// Whether the two guesses can differ in a way that counts: at this noise level, for these classes.
-    fn applies(&self, sigma: &Tensor, cond: &Conditioning) -> Result<bool> {
-        if self.weight == 1.0 {
-            return Ok(false);
-        }
+    /// The weight of each item, 1 where the two guesses do not differ in a way that counts: at its noise level,
+    /// for its class.
+    fn weights(&self, sigma: &Tensor, cond: &Conditioning) -> Result<Vec<f32>> {
         let sigmas = sigma.to_vec1::<f32>()?;
-        let first = sigmas.first().copied().unwrap_or(0.0);
-        if sigmas.iter().any(|&s| s != first) {
-            return Err(Error::setting(format!(
-                "guidance needs one noise level for the whole batch, not {sigmas:?}"
-            )));
-        }
-        let inside = f64::from(first) > self.interval.0 && f64::from(first) <= self.interval.1;
-        Ok(inside
-            && cond
-                .classes
-                .to_vec1::<u32>()?
-                .iter()
-                .any(|&class| class != 0))
+        let classes = cond.classes.to_vec1::<u32>()?;
+        let weight = |(&sigma, &class): (&f32, &u32)| {
+            let inside = f64::from(sigma) > self.interval.0 && f64::from(sigma) <= self.interval.1;
+            if inside && class != 0 {
+                self.weight as f32
+            } else {
+                1.0
+            }
+        };
+        Ok(sigmas.iter().zip(&classes).map(weight).collect())
     }
 }
 
 impl Denoiser for Guided<'_> {
-    /// As the denoiser inside, which sees both halves in one batch of `2B` where guidance applies.
-    ///
-    /// `sigma` must be equal across the batch, as samplers have it.
+    /// As the denoiser inside, which sees both halves in one batch of `2B` where guidance applies to any item.
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor> {
-        if !self.applies(sigma, cond)? {
+        let weights = self.weights(sigma, cond)?;
+        if weights.iter().all(|&weight| weight == 1.0) {
             return self.denoiser.denoise(x, sigma, cond);
         }
         let batch = x.dims3()?.0;
@@ -96,7 +90,8 @@ impl Denoiser for Guided<'_> {
         let guesses = self.denoiser.denoise(&x, &sigma, &both)?;
         let class = guesses.narrow(0, 0, batch)?;
         let none = guesses.narrow(0, batch, batch)?;
+        let weights = Tensor::from_vec(weights, (batch, 1, 1), x.device())?;
         // In this form an item without a class gets its one guess to the bit, guided or not.
-        Ok((&none + ((class - &none)? * self.weight)?)?)
+        Ok((&none + (class - &none)?.broadcast_mul(&weights)?)?)
     }
 }

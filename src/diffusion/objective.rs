@@ -93,7 +93,7 @@ impl Objective {
 }
 
 /// Inverse of the normal distribution function, relative error below 1.2e-9 [Acklam 2003].
-fn normal_quantile(p: f64) -> f64 {
+pub(super) fn normal_quantile(p: f64) -> f64 {
     const A: [f64; 6] = [
         -3.969683028665376e1,
         2.209460984245205e2,

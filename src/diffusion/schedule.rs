@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// How the noise levels of a walk are spread between the highest and the lowest.
 ///
-/// Files and flags write `logsnr`, `karras`, or `karras:RHO` for a bend other than 7.
+/// Files and flags write `logsnr`, `few`, `karras`, or `karras:RHO` for a bend other than 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
@@ -21,9 +21,16 @@ pub enum Schedule {
     /// Uniform in `log sigma`, hence in the logarithm of the signal-to-noise ratio
     /// [DPM-Solver]; the limit of [`Schedule::Karras`] for large `rho`.
     LogSnr,
+    /// Uniform in `log sigma` down to 0.13, which itself is left out: 20; 20 and 1.6; 20, 5.7, 1.6 and 0.46. For
+    /// the few steps of [`Sampler::Consistency`](super::sampler::Sampler::Consistency), whose last ends in the clip.
+    /// The lowest level of the ladder is not used.
+    Few,
 }
 
 impl Schedule {
+    /// Below the last level of [`Schedule::Few`].
+    const FEW_FLOOR: f64 = 0.13;
+
     /// The bend that EDM recommends.
     const RHO: f64 = 7.0;
 
@@ -34,7 +41,9 @@ impl Schedule {
                 let (high, low) = (high.powf(1.0 / rho), low.powf(1.0 / rho));
                 (high + fraction * (low - high)).powf(rho)
             }
-            Schedule::LogSnr => (high.ln() + fraction * (low.ln() - high.ln())).exp(),
+            Schedule::LogSnr | Schedule::Few => {
+                (high.ln() + fraction * (low.ln() - high.ln())).exp()
+            }
         }
     }
 }
@@ -51,6 +60,7 @@ impl fmt::Display for Schedule {
             Schedule::Karras { rho } if rho == Self::RHO => f.write_str("karras"),
             Schedule::Karras { rho } => write!(f, "karras:{rho}"),
             Schedule::LogSnr => f.write_str("logsnr"),
+            Schedule::Few => f.write_str("few"),
         }
     }
 }
@@ -62,12 +72,13 @@ impl FromStr for Schedule {
         let schedule = match text.split_once(':') {
             None if text == "karras" => Some(Schedule::default()),
             None if text == "logsnr" => Some(Schedule::LogSnr),
+            None if text == "few" => Some(Schedule::Few),
             Some(("karras", rho)) => rho.parse().ok().map(|rho| Schedule::Karras { rho }),
             _ => None,
         };
         let schedule = schedule.ok_or_else(|| {
             Error::setting(format!(
-                "unknown schedule {text:?}: expected karras, karras:RHO or logsnr"
+                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr or few"
             ))
         })?;
         check_rho(schedule)?;
@@ -127,7 +138,7 @@ impl NoiseSchedule {
     /// Noise levels to visit, highest first, ending in an exact zero: `steps + 1` of them.
     ///
     /// The first is exactly `sigma_max` and the last but one, from two steps on, exactly
-    /// `sigma_min`.
+    /// `sigma_min`, [`Schedule::Few`] apart.
     ///
     /// # Errors
     /// [`Error::Setting`] for `steps` outside `1..=1000`, or levels that are not
@@ -165,6 +176,15 @@ impl NoiseSchedule {
                 "the first noise level must be above {sigma_min} and at most {sigma_max}, \
                  not {sigma_start}"
             )));
+        }
+        if kind == Schedule::Few {
+            // A start below the floor leaves one step to take.
+            let low = Schedule::FEW_FLOOR.min(0.5 * sigma_start);
+            let level = |i: usize| kind.between(sigma_start, low, i as f64 / steps as f64);
+            let mut sigmas: Vec<f64> = (0..steps).map(level).collect();
+            sigmas[0] = sigma_start;
+            sigmas.push(0.0);
+            return Ok(sigmas);
         }
         let last = steps - 1;
         let mut sigmas: Vec<f64> = (0..steps)
