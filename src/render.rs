@@ -124,14 +124,7 @@ pub struct Progress {
 enum Told {
     /// Like a learnt sound, which this seed draws.
     Drawn(u64),
-    /// Between two portraits, so far from the first.
-    Between(Portrait, Portrait, f64),
-}
-
-impl Told {
-    fn like(portrait: Portrait) -> Self {
-        Self::Between(portrait, portrait, 0.0)
-    }
+    Like(Portrait),
 }
 
 /// A model ready to render.
@@ -221,13 +214,14 @@ impl Renderer {
             .representation
             .build(&format, &self.config.statistics)?;
         let (t, c) = representation.shape();
-        let like = |clip: &Clip| Portrait::of(&Measures::of(clip));
         let told: Vec<Told> = match &settings.init {
             None => seeds.iter().map(|&seed| Told::Drawn(seed)).collect(),
-            Some(Init::Vary { clip, .. }) => vec![Told::like(like(clip)); seeds.len()],
-            Some(Init::Morph { clips, share }) => {
-                vec![Told::Between(like(&clips[0]), like(&clips[1]), *share); seeds.len()]
+            Some(Init::Vary { clip, .. }) => {
+                let own = Portrait::of(&Measures::of(clip));
+                vec![Told::Like(own); seeds.len()]
             }
+            // The more a walk is told, the less it can be walked back.
+            Some(Init::Morph { .. }) => vec![Told::Like(Portrait::default()); seeds.len()],
         };
         let cond = self.conditioning(settings, &told)?;
         let ladder = NoiseSchedule {
@@ -255,8 +249,7 @@ impl Renderer {
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
-                let told = [&clips[0], &clips[1]].map(|clip| Told::like(like(clip)));
-                let cond = self.conditioning(settings, &told)?;
+                let cond = self.conditioning(settings, &[Told::Like(Portrait::default()); 2])?;
                 let clips =
                     [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
                 let [from, to] = clips;
@@ -379,10 +372,7 @@ impl Renderer {
         let told = |of: &Told| match *of {
             _ if wanted != Portrait::default() => wanted.columns(),
             Told::Drawn(seed) => self.drawn(class, seed).columns(),
-            Told::Between(from, to, share) => {
-                let (from, to) = (from.columns(), to.columns());
-                std::array::from_fn(|i| from[i] + share as f32 * (to[i] - from[i]))
-            }
+            Told::Like(portrait) => portrait.columns(),
         };
         cond.with_portraits(of.iter().map(told).collect::<Vec<_>>().as_flattened())
     }

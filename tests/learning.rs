@@ -8,12 +8,15 @@ use audiodiff::audio::{BitDepth, Clip, write_wav};
 use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::{Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
+use audiodiff::diffusion::consistency::Consistency;
 use audiodiff::diffusion::objective::Objective;
+use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
-use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, read_stats};
+use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats};
 use audiodiff::{Error, dataset};
 use candle_core::Device;
 
@@ -365,6 +368,67 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
 }
 
 #[test]
+fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
+    let (folder, set) = tones();
+    let run = folder.path().join("run");
+    let (_, teacher) = train(config(mdct(), 200), &set, &run, u64::MAX);
+    for guidance in [1.0, 1.5] {
+        let tuning = TrainConfig {
+            tuning: Some(Tuning {
+                consistency: Consistency::default(),
+                guidance,
+                guidance_interval: (0.2, 5.0),
+            }),
+            learning_rate: LearningRate {
+                peak: 1e-3,
+                warmup: 10,
+                decay: 0.4,
+            },
+            ..config(mdct(), 120)
+        };
+        let out = folder.path().join(format!("tuned-{guidance}"));
+        let open = |config: &TrainConfig| {
+            Trainer::open(config.clone(), &set, &out, Some(&teacher), &Device::Cpu).unwrap()
+        };
+        let mut trainer = open(&tuning);
+        let before = trainer.validate().unwrap().expect("sounds are held back");
+        // Interrupted and gone on with, as any training.
+        trainer
+            .run(&mut |event| match event {
+                Event::Step(report) if report.step == 40 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+            .unwrap();
+        let mut trainer = open(&tuning);
+        assert_eq!(trainer.step(), 40);
+        trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+        let after = trainer.validate().unwrap().expect("sounds are held back");
+        // A guided teacher's sounds are not quite those that are held back.
+        let most = if guidance == 1.0 { 0.95 } else { 1.3 };
+        assert!(after < most * before, "{guidance}: {after} of {before}");
+
+        let model = Checkpoint::load(&out.join("model.safetensors")).unwrap();
+        let settings = RenderSettings::of(&model.config);
+        assert_eq!(
+            (settings.sampler, settings.schedule, settings.guidance),
+            (Sampler::Consistency, Schedule::Few, 1.0)
+        );
+    }
+    // Without a model to begin from there is nothing to tune.
+    let alone = TrainConfig {
+        tuning: Some(Tuning {
+            consistency: Consistency::default(),
+            guidance: 1.0,
+            guidance_interval: (0.2, 5.0),
+        }),
+        ..config(mdct(), 2)
+    };
+    let error = Trainer::open(alone, &set, &folder.path().join("no"), None, &Device::Cpu);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("expected a model to begin from"), "{error}");
+}
+
+#[test]
 fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     let (folder, set) = tones();
     let run = folder.path().join("run");
@@ -434,7 +498,10 @@ fn rendering_can_be_stopped_between_steps() {
 fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let (folder, set) = tones();
     let (_, model) = train(
-        config(mdct(), 30),
+        TrainConfig {
+            portraits: false,
+            ..config(mdct(), 30)
+        },
         &set,
         &folder.path().join("run"),
         u64::MAX,
