@@ -126,10 +126,12 @@ class UNet(nn.Module):
         unet, self.width = config["network"], weights["out.bias"].shape[0]
         levels, e, groups = unet["levels"], unet["embedding"], unet["groups"]
         widths = [level["width"] for level in levels]
-        self.frames = config["format"]["len_frames"] // config["representation"]["bins"]
+        kind = config["representation"]
+        hop = kind[{"mdct": "bins", "wave": "patch", "mel": "hop"}[kind["kind"]]]
+        self.frames = config["format"]["len_frames"] // hop
         self.noise1, self.noise2 = nn.Linear(32, e), nn.Linear(e, e)
         self.classes = nn.Embedding(len(config["labels"]) + 1, e)
-        self.descriptors = nn.Linear(len(config["descriptors"]), e, bias=False)
+        self.descriptors = nn.Linear(weights["descriptors"].shape[0], e, bias=False)
         self.position = nn.Linear(8, widths[0], bias=False)
 
         def side(c: int, blocks: int, last: bool) -> nn.ModuleList:

@@ -195,6 +195,142 @@ fn train_resume_info_and_render_from_a_folder() {
 }
 
 #[test]
+fn a_model_is_tuned_to_few_steps_and_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let wavs = folder.path().join("wavs");
+    for copy in 0..3 {
+        let part = folder.path().join(format!("part{copy}"));
+        sounds(&part);
+        for label in ["a", "b"] {
+            std::fs::create_dir_all(wavs.join(label)).unwrap();
+            for i in 0..4 {
+                let from = part.join(label).join(format!("{i}.wav"));
+                // Other lengths, so that no two are alike.
+                let mut bytes = std::fs::read(&from).unwrap();
+                bytes.truncate(bytes.len() - 100 * copy);
+                std::fs::write(wavs.join(label).join(format!("{copy}{i}.wav")), bytes).unwrap();
+            }
+        }
+    }
+    let (run, fast) = (folder.path().join("run"), folder.path().join("fast"));
+    done(&[
+        "train",
+        text(&wavs),
+        "--out",
+        text(&run),
+        "--from",
+        "none",
+        "--preset",
+        "16x1",
+        "--sample-rate",
+        "8000",
+        "--seconds",
+        "0.1",
+        "--steps",
+        "300",
+        "--batch",
+        "4",
+        "--validation",
+        "0",
+        "-q",
+    ]);
+    let model = run.join("model.safetensors");
+    let table = String::from_utf8(done(&[
+        "tune",
+        text(&model),
+        "--data",
+        text(&wavs),
+        "--out",
+        text(&fast),
+        "--steps",
+        "4",
+        "--batch",
+        "4",
+        "-q",
+    ]))
+    .unwrap();
+    assert!(table.contains("the teacher"), "{table}");
+    let tuned = fast.join("model.safetensors");
+    let info: serde_json::Value =
+        serde_json::from_slice(&done(&["info", text(&tuned), "--json"])).unwrap();
+    assert_eq!(info["rendering"]["sampler"], "consistency");
+    assert_eq!(info["rendering"]["measured"].as_array().unwrap().len(), 3);
+    let again = fails(
+        2,
+        &[
+            "tune",
+            text(&tuned),
+            "--data",
+            text(&wavs),
+            "--out",
+            text(&run),
+        ],
+    );
+    assert!(again.contains("was tuned to few steps already"), "{again}");
+
+    let page = folder.path().join("report.html");
+    let judged: serde_json::Value = serde_json::from_slice(&done(&[
+        "eval",
+        text(&tuned),
+        "--against",
+        text(&model),
+        "--reference",
+        text(&wavs),
+        "--rounds",
+        "1",
+        "--json",
+        "--report",
+        text(&page),
+        "-q",
+    ]))
+    .unwrap();
+    assert_eq!(judged["reference_sounds"], 24);
+    assert_eq!(judged["results"].as_array().unwrap().len(), 2);
+    assert!(judged["results"][0]["scores"]["coverage"]["value"].is_number());
+    assert!(page.exists());
+    // Two folders, and no model: the sounds themselves are as good as they are.
+    let same = String::from_utf8(done(&[
+        "eval",
+        text(&wavs),
+        "--reference",
+        text(&wavs),
+        "--seconds",
+        "0.1",
+        "-q",
+    ]))
+    .unwrap();
+    assert!(same.contains("100.0% ± 0.0"), "{same}");
+    for (args, words) in [
+        (
+            vec!["eval", text(&wavs), "--reference", text(&model)],
+            "model.safetensors",
+        ),
+        (
+            vec!["eval", "--reference", text(&wavs), "--seconds", "1"],
+            "--seconds",
+        ),
+        (
+            vec![
+                "eval",
+                text(&wavs),
+                "--reference",
+                text(&wavs),
+                "--rounds",
+                "0",
+            ],
+            "--rounds",
+        ),
+    ] {
+        let output = audiodiff(&args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains(words),
+            "{args:?}: {said}"
+        );
+    }
+}
+
+#[test]
 fn what_cannot_end_well_is_not_begun() {
     let folder = tempfile::tempdir().unwrap();
     let (picture, missing) = (folder.path().join("x.png"), folder.path().join("no/x.wav"));

@@ -131,24 +131,31 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     assert_eq!(steps, 1);
 }
 
-/// What products of eight digits make is the same sound: its noise is 20 dB below, and it is not nothing.
+/// What products of eight digits make is the same sound: in the model's own frames its noise is 15 dB below, and it
+/// is not nothing.
 #[test]
 fn bf16_renders_the_same_sound() {
     let mut renderer = Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap();
+    let config = renderer.config().clone();
+    let representation = config
+        .representation
+        .build(&config.format, &config.statistics)
+        .unwrap();
     for class in ["kick", "hat_closed"] {
         let settings = RenderSettings {
             class: Some(class.into()),
-            ..RenderSettings::default()
+            ..RenderSettings::of(&config)
         };
         let mut render = |precision| {
             renderer.engine().use_precision(precision);
             let clip = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()));
-            clip.unwrap().channels()[0].clone()
+            representation.encode(&clip.unwrap()).unwrap().data
         };
         let (full, rounded) = (render(Digits::F32), render(Digits::Bf16));
         let power = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
         let noise = power(&mut full.iter().zip(&rounded).map(|(a, b)| a - b));
         let ratio = 10.0 * (power(&mut full.iter().copied()) / noise).log10();
-        assert!((20.0..60.0).contains(&ratio), "{class}: {ratio} dB");
+        eprintln!("{class}: {ratio} dB");
+        assert!((15.0..60.0).contains(&ratio), "{class}: {ratio} dB");
     }
 }
