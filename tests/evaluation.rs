@@ -87,7 +87,7 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
     let real = all_kinds("real", 240, 1);
     let fresh = all_kinds("fresh", 240, 2);
     let reference = Reference::new(real.clone(), None, 0)?;
-    let floor = reference.floor().clone();
+    let floor = *reference.floor();
 
     // The same sounds: nothing between them, each a copy of itself.
     let same = judge(&reference, real)?.scores;

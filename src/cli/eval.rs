@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::ScanOptions;
@@ -116,7 +116,7 @@ impl EvalArgs {
 
     fn sounds(
         &self,
-        folder: &PathBuf,
+        folder: &Path,
         part: Part,
         format: Format,
         global: &Global,

@@ -147,7 +147,7 @@ impl TuneArgs {
         let real = held.map_or_else(|| sounds(Part::All), Ok)?;
         let mut wanted = real.labels();
         let all: usize = wanted.values().sum();
-        let share = (SOUNDS as f64 / all as f64).max(1.0).min(4.0);
+        let share = (SOUNDS as f64 / all as f64).clamp(1.0, 4.0);
         for count in wanted.values_mut() {
             *count = (*count as f64 * share).round() as usize;
         }
