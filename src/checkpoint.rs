@@ -60,6 +60,9 @@ pub struct ModelConfig {
     pub portraits: Vec<(Option<u32>, Portrait)>,
     /// Deviation of the clean frames.
     pub sigma_data: f64,
+    /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
+    #[serde(default = "old_sigma_max")]
+    pub sigma_max: f64,
     /// What the raw network says.
     pub target: Target,
     /// The raw network's sizes.
@@ -70,6 +73,10 @@ pub struct ModelConfig {
     /// How the weights came to be.
     #[serde(default)]
     pub training: TrainingRecord,
+}
+
+fn old_sigma_max() -> f64 {
+    NoiseSchedule::default().sigma_max
 }
 
 /// How a model is best rendered.
@@ -193,6 +200,12 @@ impl ModelConfig {
                     NoiseSchedule::MAX_STEPS
                 ));
             }
+        }
+        if !(1.0..=1e4).contains(&self.sigma_max) {
+            return fail(format!(
+                "sigma_max: expected 1 to 10000, found {}",
+                self.sigma_max
+            ));
         }
         let (frames, multiple) = (self.frames(), self.network.frames_multiple());
         if frames == 0 || frames % multiple != 0 {
@@ -650,6 +663,7 @@ pub(crate) mod tests {
             portraits: Vec::new(),
             rendering: None,
             sigma_data: 1.0,
+            sigma_max: 20.0,
             target: Target::X,
             network: NetworkConfig::UNet(network),
             training: TrainingRecord::default(),

@@ -96,7 +96,10 @@ impl Default for RenderSettings {
 impl RenderSettings {
     /// The settings that suit a model.
     pub fn of(config: &ModelConfig) -> Self {
-        let plain = Self::default();
+        let plain = Self {
+            sigma_max: config.sigma_max,
+            ..Self::default()
+        };
         match &config.rendering {
             None => plain,
             Some(own) => Self {

@@ -199,6 +199,30 @@ impl RepresentationConfig {
         }
     }
 
+    /// Noise level in which every sound drowns, for frames of unit variance.
+    ///
+    /// The values of a log-mel spectrogram rise and fall together: the sum over a whole sound of, say, how long it
+    /// is, stands out of noise of twenty times the deviation of a single value. Coefficients with random signs do not
+    /// add up so.
+    pub fn sigma_max(&self) -> f64 {
+        match self {
+            Self::Mdct { .. } | Self::Wave { .. } => 20.0,
+            Self::Mel { .. } => 150.0,
+        }
+    }
+
+    /// Mean and deviation of `ln sigma` to learn at.
+    ///
+    /// The mean is above EDM's -1.2: levels around and above 1 decide which frames sound at all, and a training that
+    /// spends itself on low noise makes polished sounds without an outline. For log-mel frames they go on to
+    /// [`RepresentationConfig::sigma_max`].
+    pub fn log_sigma(&self) -> (f64, f64) {
+        match self {
+            Self::Mdct { .. } | Self::Wave { .. } => (0.3, 1.4),
+            Self::Mel { .. } => (1.3, 1.8),
+        }
+    }
+
     /// Frames of audio a row stands for.
     pub fn hop(&self) -> usize {
         match *self {

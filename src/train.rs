@@ -904,6 +904,7 @@ fn fresh(
         descriptors: DESCRIPTORS.map(str::to_owned).to_vec(),
         portraits: kept(dataset, portraits),
         sigma_data: config.objective.sigma_data,
+        sigma_max: config.representation.sigma_max(),
         target: config.target,
         network: config.network.clone(),
         rendering: None,
@@ -949,6 +950,8 @@ fn tuned(
         name: config.name.clone(),
         labels: dataset.labels().to_vec(),
         portraits: kept(dataset, portraits),
+        // Files from before this was known mean too little for some representations.
+        sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         // A few-step model that is trained as a denoiser becomes one again.
         rendering: config.tuning.is_some().then(|| FEW_STEPS.clone()),
         ..old.clone()

@@ -40,6 +40,7 @@ fn model() -> Checkpoint {
         portraits: Vec::new(),
         rendering: None,
         sigma_data: 1.0,
+        sigma_max: 20.0,
         target: Target::X,
         network: NetworkConfig::UNet(network),
         training: TrainingRecord::default(),

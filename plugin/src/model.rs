@@ -105,7 +105,7 @@ impl Source for Model {
             guidance: f64::from(recipe.guidance),
             seconds: recipe.seconds.map(f64::from),
             init,
-            ..RenderSettings::default()
+            ..RenderSettings::of(self.loaded.renderer.config())
         };
         let threads = Settings::load().threads();
         self.workers.take_if(|workers| workers.count != threads);

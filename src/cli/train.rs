@@ -83,10 +83,11 @@ pub struct TrainArgs {
     /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: 0.3]
+    /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: 0.3,
+    /// mel 1.3]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     sigma_mean: Option<f64>,
-    /// Deviation of ln sigma [default: 1.4]
+    /// Deviation of ln sigma [default: 1.4, mel 1.8]
     #[arg(long, value_name = "X")]
     sigma_deviation: Option<f64>,
     /// Largest weight of the loss, which grows towards low noise [default: 12 for target x, else none]
@@ -238,6 +239,8 @@ impl TrainArgs {
                     .map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
             }
         };
+        let sigma_data = from.map_or(1.0, |model| model.config.sigma_data);
+        let objective = self.objective(target, &representation, sigma_data)?;
         Ok(TrainConfig {
             name,
             format,
@@ -245,7 +248,7 @@ impl TrainArgs {
             network,
             target,
             tuning: None,
-            objective: self.objective(target, from.map_or(1.0, |model| model.config.sigma_data))?,
+            objective,
             batch: 0,
             length: self
                 .steps
@@ -267,11 +270,17 @@ impl TrainArgs {
         })
     }
 
-    fn objective(&self, target: Target, sigma_data: f64) -> anyhow::Result<Objective> {
+    fn objective(
+        &self,
+        target: Target,
+        representation: &RepresentationConfig,
+        sigma_data: f64,
+    ) -> anyhow::Result<Objective> {
         let default = Objective::new(target, sigma_data);
+        let (mean, deviation) = representation.log_sigma();
         let objective = Objective {
-            log_sigma_mean: self.sigma_mean.unwrap_or(default.log_sigma_mean),
-            log_sigma_deviation: self.sigma_deviation.unwrap_or(default.log_sigma_deviation),
+            log_sigma_mean: self.sigma_mean.unwrap_or(mean),
+            log_sigma_deviation: self.sigma_deviation.unwrap_or(deviation),
             weight_clip: self.weight_clip.unwrap_or(default.weight_clip),
             ..default
         };

@@ -94,7 +94,11 @@ impl TuneArgs {
             target: model.target,
             objective: Objective::new(model.target, model.sigma_data),
             tuning: Some(Tuning {
-                consistency: Consistency::default(),
+                consistency: Consistency {
+                    levels: (0.005, 2.0 * model.sigma_max),
+                    log_level_mean: model.representation.log_sigma().0 - 0.7,
+                    ..Consistency::default()
+                },
                 guidance: self.guidance,
                 guidance_interval: RenderSettings::default().guidance_interval,
             }),
@@ -183,7 +187,7 @@ impl TuneArgs {
         let settings = RenderSettings {
             steps: TEACHER_STEPS,
             guidance: self.guidance,
-            ..RenderSettings::default()
+            ..RenderSettings::of(&teacher.config)
         };
         let best = distance(teacher, settings, runs - 1)?;
         bar.finish();
