@@ -21,6 +21,9 @@ use crate::representation::{Format, Frames, Representation};
 /// First number of the place ([`Noise::at`]) that rendering draws from.
 const PLACE: u64 = 0x2000;
 
+/// How far the mixture of two sounds is varied half-way between them, where their noises cannot be found.
+const MORPH_STRENGTH: f64 = 0.6;
+
 /// Longest sound that is rendered, in seconds.
 const MAX_SECONDS: f64 = 60.0;
 
@@ -66,6 +69,9 @@ pub enum Init {
     },
     /// Two sounds to find one between: the noises that the walk turns into each are found by walking
     /// back, and mixed along the arc between them [DDIM, Sec. 5.3]. Guidance does not act.
+    ///
+    /// A sampler that draws noise cannot be walked back: with it the frames of the sounds are mixed, and the mixture
+    /// is varied, the more the farther it is from both (with a strength of 0.6 half-way).
     Morph {
         /// In any format.
         clips: [Clip; 2],
@@ -98,6 +104,7 @@ impl RenderSettings {
     pub fn of(config: &ModelConfig) -> Self {
         let plain = Self {
             sigma_max: config.sigma_max,
+            guidance_interval: config.representation.guidance_interval(),
             ..Self::default()
         };
         match &config.rendering {
@@ -248,7 +255,18 @@ impl Renderer {
                 let clip = self.encode(clip, &format, &*representation)?;
                 clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
             }
+            Some(Init::Morph { clips, share }) if settings.sampler.is_stochastic() => {
+                check_share(*share)?;
+                guidance = 1.0;
+                let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
+                sigmas = ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, strength)?)?;
+                let [from, to] =
+                    [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
+                let mixed = ((from? * (1.0 - share))? + (to? * *share)?)?;
+                mixed.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
+            }
             Some(Init::Morph { clips, share }) => {
+                check_share(*share)?;
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
@@ -428,14 +446,18 @@ impl Renderer {
     }
 }
 
+fn check_share(share: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "share: expected 0 to 1, found {share}"
+    )))
+}
+
 /// The point at `share` of the way between two tensors, along the arc between their directions, so that a
 /// mixture of noises is as strong as they are.
 fn along_arc(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
-    if !(0.0..=1.0).contains(&share) {
-        return Err(Error::setting(format!(
-            "share: expected 0 to 1, found {share}"
-        )));
-    }
     let dot = |a: &Tensor, b: &Tensor| -> Result<f64> {
         Ok(f64::from((a * b)?.sum_all()?.to_scalar::<f32>()?))
     };

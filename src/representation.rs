@@ -109,9 +109,9 @@ pub trait Representation: std::fmt::Debug + Send + Sync {
 const MAX_VALUES: usize = 1 << 26;
 
 impl Default for RepresentationConfig {
-    /// [`RepresentationConfig::mdct`].
+    /// [`RepresentationConfig::mel`].
     fn default() -> Self {
-        Self::mdct()
+        Self::mel()
     }
 }
 
@@ -208,6 +208,17 @@ impl RepresentationConfig {
         match self {
             Self::Mdct { .. } | Self::Wave { .. } => 20.0,
             Self::Mel { .. } => 150.0,
+        }
+    }
+
+    /// Noise levels at which guidance acts, `(low, high)`.
+    ///
+    /// For log-mel frames these include the highest: there it is decided how long and how bright a sound is, which
+    /// is most of what tells their classes apart.
+    pub fn guidance_interval(&self) -> (f64, f64) {
+        match self {
+            Self::Mdct { .. } | Self::Wave { .. } => (0.2, 5.0),
+            Self::Mel { .. } => (0.2, self.sigma_max()),
         }
     }
 

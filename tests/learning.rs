@@ -577,4 +577,26 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         both.iter().all(|d| *d > 0.1 * apart && *d < 0.9 * apart),
         "{both:?} of {apart}"
     );
+    // So too where the walk draws noise, and none leads back.
+    let mut morph = |share| {
+        let settings = RenderSettings {
+            steps: 4,
+            sampler: Sampler::Consistency,
+            schedule: Schedule::Few,
+            init: Some(Init::Morph {
+                clips: [alone.clone(), other.clone()],
+                share,
+            }),
+            ..settings.clone()
+        };
+        renderer.render(&settings, 0, go_on).unwrap()
+    };
+    let ends = [distance(&morph(0.0)), distance_to(other, &morph(1.0))];
+    assert!(
+        ends.iter().all(|d| *d < 0.05 * apart),
+        "{ends:?} of {apart}"
+    );
+    let middle = morph(0.5);
+    let both = [distance(&middle), distance_to(other, &middle)];
+    assert!(both.iter().all(|d| *d > 0.1 * apart), "{both:?} of {apart}");
 }

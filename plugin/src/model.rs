@@ -99,13 +99,20 @@ impl Source for Model {
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Clip> {
+        let own = RenderSettings::of(self.loaded.renderer.config());
         let settings = RenderSettings {
             class: recipe.class.clone(),
-            steps: recipe.steps as usize,
-            guidance: f64::from(recipe.guidance),
+            steps: match recipe.steps {
+                0 => own.steps,
+                steps => steps as usize,
+            },
+            guidance: match recipe.guidance {
+                0.0 => own.guidance,
+                weight => f64::from(weight),
+            },
             seconds: recipe.seconds.map(f64::from),
             init,
-            ..RenderSettings::of(self.loaded.renderer.config())
+            ..own
         };
         let threads = Settings::load().threads();
         self.workers.take_if(|workers| workers.count != threads);

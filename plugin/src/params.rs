@@ -322,13 +322,23 @@ impl PadParams {
                 pad as i32 + 1,
                 IntRange::Linear { min: 0, max: 9999 },
             ),
-            steps: IntParam::new(name("Steps"), 16, IntRange::Linear { min: 2, max: 64 }),
+            steps: IntParam::new(name("Steps"), 0, IntRange::Linear { min: 0, max: 64 })
+                .with_value_to_string(Arc::new(|steps| match steps {
+                    0 => AUTO.into(),
+                    steps => steps.to_string(),
+                }))
+                .with_string_to_value(Arc::new(|text| auto_or(text, str::parse))),
             guidance: FloatParam::new(
                 name("Guidance"),
-                1.5,
+                0.0,
                 FloatRange::Linear { min: 0.0, max: 5.0 },
             )
-            .with_step_size(0.01),
+            .with_step_size(0.01)
+            .with_value_to_string(Arc::new(|weight| match weight {
+                0.0 => AUTO.into(),
+                weight => format!("{weight:.2}"),
+            }))
+            .with_string_to_value(Arc::new(|text| auto_or(text, str::parse))),
             length: FloatParam::new(
                 name("Length"),
                 0.0,
@@ -346,11 +356,7 @@ impl PadParams {
                 }
             }))
             .with_string_to_value(Arc::new(|text| {
-                let text = text.trim();
-                if text.eq_ignore_ascii_case(AUTO) {
-                    return Some(0.0);
-                }
-                text.trim_end_matches('s').trim_end().parse().ok()
+                auto_or(text, |text| text.trim_end_matches('s').trim_end().parse())
             })),
             variation: share("Variation", 0.3),
             generate: BoolParam::new(name("Generate"), false)
@@ -598,6 +604,15 @@ fn own_class(pad: usize, labels: &[String]) -> Option<&String> {
         })
     });
     of_drum.or_else(|| labels.get(pad % labels.len().max(1)))
+}
+
+/// What a number was typed as, where zero leaves it to the model.
+fn auto_or<T: Default, E>(text: &str, parse: impl Fn(&str) -> std::result::Result<T, E>) -> Option<T> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case(AUTO) {
+        return Some(T::default());
+    }
+    parse(text).ok()
 }
 
 fn class_to_string(names: Option<&Arc<Names>>, class: i32) -> String {

@@ -34,9 +34,9 @@ pub struct Recipe {
     pub class: Option<String>,
     /// Names the noise it began as.
     pub seed: u64,
-    /// Steps from noise to sound.
+    /// Steps from noise to sound; 0 for as many as the model is best with.
     pub steps: u32,
-    /// How strongly to insist on the class.
+    /// How strongly to insist on the class; 0 for as strongly as the model is best with.
     pub guidance: f32,
     /// How long it was asked to be; nothing for the model's own length.
     #[serde(default, skip_serializing_if = "Option::is_none")]

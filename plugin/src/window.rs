@@ -626,13 +626,15 @@ impl Window {
         let mut text = match &recipe.file {
             Some(file) => format!("pad {}: {file}, {clip_seconds:.2} s", pad + 1),
             None => format!(
-                "pad {}: {}, seed {}, {} steps, {clip_seconds:.2} s",
+                "pad {}: {}, seed {}, {clip_seconds:.2} s",
                 pad + 1,
                 recipe.class.as_deref().unwrap_or("any"),
                 recipe.seed,
-                recipe.steps
             ),
         };
+        if recipe.steps > 0 {
+            text += &format!(", {} steps", recipe.steps);
+        }
         for (amount, what) in [(recipe.variation, "varied"), (recipe.morph, "morphed")] {
             if let Some(amount) = amount {
                 text += &format!(", {what} by {:.0} %", 100.0 * amount);

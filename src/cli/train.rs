@@ -55,11 +55,11 @@ pub struct TrainArgs {
     /// it fits the settings and the folder is small
     #[arg(long, default_value = "auto", value_name = "MODEL")]
     from: String,
-    /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: tiny]
+    /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: nano]
     #[arg(long, value_name = "SIZE")]
     preset: Option<String>,
     /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING:EMPHASIS,
-    /// wave:PATCH, mel:WINDOW:HOP:BANDS [default: mdct]
+    /// wave:PATCH, mel:WINDOW:HOP:BANDS [default: mel]
     #[arg(long, value_name = "KIND")]
     representation: Option<RepresentationConfig>,
     /// What the network learns to say: x, edm or v [default: x]
@@ -195,7 +195,7 @@ impl TrainArgs {
             ),
             None => {
                 let representation = self.representation.clone().unwrap_or_default();
-                let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("tiny"))?;
+                let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("nano"))?;
                 let network = NetworkConfig::UNet(preset);
                 let sample_rate = self.sample_rate.unwrap_or(44_100);
                 let seconds = self.seconds.unwrap_or(49_152.0 / 44_100.0);

@@ -100,7 +100,7 @@ impl TuneArgs {
                     ..Consistency::default()
                 },
                 guidance: self.guidance,
-                guidance_interval: RenderSettings::default().guidance_interval,
+                guidance_interval: model.representation.guidance_interval(),
             }),
             batch: self.batch,
             length: self

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Denoiser;
+use crate::diffusion::consistency::Consistency;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::Noise;
@@ -172,7 +173,11 @@ impl Sampler {
 
         for index in 0..sigmas.len() - 1 {
             let (sigma, next) = (sigmas[index], sigmas[index + 1]);
-            let denoised = denoise(&x, sigma)?;
+            let mut denoised = denoise(&x, sigma)?;
+            if self == Sampler::Consistency {
+                let kept = Consistency::kept(sigma);
+                denoised = weighted_sum(&[(kept, &x), (1.0 - kept, &denoised)])?;
+            }
             let step = Step {
                 index,
                 of: sigmas.len() - 1,
