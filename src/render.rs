@@ -259,7 +259,8 @@ impl Renderer {
                 check_share(*share)?;
                 guidance = 1.0;
                 let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
-                sigmas = ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, strength)?)?;
+                sigmas =
+                    ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, strength)?)?;
                 let [from, to] =
                     [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
                 let mixed = ((from? * (1.0 - share))? + (to? * *share)?)?;

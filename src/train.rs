@@ -41,8 +41,9 @@ mod place {
     pub const PORTRAIT: u64 = 0x1005;
 }
 
-/// Noise levels the validation loss is measured at.
-const VALIDATION_SIGMAS: [f64; 4] = [0.1, 0.4, 1.2, 4.0];
+/// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
+/// quarter of them.
+const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
 /// At most this many sounds are validated on.
 const VALIDATION_SOUNDS: usize = 48;
 
@@ -70,6 +71,34 @@ pub struct Tuning {
     pub guidance: f64,
     /// Noise levels at which the teacher's guidance acts, `(low, high)`.
     pub guidance_interval: (f64, f64),
+}
+
+impl Tuning {
+    /// For a denoiser that has no few-step ability yet.
+    pub fn of(model: &ModelConfig, guidance: f64) -> Self {
+        Self {
+            consistency: Consistency {
+                levels: (0.005, 2.0 * model.sigma_max),
+                log_level_mean: model.representation.log_sigma().0 - 0.7,
+                ..Consistency::default()
+            },
+            guidance,
+            guidance_interval: model.representation.guidance_interval(),
+        }
+    }
+
+    /// For a model that needs few steps already, on other sounds: from these alone, and with levels near each other
+    /// from the beginning.
+    pub fn again(model: &ModelConfig) -> Self {
+        let first = Self::of(model, 1.0);
+        Self {
+            consistency: Consistency {
+                first_stage: 3,
+                ..first.consistency
+            },
+            ..first
+        }
+    }
 }
 
 /// How a tuned model is rendered, before anything was measured of it.
@@ -124,6 +153,10 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between validations.
     pub validate_every: u64,
+    /// Validations in a row without a better one after which the run ends; 0 for never. With it, the model is
+    /// the one that was best at a validation, not the last.
+    #[serde(default)]
+    pub patience: u64,
     /// Seconds between checkpoints.
     pub save_every_s: f64,
 }
@@ -171,14 +204,39 @@ impl TrainConfig {
         }
     }
 
+    /// Noise levels that the validation loss is measured at.
+    fn validation_levels(&self) -> [f64; 4] {
+        let level = |mean: f64, deviation: f64, score: f64| (mean + deviation * score).exp();
+        VALIDATION_SCORES.map(|score| match &self.tuning {
+            None => {
+                let objective = &self.objective;
+                level(
+                    objective.log_sigma_mean,
+                    objective.log_sigma_deviation,
+                    score,
+                )
+            }
+            Some(Tuning { consistency, .. }) => {
+                let (low, high) = consistency.levels;
+                level(
+                    consistency.log_level_mean,
+                    consistency.log_level_deviation,
+                    score,
+                )
+                .clamp(low, high)
+            }
+        })
+    }
+
     /// What must agree for a run to be resumed: all but its name, its length and its pace of reporting.
     fn resumable_as(&self, other: &Self) -> bool {
         let (length, validate_every) = (self.length, self.validate_every);
-        let save_every_s = self.save_every_s;
+        let (save_every_s, patience) = (self.save_every_s, self.patience);
         let other = Self {
             length,
             validate_every,
             save_every_s,
+            patience,
             name: self.name.clone(),
             ..other.clone()
         };
@@ -240,6 +298,18 @@ struct StateNote {
     seconds: f64,
     adam_steps: u64,
     validation: Option<f32>,
+    /// Validation loss and step of the best weights, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<(f32, u64)>,
+    #[serde(default)]
+    misses: u64,
+}
+
+/// The averaged weights that did best at a validation.
+struct Best {
+    validation: f32,
+    step: u64,
+    weights: BTreeMap<String, Tensor>,
 }
 
 /// A training in a run folder.
@@ -269,6 +339,10 @@ pub struct Trainer<'d> {
     windows: u64,
     seconds: f64,
     validation: Option<f32>,
+    /// Kept where the run is to end by it.
+    best: Option<Best>,
+    /// Validations since the best.
+    misses: u64,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -372,6 +446,8 @@ impl<'d> Trainer<'d> {
             windows: 0,
             seconds: 0.0,
             validation: None,
+            best: None,
+            misses: 0,
         })
     }
 
@@ -458,6 +534,26 @@ impl<'d> Trainer<'d> {
             })?;
         (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
         (trainer.validation, trainer.from) = (note.validation, from);
+        trainer.misses = note.misses;
+        if let Some((validation, step)) = note.best {
+            let mut weights = BTreeMap::new();
+            for (name, own) in trainer.ema.weights() {
+                let found = tensors.get(&format!("best.{name}"));
+                let found = found.filter(|found| found.dims() == own.dims());
+                let found = found.ok_or_else(|| {
+                    Error::checkpoint(
+                        path,
+                        format!("expected a tensor `best.{name}` of {:?}", own.dims()),
+                    )
+                })?;
+                weights.insert(name.clone(), found.clone());
+            }
+            trainer.best = Some(Best {
+                validation,
+                step,
+                weights,
+            });
+        }
         trainer.forget_later_stats()?;
         Ok(trainer)
     }
@@ -508,8 +604,16 @@ impl<'d> Trainer<'d> {
         &self.model
     }
 
-    /// Part of the training that is done, 0 to 1.
+    /// The step whose weights were best at a validation, where the run looks for it.
+    pub fn best_step(&self) -> Option<u64> {
+        self.best.as_ref().map(|best| best.step)
+    }
+
+    /// Part of the training that is done, 0 to 1; all of it when patience is at an end.
     pub fn progress(&self) -> f64 {
+        if self.config.patience > 0 && self.misses >= self.config.patience {
+            return 1.0;
+        }
         match self.config.length {
             Length::Steps(steps) => self.step as f64 / steps as f64,
             Length::Minutes(minutes) => self.seconds / (60.0 * minutes),
@@ -557,11 +661,14 @@ impl<'d> Trainer<'d> {
                 let mut report = self.learn(batch)?;
                 self.seconds += clock.elapsed().as_secs_f64();
                 clock = Instant::now();
-                let done = self.progress() >= 1.0;
-                if done || self.step.is_multiple_of(self.config.validate_every.max(1)) {
+                if self.progress() >= 1.0
+                    || self.step.is_multiple_of(self.config.validate_every.max(1))
+                {
                     self.validation = self.validate()?;
                     report.validation = self.validation;
+                    self.keep_best()?;
                 }
+                let done = self.progress() >= 1.0;
                 (report.seconds, report.progress) = (self.seconds, self.progress());
                 let line = serde_json::to_string(&report).expect("a report is plain data");
                 writeln!(stats, "{line}").map_err(Error::io(&path))?;
@@ -660,6 +767,30 @@ impl<'d> Trainer<'d> {
         })
     }
 
+    /// Compares the validation just made to the best, where the run is to end by it.
+    fn keep_best(&mut self) -> Result<()> {
+        let (Some(validation), true) = (self.validation, self.config.patience > 0) else {
+            return Ok(());
+        };
+        if self
+            .best
+            .as_ref()
+            .is_some_and(|best| best.validation <= validation)
+        {
+            self.misses += 1;
+            return Ok(());
+        }
+        // The average goes on in place.
+        let copy = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.copy()?));
+        self.misses = 0;
+        self.best = Some(Best {
+            validation,
+            step: self.step,
+            weights: self.ema.weights().iter().map(copy).collect::<Result<_>>()?,
+        });
+        Ok(())
+    }
+
     fn diverged(&self, what: &'static str, value: f64) -> Error {
         Error::Diverged {
             what,
@@ -677,6 +808,7 @@ impl<'d> Trainer<'d> {
     pub fn validate(&self) -> Result<Option<f32>> {
         let sounds = self.dataset.validation();
         let sounds = &sounds[..sounds.len().min(VALIDATION_SOUNDS)];
+        let levels = self.config.validation_levels();
         let mut total = 0f64;
         for (i, chunk) in sounds.chunks(16).enumerate() {
             let batch = self.dataset.batch(chunk, &*self.representation, None)?;
@@ -689,7 +821,7 @@ impl<'d> Trainer<'d> {
                 own.collect::<Vec<_>>()
             });
             let cond = cond.with_portraits(told.collect::<Vec<_>>().as_flattened())?;
-            for (k, &sigma) in VALIDATION_SIGMAS.iter().enumerate() {
+            for (k, sigma) in levels.into_iter().enumerate() {
                 let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
                 let mut noises: Vec<Noise> = (0..b).map(noise).collect();
                 let sigmas = vec![sigma; b];
@@ -700,7 +832,7 @@ impl<'d> Trainer<'d> {
                     }
                     // All the way in one step, wherever the path begins.
                     Some(tuning) => {
-                        let levels = vec![(5.0 * sigma, 0.0); b];
+                        let levels = vec![(sigma, 0.0); b];
                         let consistency = &tuning.consistency;
                         consistency.loss(
                             &self.averaged,
@@ -715,21 +847,24 @@ impl<'d> Trainer<'d> {
                 total += loss.to_scalar::<f32>()? as f64 * b as f64;
             }
         }
-        let count = sounds.len() * VALIDATION_SIGMAS.len();
+        let count = sounds.len() * levels.len();
         Ok((count > 0).then(|| (total / count as f64) as f32))
     }
 
-    /// The model as it stands, with averaged weights.
+    /// The model as it stands, with averaged weights; those that were best where the run is to end by it.
     ///
     /// # Errors
     /// When weights cannot be copied from the device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let best = self.best.as_ref();
+        let weights = best.map_or(self.ema.weights(), |best| &best.weights);
+        let validation_loss = best.map_or(self.validation, |best| Some(best.validation));
         let training = TrainingRecord {
             audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
             steps: self.step,
             windows: self.windows,
             seconds: self.seconds,
-            validation_loss: self.validation,
+            validation_loss,
             sounds: self.dataset.train().len() as u64,
             seed: self.config.seed,
             ..self.model.training.clone()
@@ -743,7 +878,7 @@ impl<'d> Trainer<'d> {
         };
         Ok(Checkpoint {
             config,
-            weights: self.ema.weights().iter().map(host).collect::<Result<_>>()?,
+            weights: weights.iter().map(host).collect::<Result<_>>()?,
         })
     }
 
@@ -758,6 +893,9 @@ impl<'d> Trainer<'d> {
         for (name, tensor) in self.ema.weights() {
             tensors.insert(format!("ema.{name}"), tensor.clone());
         }
+        for (name, tensor) in self.best.iter().flat_map(|best| &best.weights) {
+            tensors.insert(format!("best.{name}"), tensor.clone());
+        }
         let note = StateNote {
             config: self.config.clone(),
             model: self.model.clone(),
@@ -768,6 +906,8 @@ impl<'d> Trainer<'d> {
             seconds: self.seconds,
             adam_steps,
             validation: self.validation,
+            best: self.best.as_ref().map(|best| (best.validation, best.step)),
+            misses: self.misses,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");
         save_tensors(&self.folder.join("state.safetensors"), &tensors, &note)?;
@@ -953,7 +1093,10 @@ fn tuned(
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         // A few-step model that is trained as a denoiser becomes one again.
-        rendering: config.tuning.is_some().then(|| FEW_STEPS.clone()),
+        rendering: config.tuning.map(|_| Rendering {
+            measured: Vec::new(),
+            ..old.rendering.clone().unwrap_or(FEW_STEPS)
+        }),
         ..old.clone()
     };
     model.training = TrainingRecord {

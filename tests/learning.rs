@@ -67,6 +67,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         portraits: true,
         seed: 3,
         validate_every: 50,
+        patience: 0,
         save_every_s: 1e9,
     }
 }
@@ -171,6 +172,50 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // A model whose state is gone is not overwritten by a run from nothing.
     std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
     assert!(refusal(&config, &set).contains("no state.safetensors"));
+}
+
+#[test]
+fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
+    let (folder, set) = tones();
+    let mut config = config(mdct(), 2000);
+    // Far too fast: after a while it forgets more than it learns.
+    config.learning_rate.peak = 0.05;
+    (config.validate_every, config.patience) = (5, 3);
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let (outcome, model) = train(config.clone(), &set, &straight, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    let stats = read_stats(&straight.join("stats.jsonl")).unwrap();
+    let last = stats.last().unwrap();
+    assert!(last.step < 2000 && last.progress == 1.0, "{last:?}");
+    let better = |a: &(u64, f32), b: &(u64, f32)| a.1.total_cmp(&b.1);
+    let (step, loss) = stats
+        .iter()
+        .filter_map(|report| Some((report.step, report.validation?)))
+        .min_by(better)
+        .unwrap();
+    assert_eq!(last.step, step + 3 * 5, "three that were no better");
+    assert_eq!(model.config.training.validation_loss, Some(loss));
+    // It is the model that was measured then.
+    let short = TrainConfig {
+        length: Length::Steps(2000),
+        patience: 0,
+        ..config.clone()
+    };
+    let (_, then) = train(short, &set, &folder.path().join("short"), step);
+    assert_eq!(bits(&model), bits(&then));
+    // An interruption after the best changes nothing, and there is nothing left to do at the end.
+    train(config.clone(), &set, &resumed, step + 7);
+    let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(bits(&model), bits(&again));
+    let trainer = Trainer::open(config, &set, &resumed, None, &Device::Cpu).unwrap();
+    assert_eq!(
+        (trainer.best_step(), trainer.step(), trainer.progress()),
+        (Some(step), step + 15, 1.0)
+    );
 }
 
 #[test]

@@ -607,7 +607,10 @@ fn own_class(pad: usize, labels: &[String]) -> Option<&String> {
 }
 
 /// What a number was typed as, where zero leaves it to the model.
-fn auto_or<T: Default, E>(text: &str, parse: impl Fn(&str) -> std::result::Result<T, E>) -> Option<T> {
+fn auto_or<T: Default, E>(
+    text: &str,
+    parse: impl Fn(&str) -> std::result::Result<T, E>,
+) -> Option<T> {
     let text = text.trim();
     if text.eq_ignore_ascii_case(AUTO) {
         return Some(T::default());

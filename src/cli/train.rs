@@ -15,7 +15,9 @@ use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::picture::{self, Series};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
-use audiodiff::train::{Event, Length, Outcome, StepReport, TrainConfig, Trainer, read_stats};
+use audiodiff::train::{
+    Event, Length, Outcome, StepReport, TrainConfig, Trainer, Tuning, read_stats,
+};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 
@@ -111,9 +113,13 @@ pub struct TrainArgs {
     /// Name of the model [default: the name of the folder of sounds]
     #[arg(long)]
     name: Option<String>,
-    /// Steps between measurements of the validation loss
-    #[arg(long, default_value_t = 250, value_name = "N")]
-    validate_every: u64,
+    /// Steps between measurements of the validation loss [default: 250, tuning 100]
+    #[arg(long, value_name = "N")]
+    validate_every: Option<u64>,
+    /// Measurements in a row without a lower validation loss after which to stop, and to keep the best model rather
+    /// than the last; 0 for never [default: 0, tuning 6]
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
     /// Minutes between checkpoints
     #[arg(long, default_value_t = 4.0, value_name = "M")]
     save_every: f64,
@@ -221,8 +227,8 @@ impl TrainArgs {
                 )
             }
         };
-        let tuning = from.is_some();
-        let rate = if tuning {
+        let adapting = from.is_some();
+        let rate = if adapting {
             2e-4
         } else if self.preset.as_deref() == Some("base") {
             4e-4
@@ -247,7 +253,10 @@ impl TrainArgs {
             representation,
             network,
             target,
-            tuning: None,
+            // A model that needs few steps learns new sounds in the way that keeps them few.
+            tuning: from
+                .filter(|model| model.config.rendering.is_some())
+                .map(|model| Tuning::again(&model.config)),
             objective,
             batch: 0,
             length: self
@@ -255,7 +264,7 @@ impl TrainArgs {
                 .map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
             learning_rate: LearningRate {
                 peak: self.learning_rate.unwrap_or(rate),
-                warmup: if tuning { 50 } else { 300 },
+                warmup: if adapting { 50 } else { 300 },
                 decay: 0.4,
             },
             precision: self.precision.into(),
@@ -265,7 +274,10 @@ impl TrainArgs {
             augment: (!self.no_augment).then(Augment::default),
             portraits: !self.no_portraits && matches!(self.crop, CropChoice::Onset),
             seed: self.seed,
-            validate_every: self.validate_every,
+            validate_every: self
+                .validate_every
+                .unwrap_or(if adapting { 100 } else { 250 }),
+            patience: self.patience.unwrap_or(if adapting { 6 } else { 0 }),
             save_every_s: 60.0 * self.save_every,
         })
     }
@@ -425,11 +437,17 @@ pub(super) fn run(
     monitor.bar.finish();
     let model = out.join("model.safetensors");
     match outcome {
-        Outcome::Finished => say(format_args!(
-            "finished after {} steps: {}",
-            trainer.step(),
-            model.display()
-        )),
+        Outcome::Finished => {
+            let best = match trainer.best_step() {
+                Some(best) if best < trainer.step() => format!(", best after {best}"),
+                _ => String::new(),
+            };
+            say(format_args!(
+                "finished after {} steps{best}: {}",
+                trainer.step(),
+                model.display()
+            ))
+        }
         Outcome::Stopped => say(format_args!(
             "stopped after {} steps, saved: the same command goes on ({})",
             trainer.step(),

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision, Rendering};
 use audiodiff::dataset::{Augment, Dataset, ScanOptions};
-use audiodiff::diffusion::consistency::Consistency;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::eval::{FEWEST, Part, Reference, Sounds};
 use audiodiff::optim::{AdamConfig, LearningRate};
@@ -93,15 +92,7 @@ impl TuneArgs {
             network: model.network.clone(),
             target: model.target,
             objective: Objective::new(model.target, model.sigma_data),
-            tuning: Some(Tuning {
-                consistency: Consistency {
-                    levels: (0.005, 2.0 * model.sigma_max),
-                    log_level_mean: model.representation.log_sigma().0 - 0.7,
-                    ..Consistency::default()
-                },
-                guidance: self.guidance,
-                guidance_interval: model.representation.guidance_interval(),
-            }),
+            tuning: Some(Tuning::of(model, self.guidance)),
             batch: self.batch,
             length: self
                 .steps
@@ -119,6 +110,7 @@ impl TuneArgs {
             portraits: true,
             seed: self.seed,
             validate_every: 250,
+            patience: 0,
             save_every_s: 240.0,
         }
     }

@@ -23,6 +23,9 @@ pub struct Consistency {
     pub levels: (f64, f64),
     /// Stages; each halves the distance between the levels.
     pub stages: u32,
+    /// The stage to begin with; 0 for a network that is an ordinary denoiser.
+    #[serde(default)]
+    pub first_stage: u32,
 }
 
 /// Level at which half of the noisy clip is kept.
@@ -35,6 +38,7 @@ impl Default for Consistency {
             log_level_deviation: 2.0,
             levels: (0.005, 40.0),
             stages: 8,
+            first_stage: 0,
         }
     }
 }
@@ -45,8 +49,9 @@ impl Consistency {
     /// `r = t·(1 - 2^-(s+1)·(1 + 8·sigmoid(-t/2)))`, not below zero, in stage `s`: at first zero for nearly all
     /// levels [Geng et al. 2024, their mapping with q 2, k 8, b 1].
     pub fn draw_levels(&self, batch: usize, progress: f64, noise: &mut Noise) -> Vec<(f64, f64)> {
-        let stage = (progress * f64::from(self.stages))
-            .min(f64::from(self.stages) - 1.0)
+        let (first, stages) = (f64::from(self.first_stage), f64::from(self.stages));
+        let stage = (first + progress * (stages - first))
+            .min(stages - 1.0)
             .floor();
         let pair = |i: usize| {
             let p = (i as f64 + f64::from(noise.uniform())) / batch as f64;
