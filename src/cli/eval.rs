@@ -9,6 +9,7 @@ use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::eval::{self, Estimate, Judgement, Part, Reference, SCORES, Sounds};
+use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::Format;
 use clap::Args;
@@ -86,6 +87,9 @@ pub struct EvalArgs {
     /// Write a page with the numbers, pictures of the sounds, and the sounds
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write a picture with sixteen sounds of each class beside sixteen real ones, as PNG
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
 }
 
 /// Where sounds come from.
@@ -261,6 +265,9 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         let made: Vec<&Sounds> = first.iter().collect();
         eval::report(path, &reference, &judged, &made)?;
     }
+    if let Some(path) = &args.sheet {
+        sheet(path, reference.sounds(), &first[0])?;
+    }
     if args.json {
         return super::print_json(&Summary {
             reference: &reference.sounds().name,
@@ -270,6 +277,20 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         });
     }
     print(&reference, &judged)
+}
+
+/// Draws `made` beside `real`, class by class.
+fn sheet(path: &Path, real: &Sounds, made: &Sounds) -> anyhow::Result<()> {
+    let labels = real.labels();
+    let rows = labels.keys().map(|label| ClassRow {
+        label: label.clone().unwrap_or_else(|| "sounds".to_owned()),
+        sounds: [made, real].map(|all| {
+            let own = all.sounds.iter().filter(|sound| sound.label == *label);
+            own.map(|sound| &*sound.clip).collect()
+        }),
+    });
+    let rows: Vec<ClassRow<'_>> = rows.collect();
+    Ok(class_sheet([&made.name, &real.name], &rows, path)?)
 }
 
 fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
