@@ -1,5 +1,5 @@
-//! One denoiser evaluation and one whole training step of the two smaller presets, on the CPU, with the
-//! binary's allocator.
+//! One denoiser evaluation and one whole training step of the two smaller presets, and a whole sound of the built-in
+//! model, on the CPU, with the binary's allocator.
 
 #![allow(missing_docs)] // criterion's macros define undocumented functions
 
@@ -80,9 +80,44 @@ fn bench(c: &mut Criterion) {
     }
 }
 
+/// From a seed to a finished sound, in so many steps without guidance, and in the model's own way.
+#[cfg(feature = "embedded-model")]
+fn render(c: &mut Criterion) {
+    use std::ops::ControlFlow;
+
+    use audiodiff::checkpoint::Checkpoint;
+    use audiodiff::render::{RenderSettings, Renderer};
+
+    let model = Checkpoint::embedded().expect("the built-in model");
+    let renderer = Renderer::new(&model, &Device::Cpu).expect("the built-in model");
+    let own = RenderSettings {
+        class: model.config.labels.first().cloned(),
+        ..RenderSettings::of(&model.config)
+    };
+    let plain = |steps| RenderSettings {
+        steps,
+        guidance: 1.0,
+        ..own.clone()
+    };
+    let ways = [1, 2, 4].map(|steps| (format!("{steps} steps"), plain(steps)));
+    for (name, settings) in ways.into_iter().chain([("own".to_owned(), own.clone())]) {
+        let mut seed = 0;
+        c.bench_function(&format!("render/{name}"), |b| {
+            b.iter(|| {
+                seed += 1;
+                let go_on = &mut |_| ControlFlow::Continue(());
+                black_box(renderer.render(&settings, seed, go_on).expect("a sound"))
+            });
+        });
+    }
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn render(_: &mut Criterion) {}
+
 criterion_group! {
     name = network;
     config = Criterion::default().sample_size(10);
-    targets = bench
+    targets = bench, render
 }
 criterion_main!(network);

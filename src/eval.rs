@@ -184,10 +184,11 @@ impl Sounds {
     }
 
     /// Renders `wanted` sounds of each label with seeds from `seed` on, in the renderer's own format.
-    /// `on_progress` hears how many of how many are done, and may stop it.
+    /// `on_progress` hears how many of how many are done, and may stop it. For a label that the model does not have it is
+    /// asked for any sound.
     ///
     /// # Errors
-    /// As [`Renderer::render_batch`], so for a label that the model does not have.
+    /// As [`Renderer::render_batch`].
     pub fn rendered(
         renderer: &Renderer,
         settings: &RenderSettings,
@@ -202,8 +203,9 @@ impl Sounds {
         };
         let (mut sounds, mut unusable, mut first) = (Vec::new(), 0, seed);
         for (label, &count) in wanted {
+            let known = |label: &String| renderer.config().labels.contains(label);
             let settings = RenderSettings {
-                class: label.clone(),
+                class: label.clone().filter(known),
                 ..settings.clone()
             };
             let seeds: Vec<u64> = (first..first + count as u64).collect();

@@ -168,6 +168,19 @@ impl EvalArgs {
                 *own = (*own as f64 * count as f64 / all).round() as usize;
             }
         }
+        let foreign: Vec<&str> = wanted
+            .keys()
+            .flatten()
+            .filter(|label| !model.config.labels.contains(label))
+            .map(String::as_str)
+            .collect();
+        if !foreign.is_empty() && !global.quiet {
+            eprintln!(
+                "`{}` does not know the classes {}: it is asked for any sound in their place",
+                model.config.name,
+                foreign.join(", ")
+            );
+        }
         let bar = Bar::new("rendering", global);
         let each: usize = wanted.values().sum();
         let rounds = (0..self.rounds).map(|round| {

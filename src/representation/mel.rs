@@ -1,6 +1,5 @@
 //! [`Mel`]: what the ear hears of a sound's spectrum over time, and a guess at the sound behind it.
 
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::f64::consts::{PI, TAU};
 use std::fmt;
@@ -338,20 +337,26 @@ impl Bank {
         {
             *x = if *coverage > 0.0 { sum / coverage } else { 0.0 };
         }
+        // What no band hears stays nothing.
+        let over: Vec<f32> = self
+            .coverage
+            .iter()
+            .map(|&coverage| if coverage > 0.0 { 1.0 / coverage } else { 0.0 })
+            .collect();
+        let mut gains = vec![0.0; self.bins];
         for _ in 0..SPREADINGS {
-            let ratios: Vec<f32> = mel
-                .iter()
-                .zip(self.gather(&magnitudes))
-                .map(|(wanted, found)| if found > 0.0 { wanted / found } else { 0.0 })
-                .collect();
-            for ((x, ratio), coverage) in magnitudes
-                .iter_mut()
-                .zip(self.scatter(&ratios))
-                .zip(&self.coverage)
-            {
-                if *coverage > 0.0 {
-                    *x *= ratio / coverage;
+            gains.fill(0.0);
+            for (band, &wanted) in self.bands.iter().zip(mel) {
+                let inside = band.first..band.first + band.weights.len();
+                let pairs = magnitudes[inside.clone()].iter().zip(&band.weights);
+                let found: f32 = pairs.map(|(x, w)| x * w).sum();
+                let ratio = if found > 0.0 { wanted / found } else { 0.0 };
+                for (gain, w) in gains[inside].iter_mut().zip(&band.weights) {
+                    *gain += w * ratio;
                 }
+            }
+            for ((x, gain), over) in magnitudes.iter_mut().zip(&gains).zip(&over) {
+                *x *= gain * over;
             }
         }
         magnitudes
@@ -416,9 +421,14 @@ impl Stft {
     fn analyse(&self, signal: &[f32]) -> Vec<Complex32> {
         let rows = signal.len() / self.hop;
         let mut spectra = vec![Complex32::default(); rows * self.bins()];
-        let mut block = self.forward.make_input_vec();
-        let mut scratch = self.forward.make_scratch_vec();
-        for (t, row) in spectra.chunks_exact_mut(self.bins()).enumerate() {
+        let buffers = || {
+            (
+                self.forward.make_input_vec(),
+                self.forward.make_scratch_vec(),
+            )
+        };
+        let rows = spectra.par_chunks_exact_mut(self.bins()).enumerate();
+        rows.for_each_init(buffers, |(block, scratch), (t, row)| {
             let (skipped, range) = self.view(t, signal.len());
             block.fill(0.0);
             let seen = block[skipped..].iter_mut().zip(&self.window[skipped..]);
@@ -426,27 +436,36 @@ impl Stft {
                 *b = w * x;
             }
             self.forward
-                .process_with_scratch(&mut block, row, &mut scratch)
+                .process_with_scratch(block, row, scratch)
                 .expect("the buffers have the plan's lengths");
-        }
+        });
         spectra
     }
 
     /// The signal of `len` frames whose rows are nearest to these, in least squares [Griffin and Lim
     /// 1984, Eq. 6].
     fn synthesise(&self, spectra: &[Complex32], len: usize) -> Vec<f32> {
+        let mut blocks = vec![0.0; spectra.len() / self.bins() * self.n_fft];
+        let buffers = || {
+            (
+                self.inverse.make_input_vec(),
+                self.inverse.make_scratch_vec(),
+            )
+        };
+        blocks
+            .par_chunks_exact_mut(self.n_fft)
+            .zip(spectra.par_chunks_exact(self.bins()))
+            .for_each_init(buffers, |(row, scratch), (block, spectrum)| {
+                row.copy_from_slice(spectrum);
+                // The spectrum of a real block is real at its two ends.
+                row[0].im = 0.0;
+                row[self.n_fft / 2].im = 0.0;
+                self.inverse
+                    .process_with_scratch(row, block, scratch)
+                    .expect("the buffers have the plan's lengths, and the ends are real");
+            });
         let (mut signal, mut weight) = (vec![0.0; len], vec![0.0; len]);
-        let mut row = self.inverse.make_input_vec();
-        let mut block = self.inverse.make_output_vec();
-        let mut scratch = self.inverse.make_scratch_vec();
-        for (t, spectrum) in spectra.chunks_exact(self.bins()).enumerate() {
-            row.copy_from_slice(spectrum);
-            // The spectrum of a real block is real at its two ends.
-            row[0].im = 0.0;
-            row[self.n_fft / 2].im = 0.0;
-            self.inverse
-                .process_with_scratch(&mut row, &mut block, &mut scratch)
-                .expect("the buffers have the plan's lengths, and the ends are real");
+        for (t, block) in blocks.chunks_exact(self.n_fft).enumerate() {
             let (skipped, range) = self.view(t, len);
             let seen = block[skipped..].iter().zip(&self.window[skipped..]);
             let under = signal[range.clone()].iter_mut().zip(&mut weight[range]);
@@ -494,7 +513,7 @@ impl Stft {
         }
         let phases = self.phases(magnitudes, noise);
         let mut spectra: Vec<Complex32> = magnitudes
-            .iter()
+            .par_iter()
             .zip(phases)
             .map(|(&m, phase)| Complex32::from_polar(m, phase as f32))
             .collect();
@@ -505,14 +524,15 @@ impl Stft {
         };
         for _ in 0..REFINEMENTS {
             let found = self.analyse(&silenced(&spectra));
-            for ((s, found), &m) in spectra.iter_mut().zip(found).zip(magnitudes) {
+            let pairs = spectra.par_iter_mut().zip(found).zip(magnitudes);
+            pairs.for_each(|((s, found), &m)| {
                 let norm = found.norm();
                 *s = if norm > 0.0 {
                     found * (m / norm)
                 } else {
                     Complex32::new(m, 0.0)
                 };
-            }
+            });
         }
         silenced(&spectra)
     }
@@ -528,16 +548,16 @@ impl Stft {
         let (bins, n) = (self.bins(), self.n_fft as f64);
         let (rows, hop) = (magnitudes.len() / bins, self.hop as f64);
         let loudest = magnitudes.iter().fold(0.0f32, |a, &b| a.max(b));
-        let logs: Vec<f64> = magnitudes
-            .iter()
-            .map(|&m| f64::from(m.max(1e-10 * loudest)).ln())
+        let logs: Vec<f32> = magnitudes
+            .par_iter()
+            .map(|&m| m.max(1e-10 * loudest).ln())
             .collect();
         // Half the difference of the neighbours; nothing at the edges.
         let slope = |i: usize, at: usize, of: usize, stride: usize| {
             if at == 0 || at + 1 == of {
                 0.0
             } else {
-                0.5 * (logs[i + stride] - logs[i - stride])
+                0.5 * f64::from(logs[i + stride] - logs[i - stride])
             }
         };
         let stretch = HANN_AS_GAUSSIAN * n * n / (hop * n);
@@ -556,19 +576,24 @@ impl Stft {
             .map(|_| f64::from(noise.between(-PI as f32, PI as f32)))
             .collect();
         let mut open: Vec<bool> = magnitudes.iter().map(|&m| m >= least && m > 0.0).collect();
-        // The bits of positive numbers are in their order; of equals the first goes first.
-        let rank = |i: usize| (magnitudes[i].to_bits(), Reverse(i));
-        let mut starts: Vec<usize> = (0..magnitudes.len()).filter(|&i| open[i]).collect();
-        starts.sort_unstable_by_key(|&i| Reverse(rank(i)));
+        // The bits of positive numbers are in their order; of equals the first goes first. Sizes are bounded far below
+        // 2³² cells.
+        let rank = |i: usize| u64::from(magnitudes[i].to_bits()) << 32 | u64::from(!(i as u32));
+        let cell = |rank: u64| !(rank as u32) as usize;
+        let mut starts: Vec<u64> = (0..magnitudes.len())
+            .filter(|&i| open[i])
+            .map(rank)
+            .collect();
+        starts.par_sort_unstable();
         let mut border = BinaryHeap::new();
-        for start in starts {
-            if !open[start] {
+        for start in starts.into_iter().rev() {
+            if !open[cell(start)] {
                 continue;
             }
             // The loudest of what no integration has reached; its phase is as good as any.
-            open[start] = false;
-            border.push(rank(start));
-            while let Some((_, Reverse(from))) = border.pop() {
+            open[cell(start)] = false;
+            border.push(start);
+            while let Some(from) = border.pop().map(cell) {
                 let (t, k) = (from / bins, from % bins);
                 let mut step = |to: usize, derivative: &dyn Fn(usize) -> f64, way: f64| {
                     if open[to] {
