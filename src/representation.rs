@@ -589,7 +589,7 @@ mod tests {
     fn the_defaults_are_valid_and_have_the_documented_shapes() {
         assert_eq!(
             RepresentationConfig::default(),
-            RepresentationConfig::mdct()
+            RepresentationConfig::mel()
         );
         for (config, frames, width) in [
             (RepresentationConfig::mdct(), 384, 256),
