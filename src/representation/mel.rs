@@ -20,6 +20,10 @@ use crate::noise::Noise;
 /// a hiss at -60 dB.
 const FLOOR: f32 = 1e-3;
 
+/// Taken from every decoded band besides the floor, as a share of it: a network's silence is off by a few hundredths of
+/// the floor, which would be a hiss at -75 dB.
+const GATE: f32 = 0.1;
+
 /// Standard deviations are not taken as smaller than this, in units of log10 (0.4 dB): a band that is
 /// empty in the whole training set would otherwise divide by zero.
 const LEAST_SPREAD: f64 = 0.02;
@@ -98,9 +102,9 @@ impl Mel {
         let mut mel = frames.data.clone();
         for row in mel.chunks_exact_mut(frames.width) {
             for ((x, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
-                let loudness = 10f32.powf(*x * scale + mean) - FLOOR;
-                // Rounding leaves a trace where there was nothing: below -100 dB is nothing.
-                *x = if loudness > 0.01 * FLOOR {
+                let loudness = 10f32.powf(*x * scale + mean) - (1.0 + GATE) * FLOOR;
+                // Nor is what is not a number.
+                *x = if loudness > 0.0 {
                     loudness.min(1.0)
                 } else {
                     0.0
