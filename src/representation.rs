@@ -587,10 +587,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid_and_have_the_documented_shapes() {
-        assert_eq!(
-            RepresentationConfig::default(),
-            RepresentationConfig::mel()
-        );
+        assert_eq!(RepresentationConfig::default(), RepresentationConfig::mel());
         for (config, frames, width) in [
             (RepresentationConfig::mdct(), 384, 256),
             (RepresentationConfig::wave(), 768, 128),

@@ -15,10 +15,11 @@ use candle_core::Device;
 use realfft::RealFftPlanner;
 
 fn render(class: &str, seeds: std::ops::Range<u64>) -> Vec<Clip> {
-    let renderer = Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap();
+    let model = Checkpoint::embedded().unwrap();
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let settings = RenderSettings {
         class: Some(class.into()),
-        ..RenderSettings::default()
+        ..RenderSettings::of(&model.config)
     };
     let seeds: Vec<u64> = seeds.collect();
     renderer
