@@ -79,7 +79,7 @@ impl Tuning {
         Self {
             consistency: Consistency {
                 levels: (0.005, 2.0 * model.sigma_max),
-                log_level_mean: model.representation.log_sigma().0 - 0.7,
+                log_level_mean: model.representation.log_sigma().0,
                 ..Consistency::default()
             },
             guidance,

@@ -31,12 +31,11 @@ distance to the real sounds is measured at 1, 2 and 4 steps and beside it that o
 32; the finished model remembers which numbers are good and is rendered with them.
 
 Examples:
-  audiodiff tune run/model.safetensors --data ./wavs
-  audiodiff tune --data ./wavs --minutes 60 --out fast"
+  audiodiff tune run/model.safetensors --data ./wavs --minutes 60"
 )]
 pub struct TuneArgs {
-    /// The model to tune [default: the built-in model]
-    model: Option<PathBuf>,
+    /// The model to tune
+    model: PathBuf,
     /// Folder of sounds; its first level of folders names the classes
     #[arg(long, value_name = "SOUNDS")]
     data: PathBuf,
@@ -189,10 +188,10 @@ impl TuneArgs {
 
 pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
-    let teacher = super::load_model(args.model.as_ref())?;
+    let teacher = super::load_model(Some(&args.model))?;
     if teacher.config.rendering.is_some() {
         return Err(usage(format!(
-            "`{}` was tuned to few steps already; expected the model that it was tuned from",
+            "`{}` was tuned to few steps already; `audiodiff train` teaches it other sounds and keeps its steps few",
             teacher.config.name
         )));
     }
