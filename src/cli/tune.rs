@@ -235,8 +235,8 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
             .iter()
             .any(|&(n, most)| n == steps && ratio(distance) <= most)
     };
-    // The fewest steps from which on nothing is lost; the most that were measured if none are good.
-    let steps = found.iter().rev().take_while(good).last().or(found.last());
+    // The most that are good: none of them takes long, and variety grows with them.
+    let steps = found.iter().rev().find(good).or(found.last());
     if let (Some(rendering), Some(&(steps, _))) = (&mut model.config.rendering, steps) {
         *rendering = Rendering {
             steps,
