@@ -303,7 +303,10 @@ fn sheet(path: &Path, real: &Sounds, made: &Sounds) -> anyhow::Result<()> {
         }),
     });
     let rows: Vec<ClassRow<'_>> = rows.collect();
-    Ok(class_sheet([&made.name, &real.name], &rows, path)?)
+    // A picture is shown to others: of a folder, its own name is enough.
+    let [made, real] = [made, real].map(|all| Path::new(&all.name).file_name().unwrap_or_default());
+    let headings = [made.to_string_lossy(), real.to_string_lossy()];
+    Ok(class_sheet([&headings[0], &headings[1]], &rows, path)?)
 }
 
 fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
