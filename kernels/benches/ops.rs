@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 
-use audiodiff_kernels::{Engine, Map, Norm, Parameter, Precision, Program};
+use audiodiff_kernels::{Activation, Engine, Map, Norm, Parameter, Precision, Program};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -89,7 +89,7 @@ fn bench(c: &mut Criterion) {
                         affine: Parameter(1),
                         film: None,
                         groups: 8,
-                        activate: true,
+                        activation: Activation::Silu,
                     };
                     let name = format!("{precision:?}/conv {kernel} of {width}/batch {batch}");
                     let flops = 2 * batch * t * kernel * width * width;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gemm::{add_transposed_product, pack_panel, packed_len, product};
 use crate::isa::Isa;
-use crate::norm::Applied;
+use crate::norm::{Applied, activated};
 use crate::pairs::Pairs;
 use crate::real::{Real, aligned, aligned_start};
 use crate::shared::Shared;
@@ -114,11 +114,7 @@ impl<'a, T: Real> Source<'a, T> {
                 let (slope, offset) = norm.line(c, clip);
                 let (slope, offset) = (&slope[channels.clone()], &offset[channels.clone()]);
                 for (x, out) in rows {
-                    let x = &x[channels.clone()];
-                    for i in 0..slope.len() {
-                        let z = slope[i] * x[i] + offset[i];
-                        out[i] = if norm.activate { z * z.sigmoid() } else { z };
-                    }
+                    activated(norm.activation, &x[channels.clone()], slope, offset, out);
                 }
             }
         }
@@ -700,6 +696,7 @@ mod tests {
     use super::*;
     use crate::isa::on_each;
     use crate::norm::{COEFFICIENTS, coefficients};
+    use crate::program::Activation;
 
     /// Values of about unit size, fixed by `seed`.
     fn draw<T: Real>(n: usize, seed: u64) -> Vec<T> {
@@ -921,7 +918,7 @@ mod tests {
                 );
                 let norm = Applied {
                     coefficients: &numbers,
-                    activate: true,
+                    activation: Activation::Silu,
                 };
                 let source = Source {
                     x: &x,

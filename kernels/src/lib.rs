@@ -19,13 +19,14 @@ mod norm;
 mod pairs;
 mod program;
 mod real;
+mod resample;
 mod shared;
 mod winograd;
 
 pub use adam::{AdamStep, adam_step, follow};
 pub use conv::Precision;
 pub use isa::Isa;
-pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
+pub use program::{Activation, Engine, Indices, Map, Norm, Parameter, Program};
 
 #[cfg(test)]
 mod testing;

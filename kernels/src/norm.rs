@@ -1,15 +1,20 @@
-//! Group normalisation, FiLM and SiLU: the part of a convolution that comes before it.
+//! Group normalisation, FiLM and an activation: the part of a convolution that comes before it.
 //!
 //! A clip's channel is scaled and moved, `z = slope·x + offset`, by numbers made from its group's
 //! statistics, the norm's gain and bias, and FiLM's scale and shift; then perhaps activated. Whoever reads
 //! the map applies them on the way ([`Source::read`](crate::conv::Source::read)), so that the normalised
 //! map is never stored.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::conv::Source;
 use crate::isa::Isa;
+use crate::program::Activation;
 use crate::real::Real;
+use crate::shared::Shared;
 
 /// Added to a variance.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -23,8 +28,8 @@ pub(crate) const COEFFICIENTS: usize = 4;
 pub(crate) struct Applied<'a, T> {
     /// `[B, 4, C]`, from [`coefficients`].
     pub coefficients: &'a [T],
-    /// Whether SiLU follows.
-    pub activate: bool,
+    /// What follows.
+    pub activation: Activation,
 }
 
 impl<'a, T> Applied<'a, T> {
@@ -32,6 +37,88 @@ impl<'a, T> Applied<'a, T> {
     #[inline(always)]
     pub fn line(&self, c: usize, clip: usize) -> (&'a [T], &'a [T]) {
         self.coefficients[(COEFFICIENTS * clip + 2) * c..][..2 * c].split_at(c)
+    }
+}
+
+/// `y = f(z)` for one frame's channels, `z = slope·x + offset`.
+#[inline(always)]
+pub(crate) fn activated<T: Real>(f: Activation, x: &[T], slope: &[T], offset: &[T], y: &mut [T]) {
+    let n = slope.len();
+    let (x, offset, y) = (&x[..n], &offset[..n], &mut y[..n]);
+    match f {
+        Activation::None => {
+            for i in 0..n {
+                y[i] = slope[i] * x[i] + offset[i];
+            }
+        }
+        Activation::Silu => {
+            for i in 0..n {
+                let z = slope[i] * x[i] + offset[i];
+                y[i] = z * z.sigmoid();
+            }
+        }
+        Activation::Gelu => {
+            for i in 0..n {
+                let z = slope[i] * x[i] + offset[i];
+                y[i] = z * z.normal().0;
+            }
+        }
+    }
+}
+
+/// Values of a map that one task works on.
+const PIECE: usize = 1 << 16;
+
+/// `y`, what a norm makes of a map `[B, T, C]`, plus `residual`.
+pub(crate) fn apply<T: Real>(
+    isa: Isa,
+    x: Source<'_, T>,
+    (b, t, c): (usize, usize, usize),
+    residual: Option<&[T]>,
+    y: &mut [T],
+) {
+    assert!(y.len() == b * t * c);
+    let frames = (PIECE / c).max(1);
+    let pieces = t.div_ceil(frames);
+    let y = Shared::new(y);
+    (0..b * pieces).into_par_iter().for_each(|i| {
+        let (clip, first) = (i / pieces, i % pieces * frames);
+        let frames = first..t.min(first + frames);
+        let range = (clip * t + frames.start) * c..(clip * t + frames.end) * c;
+        isa.run(Apply {
+            x: &x,
+            dims: (t, c),
+            clip,
+            frames,
+            residual: residual.map(|residual| &residual[range.clone()]),
+            // SAFETY: each clip and piece of it is another range.
+            y: unsafe { y.part(range) },
+        });
+    });
+}
+
+struct Apply<'a, T> {
+    x: &'a Source<'a, T>,
+    dims: (usize, usize),
+    clip: usize,
+    frames: Range<usize>,
+    residual: Option<&'a [T]>,
+    y: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Apply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = 0..self.dims.1;
+        self.x
+            .read(self.dims, self.clip, self.frames, channels, self.y);
+        if let Some(residual) = self.residual {
+            for i in 0..self.y.len() {
+                self.y[i] += residual[i];
+            }
+        }
     }
 }
 
@@ -52,7 +139,21 @@ pub(crate) fn coefficients<T: Real>(
     let clip = |clip: usize, out: &mut [T]| {
         let x = &x[clip * t * c..][..t * c];
         let film = film.map(|film| &film[clip * 2 * c..][..2 * c]);
-        T::with_scratch(2 * c, |sums| {
+        let pieces = x.len().div_ceil(SUMMED * c);
+        T::with_scratch(pieces * 2 * c, |sums| {
+            let sum = |(sums, part)| {
+                isa.run(Sums {
+                    x: part,
+                    pivot: &x[..c],
+                    sums,
+                })
+            };
+            if pieces == 1 {
+                sum((&mut *sums, x));
+            } else {
+                let parts = x.par_chunks(SUMMED * c);
+                sums.par_chunks_mut(2 * c).zip(parts).for_each(sum);
+            }
             isa.run(ClipCoefficients {
                 x,
                 affine,
@@ -72,8 +173,37 @@ pub(crate) fn coefficients<T: Real>(
     }
 }
 
-/// Statistics in double precision from per-channel sums about the first frame, whose values stand in for
-/// the mean so that a large common offset costs no digits.
+/// Frames whose sums one task makes.
+const SUMMED: usize = 2048;
+
+/// Per-channel sums, and those of squares, about a clip's first frame, whose values stand in for the mean so that a
+/// large common offset costs no digits.
+struct Sums<'a, T> {
+    x: &'a [T],
+    pivot: &'a [T],
+    sums: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, pivot, sums } = self;
+        let c = pivot.len();
+        sums.fill(T::zero());
+        let (sums, squares) = sums.split_at_mut(c);
+        for row in x.chunks_exact(c) {
+            for i in 0..c {
+                let x = row[i] - pivot[i];
+                sums[i] += x;
+                squares[i] += x * x;
+            }
+        }
+    }
+}
+
+/// Statistics in double precision from [`Sums`] of the clip's parts.
 struct ClipCoefficients<'a, T> {
     x: &'a [T],
     affine: &'a [T],
@@ -98,15 +228,13 @@ impl<T: Real> WithSimd for ClipCoefficients<'_, T> {
         } = self;
         let c = affine.len() / 2;
         let pivot = &x[..c];
-        sums.fill(T::zero());
-        let (sums, squares) = sums.split_at_mut(c);
-        for row in x.chunks_exact(c) {
-            for i in 0..c {
-                let x = row[i] - pivot[i];
-                sums[i] += x;
-                squares[i] += x * x;
+        let (sums, parts) = sums.split_at_mut(2 * c);
+        for part in parts.chunks_exact(2 * c) {
+            for i in 0..2 * c {
+                sums[i] += part[i];
             }
         }
+        let (sums, squares) = sums.split_at(c);
         let (frames, each) = ((x.len() / c) as f64, c / groups);
         let (statistics, line) = out.split_at_mut(2 * c);
         let (means, rstds) = statistics.split_at_mut(c);
@@ -150,7 +278,7 @@ pub(crate) struct Backward<'a, T> {
     pub affine: &'a [T],
     pub film: Option<&'a [T]>,
     pub groups: usize,
-    pub activate: bool,
+    pub activation: Activation,
 }
 
 impl<T: Real> Backward<'_, T> {
@@ -259,14 +387,25 @@ impl<T: Real> WithSimd for BackwardClip<'_, T> {
         let (sum_dz_xhat, sum_dz) = sums.split_at_mut(c);
         // dz: through the activation.
         for (x, dz) in x.chunks_exact(c).zip(dh.chunks_exact_mut(c)) {
-            for i in 0..c {
-                let mut d = dz[i];
-                if of.activate {
-                    let z = slope[i] * x[i] + offset[i];
-                    let s = z.sigmoid();
-                    d *= s * (T::one() + z * (T::one() - s));
+            match of.activation {
+                Activation::None => {}
+                Activation::Silu => {
+                    for i in 0..c {
+                        let z = slope[i] * x[i] + offset[i];
+                        let s = z.sigmoid();
+                        dz[i] *= s * (T::one() + z * (T::one() - s));
+                    }
                 }
-                dz[i] = d;
+                Activation::Gelu => {
+                    for i in 0..c {
+                        let z = slope[i] * x[i] + offset[i];
+                        let (p, density) = z.normal();
+                        dz[i] *= p + z * density;
+                    }
+                }
+            }
+            for i in 0..c {
+                let d = dz[i];
                 sum_dz[i] += d;
                 sum_dz_xhat[i] += d * (x[i] - mean[i]) * rstd[i];
             }

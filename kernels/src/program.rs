@@ -12,6 +12,8 @@ mod session;
 use candle_core::{Result, bail};
 
 use crate::conv::{Dims, Precision};
+use crate::norm::COEFFICIENTS;
+use crate::resample::Way;
 pub use engine::Engine;
 
 /// Frames `[B, T, C]` somewhere in a [`Program`]; a vector is a map with one frame.
@@ -47,8 +49,19 @@ pub struct Indices {
     b: usize,
 }
 
+/// What is done to each number on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `x·σ(x)`.
+    Silu,
+    /// `x·Φ(x)`, with the normal distribution itself rather than a fit to it [Hendrycks & Gimpel 2016].
+    Gelu,
+}
+
 /// What happens to a map before it is convolved: groups of channels are normalised over all frames of
-/// a clip, then modulated, then activated, `silu((x̂·gain + bias)·(1 + scale) + shift)`
+/// a clip, then modulated, then activated, `f((x̂·gain + bias)·(1 + scale) + shift)`
 /// [Wu & He 2018; Perez et al. 2018].
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
@@ -58,8 +71,15 @@ pub struct Norm {
     pub film: Option<Map>,
     /// Number of groups; divides `C`.
     pub groups: usize,
-    /// Whether the SiLU is there.
-    pub activate: bool,
+    /// `f`.
+    pub activation: Activation,
+}
+
+impl Norm {
+    /// How many numbers say what it does to `x`.
+    fn coefficients(x: Map) -> usize {
+        x.b * COEFFICIENTS * x.c
+    }
 }
 
 #[derive(Debug)]
@@ -90,19 +110,26 @@ impl Conv {
     fn film(&self) -> Option<Map> {
         self.norm.and_then(|norm| norm.film)
     }
-
-    /// How many numbers, `[B, 4, C]`, say what its norm does.
-    fn coefficients(&self) -> usize {
-        self.norm.map_or(0, |_| self.x.b * 4 * self.x.c)
-    }
 }
 
 #[derive(Debug)]
 enum Op {
     Conv(Conv),
+    /// A norm on its own.
+    Normed {
+        x: Map,
+        norm: Norm,
+        residual: Option<Map>,
+        y: Map,
+    },
     Attention {
         qkv: Map,
         heads: usize,
+        y: Map,
+    },
+    Resample {
+        x: Map,
+        way: Way,
         y: Map,
     },
     Silu {
@@ -127,7 +154,9 @@ impl Op {
     fn y(&self) -> Map {
         match *self {
             Self::Conv(Conv { y, .. })
+            | Self::Normed { y, .. }
             | Self::Attention { y, .. }
+            | Self::Resample { y, .. }
             | Self::Silu { y, .. }
             | Self::Lookup { y, .. }
             | Self::Mix { y, .. } => y,
@@ -139,7 +168,12 @@ impl Op {
     fn reads(&self) -> [Option<Map>; 3] {
         match *self {
             Self::Conv(ref conv) => [Some(conv.x), conv.film(), conv.residual],
-            Self::Attention { qkv: x, .. } | Self::Silu { x, .. } => [Some(x), None, None],
+            Self::Normed {
+                x, norm, residual, ..
+            } => [Some(x), norm.film, residual],
+            Self::Attention { qkv: x, .. } | Self::Resample { x, .. } | Self::Silu { x, .. } => {
+                [Some(x), None, None]
+            }
             Self::Lookup { residual, .. } => [None, None, Some(residual)],
             Self::Mix { a, b, .. } => [Some(b), None, Some(a)],
         }
@@ -148,7 +182,7 @@ impl Op {
     /// The maps among those that its gradients are computed from.
     fn keeps(&self) -> [Option<Map>; 2] {
         match self {
-            Self::Lookup { .. } | Self::Mix { .. } => [None, None],
+            Self::Lookup { .. } | Self::Mix { .. } | Self::Resample { .. } => [None, None],
             _ => {
                 let [x, film, _] = self.reads();
                 [x, film]
@@ -157,7 +191,19 @@ impl Op {
     }
 
     fn has_parameters(&self) -> bool {
-        matches!(self, Self::Conv(_) | Self::Lookup { .. })
+        matches!(
+            self,
+            Self::Conv(_) | Self::Normed { .. } | Self::Lookup { .. }
+        )
+    }
+
+    /// The norm it applies, and what to.
+    fn norm(&self) -> Option<(Map, Norm)> {
+        match *self {
+            Self::Conv(Conv { x, norm, .. }) => norm.map(|norm| (x, norm)),
+            Self::Normed { x, norm, .. } => Some((x, norm)),
+            _ => None,
+        }
     }
 }
 
@@ -294,23 +340,8 @@ impl Program {
         if let Some(bias) = bias {
             self.expect_shape("conv: bias", bias, &[co])?;
         }
-        if let Some(norm) = norm {
-            if norm.groups == 0 || ci % norm.groups != 0 {
-                bail!(
-                    "group norm: {ci} channels do not divide into {} groups",
-                    norm.groups
-                );
-            }
-            self.expect_shape("group norm: affine", norm.affine, &[2, ci])?;
-            if let Some(film) = norm.film
-                && film.dims() != (b, 1, 2 * ci)
-            {
-                bail!(
-                    "group norm: film should be {:?}, found {:?}",
-                    (b, 1, 2 * ci),
-                    film.dims()
-                );
-            }
+        if let Some(norm) = &norm {
+            self.check_norm(x, norm)?;
         }
         if let Some(residual) = residual
             && residual.dims() != (b, t, co)
@@ -340,6 +371,77 @@ impl Program {
             })
         };
         Ok(self.push((b, t, co), conv))
+    }
+
+    fn check_norm(&self, x: Map, norm: &Norm) -> Result<()> {
+        let (b, _, c) = x.dims();
+        if norm.groups == 0 || c % norm.groups != 0 {
+            bail!(
+                "group norm: {c} channels do not divide into {} groups",
+                norm.groups
+            );
+        }
+        self.expect_shape("group norm: affine", norm.affine, &[2, c])?;
+        if let Some(film) = norm.film
+            && film.dims() != (b, 1, 2 * c)
+        {
+            bail!(
+                "group norm: film should be {:?}, found {:?}",
+                (b, 1, 2 * c),
+                film.dims()
+            );
+        }
+        Ok(())
+    }
+
+    /// What a norm makes of `x: [B, T, C]`, plus `residual` of the same shape. Before a convolution a norm costs
+    /// less: it belongs to [`Program::conv`].
+    ///
+    /// # Errors
+    /// When the shapes disagree; the message says both sides.
+    pub fn normed(&mut self, x: Map, norm: Norm, residual: Option<Map>) -> Result<Map> {
+        self.check_norm(x, &norm)?;
+        if let Some(residual) = residual
+            && residual.dims() != x.dims()
+        {
+            bail!(
+                "group norm: residual should be {:?}, found {:?}",
+                x.dims(),
+                residual.dims()
+            );
+        }
+        Ok(self.push(x.dims(), |y| Op::Normed {
+            x,
+            norm,
+            residual,
+            y,
+        }))
+    }
+
+    /// Half as many frames by Dance Diffusion's cubic filter: `[B, T, C]` → `[B, T/2, C]`. `T` is even and at least 4.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn halve(&mut self, x: Map) -> Result<Map> {
+        let (b, t, c) = x.dims();
+        if t < 4 || t % 2 != 0 {
+            bail!("halve: expected an even number of 4 frames or more, found {t}");
+        }
+        let way = Way::Down;
+        Ok(self.push((b, t / 2, c), |y| Op::Resample { x, way, y }))
+    }
+
+    /// Twice as many frames by the same filter: `[B, T, C]` → `[B, 2·T, C]`. `T` is at least 3.
+    ///
+    /// # Errors
+    /// When it is less.
+    pub fn double(&mut self, x: Map) -> Result<Map> {
+        let (b, t, c) = x.dims();
+        if t < 3 {
+            bail!("double: expected 3 frames or more, found {t}");
+        }
+        let way = Way::Up;
+        Ok(self.push((b, 2 * t, c), |y| Op::Resample { x, way, y }))
     }
 
     /// `softmax(Q·Kᵀ/√d)·V` for each head [Vaswani et al. 2017].

@@ -3,6 +3,7 @@
 use std::any::TypeId;
 use std::cell::RefCell;
 
+use candle_core::cpu::erf::erfc_f64;
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 use pulp::bytemuck::{Pod, cast};
 use pulp::{Scalar128b, Simd};
@@ -38,6 +39,8 @@ pub(crate) trait Real:
     /// Logistic function; the f32 form vectorises.
     fn sigmoid(self) -> Self;
     fn exp(self) -> Self;
+    /// Distribution function and density of the normal distribution; the f32 form vectorises.
+    fn normal(self) -> (Self, Self);
     fn to_double(self) -> f64;
 }
 
@@ -155,6 +158,20 @@ impl Real for f32 {
         p * f32::from_bits(power)
     }
 
+    /// Within 3e-7, by the formula 26.2.17 of Abramowitz & Stegun 1964.
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        let density = Real::exp(-0.5 * self * self) * 0.398_942_28;
+        let t = 1.0 / (1.0 + 0.231_641_9 * self.abs());
+        let p = 1.330_274_4;
+        let p = p * t - 1.821_255_9;
+        let p = p * t + 1.781_477_9;
+        let p = p * t - 0.356_563_78;
+        let p = p * t + 0.319_381_53;
+        let tail = density * p * t;
+        (if self < 0.0 { tail } else { 1.0 - tail }, density)
+    }
+
     #[inline(always)]
     fn to_double(self) -> f64 {
         self as f64
@@ -178,6 +195,14 @@ impl Real for f64 {
 
     fn exp(self) -> Self {
         self.exp()
+    }
+
+    fn normal(self) -> (Self, Self) {
+        let density = (-0.5 * self * self).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        (
+            0.5 * erfc_f64(-self * std::f64::consts::FRAC_1_SQRT_2),
+            density,
+        )
     }
 
     fn to_double(self) -> f64 {
@@ -265,5 +290,19 @@ mod tests {
         }
         assert_eq!(Real::sigmoid(0f32), 0.5);
         assert!(Real::sigmoid(-200f32) < 1e-37 && Real::sigmoid(200f32) == 1.0);
+    }
+
+    #[test]
+    fn the_normal_distribution_in_f32_is_within_three_ten_millionths() {
+        for i in -12_000..12_000 {
+            let x = i as f32 * 1e-3;
+            let ((p, d), (exact_p, exact_d)) = (x.normal(), f64::from(x).normal());
+            let error = (f64::from(p) - exact_p)
+                .abs()
+                .max((f64::from(d) - exact_d).abs());
+            assert!(error < 3e-7, "at {x}: {error:e}");
+        }
+        assert_eq!(0f64.normal().0, 0.5);
+        assert!((1f64.normal().0 - 0.841_344_746_068_542_9).abs() < 1e-12);
     }
 }

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use audiodiff_kernels::{Engine, Map, Norm, Parameter, Program};
+use audiodiff_kernels::{Activation, Engine, Map, Norm, Parameter, Program};
 use candle_core::{DType, Device, Result, Tensor};
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +33,7 @@ fn describe(p: &mut Program) -> Result<Map> {
         affine: Parameter(0),
         film,
         groups: 4,
-        activate: true,
+        activation: Activation::Silu,
     };
     let (x, e) = (p.input(2, 64, 64), p.input(2, 1, 16));
     let film = p.conv(e, None, Parameter(2), None, None)?;

@@ -1,6 +1,6 @@
 //! Layers: which parameters they have, and what they add to a program over frames, `[B, T, C]`.
 
-use audiodiff_kernels::{Map, Norm, Parameter, Program};
+use audiodiff_kernels::{Activation, Map, Norm, Parameter, Program};
 use candle_core::Tensor;
 
 use super::{Init, Weights};
@@ -71,12 +71,17 @@ impl Conv {
 }
 
 /// The group normalisation of width `C` before a convolution, without FiLM.
-pub(super) fn norm(mut at: Scope<'_>, width: usize, groups: usize, activate: bool) -> Result<Norm> {
+pub(super) fn norm(
+    mut at: Scope<'_>,
+    width: usize,
+    groups: usize,
+    activation: Activation,
+) -> Result<Norm> {
     Ok(Norm {
         affine: at.get("affine", &[2, width], Init::Affine)?,
         film: None,
         groups,
-        activate,
+        activation,
     })
 }
 
@@ -100,10 +105,10 @@ impl ResBlock {
         heads: Option<usize>,
     ) -> Result<Self> {
         Ok(Self {
-            norm1: norm(at.below("norm1"), width, groups, true)?,
+            norm1: norm(at.below("norm1"), width, groups, Activation::Silu)?,
             conv1: Conv::new(at.below("conv1"), 3, width, width, 1.0)?,
             film: Conv::new(at.below("film"), 1, embedding, 2 * width, 0.0)?,
-            norm2: norm(at.below("norm2"), width, groups, true)?,
+            norm2: norm(at.below("norm2"), width, groups, Activation::Silu)?,
             conv2: Conv::new(at.below("conv2"), 3, width, width, 0.0)?,
             attention: match heads {
                 Some(heads) => Some(SelfAttention::new(
@@ -134,7 +139,7 @@ impl ResBlock {
 }
 
 /// Residual multi-head self-attention over frames.
-struct SelfAttention {
+pub(super) struct SelfAttention {
     norm: Norm,
     qkv: Conv,
     out: Conv,
@@ -142,16 +147,16 @@ struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn new(mut at: Scope<'_>, width: usize, groups: usize, heads: usize) -> Result<Self> {
+    pub fn new(mut at: Scope<'_>, width: usize, groups: usize, heads: usize) -> Result<Self> {
         Ok(Self {
-            norm: norm(at.below("norm"), width, groups, false)?,
+            norm: norm(at.below("norm"), width, groups, Activation::None)?,
             qkv: Conv::new(at.below("qkv"), 1, width, 3 * width, 1.0)?,
             out: Conv::new(at.below("out"), 1, width, width, 0.0)?,
             heads,
         })
     }
 
-    fn forward(&self, p: &mut Program, x: Map) -> candle_core::Result<Map> {
+    pub fn forward(&self, p: &mut Program, x: Map) -> candle_core::Result<Map> {
         let qkv = self.qkv.forward(p, x, Some(self.norm), None)?; // [B, T, 3·C]
         let h = p.attention(qkv, self.heads)?;
         self.out.forward(p, h, None, Some(x))

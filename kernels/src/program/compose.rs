@@ -1,11 +1,14 @@
 //! The definition of every op, in plain candle operations that carry gradients on any device.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Embedding, Module};
 
-use super::{Conv, Norm, Op, Program};
+use super::{Activation, Conv, Norm, Op, Program};
 use crate::conv::Precision;
 use crate::norm::EPSILON;
+use crate::resample::{DOWN, UP, Way};
 
 impl Program {
     /// Its output for these numbers; `proceed` is asked before each op.
@@ -39,6 +42,18 @@ impl Program {
                     let residual = conv.residual.map(read).transpose()?;
                     convolved(&x, conv, parameters, residual.as_ref())?
                 }
+                Op::Normed {
+                    x, norm, residual, ..
+                } => {
+                    let film = norm.film.map(read).transpose()?;
+                    let affine = &parameters[norm.affine.0];
+                    let y = normed(&read(x)?, &norm, affine, film.as_ref())?;
+                    match residual {
+                        Some(residual) => (y + read(residual)?)?,
+                        None => y,
+                    }
+                }
+                Op::Resample { x, way, .. } => resampled(&read(x)?, way)?,
                 Op::Attention { qkv, heads, .. } => attention(&read(qkv)?, heads)?,
                 Op::Silu { x, .. } => read(x)?.silu()?,
                 Op::Lookup {
@@ -126,7 +141,39 @@ fn normed(x: &Tensor, norm: &Norm, affine: &Tensor, film: Option<&Tensor>) -> Re
             .broadcast_mul(&(film.narrow(2, 0, c)? + 1.0)?)?
             .broadcast_add(&film.narrow(2, c, c)?)?;
     }
-    if norm.activate { z.silu() } else { Ok(z) }
+    match norm.activation {
+        Activation::None => Ok(z),
+        Activation::Silu => z.silu(),
+        // Candle's own has the right values, but its gradient only six digits.
+        Activation::Gelu => (((&z * FRAC_1_SQRT_2)?.erf()? + 1.0)? * 0.5)? * z,
+    }
+}
+
+/// Shifted copies of the mirrored frames, weighted.
+fn resampled(x: &Tensor, way: Way) -> Result<Tensor> {
+    let (b, t, c) = x.dims3()?;
+    let pad = way.pad() as i64;
+    let last = t as i64 - 1;
+    let mirrored = |i: i64| (last - (last - i.abs()).abs()) as u32;
+    let places: Vec<u32> = (-pad..t as i64 + pad).map(mirrored).collect();
+    let x = x.index_select(&Tensor::from_vec(places, t + 2 * way.pad(), x.device())?, 1)?;
+    let weighted = |taps: &[f64], at: &dyn Fn(usize) -> Result<Tensor>| {
+        let first = at(0)? * taps[0];
+        (1..taps.len()).try_fold(first?, |sum, k| sum + (at(k)? * taps[k])?)
+    };
+    match way {
+        Way::Down => {
+            let pairs = x.reshape((b, t / 2 + 3, 2, c))?;
+            weighted(&DOWN, &|k| {
+                let phase = pairs.narrow(2, k % 2, 1)?;
+                phase.narrow(1, k / 2, t / 2)?.squeeze(2)
+            })
+        }
+        Way::Up => {
+            let phase = |taps| weighted(taps, &|k| x.narrow(1, k, t));
+            Tensor::stack(&[phase(&UP[0])?, phase(&UP[1])?], 2)?.reshape((b, 2 * t, c))
+        }
+    }
 }
 
 fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {

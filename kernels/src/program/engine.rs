@@ -422,7 +422,7 @@ mod tests {
 
     use super::*;
     use crate::isa::on_each;
-    use crate::program::{Norm, Parameter};
+    use crate::program::{Activation, Norm, Parameter};
     use crate::testing::{assert_close, check_gradients, values};
 
     const KEY: (usize, usize) = (0, 0);
@@ -501,16 +501,18 @@ mod tests {
 
     #[test]
     fn norms_before_convolutions_equal_their_definition() -> Result<()> {
-        for (b, t, c, groups, activate, k) in [
-            (1, 3, 4, 2, true, 1),
-            (3, 7, 6, 3, true, 3),
-            (2, 5, 4, 1, false, 5),
+        use Activation::{Gelu, None as Plain, Silu};
+        for (b, t, c, groups, activation, k) in [
+            (1, 3, 4, 2, Silu, 1),
+            (3, 7, 6, 3, Silu, 3),
+            (2, 5, 4, 1, Plain, 5),
+            (2, 6, 4, 1, Gelu, 5),
         ] {
             let norm = |film| Norm {
                 affine: Parameter(0),
                 film,
                 groups,
-                activate,
+                activation,
             };
             let parameters: [&[usize]; 2] = [&[2, c], &[k * c, 5]];
             check(&[&[b, t, c]], &parameters, &[], |p, x| {
@@ -519,8 +521,62 @@ mod tests {
             check(&[&[b, t, c], &[b, 1, 2 * c]], &parameters, &[], |p, x| {
                 p.conv(x[0], Some(norm(Some(x[1]))), Parameter(1), None, None)
             })?;
+            check(&[&[b, t, c], &[b, 1, 2 * c]], &[&[2, c]], &[], |p, x| {
+                let y = p.normed(x[0], norm(Some(x[1])), None)?;
+                p.mix(y, x[0], 0.5)
+            })?;
+            check(&[&[b, t, c]], &[&[2, c]], &[], |p, x| {
+                p.normed(x[0], norm(None), Some(x[0]))
+            })?;
         }
         Ok(())
+    }
+
+    #[test]
+    fn long_maps_are_normed_as_their_definition_says() -> Result<()> {
+        let (x, affine) = (values(&[2, 5000, 3], 1), values(&[2, 3], 2));
+        let run = |x: &Tensor, affine: &Tensor, fused: bool| {
+            let engine = Engine::new(vec![affine.clone()]);
+            let describe = |p: &mut Program| {
+                let x = p.input(2, 5000, 3);
+                let norm = Norm {
+                    affine: Parameter(0),
+                    film: None,
+                    groups: 1,
+                    activation: Activation::Gelu,
+                };
+                p.normed(x, norm, Some(x))
+            };
+            if fused {
+                engine.run(KEY, describe, &[x.clone()], &[])
+            } else {
+                engine.compose(describe, &[x.clone()], &[])
+            }
+        };
+        let exact = run(&x, &affine, false)?;
+        assert_close(&run(&x, &affine, true)?, &exact, 1e-12);
+        let rounded = run(
+            &x.to_dtype(DType::F32)?,
+            &affine.to_dtype(DType::F32)?,
+            true,
+        )?;
+        assert_close(&rounded.to_dtype(DType::F64)?, &exact, 2e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn resampled_maps_equal_their_definition() -> Result<()> {
+        for (b, t, c) in [(1, 4, 1), (2, 6, 3), (3, 10, 5)] {
+            check(&[&[b, t, c]], &[], &[], |p, x| p.halve(x[0]))?;
+            check(&[&[b, t, c]], &[], &[], |p, x| p.double(x[0]))?;
+            // Several readers: their gradients add up.
+            check(&[&[b, 2 * t, c]], &[], &[], |p, x| {
+                let down = p.halve(x[0])?;
+                let up = p.double(down)?;
+                p.mix(up, x[0], 0.5)
+            })?;
+        }
+        check(&[&[2, 3, 2]], &[], &[], |p, x| p.double(x[0]))
     }
 
     #[test]
@@ -584,7 +640,7 @@ mod tests {
                 affine: Parameter(0),
                 film: Some(film),
                 groups: 2,
-                activate: true,
+                activation: Activation::Silu,
             };
             let (weight, bias) = (Parameter(1), Some(Parameter(2)));
             let y = p.conv(x[0], Some(norm), weight, bias, Some(x[0]))?;
@@ -599,7 +655,7 @@ mod tests {
             affine,
             film: None,
             groups: 2,
-            activate: true,
+            activation: Activation::Silu,
         };
         let place = p.conv(x[1], None, Parameter(2), None, None)?;
         let top = p.conv(x[0], None, weight, None, Some(place))?;
@@ -751,7 +807,7 @@ mod tests {
                 affine: Parameter(0),
                 film: None,
                 groups: 1,
-                activate: true,
+                activation: Activation::Silu,
             };
             p.conv(x, Some(norm), Parameter(1), Some(Parameter(2)), None)
         };
@@ -839,7 +895,7 @@ mod tests {
                     affine: Parameter(2),
                     film: Some(x[1]),
                     groups: 1,
-                    activate: true,
+                    activation: Activation::Silu,
                 });
                 let residual = residual.then(|| x[1]);
                 p.conv(x[0], norm, Parameter(0), Some(Parameter(1)), residual)
@@ -861,6 +917,8 @@ mod tests {
         let heads = message(&[x], &[], &|p, x| p.attention(x[0], 2));
         assert!(heads.contains("3 channels do not divide into 3 × 2"));
         assert!(message(&[x], &[], &|p, x| p.reshape(x[0], 2, 7)).contains("(2, 5, 3)"));
+        assert!(message(&[x], &[], &|p, x| p.halve(x[0])).contains("found 5"));
+        assert!(message(&[&[1, 2, 3]], &[], &|p, x| p.double(x[0])).contains("found 2"));
 
         let engine = Engine::new(drawn(&[&[4, 5]], 1));
         let lookup = |p: &mut Program| {

@@ -1,6 +1,6 @@
 //! Where every number of a program lies, decided before any of them is computed.
 
-use super::{Map, Op, Program};
+use super::{Map, Norm, Op, Program};
 
 /// What a program is run for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +92,7 @@ impl Plan {
         let mut coefficients = Vec::with_capacity(n);
         for (i, op) in program.ops.iter().enumerate() {
             values[op.y().value] = Place::Slot(slots.take(op.y().len()));
-            let norm = match op {
-                Op::Conv(conv) if conv.norm.is_some() => Some(slots.take(conv.coefficients())),
-                _ => None,
-            };
+            let norm = op.norm().map(|(x, _)| slots.take(Norm::coefficients(x)));
             coefficients.push(norm);
             if wanted.is_none() {
                 norm.into_iter().for_each(|slot| slots.give(slot));
@@ -150,10 +147,7 @@ impl Backward {
         gradients: &mut [Option<usize>],
         slots: &mut Slots,
     ) -> Self {
-        let dh = match op {
-            Op::Conv(conv) if conv.norm.is_some() => Some(slots.take(conv.x.len())),
-            _ => None,
-        };
+        let dh = op.norm().map(|(x, _)| slots.take(x.len()));
         let mut share = |which: usize, map: Map| {
             let passes = which == 2 && map.len() == op.y().len();
             let assigns = which == 1 || matches!(op, Op::Attention { .. });
@@ -265,7 +259,7 @@ impl Slots {
 mod tests {
     use candle_core::Result;
 
-    use super::super::{Norm, Parameter};
+    use super::super::{Activation, Parameter};
     use super::*;
     use crate::conv::Precision;
 
@@ -276,7 +270,7 @@ mod tests {
                 affine: Parameter(0),
                 film: None,
                 groups: 2,
-                activate: true,
+                activation: Activation::Silu,
             });
             let weight = Parameter(1);
             let block = |p: &mut Program, x| {

@@ -8,11 +8,11 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::plan::{Backward, Gradient, Kind, Place, Plan};
-use super::{Conv, Indices, Map, Op, Parameter, Program};
+use super::{Conv, Indices, Map, Norm, Op, Parameter, Program};
 use crate::conv::{self, Packed, Source};
 use crate::isa::Isa;
 use crate::real::{Real, zeros};
-use crate::{attention, norm};
+use crate::{attention, norm, resample};
 
 /// Values of a map that one task works on.
 const PIECE: usize = 1 << 14;
@@ -152,6 +152,23 @@ impl<T: Real> Session<T> {
                     let weight = self.weights.forward(conv, self.isa, weight);
                     memory.conv(i, conv, weight);
                 }
+                Op::Normed {
+                    x,
+                    norm,
+                    residual,
+                    y,
+                    ..
+                } => {
+                    memory.prepare_norm(i, x, &norm);
+                    memory.write(y, |memory, to| {
+                        let residual = residual.map(|residual| memory.read(residual));
+                        let source = memory.source(i, x, Some(&norm));
+                        norm::apply(memory.isa, source, y.dims(), residual, to);
+                    });
+                }
+                Op::Resample { x, way, y } => memory.write(y, |memory, to| {
+                    resample::forward(memory.isa, way, memory.read(x), x.dims(), to);
+                }),
                 Op::Attention { qkv, heads, y } => memory.write(y, |memory, to| {
                     attention::forward(memory.isa, memory.read(qkv), y.dims(), heads, to);
                 }),
@@ -220,6 +237,29 @@ impl<T: Real> Session<T> {
                     memory.conv_back(step, conv, &mut self.weights, &mut gradients);
                     if let (Some(gradient), Some(residual)) = (of_residual, conv.residual) {
                         memory.pass_back(step.dy, conv.y, gradient, residual, 1.0);
+                    }
+                }
+                Op::Normed {
+                    x,
+                    ref norm,
+                    residual,
+                    y,
+                } => {
+                    let dh = step.dh.expect("a norm has a place for this");
+                    memory.lend(dh, x.len(), |memory, dh| {
+                        dh.copy_from_slice(memory.slot(step.dy, y));
+                    });
+                    memory.norm_back(step, x, norm, &mut gradients);
+                    if let (Some(gradient), Some(residual)) = (of_residual, residual) {
+                        memory.pass_back(step.dy, y, gradient, residual, 1.0);
+                    }
+                }
+                Op::Resample { x, way, y } => {
+                    if let Some(gradient) = of_x {
+                        memory.share(gradient, x, |memory, dx| {
+                            let dy = memory.slot(step.dy, y);
+                            resample::backward(memory.isa, way, dy, x.dims(), gradient.add, dx);
+                        });
                     }
                 }
                 Op::Attention { qkv, heads, y } => {
@@ -370,36 +410,42 @@ impl<'a, T: Real> Memory<'a, T> {
         });
     }
 
-    /// What the convolution of op `i` reads; its coefficients must be known.
-    fn source(&self, i: usize, conv: &Conv) -> Source<'_, T> {
-        let applied = |norm: &super::Norm| norm::Applied {
-            coefficients: self.coefficients(i, conv),
-            activate: norm.activate,
+    /// What op `i` reads of `x`; its norm's coefficients must be known.
+    fn source(&self, i: usize, x: Map, norm: Option<&Norm>) -> Source<'_, T> {
+        let applied = |norm: &Norm| norm::Applied {
+            coefficients: self.coefficients(i, x),
+            activation: norm.activation,
         };
         Source {
-            x: self.read(conv.x),
-            norm: conv.norm.as_ref().map(applied),
+            x: self.read(x),
+            norm: norm.map(applied),
         }
     }
 
-    fn coefficients(&self, i: usize, conv: &Conv) -> &[T] {
+    fn coefficients(&self, i: usize, x: Map) -> &[T] {
         let slot = self.plan.coefficients[i].expect("a norm has coefficients");
-        &self.slots[slot][..conv.coefficients()]
+        &self.slots[slot][..Norm::coefficients(x)]
+    }
+
+    /// Finds the coefficients of op `i`'s norm of `x`.
+    fn prepare_norm(&mut self, i: usize, x: Map, norm: &Norm) {
+        let slot = self.plan.coefficients[i].expect("a norm has coefficients");
+        self.lend(slot, Norm::coefficients(x), |memory, to| {
+            let affine = memory.numbers.parameter(norm.affine);
+            let film = norm.film.map(|film| memory.read(film));
+            let (x, dims) = (memory.read(x), x.dims());
+            norm::coefficients(memory.isa, x, dims, affine, film, norm.groups, to);
+        });
     }
 
     fn conv(&mut self, i: usize, conv: &Conv, weight: &Packed<T>) {
-        if let (Some(norm), Some(slot)) = (&conv.norm, self.plan.coefficients[i]) {
-            self.lend(slot, conv.coefficients(), |memory, to| {
-                let affine = memory.numbers.parameter(norm.affine);
-                let film = norm.film.map(|film| memory.read(film));
-                let (x, dims) = (memory.read(conv.x), conv.x.dims());
-                norm::coefficients(memory.isa, x, dims, affine, film, norm.groups, to);
-            });
+        if let Some(norm) = &conv.norm {
+            self.prepare_norm(i, conv.x, norm);
         }
         self.write(conv.y, |memory, y| {
             let bias = conv.bias.map(|bias| memory.numbers.parameter(bias));
             let residual = conv.residual.map(|residual| memory.read(residual));
-            let x = memory.source(i, conv);
+            let x = memory.source(i, conv.x, conv.norm.as_ref());
             conv::forward(memory.isa, conv.dims(), x, weight, bias, residual, y);
         });
     }
@@ -420,7 +466,8 @@ impl<'a, T: Real> Memory<'a, T> {
         let mut bias = conv.bias.map(|bias| (bias, gradients.take(bias, conv.y.c)));
         let add_b = bias.as_ref().is_some_and(|(_, (_, add))| *add);
         let db = bias.as_mut().map(|(_, (db, _))| &mut db[..]);
-        let (x, dy) = (self.source(step.op, conv), self.slot(step.dy, conv.y));
+        let x = self.source(step.op, conv.x, conv.norm.as_ref());
+        let dy = self.slot(step.dy, conv.y);
         conv::backward_weight(isa, d, x, dy, &mut dw, db, add_w || add_b); // those without shares are zero
         gradients.put(conv.weight, dw);
         if let Some((bias, (db, _))) = bias {
@@ -428,7 +475,7 @@ impl<'a, T: Real> Memory<'a, T> {
         }
 
         // The input.
-        let [of_x, of_film, _] = step.gradients;
+        let [of_x, ..] = step.gradients;
         let Some(norm) = &conv.norm else {
             if let Some(of_x) = of_x {
                 let weight = weights.backward(conv, isa, weight);
@@ -440,13 +487,21 @@ impl<'a, T: Real> Memory<'a, T> {
             return;
         };
 
-        // The input, through its norm, whose own inputs have shares too.
+        // The input, through its norm.
         let weight = weights.backward(conv, isa, weight);
         let dh = step.dh.expect("a norm has a place for this");
         self.lend(dh, conv.x.len(), |memory, dh| {
             let dy = memory.slot(step.dy, conv.y);
             conv::backward_input(isa, d, dy, weight, dh, false);
         });
+        self.norm_back(step, conv.x, norm, gradients);
+    }
+
+    /// All shares of a norm of `x`, given the gradient of what it makes, which is used up.
+    fn norm_back(&mut self, step: &Backward, x: Map, norm: &Norm, gradients: &mut Gradients<T>) {
+        let isa = self.isa;
+        let [of_x, of_film, _] = step.gradients;
+        let dh = step.dh.expect("a norm has a place for this");
         let mut take = |slot: usize| (slot, mem::take(&mut self.slots[slot]));
         let mut dh = take(dh);
         let mut dx = of_x.map(|of| take(of.slot));
@@ -454,25 +509,23 @@ impl<'a, T: Real> Memory<'a, T> {
         let affine = self.numbers.parameter(norm.affine);
         let (mut daffine, add_affine) = gradients.take(norm.affine, affine.len());
         let of = norm::Backward {
-            x: self.read(conv.x),
-            dims: conv.x.dims(),
-            coefficients: self.coefficients(step.op, conv),
+            x: self.read(x),
+            dims: x.dims(),
+            coefficients: self.coefficients(step.op, x),
             affine,
             film: norm.film.map(|film| self.read(film)),
             groups: norm.groups,
-            activate: norm.activate,
+            activation: norm.activation,
         };
         norm::backward(
             isa,
             &of,
-            &mut dh.1[..conv.x.len()],
-            dx.as_mut().map(|(_, dx)| &mut dx[..conv.x.len()]),
+            &mut dh.1[..x.len()],
+            dx.as_mut().map(|(_, dx)| &mut dx[..x.len()]),
             of_x.is_some_and(|of| of.add),
             &mut daffine,
             add_affine,
-            dfilm
-                .as_mut()
-                .map(|(_, dfilm)| &mut dfilm[..2 * d.b * d.ci]),
+            dfilm.as_mut().map(|(_, dfilm)| &mut dfilm[..2 * x.b * x.c]),
         );
         gradients.put(norm.affine, daffine);
         for (slot, values) in [Some(dh), dx, dfilm].into_iter().flatten() {
@@ -505,6 +558,7 @@ fn checked_rows<'a, T: Real>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Activation;
     use super::*;
     use crate::conv::Precision;
 
@@ -512,11 +566,11 @@ mod tests {
     fn runs_after_the_first_move_no_memory() -> Result<()> {
         let describe = |p: &mut Program| {
             let x = p.input(2, 6, 4);
-            let norm = super::super::Norm {
+            let norm = Norm {
                 affine: Parameter(0),
                 film: None,
                 groups: 2,
-                activate: true,
+                activation: Activation::Silu,
             };
             let y = p.conv(x, Some(norm), Parameter(1), None, Some(x))?;
             let y = p.conv(y, Some(norm), Parameter(1), None, Some(y))?;

@@ -1,0 +1,272 @@
+//! Half as many frames, or twice as many, by a fixed cubic filter: channels stay apart, nothing is learnt.
+//!
+//! The filter is that of Dance Diffusion's network: eight taps of a cubic kernel, over frames that are mirrored at
+//! both ends (the outermost one not repeated). Going up takes twice the same taps, which split into two phases of
+//! five frames each.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::real::Real;
+use crate::shared::Shared;
+
+/// Taps of the way down: output frame `j` is what they make of input frames `2j - 3` to `2j + 4`.
+pub(crate) const DOWN: [f64; 8] = [
+    -0.011_718_75,
+    -0.035_156_25,
+    0.113_281_25,
+    0.433_593_75,
+    0.433_593_75,
+    0.113_281_25,
+    -0.035_156_25,
+    -0.011_718_75,
+];
+
+/// Taps of the way up, for even and odd output frames: `2j` and `2j + 1` are what they make of input frames `j - 2` to
+/// `j + 2`.
+pub(crate) const UP: [[f64; 5]; 2] = [
+    [-0.023_437_5, 0.226_562_5, 0.867_187_5, -0.070_312_5, 0.0],
+    [0.0, -0.070_312_5, 0.867_187_5, 0.226_562_5, -0.023_437_5],
+];
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Down,
+    Up,
+}
+
+impl Way {
+    /// How many frames it makes of `t`.
+    pub fn frames(self, t: usize) -> usize {
+        match self {
+            Self::Down => t / 2,
+            Self::Up => 2 * t,
+        }
+    }
+
+    /// Frames mirrored at each end.
+    pub fn pad(self) -> usize {
+        match self {
+            Self::Down => 3,
+            Self::Up => 2,
+        }
+    }
+
+    /// What output frame `j` is made of; `t` is the number of input frames.
+    fn taps(self, j: usize, t: usize) -> Taps {
+        let mut taps = Taps::default();
+        match self {
+            Self::Down => {
+                for (k, &weight) in DOWN.iter().enumerate() {
+                    taps.push(mirrored(2 * j + k, 3, t), weight);
+                }
+            }
+            Self::Up => {
+                for (m, &weight) in UP[j % 2].iter().enumerate() {
+                    taps.push(mirrored(j / 2 + m, 2, t), weight);
+                }
+            }
+        }
+        taps
+    }
+
+    /// The other way round: the output frames that input frame `i` has a share in.
+    fn shares(self, i: usize, t: usize) -> Taps {
+        let pad = self.pad();
+        // Where the frame lies among the mirrored ones: once in the middle, and perhaps at either end.
+        let places = [
+            Some(i + pad),
+            (1..=pad).contains(&i).then(|| pad - i),
+            (i + 1 < t && i + 1 + pad >= t).then(|| 2 * (t - 1) - i + pad),
+        ];
+        let mut taps = Taps::default();
+        for place in places.into_iter().flatten() {
+            match self {
+                Self::Down => {
+                    for (k, &weight) in DOWN.iter().enumerate().skip(place % 2).step_by(2) {
+                        if place >= k && (place - k) / 2 < t / 2 {
+                            taps.push((place - k) / 2, weight);
+                        }
+                    }
+                }
+                Self::Up => {
+                    for (m, (&even, &odd)) in UP[0].iter().zip(&UP[1]).enumerate() {
+                        if place >= m && place - m < t {
+                            taps.push(2 * (place - m), even);
+                            taps.push(2 * (place - m) + 1, odd);
+                        }
+                    }
+                }
+            }
+        }
+        taps
+    }
+}
+
+/// Frames with their weights: at most ten for each place of a frame.
+#[derive(Default)]
+struct Taps {
+    len: usize,
+    each: [(usize, f64); 30],
+}
+
+impl Taps {
+    fn push(&mut self, frame: usize, weight: f64) {
+        self.each[self.len] = (frame, weight);
+        self.len += 1;
+    }
+}
+
+/// The frame that lies at `place` once `pad` frames are mirrored before the first of `t`.
+#[inline(always)]
+fn mirrored(place: usize, pad: usize, t: usize) -> usize {
+    let from_first = place.abs_diff(pad);
+    if from_first < t {
+        from_first
+    } else {
+        2 * (t - 1) - from_first
+    }
+}
+
+/// Values that one task works on.
+const PIECE: usize = 1 << 15;
+
+/// `[B, T, C]` → `[B, T', C]`.
+pub(crate) fn forward<T: Real>(
+    isa: Isa,
+    way: Way,
+    x: &[T],
+    (b, t, c): (usize, usize, usize),
+    y: &mut [T],
+) {
+    assert!(x.len() == b * t * c && y.len() == b * way.frames(t) * c);
+    rows(way.frames(t), c, y, |clip, frames, y| {
+        let x = &x[clip * t * c..][..t * c];
+        isa.run(Rows::<T, false> {
+            way,
+            x,
+            t,
+            c,
+            frames,
+            add: false,
+            y,
+        });
+    });
+}
+
+/// The gradient of `x`, given that of the result; overwritten, or added to.
+pub(crate) fn backward<T: Real>(
+    isa: Isa,
+    way: Way,
+    dy: &[T],
+    (b, t, c): (usize, usize, usize),
+    add: bool,
+    dx: &mut [T],
+) {
+    let made = way.frames(t);
+    assert!(dx.len() == b * t * c && dy.len() == b * made * c);
+    rows(t, c, dx, |clip, frames, y| {
+        let x = &dy[clip * made * c..][..made * c];
+        isa.run(Rows::<T, true> {
+            way,
+            x,
+            t,
+            c,
+            frames,
+            add,
+            y,
+        });
+    });
+}
+
+/// Hands out pieces of `to: [B, T, C]` with their clip and frames.
+fn rows<T: Real>(
+    t: usize,
+    c: usize,
+    to: &mut [T],
+    task: impl Fn(usize, Range<usize>, &mut [T]) + Sync,
+) {
+    let each = (PIECE / c).max(1);
+    let pieces = t.div_ceil(each);
+    let clips = to.len() / (t * c);
+    let to = Shared::new(to);
+    (0..clips * pieces).into_par_iter().for_each(|i| {
+        let (clip, first) = (i / pieces, i % pieces * each);
+        let frames = first..t.min(first + each);
+        // SAFETY: each clip and piece of it is another range.
+        let part = unsafe { to.part((clip * t + frames.start) * c..(clip * t + frames.end) * c) };
+        task(clip, frames, part);
+    });
+}
+
+/// Some frames of one clip's result, or of its gradient where `BACK`.
+struct Rows<'a, T, const BACK: bool> {
+    way: Way,
+    /// What is read, all frames.
+    x: &'a [T],
+    /// Frames on the way's near side.
+    t: usize,
+    c: usize,
+    frames: Range<usize>,
+    add: bool,
+    y: &'a mut [T],
+}
+
+impl<T: Real, const BACK: bool> WithSimd for Rows<'_, T, BACK> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self {
+            way,
+            x,
+            t,
+            c,
+            frames,
+            add,
+            y,
+        } = self;
+        for (j, y) in frames.zip(y.chunks_exact_mut(c)) {
+            if !add {
+                y.fill(T::zero());
+            }
+            let taps = if BACK {
+                way.shares(j, t)
+            } else {
+                way.taps(j, t)
+            };
+            for &(from, weight) in &taps.each[..taps.len] {
+                add_scaled(&x[from * c..][..c], T::from_f64(weight), y);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled<T: Real>(x: &[T], weight: T, y: &mut [T]) {
+    for i in 0..y.len() {
+        y[i] += x[i] * weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_stay_as_they_are_and_halves_are_even() {
+        assert_eq!(DOWN.iter().sum::<f64>(), 1.0);
+        for phase in UP {
+            assert_eq!(phase.iter().sum::<f64>(), 1.0);
+        }
+        // Twice the taps of the way down, every second one for each phase.
+        for k in 0..4 {
+            assert_eq!(UP[0][k], 2.0 * DOWN[[0, 2, 4, 6][k]]);
+            assert_eq!(UP[1][k + 1], 2.0 * DOWN[[1, 3, 5, 7][k]]);
+        }
+    }
+}
