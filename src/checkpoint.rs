@@ -4,15 +4,15 @@
 //! trusts nothing: every length is checked against the bytes at hand before memory is taken for it,
 //! every tensor against the shape that the configuration implies, every number for being one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -35,7 +35,7 @@ const MAX_LABELS: usize = 1024;
 pub const MAX_PORTRAITS: usize = 4096;
 const MAX_NAME: usize = 256;
 const MAX_RANK: usize = 8;
-const KEY: &str = "audiodiff";
+pub(crate) const KEY: &str = "audiodiff";
 
 /// Everything about a model but its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -252,6 +252,12 @@ impl ModelConfig {
         }
     }
 
+    /// Whether it was tuned to need few steps, which a sampler of its own takes.
+    pub fn is_few_step(&self) -> bool {
+        let own = self.rendering.as_ref();
+        own.is_some_and(|own| own.sampler == Sampler::Consistency)
+    }
+
     /// The class index of `label`; the error lists what there is.
     ///
     /// # Errors
@@ -417,11 +423,57 @@ fn to_bytes(
     note: &str,
     precision: Precision,
 ) -> Result<Vec<u8>> {
-    let encode = |(name, tensor): (&String, &Tensor)| -> Result<_> {
-        let values = tensor
-            .to_dtype(DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
+    let shape = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.dims().to_vec());
+    let shapes: Vec<_> = tensors.iter().map(shape).collect();
+    let mut bytes = Vec::new();
+    write_tensors(&mut bytes, &shapes, note, precision, &mut |name| {
+        let tensor = tensors[name].to_dtype(DType::F32)?;
+        Ok(tensor.flatten_all()?.to_vec1()?)
+    })?;
+    Ok(bytes)
+}
+
+/// Writes a safetensors file with our note, its tensors in the order of `shapes`, each asked of `values` when its turn
+/// comes.
+///
+/// # Errors
+/// [`Error::Setting`] for values that could not be read back, [`Error::Io`] without a path when `out` fails, and what
+/// `values` reports.
+pub(crate) fn write_tensors(
+    out: &mut dyn Write,
+    shapes: &[(String, Vec<usize>)],
+    note: &str,
+    precision: Precision,
+    values: &mut dyn FnMut(&str) -> Result<Vec<f32>>,
+) -> Result<()> {
+    let (dtype, width) = match precision {
+        Precision::F32 => (Dtype::F32, 4),
+        Precision::F16 => (Dtype::F16, 2),
+    };
+    // The metadata has one key only, and comes first.
+    let text = |s: &str| serde_json::to_string(s).expect("text is plain data");
+    let mut header = format!("{{\"__metadata__\":{{{}:{}}}", text(KEY), text(note));
+    let mut end = 0;
+    for (name, shape) in shapes {
+        let data_offsets = (end, end + width * shape.iter().product::<usize>());
+        end = data_offsets.1;
+        let place = Place {
+            dtype,
+            shape: shape.clone(),
+            data_offsets,
+        };
+        let place = serde_json::to_string(&place).expect("a place is plain data");
+        header.push_str(&format!(",{}:{place}", text(name)));
+    }
+    header.push('}');
+    while header.len() % 8 != 0 {
+        header.push(' ');
+    }
+    let put = |out: &mut dyn Write, bytes: &[u8]| out.write_all(bytes).map_err(Error::io(""));
+    put(out, &(header.len() as u64).to_le_bytes())?;
+    put(out, header.as_bytes())?;
+    for (name, _) in shapes {
+        let values = values(name)?;
         // What could not be read back must not replace a file that can.
         let fits = |&x: &f32| match precision {
             Precision::F32 => x.is_finite(),
@@ -432,32 +484,16 @@ fn to_bytes(
                 "tensor `{name}`: expected finite values within {precision:?}, found {bad}"
             )));
         }
-        let (dtype, bytes): (_, Vec<u8>) = match precision {
-            Precision::F32 => (
-                Dtype::F32,
-                values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            ),
-            Precision::F16 => (
-                Dtype::F16,
-                values
-                    .iter()
-                    .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-                    .collect(),
-            ),
+        let bytes: Vec<u8> = match precision {
+            Precision::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Precision::F16 => {
+                let halves = values.iter().map(|&x| f16::from_f32(x).to_le_bytes());
+                halves.flatten().collect()
+            }
         };
-        Ok((name.clone(), dtype, tensor.dims().to_vec(), bytes))
-    };
-    let encoded = tensors.iter().map(encode).collect::<Result<Vec<_>>>()?;
-    let mut views = Vec::with_capacity(encoded.len());
-    for (name, dtype, shape, bytes) in &encoded {
-        let view = TensorView::new(*dtype, shape.clone(), bytes)
-            .expect("the bytes were made for this shape");
-        views.push((name.clone(), view));
+        put(out, &bytes)?;
     }
-    // One key only: a second would be written in the order of a hash map.
-    let metadata = HashMap::from([(KEY.to_owned(), note.to_owned())]);
-    safetensors::serialize(views, Some(metadata))
-        .map_err(|e| Error::setting(format!("cannot write tensors: {e}")))
+    Ok(())
 }
 
 /// The whole file, read on only if it begins like one of ours: a long recording is not.
@@ -465,7 +501,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let len = file.metadata().map_err(Error::io(path))?.len();
     let mut bytes = Vec::new();
-    let start = file.by_ref().take(256).read_to_end(&mut bytes);
+    let start = (&mut file).take(256).read_to_end(&mut bytes);
     start.map_err(Error::io(path))?;
     if header_len(&bytes).is_none() {
         return Err(Error::checkpoint(path, stranger(&bytes, len)));
@@ -475,7 +511,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Length of the header of what begins like a safetensors file.
-fn header_len(start: &[u8]) -> Option<usize> {
+pub(crate) fn header_len(start: &[u8]) -> Option<usize> {
     let n = u64::from_le_bytes(*start.first_chunk()?);
     (n <= MAX_HEADER && start.get(8) == Some(&b'{')).then_some(n as usize)
 }
@@ -483,19 +519,19 @@ fn header_len(start: &[u8]) -> Option<usize> {
 /// A safetensors header. We read it ourselves: the safetensors crate first holds it in a general form
 /// of more than thirty times its size, if a hostile file so wishes.
 #[derive(Default)]
-struct Header {
-    metadata: BTreeMap<String, String>,
-    tensors: BTreeMap<String, Place>,
+pub(crate) struct Header {
+    pub metadata: BTreeMap<String, String>,
+    pub tensors: BTreeMap<String, Place>,
 }
 
 /// What the header says of one tensor.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
-    dtype: Dtype,
-    shape: Vec<usize>,
+pub(crate) struct Place {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
     /// First byte and the byte after the last, counted from the header's end.
-    data_offsets: (usize, usize),
+    pub data_offsets: (usize, usize),
 }
 
 impl<'de> Deserialize<'de> for Header {
@@ -606,7 +642,7 @@ fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tensor>, String)
 }
 
 /// The sentence for a file of `len` bytes that is no safetensors file, but begins with `start`.
-fn stranger(start: &[u8], len: u64) -> String {
+pub(crate) fn stranger(start: &[u8], len: u64) -> String {
     let kind = match start {
         [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => "a zip archive (a PyTorch checkpoint?)",

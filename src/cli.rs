@@ -71,6 +71,8 @@ enum Verb {
     Check(CheckArgs),
     /// Write a model anew: smaller, renamed, with a licence
     Pack(model::PackArgs),
+    /// Read a Dance Diffusion checkpoint as a model
+    Import(model::ImportArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -237,6 +239,7 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
         Verb::Info(args) => model::info(&args),
         Verb::Check(args) => check(&args, global),
         Verb::Pack(args) => model::pack(&args),
+        Verb::Import(args) => model::import(&args, global),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "audiodiff", &mut script);
@@ -282,7 +285,7 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// The model in a file, or the built-in one.
 fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
     match path {
-        Some(path) => Ok(Checkpoint::load(path)?),
+        Some(path) => Ok(audiodiff::import::load(path)?),
         #[cfg(feature = "embedded-model")]
         None => Ok(Checkpoint::embedded()?),
         #[cfg(not(feature = "embedded-model"))]

@@ -14,15 +14,21 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the folder is not there or cannot be written to, with `path`'s name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// [`write_whole`] for what is made while it is written: nothing changes at `path` unless `write` succeeds.
+///
+/// # Errors
+/// As [`write_whole`], and those of `write`.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
     let place = follow(path);
     if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
         && !kind.is_file()
         && !kind.is_dir()
     {
         let device = fs::OpenOptions::new().write(true).open(&place);
-        return device
-            .and_then(|mut device| device.write_all(bytes))
-            .map_err(Error::io(path));
+        return write(&mut device.map_err(Error::io(path))?);
     }
     let folder = place
         .parent()
@@ -45,9 +51,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = builder
         .tempfile_in(folder)
         .map_err(|e| Error::io(path)(bare(e)))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(Error::io(path))?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(&place)
         .map_err(|e| Error::io(path)(bare(e.error)))?;
     Ok(())

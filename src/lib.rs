@@ -31,6 +31,7 @@
 //! | [`diffusion`] | the denoiser `D`, its objective, schedules, samplers, guidance |
 //! | [`portrait`] | what a sound is like, as a model is told |
 //! | [`checkpoint`] | one file is one model |
+//! | [`import`] | models of other programs, read as ours |
 //! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
 //! | [`render`] | settings and a seed to a clip |
 //! | [`eval`] | distances of made sounds to real ones, class consistency, copies, signal health |
@@ -60,6 +61,9 @@
 //! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |
 //! | PNDM | Liu et al.: Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022 |
 //! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
+//! | Evans 2022 | Dance Diffusion, the programs `sample-generator` and `v-diffusion` |
+//! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
+//! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
 //! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
 //! | Esser et al. 2024 | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis |
@@ -94,6 +98,7 @@ pub mod diffusion;
 pub mod error;
 pub mod eval;
 pub mod file;
+pub mod import;
 pub mod network;
 pub mod noise;
 pub mod optim;

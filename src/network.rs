@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows sigma. Tensors are channels last, `[B, T, C]`, throughout.
 
+mod dance;
 mod layers;
 mod unet;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 pub use audiodiff_kernels::{Engine, Precision};
+pub use dance::{Dance1d, DanceConfig};
 pub use unet::{Level, UNet1d, UNetConfig};
 
 /// What the network is told besides the noisy frames; each part may be absent.
@@ -112,6 +114,8 @@ pub struct Surroundings {
 pub enum NetworkConfig {
     /// One-dimensional U-Net.
     UNet(UNetConfig),
+    /// Dance Diffusion's.
+    Dance(DanceConfig),
 }
 
 impl NetworkConfig {
@@ -120,14 +124,23 @@ impl NetworkConfig {
     /// # Errors
     /// [`Error::Setting`] with the size that is out of bounds.
     pub fn validate(&self) -> Result<()> {
-        let Self::UNet(config) = self;
-        config.validate()
+        match self {
+            Self::UNet(config) => config.validate(),
+            Self::Dance(config) => config.validate(),
+        }
+    }
+
+    /// Whether it can be told classes and descriptors.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::UNet(_))
     }
 
     /// The number of frames `T` must be a multiple of this.
     pub fn frames_multiple(&self) -> usize {
-        let Self::UNet(config) = self;
-        config.frames_multiple()
+        match self {
+            Self::UNet(config) => config.frames_multiple(),
+            Self::Dance(config) => config.frames_multiple(),
+        }
     }
 
     /// Fails for more `frames` than the memory of a plain computer holds, so that a file cannot ask for it.
@@ -135,15 +148,19 @@ impl NetworkConfig {
     /// # Errors
     /// [`Error::Setting`] with the bounds and what was found.
     pub fn check_frames(&self, frames: usize) -> Result<()> {
-        let Self::UNet(config) = self;
-        config.check_frames(frames)
+        match self {
+            Self::UNet(config) => config.check_frames(frames),
+            Self::Dance(config) => config.check_frames(frames),
+        }
     }
 
     /// About how many bytes one clip of `frames` frames takes while training, activations and gradients
     /// together: for choosing a batch size, not a promise.
     pub fn training_bytes(&self, frames: usize) -> u64 {
-        let Self::UNet(config) = self;
-        config.training_bytes(frames)
+        match self {
+            Self::UNet(config) => config.training_bytes(frames),
+            Self::Dance(config) => config.training_bytes(frames),
+        }
     }
 
     /// Builds the network around `weights`.
@@ -156,8 +173,10 @@ impl NetworkConfig {
         weights: &mut dyn Weights,
     ) -> Result<Box<dyn Network>> {
         self.validate()?;
-        let Self::UNet(config) = self;
-        Ok(Box::new(UNet1d::new(config, around, weights)?))
+        Ok(match self {
+            Self::UNet(config) => Box::new(UNet1d::new(config, around, weights)?),
+            Self::Dance(config) => Box::new(Dance1d::new(config, around, weights)?),
+        })
     }
 
     /// Names and shapes of all parameters, in name order; nothing is allocated for them.

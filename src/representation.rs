@@ -379,7 +379,7 @@ impl RepresentationConfig {
 
 impl Statistics {
     /// Statistics that only scale.
-    fn scaling(scale: Vec<f32>) -> Self {
+    pub(crate) fn scaling(scale: Vec<f32>) -> Self {
         Self {
             mean: vec![0.0; scale.len()],
             scale,

@@ -477,7 +477,7 @@ impl<'d> Trainer<'d> {
                 folder.display()
             )));
         }
-        if note.model.labels != dataset.labels() {
+        if note.model.network.is_told() && note.model.labels != dataset.labels() {
             return Err(Error::setting(format!(
                 "{}: its run has the classes {}, the sounds now have {}",
                 folder.display(),
@@ -1084,19 +1084,31 @@ fn tuned(
     )?;
     agree("network", old.network == config.network)?;
     agree("target", old.target == config.target)?;
-    agree("set of descriptors", old.descriptors == DESCRIPTORS)?;
+    // A network that is told nothing learns all sounds as one kind.
+    let told = old.network.is_told();
+    agree(
+        "set of descriptors",
+        !told || old.descriptors == DESCRIPTORS,
+    )?;
     agree("sigma_data", old.sigma_data == config.objective.sigma_data)?;
     let mut model = ModelConfig {
         name: config.name.clone(),
-        labels: dataset.labels().to_vec(),
+        labels: match told {
+            true => dataset.labels().to_vec(),
+            false => Vec::new(),
+        },
         portraits: kept(dataset, portraits),
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         // A few-step model that is trained as a denoiser becomes one again.
-        rendering: config.tuning.map(|_| Rendering {
-            measured: Vec::new(),
-            ..old.rendering.clone().unwrap_or(FEW_STEPS)
-        }),
+        rendering: match (config.tuning, &old.rendering) {
+            (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
+                measured: Vec::new(),
+                ..own.clone()
+            }),
+            (Some(_), _) => Some(FEW_STEPS),
+            (None, own) => own.clone().filter(|_| !old.is_few_step()),
+        },
         ..old.clone()
     };
     model.training = TrainingRecord {

@@ -331,6 +331,59 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
 }
 
 #[test]
+fn a_dance_diffusion_model_is_imported_played_and_learns_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let fixture = |name: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        root.join("tests/reference/dance").join(name)
+    };
+    let (model, wav, run) = (path("model.safetensors"), path("out.wav"), path("run"));
+    let unsaid = fixture("trimmed.ckpt");
+    assert!(fails(2, &["import", text(&unsaid), "-o", text(&model)]).contains("--sample-rate"));
+    assert!(!model.exists());
+    let folder_form = fixture("folder");
+    let said = done(&["import", text(&folder_form), "-o", text(&model), "--json"]);
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!(said["config"]["format"]["sample_rate"], 44_100);
+    // Where it is said in the file, the file alone is enough; the same seed gives the same bytes.
+    let render = |model: &Path, more: &[&str]| {
+        let mut args = vec![
+            "render",
+            "--model",
+            text(model),
+            "-o",
+            text(&wav),
+            "--seed",
+            "1",
+        ];
+        args.extend(["--steps", "3"]);
+        args.extend(more);
+        done(&args);
+        std::fs::read(&wav).unwrap()
+    };
+    let own = render(&model, &[]);
+    assert_eq!(own, render(&folder_form, &[]));
+    assert_ne!(own, render(&model, &["--reference"]));
+    assert_ne!(own, render(&model, &["--sampler", "v-ddim"]));
+    sounds(&path("sounds"));
+    let train = [
+        "train",
+        text(&path("sounds")),
+        "--from",
+        text(&model),
+        "--out",
+        text(&run),
+    ]
+    .map(str::to_owned);
+    let mut train: Vec<&str> = train.iter().map(String::as_str).collect();
+    train.extend(["--steps", "2", "--batch", "2", "--validation", "0", "-q"]);
+    done(&train);
+    let learnt = run.join("model.safetensors");
+    assert_ne!(own, render(&learnt, &[]));
+}
+
+#[test]
 fn what_cannot_end_well_is_not_begun() {
     let folder = tempfile::tempdir().unwrap();
     let (picture, missing) = (folder.path().join("x.png"), folder.path().join("no/x.wav"));

@@ -688,6 +688,8 @@ fn names_are_read_back_as_they_are_written() {
         ("karras:4.5", Schedule::Karras { rho: 4.5 }),
         ("logsnr", Schedule::LogSnr),
         ("few", Schedule::Few),
+        ("crash", Schedule::Crash),
+        ("linear", Schedule::Linear),
     ] {
         assert_eq!(text.parse::<Schedule>().unwrap(), schedule);
         assert_eq!(schedule.to_string(), text);
@@ -698,7 +700,7 @@ fn names_are_read_back_as_they_are_written() {
     }
     for text in [
         "",
-        "linear",
+        "uniform",
         "karras:",
         "karras:x",
         "karras:0.5",

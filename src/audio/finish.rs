@@ -16,6 +16,8 @@ pub enum Level {
     Loudness(f32),
     /// As it came.
     Keep,
+    /// As it came, without being finished in any other way either: what lies beyond full scale is cut off.
+    Raw,
 }
 
 impl Default for Level {
@@ -37,6 +39,11 @@ const CEILING_DB: f32 = -0.1;
 /// silent (peak below -80 dBFS) or holds samples that are not finite is left exactly as it came;
 /// [`Level::Loudness`] also keeps the level of sounds that lie wholly below the gate of -70 LUFS.
 pub fn finish(clip: &mut Clip, level: Level) {
+    if level == Level::Raw {
+        let samples = clip.channels_mut().flatten();
+        samples.for_each(|x| *x = x.clamp(-1.0, 1.0));
+        return;
+    }
     if clip.peak() < SILENCE || !clip.is_finite() {
         return;
     }
@@ -63,7 +70,7 @@ pub fn finish(clip: &mut Clip, level: Level) {
         return;
     }
     let gain = match level {
-        Level::Keep => return,
+        Level::Keep | Level::Raw => return,
         Level::Peak(dbfs) => amplitude(dbfs) / peak,
         Level::Loudness(lufs) => match loudness(clip) {
             Some(now) => amplitude(lufs - now).min(amplitude(CEILING_DB) / peak),

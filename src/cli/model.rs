@@ -1,11 +1,14 @@
-//! `info` and `pack`: what a model file is, and writing it anew.
+//! `info`, `pack` and `import`: what a model file is, writing it anew, and reading those of other programs.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::RepresentationConfig;
 use clap::Args;
+
+use super::{Bar, Global, usage};
 
 #[derive(Args)]
 pub struct InfoArgs {
@@ -143,4 +146,84 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
         Precision::F32
     };
     Ok(model.save(&args.out, precision)?)
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), those that
+sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json beside them),
+and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is executed.
+
+Examples:
+  audiodiff import glitch-440k.ckpt -o glitch.safetensors --f16
+  audiodiff import my-model.ckpt --sample-rate 44100 --length 65536
+  audiodiff render --model glitch.safetensors -o out.wav --steps 50"
+)]
+pub struct ImportArgs {
+    /// A checkpoint, or a folder of diffusers
+    path: PathBuf,
+    /// File to write
+    #[arg(long, short, value_name = "FILE", default_value = "model.safetensors")]
+    out: PathBuf,
+    /// Store weights in 16 bits: half the size
+    #[arg(long)]
+    f16: bool,
+    #[command(flatten)]
+    facts: Facts,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a checkpoint may not say of itself.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Facts {
+    /// Sample rate in Hz, where the file does not say it
+    #[arg(long, value_name = "HZ")]
+    sample_rate: Option<u32>,
+    /// Samples of a sound, where the file does not say it [default: 65536]
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
+    /// Name of the model [default: that of the file]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
+    let same = |a: &PathBuf, b: &PathBuf| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same(&args.path, &args.out) {
+        return Err(usage("-o: expected another file than the one that is read"));
+    }
+    let facts = args.facts.clone();
+    let settings = ImportSettings {
+        sample_rate: facts.sample_rate,
+        length: facts.length,
+        name: facts.name,
+    };
+    let import = Import::open(&args.path, &settings)?;
+    let precision = if args.f16 {
+        Precision::F16
+    } else {
+        Precision::F32
+    };
+    let bar = Bar::new("importing", global);
+    import.save(&args.out, precision, &mut |done, all| bar.set(done, all))?;
+    bar.finish();
+    if args.json {
+        let found: std::collections::BTreeMap<_, _> = import.found.iter().cloned().collect();
+        return super::print_json(&serde_json::json!({
+            "out": args.out,
+            "found": found,
+            "config": import.config(),
+        }));
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    for (what, value) in &import.found {
+        writeln!(out, "{what:>16}  {value}")?;
+    }
+    writeln!(out, "{:>16}  {}", "written", args.out.display())?;
+    Ok(())
 }

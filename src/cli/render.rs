@@ -38,10 +38,10 @@ pub struct SoundSettings {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
-    /// consistency [default: the model's, else dpmpp-2m]
+    /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
     #[arg(long)]
     sampler: Option<Sampler>,
-    /// How the steps are spread: karras, logsnr or few [default: the model's, else logsnr]
+    /// How the steps are spread: karras, logsnr, few, crash or linear [default: the model's, else logsnr]
     #[arg(long)]
     schedule: Option<Schedule>,
     /// How strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
@@ -73,6 +73,10 @@ pub struct SoundSettings {
         allow_negative_numbers = true
     )]
     loudness: Option<f32>,
+    /// As Dance Diffusion's own programs do it, to compare: `iplms` with their first and last step, nothing finished,
+    /// levelled or faded
+    #[arg(long, conflicts_with_all = ["peak", "loudness"])]
+    reference: bool,
     /// Where to compute
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -122,18 +126,23 @@ impl SoundSettings {
             (None, None) => None,
         };
         let own = RenderSettings::of(model);
+        let sampler = match self.sampler.unwrap_or(own.sampler) {
+            Sampler::Ipndm if self.reference => Sampler::IplmsReference,
+            sampler => sampler,
+        };
+        let level = self
+            .loudness
+            .map_or(Level::Peak(self.peak), Level::Loudness);
         Ok(RenderSettings {
             class: self.class.clone(),
             steps: self.steps.unwrap_or(own.steps),
-            sampler: self.sampler.unwrap_or(own.sampler),
+            sampler,
             schedule: self.schedule.unwrap_or(own.schedule),
             guidance: self.guidance.unwrap_or(own.guidance),
             seconds: self.seconds,
             init,
             descriptors: self.descriptors.clone(),
-            level: self
-                .loudness
-                .map_or(Level::Peak(self.peak), Level::Loudness),
+            level: if self.reference { Level::Raw } else { level },
             ..own
         })
     }

@@ -154,7 +154,7 @@ impl TrainArgs {
             "none" => Ok(None),
             "auto" => Ok(built_in()?.filter(|model| self.fits(model))),
             path => {
-                let model = Checkpoint::load(Path::new(path))?;
+                let model = audiodiff::import::load(Path::new(path))?;
                 if !self.fits(&model) {
                     return Err(usage(format!(
                         "--from {path}: the settings ask for another rate, length, representation, target or size \
@@ -255,7 +255,7 @@ impl TrainArgs {
             target,
             // A model that needs few steps learns new sounds in the way that keeps them few.
             tuning: from
-                .filter(|model| model.config.rendering.is_some())
+                .filter(|model| model.config.is_few_step())
                 .map(|model| Tuning::again(&model.config)),
             objective,
             batch: 0,

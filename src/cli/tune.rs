@@ -189,7 +189,7 @@ impl TuneArgs {
 pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let teacher = super::load_model(Some(&args.model))?;
-    if teacher.config.rendering.is_some() {
+    if teacher.config.is_few_step() {
         return Err(usage(format!(
             "`{}` was tuned to few steps already; `audiodiff train` teaches it other sounds and keeps its steps few",
             teacher.config.name

@@ -15,14 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Denoiser;
 use crate::diffusion::consistency::Consistency;
+use crate::diffusion::schedule::PURE_NOISE;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::Noise;
 
 /// A way to walk down the noise levels.
 ///
-/// Files and flags write the names that [`Sampler::name`] gives. All samplers take their step to
-/// zero the same way: they land on the denoiser's guess.
+/// Files and flags write the names that [`Sampler::name`] gives; `v-ddim`, `v-ddpm` and `iplms`, as users of Dance
+/// Diffusion know them, are `ddim`, `ancestral` and `ipndm`: said in sigma, they are the same steps. All samplers take their step to
+/// zero the same way, but for [`Sampler::IplmsReference`]: they land on the denoiser's guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Sampler {
@@ -49,6 +51,9 @@ pub enum Sampler {
     /// Along a slope extrapolated from up to four; the best of these at few steps
     /// [PNDM's linear multistep method, begun as DEIS's iPNDM does].
     Ipndm,
+    /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise hides
+    /// and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
+    IplmsReference,
     /// To the guess, and back to the next level with fresh noise: for models tuned to say where a path ends, in one
     /// to four steps [Song et al. 2023, Alg. 1].
     Consistency,
@@ -56,7 +61,7 @@ pub enum Sampler {
 
 impl Sampler {
     /// Every sampler, in the order of the help text.
-    pub const ALL: [Sampler; 8] = [
+    pub const ALL: [Sampler; 9] = [
         Sampler::Euler,
         Sampler::Heun,
         Sampler::Ddim,
@@ -64,6 +69,7 @@ impl Sampler {
         Sampler::DpmPp2m,
         Sampler::DpmPp2mSde,
         Sampler::Ipndm,
+        Sampler::IplmsReference,
         Sampler::Consistency,
     ];
 
@@ -77,6 +83,7 @@ impl Sampler {
             Sampler::DpmPp2m => "dpmpp-2m",
             Sampler::DpmPp2mSde => "dpmpp-2m-sde",
             Sampler::Ipndm => "ipndm",
+            Sampler::IplmsReference => "iplms-reference",
             Sampler::Consistency => "consistency",
         }
     }
@@ -188,12 +195,16 @@ impl Sampler {
             if on_step(&step).is_break() {
                 return Err(Error::Stopped);
             }
-            if next == 0.0 {
+            if next == 0.0 && self != Sampler::IplmsReference {
                 // Of all orders, the first is the one that is stable here: its step ends in D itself.
                 x = denoised;
                 continue;
             }
             x = match self {
+                // Of two numbers as large as pure noise, the difference says nothing.
+                Sampler::Euler | Sampler::Heun if sigma >= PURE_NOISE => {
+                    towards(&x, &denoised, next / sigma)?
+                }
                 Sampler::Euler => {
                     let d = slope(&x, &denoised, sigma)?;
                     weighted_sum(&[(1.0, &x), (next - sigma, &d)])?
@@ -229,8 +240,16 @@ impl Sampler {
                     let noise = unit_noise(noises, frames, width, x.device())?;
                     weighted_sum(&[(1.0, &denoised), (next, &noise)])?
                 }
-                Sampler::Ipndm => {
+                Sampler::Ipndm | Sampler::IplmsReference => {
                     past.push_front(slope(&x, &denoised, sigma)?);
+                    if sigma >= PURE_NOISE {
+                        let guess = match self {
+                            Sampler::Ipndm => denoised,
+                            _ => denoised.zeros_like()?,
+                        };
+                        x = towards(&x, &guess, next / sigma)?;
+                        continue;
+                    }
                     past.truncate(ADAMS_BASHFORTH.len());
                     let weights = ADAMS_BASHFORTH[past.len() - 1];
                     let mut terms = vec![(1.0, &x)];
@@ -258,7 +277,14 @@ impl FromStr for Sampler {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|s| s.name() == text);
+        // What users of Dance Diffusion know the same steps as.
+        let name = match text {
+            "v-ddim" => "ddim",
+            "v-ddpm" => "ancestral",
+            "iplms" => "ipndm",
+            other => other,
+        };
+        let found = Self::ALL.into_iter().find(|s| s.name() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Sampler::name).join(", ");
             Error::setting(format!("unknown sampler {text:?}: expected one of {names}"))

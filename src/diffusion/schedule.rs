@@ -1,5 +1,6 @@
 //! Which noise levels to visit.
 
+use std::f64::consts::FRAC_PI_2;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// How the noise levels of a walk are spread between the highest and the lowest.
 ///
-/// Files and flags write `logsnr`, `few`, `karras`, or `karras:RHO` for a bend other than 7.
+/// Files and flags write `logsnr`, `few`, `crash`, `linear`, `karras`, or `karras:RHO` for a bend other than 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
@@ -25,7 +26,16 @@ pub enum Schedule {
     /// the few steps of [`Sampler::Consistency`](super::sampler::Sampler::Consistency), whose last ends in the clip.
     /// The lowest level of the ladder is not used.
     Few,
+    /// Uniform in the angle of Dance Diffusion's CRASH schedule, `sigma = tan(asin(sin²(π t / 2)))` for `t` from 1 down
+    /// [Evans 2022]: begins at pure noise, which no ladder's highest level is; a variation begins with the first level
+    /// below its start. Neither end of the ladder is used.
+    Crash,
+    /// Uniform in the angle itself, `sigma = tan(π t / 2)`; as [`Schedule::Crash`] else.
+    Linear,
 }
+
+/// The level that stands for noise and nothing else: of a clip below it, no digit is left in f32.
+pub(super) const PURE_NOISE: f64 = 1e8;
 
 impl Schedule {
     /// Below the last level of [`Schedule::Few`].
@@ -41,10 +51,23 @@ impl Schedule {
                 let (high, low) = (high.powf(1.0 / rho), low.powf(1.0 / rho));
                 (high + fraction * (low - high)).powf(rho)
             }
-            Schedule::LogSnr | Schedule::Few => {
-                (high.ln() + fraction * (low.ln() - high.ln())).exp()
-            }
+            _ => (high.ln() + fraction * (low.ln() - high.ln())).exp(),
         }
+    }
+
+    /// The level at time `t`, 1 for pure noise and 0 for none, of the schedules that are made of times.
+    fn at_time(self, t: f64) -> f64 {
+        let sine = (FRAC_PI_2 * t).sin();
+        let (sine, cosine) = match self {
+            // cos(asin(s²)) in a form that keeps its digits near 1.
+            Schedule::Crash => {
+                let squared = sine * sine;
+                let cosine = (FRAC_PI_2 * t).cos();
+                (squared, cosine * (1.0 + squared).sqrt())
+            }
+            _ => (sine, (FRAC_PI_2 * t).cos()),
+        };
+        (sine / cosine).min(PURE_NOISE)
     }
 }
 
@@ -61,6 +84,8 @@ impl fmt::Display for Schedule {
             Schedule::Karras { rho } => write!(f, "karras:{rho}"),
             Schedule::LogSnr => f.write_str("logsnr"),
             Schedule::Few => f.write_str("few"),
+            Schedule::Crash => f.write_str("crash"),
+            Schedule::Linear => f.write_str("linear"),
         }
     }
 }
@@ -73,12 +98,14 @@ impl FromStr for Schedule {
             None if text == "karras" => Some(Schedule::default()),
             None if text == "logsnr" => Some(Schedule::LogSnr),
             None if text == "few" => Some(Schedule::Few),
+            None if text == "crash" => Some(Schedule::Crash),
+            None if text == "linear" => Some(Schedule::Linear),
             Some(("karras", rho)) => rho.parse().ok().map(|rho| Schedule::Karras { rho }),
             _ => None,
         };
         let schedule = schedule.ok_or_else(|| {
             Error::setting(format!(
-                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr or few"
+                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr, few, crash or linear"
             ))
         })?;
         check_rho(schedule)?;
@@ -183,6 +210,16 @@ impl NoiseSchedule {
             let level = |i: usize| kind.between(sigma_start, low, i as f64 / steps as f64);
             let mut sigmas: Vec<f64> = (0..steps).map(level).collect();
             sigmas[0] = sigma_start;
+            sigmas.push(0.0);
+            return Ok(sigmas);
+        }
+        if matches!(kind, Schedule::Crash | Schedule::Linear) {
+            let level = |i: usize| kind.at_time(1.0 - i as f64 / steps as f64);
+            let mut sigmas: Vec<f64> = (0..steps).map(level).collect();
+            if sigma_start < sigma_max {
+                sigmas.retain(|&sigma| sigma < sigma_start);
+                sigmas.insert(0, sigma_start);
+            }
             sigmas.push(0.0);
             return Ok(sigmas);
         }

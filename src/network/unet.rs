@@ -1,6 +1,6 @@
 //! One-dimensional U-Net with additive skips and FiLM conditioning.
 
-use audiodiff_kernels::{Engine, Map, Norm, Parameter, Program};
+use audiodiff_kernels::{Activation, Engine, Map, Norm, Parameter, Program};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -272,7 +272,7 @@ impl Layers {
             shrink,
             grow,
             up,
-            norm: norm(root.below("norm"), top, config.groups, true)?,
+            norm: norm(root.below("norm"), top, config.groups, Activation::Silu)?,
             out: Conv::new(root.below("out"), 3, top, width, 0.0)?,
         })
     }
@@ -494,7 +494,9 @@ mod tests {
 
     #[test]
     fn the_engine_agrees_with_the_definition() -> Result<()> {
-        let NetworkConfig::UNet(config) = small();
+        let NetworkConfig::UNet(config) = small() else {
+            unreachable!("a U-Net");
+        };
         let parameters = super::super::Parameters::from_weights(&lively(&small())?, &Device::Cpu)?;
         let network = UNet1d::new(&config, AROUND, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 12)?;

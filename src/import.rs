@@ -1,0 +1,356 @@
+//! Models of other programs, read as ours: those of Dance Diffusion.
+//!
+//! What people own are files of several programs, all with the same network in them: checkpoints of its trainer
+//! (`sample-generator`), whole or trimmed; those that `sample-diffusion` converted; of `stable-audio-tools`, wrapped or
+//! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and shapes
+//! of the tensors. A pickle is read as data ([`pickle`]): nothing in a file is ever executed.
+
+mod dance;
+mod pickle;
+mod source;
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde::Deserialize;
+
+use crate::checkpoint::{
+    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, Rendering, TrainingRecord, write_tensors,
+};
+use crate::diffusion::Target;
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::network::NetworkConfig;
+use crate::representation::{Format, RepresentationConfig, Statistics};
+use dance::Dance;
+use source::Source;
+
+/// Steps of a sound where nothing else is asked for.
+const STEPS: usize = 50;
+
+/// Noise level in which every sound drowns: of audio between -1 and 1, a hundredth of it is left.
+const SIGMA_MAX: f64 = 100.0;
+
+/// What a file may not say of itself.
+#[derive(Debug, Clone, Default)]
+pub struct ImportSettings {
+    /// Hz.
+    pub sample_rate: Option<u32>,
+    /// Length of a sound in samples.
+    pub length: Option<usize>,
+    /// Name of the model.
+    pub name: Option<String>,
+}
+
+/// A model of another program, still in its file.
+#[derive(Debug)]
+pub struct Import {
+    source: Source,
+    dance: Dance,
+    config: ModelConfig,
+    /// What was found, for people: pairs of what and which.
+    pub found: Vec<(&'static str, String)>,
+}
+
+/// `model_index.json`, `config.json` and `model_config.json`, as far as anything is read of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Note {
+    #[serde(rename = "_class_name")]
+    class: Option<String>,
+    model_type: Option<String>,
+    sample_rate: Option<u32>,
+    sample_size: Option<usize>,
+    model: Option<NoteModel>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NoteModel {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// Rate and length of the models that were published without a note of them, by how their files are called.
+const PUBLISHED: [(&str, u32, usize); 6] = [
+    ("glitch", 48_000, 65_536),
+    ("gwf-440k", 48_000, 65_536),
+    ("honk-140k", 16_000, 65_536),
+    ("jmann-large", 48_000, 131_072),
+    ("jmann-small", 48_000, 65_536),
+    ("maestro", 16_000, 65_536),
+];
+
+/// Longest note that is read, in bytes.
+const LONGEST_NOTE: u64 = 1 << 20;
+
+/// Reads a model, ours or another program's.
+///
+/// # Errors
+/// As [`Checkpoint::load`] and [`Import::open`].
+pub fn load(path: &Path) -> Result<Checkpoint> {
+    if path.is_dir() || Source::open(path).is_ok_and(|source| !source.is_ours) {
+        return Import::open(path, &ImportSettings::default())?.checkpoint();
+    }
+    Checkpoint::load(path)
+}
+
+impl Import {
+    /// Finds out what is in a file or folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Checkpoint`] that says what it is instead, or what is missing or damaged; and
+    /// [`Error::Setting`] when the rate is said nowhere.
+    pub fn open(path: &Path, settings: &ImportSettings) -> Result<Self> {
+        let (file, notes) = if path.is_dir() {
+            folder(path)?
+        } else {
+            (path.to_owned(), beside(path)?)
+        };
+        let source = Source::open(&file)?;
+        let dance = Dance::of(&source)?;
+        let channels = dance.channels;
+
+        let fact = |key: &str| {
+            let facts = source.facts.iter();
+            let found = facts.filter(|(path, _)| path.rsplit('.').next() == Some(key));
+            found
+                .map(|(_, value)| *value)
+                .find(|x| *x >= 1.0 && *x < 1e9)
+        };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let published = PUBLISHED
+            .iter()
+            .find(|(name, ..)| stem.to_lowercase().contains(name));
+        let rate = settings
+            .sample_rate
+            .or(notes.sample_rate)
+            .or(fact("sample_rate").map(|x| x as u32))
+            .or(published.map(|(_, rate, _)| *rate));
+        let sample_rate = rate.ok_or_else(|| {
+            Error::setting(format!(
+                "{}: says nothing of its sample rate; name it: --sample-rate 44100",
+                path.display()
+            ))
+        })?;
+        let length = settings
+            .length
+            .or(notes.sample_size)
+            .or(fact("native_chunk_size").map(|x| x as usize))
+            .or(published.map(|(.., length)| *length));
+        let config = NetworkConfig::Dance(dance.config.clone());
+        let unit = config.frames_multiple();
+        let length = length.unwrap_or(65_536);
+        // The lowest level mirrors two frames and needs a third.
+        let len_frames = length.div_ceil(unit).max(3) * unit;
+
+        let format = Format {
+            sample_rate,
+            channels,
+            len_frames,
+        };
+        let mut found = dance.described(&source);
+        found.push((
+            "sound",
+            format!(
+                "{} at {sample_rate} Hz, {len_frames} samples ({:.2} s)",
+                if channels == 1 { "mono" } else { "stereo" },
+                len_frames as f64 / f64::from(sample_rate)
+            ),
+        ));
+        // `stable-audio-tools` trains and samples at times that are spread evenly.
+        let schedule = match notes.model_type.as_deref() {
+            Some("diffusion_uncond") => Schedule::Linear,
+            _ => Schedule::Crash,
+        };
+        let config = ModelConfig {
+            format_version: FORMAT_VERSION,
+            name: settings.name.clone().unwrap_or_else(|| stem.into_owned()),
+            format,
+            representation: RepresentationConfig::Wave { patch: 1 },
+            statistics: Statistics::scaling(vec![1.0; channels]),
+            labels: Vec::new(),
+            descriptors: Vec::new(),
+            portraits: Vec::new(),
+            sigma_data: 1.0,
+            sigma_max: SIGMA_MAX,
+            target: Target::V,
+            network: config,
+            rendering: Some(Rendering {
+                sampler: Sampler::Ipndm,
+                schedule,
+                guidance: 1.0,
+                steps: STEPS,
+                measured: Vec::new(),
+            }),
+            training: TrainingRecord {
+                audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..TrainingRecord::default()
+            },
+        };
+        config.validate().map_err(|error| match error {
+            Error::Setting(reason) => Error::checkpoint(path, reason),
+            other => other,
+        })?;
+        let import = Self {
+            source,
+            dance,
+            config,
+            found,
+        };
+        import.check()?;
+        Ok(import)
+    }
+
+    /// Everything about the model but its weights.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Names and shapes of its tensors, ours, in the order of their names.
+    fn shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        let shapes = self
+            .config
+            .network
+            .parameter_shapes(self.config.surroundings());
+        Ok(shapes?.into_iter().collect())
+    }
+
+    /// Fails unless all tensors are there in the right shapes, before any is read.
+    fn check(&self) -> Result<()> {
+        for (name, shape) in self.shapes()? {
+            self.dance.check(&self.source, &name, &shape)?;
+        }
+        Ok(())
+    }
+
+    /// The model, its weights in memory.
+    ///
+    /// # Errors
+    /// As for [`Import::save`], but for writing.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let read = |(name, shape): (String, Vec<usize>)| {
+            let values = self.dance.read(&self.source, &name, &shape)?;
+            Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
+        };
+        Ok(Checkpoint {
+            config: self.config.clone(),
+            weights: self
+                .shapes()?
+                .into_iter()
+                .map(read)
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// Writes the model as one of ours, a tensor at a time: the largest is all that is held in memory. The file appears
+    /// whole or not at all. `on_tensor` is told how many are done, and of how many.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Checkpoint`] for tensors that are cut off, or hold what is not a number.
+    pub fn save(
+        &self,
+        path: &Path,
+        precision: Precision,
+        on_tensor: &mut dyn FnMut(usize, usize),
+    ) -> Result<()> {
+        let shapes = self.shapes()?;
+        let by_name: BTreeMap<_, _> = shapes.iter().cloned().collect();
+        let note = serde_json::to_string(&self.config).expect("the configuration is plain data");
+        let mut done = 0;
+        crate::file::write_whole_by(path, |file| {
+            let mut out = BufWriter::new(file);
+            let written = write_tensors(&mut out, &shapes, &note, precision, &mut |name| {
+                let values = self.dance.read(&self.source, name, &by_name[name])?;
+                done += 1;
+                on_tensor(done, shapes.len());
+                Ok(values)
+            });
+            written.and_then(|()| out.flush().map_err(Error::io("")))
+        })
+        .map_err(|error| match error {
+            Error::Io { path: none, cause } if none.as_os_str().is_empty() => {
+                Error::io(path)(cause)
+            }
+            other => other,
+        })
+    }
+}
+
+/// Reads a note, where there is one.
+fn note(path: &Path) -> Result<Option<Note>> {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return Ok(None);
+    };
+    if meta.len() > LONGEST_NOTE {
+        return Err(Error::checkpoint(
+            path,
+            format!(
+                "expected at most {LONGEST_NOTE} bytes, found {}",
+                meta.len()
+            ),
+        ));
+    }
+    let text = std::fs::read(path).map_err(Error::io(path))?;
+    let note = serde_json::from_slice(&text);
+    note.map(Some)
+        .map_err(|e| Error::checkpoint(path, format!("cannot be understood: {e}")))
+}
+
+/// The notes beside a file of weights.
+fn beside(path: &Path) -> Result<Note> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let own = note(&path.with_extension("json"))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let found = match own {
+        Some(note) => Some(note),
+        None if name.starts_with("diffusion_pytorch_model") => note(&folder.join("config.json"))?,
+        None => note(&folder.join("model_config.json"))?,
+    };
+    let found = found.unwrap_or_default();
+    if let Some(kind) = found.model.as_ref().and_then(|model| model.kind.as_deref())
+        && kind != "DAU1d"
+    {
+        return Err(Error::checkpoint(
+            path,
+            format!("a stable-audio-tools model of the type `{kind}`: expected `DAU1d`"),
+        ));
+    }
+    Ok(found)
+}
+
+/// The weights of a `diffusers` folder, and its notes.
+fn folder(path: &Path) -> Result<(PathBuf, Note)> {
+    let fail = |what: String| Error::checkpoint(path, what);
+    if let Some(index) = note(&path.join("model_index.json"))? {
+        let class = index.class.unwrap_or_default();
+        if class != "DanceDiffusionPipeline" {
+            return Err(fail(format!(
+                "a diffusers folder of a `{class}`: expected `DanceDiffusionPipeline`"
+            )));
+        }
+    }
+    let inner = path.join("unet");
+    let place = if inner.is_dir() {
+        inner
+    } else {
+        path.to_owned()
+    };
+    for name in [
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.bin",
+    ] {
+        let file = place.join(name);
+        if file.exists() {
+            let notes = note(&place.join("config.json"))?.unwrap_or_default();
+            return Ok((file, notes));
+        }
+    }
+    Err(fail(
+        "a folder without a model: expected a diffusers folder with unet/diffusion_pytorch_model.safetensors or .bin"
+            .into(),
+    ))
+}

@@ -1,0 +1,308 @@
+//! Dance Diffusion checkpoints: every form that people own reads as the same network, which says what the original
+//! says. `tests/reference/dance.py` made the files and the answers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::{NoiseSchedule, Schedule};
+use audiodiff::diffusion::{Preconditioned, Target};
+use audiodiff::import::{Import, ImportSettings, load};
+use audiodiff::network::{Conditioning, Network, Parameters};
+use audiodiff::noise::Noise;
+use audiodiff::render::{RenderSettings, Renderer};
+use candle_core::{Device, Result, Tensor};
+
+const CPU: Device = Device::Cpu;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/dance")
+}
+
+/// Every form, and the rate where it does not say its own.
+const FORMS: [(&str, Option<u32>); 7] = [
+    ("lightning.ckpt", None),
+    ("trimmed.ckpt", Some(44_100)),
+    ("converted.ckpt", None),
+    ("wrapped/tools.ckpt", None),
+    ("unwrapped/tools.safetensors", None),
+    ("folder", None),
+    ("folder_bin", None),
+];
+
+fn import(form: &str, sample_rate: Option<u32>) -> Import {
+    let settings = ImportSettings {
+        sample_rate,
+        length: Some(24),
+        name: Some("fixture".into()),
+    };
+    Import::open(&fixtures().join(form), &settings).expect(form)
+}
+
+fn answers() -> BTreeMap<String, Tensor> {
+    let path = fixtures().join("answers.safetensors");
+    let read = candle_core::safetensors::load(path, &CPU).expect("the answers");
+    read.into_iter().collect()
+}
+
+/// Left and right `[B, 2, T]` to what our network sees, mid and side `[B, T, 2]`; the same the other way round.
+fn turned(x: &Tensor) -> Result<Tensor> {
+    let turn = Tensor::new(&[[1f32, 1.0], [1.0, -1.0]], &CPU)?;
+    let turn = (turn * std::f64::consts::FRAC_1_SQRT_2)?;
+    x.transpose(1, 2)?.contiguous()?.broadcast_matmul(&turn)
+}
+
+fn error(found: &Tensor, expected: &Tensor) -> Result<f32> {
+    let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
+    Ok(largest(&(found - expected)?)? / largest(expected)?)
+}
+
+fn network(checkpoint: &Checkpoint) -> Preconditioned<Box<dyn Network>> {
+    let config = &checkpoint.config;
+    let mut weights = checkpoint.weights.clone();
+    let network = config.network.build(config.surroundings(), &mut weights);
+    Preconditioned {
+        network: network.expect("its weights"),
+        sigma_data: config.sigma_data,
+        target: config.target,
+    }
+}
+
+#[test]
+fn every_form_is_the_same_network_and_says_what_it_is() {
+    let first = import(FORMS[0].0, FORMS[0].1)
+        .checkpoint()
+        .expect("a model");
+    assert_eq!(first.config.target, Target::V);
+    for (form, rate) in FORMS {
+        let import = import(form, rate);
+        let model = import.checkpoint().expect(form);
+        assert_eq!(model.config.network, first.config.network, "{form}");
+        assert_eq!(model.config.format.sample_rate, 44_100, "{form}");
+        for (name, weight) in &first.weights {
+            let difference = error(&model.weights[name], weight).expect("shapes agree");
+            assert_eq!(difference, 0.0, "{form}: {name}");
+        }
+        let found: BTreeMap<_, _> = import.found.iter().cloned().collect();
+        assert!(
+            found["network"].contains("3 levels of 8 to 32 channels"),
+            "{found:?}"
+        );
+    }
+    let rate = import("trimmed.ckpt", Some(48_000));
+    assert_eq!(rate.config().format.sample_rate, 48_000);
+    // Times are spread evenly where the trainer did so.
+    let schedule = |form| {
+        import(form, None)
+            .config()
+            .rendering
+            .as_ref()
+            .map(|r| r.schedule)
+    };
+    assert_eq!(
+        schedule("unwrapped/tools.safetensors"),
+        Some(Schedule::Linear)
+    );
+    assert_eq!(schedule("folder"), Some(Schedule::Crash));
+}
+
+#[test]
+fn what_is_written_is_what_was_read_and_half_as_long_in_16_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let import = import("lightning.ckpt", None);
+    let model = import.checkpoint().expect("a model");
+    for precision in [Precision::F32, Precision::F16] {
+        let path = folder.path().join("model.safetensors");
+        let mut told = Vec::new();
+        let saved = import.save(&path, precision, &mut |done, all| told.push((done, all)));
+        saved.expect("written");
+        let all = model.weights.len();
+        assert_eq!(told, (1..=all).map(|i| (i, all)).collect::<Vec<_>>());
+        assert_eq!(
+            fs::read(&path).expect("the file"),
+            model.to_bytes(precision).expect("bytes")
+        );
+        let read = Checkpoint::load(&path).expect("one of ours");
+        assert_eq!(read.config, model.config);
+    }
+}
+
+#[test]
+fn forward_passes_and_gradients_are_the_originals() -> Result<()> {
+    let (answers, model) = (
+        answers(),
+        import("folder", None).checkpoint().expect("a model"),
+    );
+    let parameters = Parameters::from_weights(&model.weights, &CPU).expect("weights");
+    let config = &model.config;
+    let network = config
+        .network
+        .build(config.surroundings(), &mut &parameters);
+    let network = network.expect("a network");
+    // c_noise is ln(sigma)/4, sigma = tan(π t / 2).
+    let t = answers["t"].to_vec1::<f32>()?;
+    let c_noise = |t: &f32| ((f64::from(*t) * std::f64::consts::FRAC_PI_2).tan().ln() / 4.0) as f32;
+    let c_noise: Vec<f32> = t.iter().map(c_noise).collect();
+    let cond = Conditioning::new(&[None; 2], &[], &CPU).expect("nothing");
+    let x = turned(&answers["x"])?;
+    let v = network
+        .forward(&x, &Tensor::new(c_noise, &CPU)?, &cond)
+        .expect("frames");
+    let expected = turned(&answers["v"])?;
+    assert!(error(&v, &expected)? < 1e-4, "{}", error(&v, &expected)?);
+
+    let gradients = (v * turned(&answers["probe"])?)?.sum_all()?.backward()?;
+    let of = |name: &str| {
+        let (_, var) = parameters
+            .iter()
+            .find(|(own, _)| *own == name)
+            .expect("a parameter");
+        gradients.get(var).expect("tracked").clone()
+    };
+    let answer = |name: &str| answers[&format!("gradient.{name}")].clone();
+    let close = |what: &str, found: Tensor, expected: Tensor| -> Result<()> {
+        let error = error(&found, &expected)?;
+        assert!(error < 1e-3, "the gradient of {what} is {error} off");
+        Ok(())
+    };
+    // [Co, Ci, K] to [K·Ci, Co].
+    let matrix = |x: &Tensor| -> Result<Tensor> {
+        let (co, ci, k) = x.dims3()?;
+        x.permute((2, 1, 0))?.contiguous()?.reshape((k * ci, co))
+    };
+    let first = answer("net.0.main.0.weight");
+    let sides = first.narrow(1, 0, 2)?.transpose(1, 2)?.contiguous()?;
+    let turn = Tensor::new(&[[1f32, 1.0], [1.0, -1.0]], &CPU)?;
+    let sides = sides.broadcast_matmul(&(turn * std::f64::consts::FRAC_1_SQRT_2)?)?;
+    let first = Tensor::cat(&[&sides.transpose(1, 2)?, &first.narrow(1, 2, 16)?], 1)?;
+    close(
+        "the first",
+        of("down.0.0.block.conv1.weight"),
+        matrix(&first)?,
+    )?;
+    let joined = answer("net.3.main.8.main.0.weight");
+    let half = joined.dims()[1] / 2;
+    for (i, name) in ["deep", "across"].into_iter().enumerate() {
+        let part = joined.narrow(1, i * half, half)?;
+        let name = format!("up.1.0.block.conv1.{name}");
+        close(&name, of(&name), matrix(&part)?)?;
+    }
+    let qkv = answer("net.3.main.7.main.2.qkv_proj.weight");
+    close(
+        "attention",
+        of("down.2.0.attention.qkv.weight"),
+        matrix(&qkv)?,
+    )?;
+    let gain = of("up.2.2.attention.norm.affine").get(0)?;
+    close("a norm", gain, answer("net.3.main.7.main.13.norm.weight"))
+}
+
+#[test]
+fn walks_end_where_the_originals_do() -> Result<()> {
+    let answers = answers();
+    let model = import("folder", None).checkpoint().expect("a model");
+    let denoiser = network(&model);
+    let ladder = NoiseSchedule {
+        kind: Schedule::Crash,
+        sigma_min: 0.01,
+        sigma_max: 100.0,
+    };
+    let times = answers["times"].to_vec1::<f32>()?;
+    let steps = times.len() - 1;
+    let sigmas = ladder.sigmas(steps).expect("a ladder");
+    for (sigma, time) in sigmas.iter().zip(&times) {
+        let own = sigma.atan() * std::f64::consts::FRAC_2_PI;
+        assert!((own - f64::from(*time)).abs() < 1e-6, "{own} {time}");
+    }
+    let cond = Conditioning::new(&[None; 2], &[], &CPU).expect("nothing");
+    let walk = |sampler: &str| {
+        let x = (turned(&answers["x"])? * sigmas[0])?;
+        let sampler: Sampler = sampler.parse().expect("its name");
+        let end = sampler.run(&denoiser, &cond, x, &sigmas, &mut [], &mut |_| {
+            ControlFlow::Continue(())
+        });
+        Result::Ok(end.expect("a walk"))
+    };
+    for (sampler, answer) in [("v-ddim", "ddim"), ("iplms-reference", "ipndm")] {
+        let error = error(&walk(sampler)?, &turned(&answers[answer])?)?;
+        assert!(error < 1e-3, "{sampler}: {error}");
+    }
+    // Done right, the first step is told what pure noise hides.
+    assert!(error(&walk("iplms")?, &turned(&answers["ipndm"])?)? > 1e-2);
+    Ok(())
+}
+
+#[test]
+fn an_imported_model_renders_at_any_length() {
+    let model = load(&fixtures().join("folder")).expect("a model");
+    let renderer = Renderer::new(&model, &CPU).expect("a renderer");
+    let settings = RenderSettings {
+        steps: 3,
+        seconds: Some(0.01),
+        ..RenderSettings::of(&model.config)
+    };
+    let clip = renderer
+        .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+        .expect("a sound");
+    assert_eq!((clip.channels().len(), clip.len_frames()), (2, 441));
+    assert!(clip.is_finite() && clip.peak() > 0.0);
+}
+
+/// What `load` says of a file with these bytes.
+fn complaint(name: &str, bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("a file");
+    let settings = ImportSettings {
+        sample_rate: Some(44_100),
+        ..ImportSettings::default()
+    };
+    let import = Import::open(&path, &settings).and_then(|import| import.checkpoint());
+    import.expect_err(name).to_string()
+}
+
+#[test]
+fn wrong_files_are_told_what_they_are() {
+    let good = fs::read(fixtures().join("trimmed.ckpt")).expect("a fixture");
+    // Cut anywhere, a file is an error and nothing worse.
+    for share in [1, 10, 50, 90, 99] {
+        let error = complaint("cut.ckpt", &good[..good.len() * share / 100]);
+        assert!(error.contains("cut.ckpt"), "{error}");
+    }
+    assert!(complaint("cut.ckpt", &good[..good.len() / 2]).contains("not complete"));
+    assert!(complaint("old.ckpt", b"\x80\x02}q\x00.").contains("PyTorch 1.6"));
+    let tensor = |name: &str| {
+        let header =
+            format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}");
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend([0; 4]);
+        bytes
+    };
+    let image = complaint(
+        "sd.safetensors",
+        &tensor("model.diffusion_model.out.weight"),
+    );
+    assert!(image.contains("Stable Diffusion"), "{image}");
+    let missing = complaint(
+        "part.safetensors",
+        &tensor("diffusion_ema.net.0.main.0.weight"),
+    );
+    assert!(missing.contains("expected"), "{missing}");
+    // Bytes that are changed give a model or an error.
+    let mut noise = Noise::new(3);
+    for _ in 0..60 {
+        let mut bytes = good.clone();
+        for _ in 0..20 {
+            let place = noise.below(bytes.len());
+            bytes[place] = noise.below(256) as u8;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("changed.ckpt");
+        fs::write(&path, bytes).expect("a file");
+        drop(load(&path));
+    }
+}
