@@ -115,9 +115,7 @@ impl<T: Real> WithSimd for Apply<'_, T> {
         self.x
             .read(self.dims, self.clip, self.frames, channels, self.y);
         if let Some(residual) = self.residual {
-            for i in 0..self.y.len() {
-                self.y[i] += residual[i];
-            }
+            self.y.iter_mut().zip(residual).for_each(|(y, &r)| *y += r);
         }
     }
 }

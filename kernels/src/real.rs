@@ -161,7 +161,7 @@ impl Real for f32 {
     /// Within 3e-7, by the formula 26.2.17 of Abramowitz & Stegun 1964.
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
-        let density = Real::exp(-0.5 * self * self) * 0.398_942_28;
+        let density = Real::exp(-0.5 * self * self) * 0.398_942_3;
         let t = 1.0 / (1.0 + 0.231_641_9 * self.abs());
         let p = 1.330_274_4;
         let p = p * t - 1.821_255_9;

@@ -548,9 +548,9 @@ mod tests {
                 p.normed(x, norm, Some(x))
             };
             if fused {
-                engine.run(KEY, describe, &[x.clone()], &[])
+                engine.run(KEY, describe, std::slice::from_ref(x), &[])
             } else {
-                engine.compose(describe, &[x.clone()], &[])
+                engine.compose(describe, std::slice::from_ref(x), &[])
             }
         };
         let exact = run(&x, &affine, false)?;
