@@ -1,8 +1,8 @@
 //! "Same" convolution over frames, stride 1, odd kernel; a kernel of one is a linear layer.
 //!
 //! What it reads may be normalised and activated on the way in ([`Source`]), what it writes gets bias and
-//! residual on the way out. Three taps between wide maps go by Winograd's form, everything else as one
-//! product over overlapping rows: row `r` reads `K·Ci` values in a row from `r·Ci`.
+//! residual on the way out. Three or five taps between wide maps go by Winograd's form, everything else as
+//! one product over overlapping rows: row `r` reads `K·Ci` values in a row from `r·Ci`.
 
 use std::ops::Range;
 
@@ -64,9 +64,9 @@ impl Dims {
         }
     }
 
-    /// Whether Winograd's form is the faster one: its transforms cost as much as a few channels more.
+    /// Whether Winograd's form is the faster one.
     pub fn is_winograd(self) -> bool {
-        self.kernel == 3 && self.ci.min(self.co) >= 32 && self.t >= 8
+        winograd::fits(self)
     }
 
     pub fn pad(self) -> usize {
@@ -145,7 +145,7 @@ impl<T: Real> Packed<T> {
     fn pack(&mut self, isa: Isa, weight: &[T], d: Dims, order: Order) {
         let width = isa.panel::<T>();
         let (planes, each) = if d.is_winograd() {
-            (winograd::points(d.precision), d.ci)
+            (winograd::points(d), d.ci)
         } else {
             (1, d.kernel * d.ci)
         };
@@ -521,6 +521,10 @@ pub(crate) fn backward_weight<T: Real>(
 ) {
     assert!(x.x.len() == d.b * d.t * d.ci && dy.len() == d.b * d.t * d.co);
     assert!(dw.len() == d.kernel * d.ci * d.co);
+    let d = Dims {
+        precision: Precision::F32,
+        ..d
+    };
     if let Some(db) = db {
         if !add {
             db.fill(T::zero());
@@ -544,7 +548,7 @@ pub(crate) fn backward_weight<T: Real>(
         let channels = part(d.ci.div_ceil(6), tasks, task);
         let channels = channels.start * 6..d.ci.min(channels.end * 6);
         let planes = if d.is_winograd() {
-            winograd::POINTS
+            winograd::points(d)
         } else {
             d.kernel
         };
@@ -568,7 +572,7 @@ pub(crate) fn backward_weight<T: Real>(
                 columns,
             };
             if d.is_winograd() {
-                isa.run(winograd::WeightGradient(task));
+                winograd::weight_gradient(isa, task);
             } else {
                 isa.run(task);
             }
@@ -586,7 +590,7 @@ pub(crate) fn backward_weight<T: Real>(
                 .enumerate()
             {
                 if d.is_winograd() {
-                    isa.run(winograd::UnpackTaps(sums));
+                    winograd::unpack(isa, d, sums);
                 }
                 let taps = sums.chunks_exact(channels.len() * width).take(d.kernel);
                 for (tap, sums) in taps.enumerate() {
@@ -735,7 +739,7 @@ mod tests {
         pairs.fold(0f64, |m, (a, b)| m.max((a.to_double() - b).abs())) / size
     }
 
-    const CASES: [(usize, usize, usize, usize, usize); 10] = [
+    const CASES: [(usize, usize, usize, usize, usize); 12] = [
         (1, 1, 1, 1, 1),
         (3, 7, 5, 6, 3),
         (2, 1, 3, 4, 3),
@@ -746,6 +750,8 @@ mod tests {
         (16, 1, 40, 70, 1),
         (2, 203, 50, 33, 3),
         (2, 27, 70, 40, 5),
+        (2, 513, 33, 40, 5),
+        (1, 1030, 40, 32, 5),
     ];
 
     fn dims((b, t, ci, co, kernel): (usize, usize, usize, usize, usize)) -> Dims {

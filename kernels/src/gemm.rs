@@ -80,29 +80,36 @@ fn block<S: Simd, T: Real, const ROWS: usize, const TRANSPOSED: bool>(
 ) {
     let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
     let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
-    let mut rows: [&[T]; ROWS] = [&[]; ROWS];
+    // Checked once: a check in the loop would be a way out of it, and the sums would be kept in memory for it.
+    let last = panel.len().saturating_sub(1);
+    let needed = if TRANSPOSED {
+        last * stride + ROWS
+    } else {
+        (ROWS - 1) * stride + panel.len()
+    };
+    assert!(a.len() >= needed && out.len() >= ROWS);
     let mut sums = [[T::splat(simd, T::zero()); 2]; ROWS];
     if TRANSPOSED {
-        sums.copy_from_slice(&out[..ROWS]);
-    } else {
-        for (i, row) in rows.iter_mut().enumerate() {
-            *row = &a[i * stride..][..panel.len()];
+        for i in 0..ROWS {
+            sums[i] = out[i];
         }
     }
     for (k, [left, right]) in panel.iter().enumerate() {
-        let column = if TRANSPOSED {
-            &a[k * stride..][..ROWS]
-        } else {
-            a
-        };
         for i in 0..ROWS {
-            let x = if TRANSPOSED { column[i] } else { rows[i][k] };
-            let x = T::splat(simd, x);
+            let at = if TRANSPOSED {
+                k * stride + i
+            } else {
+                i * stride + k
+            };
+            // SAFETY: k < panel.len() and i < ROWS, so that it is below `needed`.
+            let x = T::splat(simd, unsafe { *a.get_unchecked(at) });
             sums[i][0] = T::mul_add(simd, x, *left, sums[i][0]);
             sums[i][1] = T::mul_add(simd, x, *right, sums[i][1]);
         }
     }
-    out[..ROWS].copy_from_slice(&sums);
+    for i in 0..ROWS {
+        out[i] = sums[i];
+    }
 }
 
 /// Packs `b`, whose element `(k, n)` is `b[k · row_stride + n · column_stride]`, into panels.

@@ -1,26 +1,27 @@
-//! Three-tap convolution by Winograd's F(4, 3): four frames from six products a channel pair, where the
-//! definition takes twelve [Winograd 1980; Lavin & Gray 2016].
+//! Convolution by Winograd's F(4, 3) and F(4, 5): four frames from six or eight products a channel pair,
+//! where the definition takes twelve or twenty [Winograd 1980; Lavin & Gray 2016].
 //!
-//! A tile of six input frames `d` and the taps `g` become `Bᵀd` and `Gg`; their products, summed over
-//! input channels, become four output frames through `Aᵀ`. The sums are six matrix products over all
-//! tiles. In f32 the result is within about `3e-6` of the definition, relative to its largest value. In
-//! bf16 it is F(2, 3), two frames from four products, whose smaller factors enlarge rounding less.
+//! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`; their products, summed over
+//! input channels, become four output frames through `Aᵀ`. The sums are a matrix product over all
+//! tiles for each product. In f32 the result is within about `3e-6` of the definition with three
+//! or five taps, relative to its largest value. In bf16 three taps go by F(2, 3), two
+//! frames from four products, whose smaller factors enlarge rounding less; five do not come here.
 
 use std::marker::PhantomData;
 use std::ops::{Add, Range, Sub};
 
 use pulp::{Simd, WithSimd};
 
-use crate::conv::{self, Dims, Finish, Order, Precision, Source, Work};
+use crate::conv::{Dims, Finish, Order, Precision, Source, WeightGradient, Work};
 use crate::gemm::{add_transposed_product, product};
 use crate::isa::Isa;
 use crate::pairs::Pairs;
 use crate::real::Real;
 use crate::shared::Shared;
 
-/// Products a tile of F(4, 3) takes, and frames it reads; it makes four.
-pub(crate) const POINTS: usize = 6;
-const STEP: usize = 4;
+/// The most frames that a tile makes, and the most taps.
+const LONGEST: usize = 4;
+const MOST_TAPS: usize = 5;
 /// Values of a task's transformed input: they stay in the second-level cache.
 const CACHED: usize = 1 << 16;
 /// Tiles whose frames are normalised together.
@@ -83,9 +84,9 @@ pub(crate) trait Transform<const I: usize, const O: usize> {
 /// `Bᵀ`: what a tile reads.
 pub(crate) struct Input;
 
-impl Transform<POINTS, POINTS> for Input {
+impl Transform<6, 6> for Input {
     #[inline(always)]
-    fn apply<V: Value>([d0, d1, d2, d3, d4, d5]: [V; POINTS]) -> [V; POINTS] {
+    fn apply<V: Value>([d0, d1, d2, d3, d4, d5]: [V; 6]) -> [V; 6] {
         let (a, b) = (d4 - d2.times(4.0), d3 - d1.times(4.0));
         let (c, e) = (d4 - d2, (d3 - d1).times(2.0));
         [
@@ -102,9 +103,9 @@ impl Transform<POINTS, POINTS> for Input {
 /// `G`: the taps.
 pub(crate) struct Taps;
 
-impl Transform<3, POINTS> for Taps {
+impl Transform<3, 6> for Taps {
     #[inline(always)]
-    fn apply<V: Value>([g0, g1, g2]: [V; 3]) -> [V; POINTS] {
+    fn apply<V: Value>([g0, g1, g2]: [V; 3]) -> [V; 6] {
         let (even, odd) = ((g0 + g2).times(-1.0 / 6.0), g1.times(-1.0 / 6.0));
         let (far, mid) = (
             g0.times(1.0 / 24.0) + g2.times(1.0 / 6.0),
@@ -122,11 +123,11 @@ impl Transform<3, POINTS> for Taps {
 }
 
 /// `Gᵀ`: the gradient of the taps.
-struct TapsBack;
+pub(crate) struct TapsBack;
 
-impl Transform<POINTS, 3> for TapsBack {
+impl Transform<6, 3> for TapsBack {
     #[inline(always)]
-    fn apply<V: Value>([u0, u1, u2, u3, u4, u5]: [V; POINTS]) -> [V; 3] {
+    fn apply<V: Value>([u0, u1, u2, u3, u4, u5]: [V; 6]) -> [V; 3] {
         let (near, far) = ((u1 + u2).times(-1.0 / 6.0), u3 + u4);
         [
             u0.times(0.25) + near + far.times(1.0 / 24.0),
@@ -139,9 +140,9 @@ impl Transform<POINTS, 3> for TapsBack {
 /// `Aᵀ`: what a tile makes.
 pub(crate) struct Output;
 
-impl Transform<POINTS, STEP> for Output {
+impl Transform<6, 4> for Output {
     #[inline(always)]
-    fn apply<V: Value>([m0, m1, m2, m3, m4, m5]: [V; POINTS]) -> [V; STEP] {
+    fn apply<V: Value>([m0, m1, m2, m3, m4, m5]: [V; 6]) -> [V; 4] {
         let (a, b, c, e) = (m1 + m2, m1 - m2, m3 + m4, m3 - m4);
         [
             m0 + a + c,
@@ -153,11 +154,11 @@ impl Transform<POINTS, STEP> for Output {
 }
 
 /// `A`: the gradient of what a tile makes.
-struct OutputBack;
+pub(crate) struct OutputBack;
 
-impl Transform<STEP, POINTS> for OutputBack {
+impl Transform<4, 6> for OutputBack {
     #[inline(always)]
-    fn apply<V: Value>([y0, y1, y2, y3]: [V; STEP]) -> [V; POINTS] {
+    fn apply<V: Value>([y0, y1, y2, y3]: [V; 4]) -> [V; 6] {
         let (even, odd) = (y0 + y2, y1 + y3);
         let (far_even, far_odd) = (y0 + y2.times(4.0), y1.times(2.0) + y3.times(8.0));
         [
@@ -171,28 +172,158 @@ impl Transform<STEP, POINTS> for OutputBack {
     }
 }
 
-/// Input, taps and output of one form: `STEP` frames from `POINTS` products.
-pub(crate) trait Form<const POINTS: usize, const STEP: usize>: Copy + Send + Sync {
+/// `Bᵀ` of F(4, 5), whose points are 0, ±1, ±2, ±1/2 and infinity.
+pub(crate) struct WideInput;
+
+impl Transform<8, 8> for WideInput {
+    #[inline(always)]
+    fn apply<V: Value>([d0, d1, d2, d3, d4, d5, d6, d7]: [V; 8]) -> [V; 8] {
+        let (a, b) = (d6 + d2 - d4.times(4.25), d5 + d1 - d3.times(4.25));
+        let c = d6 + d2.times(0.25) - d4.times(1.25);
+        let e = d5.times(2.0) + d1.times(0.5) - d3.times(2.5);
+        let f = d6 + d2.times(4.0) - d4.times(5.0);
+        let g = d5.times(0.5) + d1.times(2.0) - d3.times(2.5);
+        [
+            d0 - d6 + (d4 - d2).times(5.25),
+            a + b,
+            a - b,
+            c + e,
+            c - e,
+            f + g,
+            f - g,
+            d7 - d1 + (d3 - d5).times(5.25),
+        ]
+    }
+}
+
+/// `G` of F(4, 5).
+pub(crate) struct WideTaps;
+
+impl Transform<5, 8> for WideTaps {
+    #[inline(always)]
+    fn apply<V: Value>([g0, g1, g2, g3, g4]: [V; 5]) -> [V; 8] {
+        let one = -2.0 / 9.0;
+        let (a, b) = ((g0 + g2 + g4).times(one), (g1 + g3).times(one));
+        let c = (g0 + g2.times(4.0) + g4.times(16.0)).times(1.0 / 90.0);
+        let e = (g1 + g3.times(4.0)).times(1.0 / 45.0);
+        let f = (g0.times(16.0) + g2.times(4.0) + g4).times(2.0 / 45.0);
+        let g = (g1.times(4.0) + g3).times(4.0 / 45.0);
+        [g0, a + b, a - b, c + e, c - e, f + g, f - g, g4]
+    }
+}
+
+/// `Gᵀ` of F(4, 5).
+pub(crate) struct WideTapsBack;
+
+impl Transform<8, 5> for WideTapsBack {
+    #[inline(always)]
+    fn apply<V: Value>([u0, u1, u2, u3, u4, u5, u6, u7]: [V; 8]) -> [V; 5] {
+        let one = -2.0 / 9.0;
+        let (a, b) = ((u1 + u2).times(one), (u1 - u2).times(one));
+        let (c, e) = ((u3 + u4).times(1.0 / 90.0), (u3 - u4).times(1.0 / 45.0));
+        let (f, g) = ((u5 + u6).times(2.0 / 45.0), (u5 - u6).times(4.0 / 45.0));
+        [
+            u0 + a + c + f.times(16.0),
+            b + e + g.times(4.0),
+            a + (c + f).times(4.0),
+            b + e.times(4.0) + g,
+            a + c.times(16.0) + f + u7,
+        ]
+    }
+}
+
+/// `Aᵀ` of F(4, 5).
+pub(crate) struct WideOutput;
+
+impl Transform<8, 4> for WideOutput {
+    #[inline(always)]
+    fn apply<V: Value>([m0, m1, m2, m3, m4, m5, m6, m7]: [V; 8]) -> [V; 4] {
+        let (a, b) = (m1 + m2, m1 - m2);
+        let (c, e) = (m3 + m4, m3 - m4);
+        let (f, g) = (m5 + m6, m5 - m6);
+        [
+            m0 + a + c + f,
+            b + e.times(2.0) + g.times(0.5),
+            a + c.times(4.0) + f.times(0.25),
+            b + e.times(8.0) + g.times(0.125) + m7,
+        ]
+    }
+}
+
+/// `A` of F(4, 5).
+pub(crate) struct WideOutputBack;
+
+impl Transform<4, 8> for WideOutputBack {
+    #[inline(always)]
+    fn apply<V: Value>([y0, y1, y2, y3]: [V; 4]) -> [V; 8] {
+        let (even, odd) = (y0 + y2, y1 + y3);
+        let (far_even, far_odd) = (y0 + y2.times(4.0), y1.times(2.0) + y3.times(8.0));
+        let (near_even, near_odd) = (y0 + y2.times(0.25), y1.times(0.5) + y3.times(0.125));
+        [
+            y0,
+            even + odd,
+            even - odd,
+            far_even + far_odd,
+            far_even - far_odd,
+            near_even + near_odd,
+            near_even - near_odd,
+            y3,
+        ]
+    }
+}
+
+/// Input, taps and output of one form: `STEP` frames from `POINTS` products, as many frames read.
+pub(crate) trait Form<const TAPS: usize, const POINTS: usize, const STEP: usize>:
+    Copy + Send + Sync
+{
     type Input: Transform<POINTS, POINTS>;
-    type Taps: Transform<3, POINTS>;
+    type Taps: Transform<TAPS, POINTS>;
     type Output: Transform<POINTS, STEP>;
+}
+
+/// The adjoints of taps and output, for the gradient of the weight.
+pub(crate) trait FormBack<const TAPS: usize, const POINTS: usize, const STEP: usize>:
+    Form<TAPS, POINTS, STEP>
+{
+    type TapsBack: Transform<POINTS, TAPS>;
+    type OutputBack: Transform<STEP, POINTS>;
 }
 
 /// F(4, 3), in full precision.
 #[derive(Clone, Copy)]
 pub(crate) struct Four;
 
-impl Form<6, 4> for Four {
+impl Form<3, 6, 4> for Four {
     type Input = Input;
     type Taps = Taps;
     type Output = Output;
+}
+
+impl FormBack<3, 6, 4> for Four {
+    type TapsBack = TapsBack;
+    type OutputBack = OutputBack;
+}
+
+/// F(4, 5), in full precision.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide;
+
+impl Form<5, 8, 4> for Wide {
+    type Input = WideInput;
+    type Taps = WideTaps;
+    type Output = WideOutput;
+}
+
+impl FormBack<5, 8, 4> for Wide {
+    type TapsBack = WideTapsBack;
+    type OutputBack = WideOutputBack;
 }
 
 /// F(2, 3) with operands rounded to bf16: F(4, 3) would enlarge their errors too much.
 #[derive(Clone, Copy)]
 pub(crate) struct Two;
 
-impl Form<4, 2> for Two {
+impl Form<3, 4, 2> for Two {
     type Input = Rounded<ShortInput>;
     type Taps = Rounded<ShortTaps>;
     type Output = ShortOutput;
@@ -341,12 +472,19 @@ impl<'a, T> Frames<'a, T> {
 
 /// Memory for [`gather`]: normalised rows of one run and a row of zeros.
 const fn gather_scratch(channels: usize) -> usize {
-    (RUN * STEP + 3) * channels // F(2, 3) needs less
+    (RUN * LONGEST + MOST_TAPS) * channels
 }
 
 /// Transforms what tiles `tiles` read of channels `channels`, into planes of a row a tile.
 #[inline(always)]
-fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
+fn gather<
+    S: Simd,
+    T: Real,
+    F: Form<TAPS, N, STEP>,
+    const TAPS: usize,
+    const N: usize,
+    const STEP: usize,
+>(
     simd: S,
     x: &Source<'_, T>,
     d: Dims,
@@ -372,7 +510,7 @@ fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>
                 zeros,
             },
             Some(_) => {
-                let inside = frame.saturating_sub(1)..d.t.min(frame + run * STEP + 1);
+                let inside = frame.saturating_sub(d.pad())..d.t.min(frame + run * STEP + d.pad());
                 x.read((d.t, d.ci), clip, inside.clone(), channels.clone(), normed);
                 Frames {
                     rows: normed,
@@ -385,7 +523,7 @@ fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>
             }
         };
         for i in 0..run {
-            let from = frames.from::<N>((frame + i * STEP).wrapping_sub(1));
+            let from = frames.from::<N>((frame + i * STEP).wrapping_sub(d.pad()));
             let to = (&mut planes[(tile + i - tiles.start) * c..], tiles.len() * c);
             transform_rows::<S, T, F::Input, N, N>(simd, from, to);
         }
@@ -394,7 +532,7 @@ fn gather<S: Simd, T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>
 }
 
 /// A task by one form.
-struct By<F, P, const N: usize, const STEP: usize>(PhantomData<F>, P);
+struct By<F, P, const TAPS: usize, const N: usize, const STEP: usize>(PhantomData<F>, P);
 
 /// Columns `first..` of the taps, transformed: `[N, Ci, width]`, zeros past the edge.
 struct PackTaps<'a, T> {
@@ -405,8 +543,8 @@ struct PackTaps<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
-    for By<F, PackTaps<'_, T>, N, STEP>
+impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize> WithSimd
+    for By<F, PackTaps<'_, T>, TAPS, N, STEP>
 {
     type Output = ();
 
@@ -416,7 +554,7 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
         let PackTaps { d, first, .. } = task;
         let width = 2 * T::lanes::<S>();
         let inside = width.min(d.co - first);
-        let mut rows = [[T::zero(); WIDEST]; 3];
+        let mut rows = [[T::zero(); WIDEST]; TAPS];
         for i in 0..d.ci {
             for (k, row) in rows.iter_mut().enumerate() {
                 let (tap, (down, across)) = task.order.matrix(task.weight, d, k);
@@ -424,36 +562,51 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
                     *value = tap[i * down + (first + j) * across];
                 }
             }
-            let from = [&rows[0][..width], &rows[1][..width], &rows[2][..width]];
+            let mut from: [&[T]; TAPS] = [&[]; TAPS];
+            for (from, row) in from.iter_mut().zip(&rows) {
+                *from = &row[..width];
+            }
             let to = (&mut task.out[i * width..], d.ci * width);
-            transform_rows::<S, T, F::Taps, 3, N>(simd, from, to);
+            transform_rows::<S, T, F::Taps, TAPS, N>(simd, from, to);
         }
     }
 }
 
-/// Turns the gradients of six planes into those of three taps, which are left in the first three.
-pub(crate) struct UnpackTaps<'a, T>(pub &'a mut [T]);
+/// Turns the gradients of the planes into those of the taps, which are left in the first of them.
+struct UnpackTaps<'a, T>(&'a mut [T]);
 
-impl<T: Real> WithSimd for UnpackTaps<'_, T> {
+impl<T: Real, F: FormBack<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize>
+    WithSimd for By<F, UnpackTaps<'_, T>, TAPS, N, STEP>
+{
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         const PIECE: usize = 256;
-        let planes = self.0;
-        let plane = planes.len() / POINTS;
-        let mut made = [T::zero(); 3 * PIECE];
+        let Self(_, UnpackTaps(planes)) = self;
+        let plane = planes.len() / N;
+        let mut made = [T::zero(); MOST_TAPS * PIECE];
         for first in (0..plane).step_by(PIECE) {
             let n = PIECE.min(plane - first);
-            let mut from: [&[T]; POINTS] = [&[]; POINTS];
+            let mut from: [&[T]; N] = [&[]; N];
             for (k, from) in from.iter_mut().enumerate() {
                 *from = &planes[k * plane + first..][..n];
             }
-            transform_rows::<S, T, TapsBack, POINTS, 3>(simd, from, (&mut made, PIECE));
-            for k in 0..3 {
+            transform_rows::<S, T, F::TapsBack, N, TAPS>(simd, from, (&mut made, PIECE));
+            for k in 0..TAPS {
                 planes[k * plane + first..][..n].copy_from_slice(&made[k * PIECE..][..n]);
             }
         }
+    }
+}
+
+/// Turns what [`weight_gradient`] left of one panel, in as many planes as [`points`] says, into the gradients of the
+/// taps, which are left in the first of them.
+pub(crate) fn unpack<T: Real>(isa: Isa, d: Dims, planes: &mut [T]) {
+    let task = UnpackTaps(planes);
+    match d.kernel {
+        3 => isa.run(By(PhantomData::<Four>, task)),
+        _ => isa.run(By(PhantomData::<Wide>, task)),
     }
 }
 
@@ -473,17 +626,30 @@ pub(crate) fn pack<T: Real>(
         first,
         out,
     };
-    match d.precision {
-        Precision::F32 => isa.run(By(PhantomData::<Four>, task)),
-        Precision::Bf16 => isa.run(By(PhantomData::<Two>, task)),
+    match (d.kernel, d.precision) {
+        (3, Precision::F32) => isa.run(By(PhantomData::<Four>, task)),
+        (3, Precision::Bf16) => isa.run(By(PhantomData::<Two>, task)),
+        _ => isa.run(By(PhantomData::<Wide>, task)),
     }
 }
 
+/// Whether there is a form for it, and it is the faster one: transforms cost as much as a few channels more,
+/// and taps take more room by it, which five of them need many frames to make up for.
+pub(crate) fn fits(d: Dims) -> bool {
+    d.ci.min(d.co) >= 32
+        && match d.kernel {
+            3 => d.t >= 8,
+            5 => d.t >= 512 && d.precision == Precision::F32,
+            _ => false,
+        }
+}
+
 /// Planes that the taps of [`pack`] take.
-pub(crate) fn points(precision: Precision) -> usize {
-    match precision {
-        Precision::F32 => 6,
-        Precision::Bf16 => 4,
+pub(crate) fn points(d: Dims) -> usize {
+    match (d.kernel, d.precision) {
+        (3, Precision::F32) => 6,
+        (3, Precision::Bf16) => 4,
+        _ => 8,
     }
 }
 
@@ -496,13 +662,20 @@ pub(crate) fn convolve<T: Real>(
     finish: Finish<'_, T>,
     y: &Shared<'_, T>,
 ) {
-    match d.precision {
-        Precision::F32 => convolve_by::<T, Four, 6, 4>(isa, d, x, taps, finish, y),
-        Precision::Bf16 => convolve_by::<T, Two, 4, 2>(isa, d, x, taps, finish, y),
+    match (d.kernel, d.precision) {
+        (3, Precision::F32) => convolve_by::<T, Four, 3, 6, 4>(isa, d, x, taps, finish, y),
+        (3, Precision::Bf16) => convolve_by::<T, Two, 3, 4, 2>(isa, d, x, taps, finish, y),
+        _ => convolve_by::<T, Wide, 5, 8, 4>(isa, d, x, taps, finish, y),
     }
 }
 
-fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
+fn convolve_by<
+    T: Real,
+    F: Form<TAPS, N, STEP>,
+    const TAPS: usize,
+    const N: usize,
+    const STEP: usize,
+>(
     isa: Isa,
     d: Dims,
     x: Source<'_, T>,
@@ -511,7 +684,7 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
     y: &Shared<'_, T>,
 ) {
     let width = isa.panel::<T>();
-    let most = (CACHED / (N * d.ci)).clamp(6, 96);
+    let most = (CACHED / (N * d.ci)).clamp(48, 96);
     let work = Work::new(1, d.b * Tiles::of(d, STEP).each, most, d.co.div_ceil(width));
     work.share(|_, tiles, panels| {
         let n = tiles.len();
@@ -532,7 +705,7 @@ fn convolve_by<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize>(
                 products,
                 scratch,
             };
-            isa.run(By(PhantomData::<F>, task));
+            isa.run(By::<F, _, TAPS, N, STEP>(PhantomData, task));
         });
     });
 }
@@ -552,8 +725,8 @@ struct Convolve<'a, T> {
     scratch: &'a mut [T],
 }
 
-impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
-    for By<F, Convolve<'_, T>, N, STEP>
+impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize> WithSimd
+    for By<F, Convolve<'_, T>, TAPS, N, STEP>
 {
     type Output = ();
 
@@ -569,11 +742,11 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
             ..
         } = task;
         let (width, n, place) = (2 * T::lanes::<S>(), tiles.len(), Tiles::of(d, STEP));
-        gather::<S, T, F, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, task.scratch, planes);
+        gather::<S, T, F, TAPS, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, task.scratch, planes);
         if let Some(pairs) = task.pairs {
             pairs.join_columns(planes, d.ci);
         }
-        let mut made = [T::zero(); 4 * WIDEST];
+        let mut made = [T::zero(); LONGEST * WIDEST];
         for panel in task.panels {
             let taps = &task.taps[panel * N * d.ci * width..][..N * d.ci * width];
             for k in 0..N {
@@ -604,26 +777,34 @@ impl<T: Real, F: Form<N, STEP>, const N: usize, const STEP: usize> WithSimd
 }
 
 /// Tiles that a product of the weight gradient sums over at once.
-fn depth(channels: usize) -> usize {
-    (CACHED / (POINTS * channels)).clamp(24, 192)
+fn depth(d: Dims, channels: usize) -> usize {
+    (CACHED / (points(d) * channels)).clamp(24, 192)
 }
 
-/// Values of `rows` and `columns` that [`WeightGradient`] works in.
+/// Values of `rows` and `columns` that [`weight_gradient`] works in.
 pub(crate) fn backward_scratch(d: Dims, channels: usize, width: usize) -> (usize, usize) {
-    let tiles = depth(channels);
+    let planes = points(d) * depth(d, channels);
     let larger = gather_scratch(channels).max(d.co.min(width));
-    (POINTS * tiles * channels + larger, POINTS * tiles * width)
+    (planes * channels + larger, planes * width)
 }
 
-/// The six planes' gradients instead of the taps'.
-pub(crate) struct WeightGradient<'a, T>(pub conv::WeightGradient<'a, T>);
+/// The planes' gradients instead of the taps'.
+pub(crate) fn weight_gradient<T: Real>(isa: Isa, task: WeightGradient<'_, T>) {
+    match task.d.kernel {
+        3 => isa.run(By(PhantomData::<Four>, task)),
+        _ => isa.run(By(PhantomData::<Wide>, task)),
+    }
+}
 
-impl<T: Real> WithSimd for WeightGradient<'_, T> {
+impl<T: Real, F: FormBack<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize>
+    WithSimd for By<F, WeightGradient<'_, T>, TAPS, N, STEP>
+{
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let conv::WeightGradient {
+        let Self(_, task) = self;
+        let WeightGradient {
             d,
             x,
             dy,
@@ -631,14 +812,14 @@ impl<T: Real> WithSimd for WeightGradient<'_, T> {
             sums,
             rows,
             columns,
-        } = self.0;
+        } = task;
         let (width, c, place) = (2 * T::lanes::<S>(), channels.len(), Tiles::of(d, STEP));
-        let (total, depth) = (d.b * place.each, depth(c));
-        let (planes, scratch) = rows.split_at_mut(POINTS * depth * c);
+        let (total, depth) = (d.b * place.each, depth(d, c));
+        let (planes, scratch) = rows.split_at_mut(N * depth * c);
         for first in (0..total).step_by(depth) {
             let tiles = first..total.min(first + depth);
             let n = tiles.len();
-            gather::<S, T, Four, POINTS, STEP>(
+            gather::<S, T, F, TAPS, N, STEP>(
                 simd,
                 &x,
                 d,
@@ -651,7 +832,7 @@ impl<T: Real> WithSimd for WeightGradient<'_, T> {
                 let inside = width.min(d.co - panel * width);
                 let zeros = &mut scratch[..inside];
                 zeros.fill(T::zero());
-                columns[..POINTS * n * width].fill(T::zero());
+                columns[..N * n * width].fill(T::zero());
                 for (i, tile) in tiles.clone().enumerate() {
                     let (clip, frame) = place.place(tile);
                     let frames = Frames {
@@ -663,12 +844,13 @@ impl<T: Real> WithSimd for WeightGradient<'_, T> {
                         zeros,
                     };
                     let to = (&mut columns[i * width..], n * width);
-                    transform_rows::<S, T, OutputBack, STEP, POINTS>(simd, frames.from(frame), to);
+                    let from = frames.from(frame);
+                    transform_rows::<S, T, F::OutputBack, STEP, N>(simd, from, to);
                 }
-                for k in 0..POINTS {
+                for k in 0..N {
                     let from = (&planes[k * n * c..], c);
                     let column = &columns[k * n * width..][..n * width];
-                    let sums = &mut sums[(panel * POINTS + k) * c * width..][..c * width];
+                    let sums = &mut sums[(panel * N + k) * c * width..][..c * width];
                     add_transposed_product(simd, c, from, column, sums);
                 }
             }
