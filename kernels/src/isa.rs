@@ -22,6 +22,9 @@ enum Set {
     /// With products of pairs of bf16 numbers.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(pulp::x86::V4, Pairs),
+    /// The same by tiles.
+    #[cfg(target_arch = "x86_64")]
+    Amx(pulp::x86::V4, Pairs),
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
 }
@@ -40,6 +43,8 @@ impl Isa {
             sets.extend(avx512.map(Set::Avx512));
             let both = avx512.zip(Pairs::try_new());
             sets.extend(both.map(|(simd, pairs)| Set::Avx512Bf16(simd, pairs)));
+            let tiles = both.and_then(|(simd, pairs)| Some((simd, pairs.with_tiles()?)));
+            sets.extend(tiles.map(|(simd, pairs)| Set::Amx(simd, pairs)));
         }
         #[cfg(target_arch = "aarch64")]
         sets.extend(pulp::aarch64::Neon::try_new().map(Set::Neon));
@@ -47,7 +52,7 @@ impl Isa {
     }
 
     /// The widest, or the one that the environment variable `AUDIODIFF_ISA` names: `portable`, `avx2`,
-    /// `avx512`, `avx512bf16` or `neon`. Decided once.
+    /// `avx512`, `avx512bf16`, `amx` or `neon`. Decided once.
     ///
     /// # Errors
     /// When it names none that this processor has.
@@ -86,6 +91,8 @@ impl Isa {
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Bf16(..) => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(..) => "amx",
             #[cfg(target_arch = "aarch64")]
             Set::Neon(_) => "neon",
         }
@@ -100,7 +107,7 @@ impl Isa {
     pub(crate) fn pairs(self) -> Option<Pairs> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512Bf16(_, pairs) => Some(pairs),
+            Set::Avx512Bf16(_, pairs) | Set::Amx(_, pairs) => Some(pairs),
             _ => None,
         }
     }
@@ -114,7 +121,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => Simd::vectorize(simd, f),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) | Set::Avx512Bf16(simd, _) => Simd::vectorize(simd, f),
+            Set::Avx512(simd) | Set::Avx512Bf16(simd, _) | Set::Amx(simd, _) => {
+                Simd::vectorize(simd, f)
+            }
             #[cfg(target_arch = "aarch64")]
             Set::Neon(simd) => Simd::vectorize(simd, f),
         }

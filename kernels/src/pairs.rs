@@ -2,7 +2,7 @@
 //!
 //! Operands are rounded to bf16 already. Two that are neighbours in `k` share the four bytes of an f32,
 //! the earlier in the lower half, so that a buffer of pairs is one of f32 with half the rows or half
-//! the values a row. Sums stay in f32.
+//! the values a row. Sums stay in f32. Where the processor has tiles (AMX), 16 rows meet 16 columns at once.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
@@ -17,7 +17,10 @@ use crate::real::Real;
 
 /// Stands for a processor that multiplies pairs, which is where it comes from.
 #[derive(Clone, Copy)]
-pub(crate) struct Pairs(());
+pub(crate) struct Pairs {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    tiles: Option<tiles::Tiles>,
+}
 
 impl Pairs {
     /// Whether this processor has AVX512-BF16.
@@ -26,8 +29,19 @@ impl Pairs {
         if std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bf16")
         {
-            return Some(Self(()));
+            return Some(Self {
+                #[cfg(target_os = "linux")]
+                tiles: None,
+            });
         }
+        None
+    }
+
+    /// The same by tiles, if this processor has them and the system lets this process use them.
+    pub fn with_tiles(self) -> Option<Self> {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        return tiles::Tiles::try_new().map(|tiles| Self { tiles: Some(tiles) });
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
         None
     }
 
@@ -75,6 +89,13 @@ impl Pairs {
         out: &mut [T],
     ) {
         let (a, panel) = (cast_slice(a), cast_slice(panel));
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Some(tiles) = self.tiles
+            && panel.len().is_multiple_of(tiles::STEP)
+        {
+            tiles.product(m, (a, stride), panel, cast_slice_mut(out));
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `self` exists only where the processor was found to have AVX-512F and AVX512-BF16.
         unsafe {
@@ -113,10 +134,8 @@ fn block<const ROWS: usize>(
     out: &mut [[f32; 16]],
 ) {
     let (panel, _) = panel.as_chunks::<2>();
-    let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
-    for (i, row) in rows.iter_mut().enumerate() {
-        *row = &a[i * stride..][..panel.len()];
-    }
+    // Checked once: a check in the loop would be a way out of it, and the sums would be kept in memory for it.
+    assert!(a.len() >= (ROWS - 1) * stride + panel.len() && out.len() >= 2 * ROWS);
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for (k, [left, right]) in panel.iter().enumerate() {
         // SAFETY: both are 64 bytes, and any bytes are 32 bf16 numbers.
@@ -124,16 +143,203 @@ fn block<const ROWS: usize>(
         // SAFETY: as above.
         let right = unsafe { transmute::<[f32; 16], __m512bh>(*right) };
         for i in 0..ROWS {
-            let x = _mm512_set1_epi32(rows[i][k].to_bits().cast_signed());
+            // SAFETY: i < ROWS and k < panel.len(), which was checked.
+            let x = unsafe { a.get_unchecked(i * stride + k) };
+            let x = _mm512_set1_epi32(x.to_bits().cast_signed());
             // SAFETY: as above.
             let x = unsafe { transmute::<__m512i, __m512bh>(x) };
             sums[i][0] = _mm512_dpbf16_ps(sums[i][0], x, left);
             sums[i][1] = _mm512_dpbf16_ps(sums[i][1], x, right);
         }
     }
-    for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
-        // SAFETY: both are 64 bytes, which may be any numbers.
-        *out = unsafe { transmute::<__m512, [f32; 16]>(*sum) };
+    for i in 0..ROWS {
+        for j in 0..2 {
+            // SAFETY: both are 64 bytes, which may be any numbers.
+            out[2 * i + j] = unsafe { transmute::<__m512, [f32; 16]>(sums[i][j]) };
+        }
+    }
+}
+
+/// Products by AMX: eight registers of 16 rows of 64 bytes.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles {
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+
+    /// Rows of a tile, and the numbers or pairs in each.
+    const SIDE: usize = 16;
+    /// Columns of a panel.
+    const WIDTH: usize = 2 * SIDE;
+    /// Values of a panel that are used up at once.
+    pub const STEP: usize = SIDE * WIDTH;
+
+    /// Stands for a process that may use tiles, which is where it comes from.
+    #[derive(Clone, Copy)]
+    pub struct Tiles(());
+
+    /// What `ldtilecfg` loads.
+    #[repr(C, align(64))]
+    struct Shapes([u8; 64]);
+
+    impl Shapes {
+        /// Sums in tiles 0 to 3, two tiles of `rows` each; the left side in 4 and 5, the panel in 6 and 7.
+        fn of(rows: [usize; 2]) -> Self {
+            let mut bytes = [0; 64];
+            bytes[0] = 1;
+            let [upper, lower] = rows.map(|rows| rows as u8);
+            let rows = [upper, upper, lower, lower, upper, lower, 16, 16];
+            for (i, rows) in rows.into_iter().enumerate().filter(|(_, rows)| *rows > 0) {
+                bytes[16 + 2 * i] = 64;
+                bytes[48 + i] = rows;
+            }
+            Self(bytes)
+        }
+    }
+
+    impl Tiles {
+        /// Asks the processor, then the system, whose leave every process needs.
+        pub fn try_new() -> Option<Self> {
+            const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
+            const ARCH_PRCTL: i64 = 158;
+            const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+            const XFEATURE_XTILEDATA: i64 = 18;
+            if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & BF16_AND_TILES != BF16_AND_TILES {
+                return None;
+            }
+            let mut answer = ARCH_PRCTL;
+            // SAFETY: the call reads its two numbers and changes what this process may use; it writes the
+            // registers that are named here.
+            unsafe {
+                asm!("syscall", inlateout("rax") answer, in("rdi") ARCH_REQ_XCOMP_PERM,
+                    in("rsi") XFEATURE_XTILEDATA, out("rcx") _, out("r11") _, options(nostack));
+            }
+            (answer == 0).then_some(Self(()))
+        }
+
+        /// `out = a · panel` in pairs; `panel` is a multiple of [`STEP`] long.
+        pub fn product(
+            self,
+            m: usize,
+            (a, stride): (&[f32], usize),
+            panel: &[f32],
+            out: &mut [f32],
+        ) {
+            let depth = panel.len() / WIDTH;
+            if m == 0 || depth == 0 {
+                out[..m * WIDTH].fill(0.0);
+                return;
+            }
+            assert!(a.len() >= (m - 1) * stride + depth && out.len() >= m * WIDTH);
+            let mut shaped = [0; 2];
+            for first in (0..m).step_by(2 * SIDE) {
+                let upper = SIDE.min(m - first);
+                let rows = [upper, SIDE.min(m - first - upper)];
+                if rows != shaped {
+                    let shapes = Shapes::of(rows);
+                    // SAFETY: `self` says that there are tiles; the shapes are within what they hold.
+                    unsafe {
+                        asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly));
+                    }
+                    shaped = rows;
+                }
+                let a = &a[first * stride..];
+                let out = &mut out[first * WIDTH..];
+                // SAFETY: `rows` rows of `depth` values lie in `a` and as many of `WIDTH` in `out`, as was
+                // checked; `panel` is whole steps.
+                unsafe {
+                    if rows[1] == 0 {
+                        half(a.as_ptr(), stride, panel, out.as_mut_ptr());
+                    } else {
+                        whole(a.as_ptr(), stride, panel, out.as_mut_ptr());
+                    }
+                }
+            }
+            // SAFETY: `self` says that there are tiles; nothing of them is needed any more.
+            unsafe {
+                asm!("tilerelease", options(nostack, nomem));
+            }
+        }
+    }
+
+    /// Two tiles of rows against a panel.
+    ///
+    /// # Safety
+    /// Tiles are shaped; as many rows as their shapes say lie at `a`, `stride` values apart, and room for them at `out`.
+    unsafe fn whole(a: *const f32, stride: usize, panel: &[f32], out: *mut f32) {
+        // SAFETY: as above.
+        unsafe {
+            let lower = a.add(SIDE * stride);
+            let out_lower = out.add(SIDE * WIDTH);
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm6, [{b} + {width}*1]",
+                "tileloadd tmm4, [{a} + {stride}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{lower} + {stride}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm7, [{b} + {width}*1 + 64]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {b}, 2048",
+                "add {a}, 64",
+                "add {lower}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{out} + {width}*1], tmm0",
+                "tilestored [{out} + {width}*1 + 64], tmm1",
+                "tilestored [{out_lower} + {width}*1], tmm2",
+                "tilestored [{out_lower} + {width}*1 + 64], tmm3",
+                a = inout(reg) a => _,
+                lower = inout(reg) lower => _,
+                b = inout(reg) panel.as_ptr() => _,
+                steps = inout(reg) panel.len() / STEP => _,
+                out = in(reg) out,
+                out_lower = in(reg) out_lower,
+                stride = in(reg) 4 * stride,
+                width = in(reg) 4 * WIDTH,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// One tile of rows against a panel.
+    ///
+    /// # Safety
+    /// As for [`whole`].
+    unsafe fn half(a: *const f32, stride: usize, panel: &[f32], out: *mut f32) {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "2:",
+                "tileloadd tmm4, [{a} + {stride}*1]",
+                "tileloadd tmm6, [{b} + {width}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b} + {width}*1 + 64]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {b}, 2048",
+                "add {a}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{out} + {width}*1], tmm0",
+                "tilestored [{out} + {width}*1 + 64], tmm1",
+                a = inout(reg) a => _,
+                b = inout(reg) panel.as_ptr() => _,
+                steps = inout(reg) panel.len() / STEP => _,
+                out = in(reg) out,
+                stride = in(reg) 4 * stride,
+                width = in(reg) 4 * WIDTH,
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
     }
 }
 
@@ -154,7 +360,17 @@ mod tests {
             return; // no such processor
         };
         const WIDTH: usize = 32;
-        for (m, k, stride) in [(1, 2, 2), (27, 350, 70), (12, 6, 2), (37, 64, 64)] {
+        let sizes = [
+            (1, 2, 2),
+            (27, 350, 70),
+            (12, 6, 2),
+            (37, 64, 64),
+            (5, 32, 34),
+            (48, 96, 32),
+            (64, 320, 64),
+        ];
+        let both = [Some(pairs), pairs.with_tiles()].into_iter().flatten();
+        for (pairs, (m, k, stride)) in both.flat_map(|pairs| sizes.map(|sizes| (pairs, sizes))) {
             let len = (m - 1) * stride + k;
             let (a, panel) = (draw(len, 1), draw(k * WIDTH, 2));
             let mut expected = vec![0.0; m * WIDTH];
