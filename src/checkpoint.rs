@@ -387,8 +387,9 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::save`].
     pub fn fingerprint(&self) -> Result<String> {
-        let bytes = self.to_bytes(Precision::F32)?;
-        Ok(blake3::hash(&bytes).to_hex().to_string())
+        let mut hasher = blake3::Hasher::new();
+        self.write_to(&mut hasher, Precision::F32)?;
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// The model's file as bytes; the same model gives the same bytes.
@@ -396,9 +397,15 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::save`], files apart.
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes, precision)?;
+        Ok(bytes)
+    }
+
+    fn write_to(&self, out: &mut dyn Write, precision: Precision) -> Result<()> {
         self.config.validate()?;
         let config = serde_json::to_string(&self.config).expect("the configuration is plain data");
-        to_bytes(&self.weights, &config, precision)
+        write_all_tensors(out, &self.weights, &config, precision)
     }
 }
 
@@ -407,7 +414,9 @@ impl Checkpoint {
 /// # Errors
 /// As [`Checkpoint::save`].
 pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<()> {
-    write_whole(path, &to_bytes(tensors, note, Precision::F32)?)
+    let mut bytes = Vec::new();
+    write_all_tensors(&mut bytes, tensors, note, Precision::F32)?;
+    write_whole(path, &bytes)
 }
 
 /// Loads what [`save_tensors`] saved, as checked as a model.
@@ -418,19 +427,18 @@ pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     parse(&read(path)?, path)
 }
 
-fn to_bytes(
+fn write_all_tensors(
+    out: &mut dyn Write,
     tensors: &BTreeMap<String, Tensor>,
     note: &str,
     precision: Precision,
-) -> Result<Vec<u8>> {
+) -> Result<()> {
     let shape = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.dims().to_vec());
     let shapes: Vec<_> = tensors.iter().map(shape).collect();
-    let mut bytes = Vec::new();
-    write_tensors(&mut bytes, &shapes, note, precision, &mut |name| {
+    write_tensors(out, &shapes, note, precision, &mut |name| {
         let tensor = tensors[name].to_dtype(DType::F32)?;
         Ok(tensor.flatten_all()?.to_vec1()?)
-    })?;
-    Ok(bytes)
+    })
 }
 
 /// Writes a safetensors file with our note, its tensors in the order of `shapes`, each asked of `values` when its turn

@@ -2,6 +2,7 @@
 
 pub mod consistency;
 pub mod guidance;
+pub mod inpaint;
 pub mod objective;
 pub mod sampler;
 pub mod schedule;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::audio::{Clip, Level, Measures, finish};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::guidance::Guided;
+use crate::diffusion::inpaint::Inpainted;
 use crate::diffusion::sampler::{Sampler, Step, unit_noise};
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::diffusion::{Denoiser, Preconditioned};
@@ -65,6 +66,16 @@ pub enum Init {
         /// In any format.
         clip: Clip,
         /// How far to go from it: 0 keeps it, 1 forgets it.
+        strength: f64,
+    },
+    /// A sound of which parts are kept and the rest is varied, to go with them. Over waveforms what is kept comes out
+    /// as it was but for its level; over frames of a spectrum its neighbours reach into it by half a window.
+    Inpaint {
+        /// In any format.
+        clip: Clip,
+        /// From when to when, in seconds.
+        kept: Vec<(f64, f64)>,
+        /// How far to go from the rest: 1 forgets it.
         strength: f64,
     },
     /// Two sounds to find one between: the noises that the walk turns into each are found by walking
@@ -226,7 +237,7 @@ impl Renderer {
         let (t, c) = representation.shape();
         let told: Vec<Told> = match &settings.init {
             None => seeds.iter().map(|&seed| Told::Drawn(seed)).collect(),
-            Some(Init::Vary { clip, .. }) => {
+            Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => {
                 let own = Portrait::of(&Measures::of(clip));
                 vec![Told::Like(own); seeds.len()]
             }
@@ -247,6 +258,7 @@ impl Renderer {
         let class = settings.class.as_ref();
         let mut guidance = class.map_or(1.0, |_| settings.guidance);
         let (mut before, mut sigmas) = (0, ladder.sigmas(settings.steps)?);
+        let mut known = None;
         let x = match &settings.init {
             None => (noise(&mut noises)? * sigmas[0])?,
             Some(Init::Vary { clip, strength }) => {
@@ -254,6 +266,21 @@ impl Renderer {
                 sigmas = ladder.sigmas_from(settings.steps, start)?;
                 let clip = self.encode(clip, &format, &*representation)?;
                 clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
+            }
+            Some(Init::Inpaint {
+                clip,
+                kept,
+                strength,
+            }) => {
+                let is_kept = self.kept_frames(&format, t, kept)?;
+                let start = strength_to_sigma(&ladder, *strength)?;
+                if *strength < 1.0 {
+                    sigmas = ladder.sigmas_from(settings.steps, start)?;
+                }
+                let clip = self.encode(clip, &format, &*representation)?;
+                let x = clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?;
+                known = Some((clip, is_kept));
+                x
             }
             Some(Init::Morph { clips, share }) if settings.sampler.is_stochastic() => {
                 check_share(*share)?;
@@ -289,7 +316,13 @@ impl Renderer {
             }
         };
         let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
-        let denoiser: &dyn Denoiser = &guided;
+        let inpainted = known
+            .map(|(clip, is_kept)| Inpainted::new(&guided, &clip, &is_kept))
+            .transpose()?;
+        let denoiser: &dyn Denoiser = match &inpainted {
+            Some(inpainted) => inpainted,
+            None => &guided,
+        };
         let steps = before + sigmas.len() - 1;
         let frames =
             settings
@@ -300,6 +333,10 @@ impl Renderer {
                         steps,
                     })
                 })?;
+        let frames = match &inpainted {
+            Some(inpainted) => inpainted.completed(&frames)?,
+            None => frames,
+        };
         let values = frames
             .to_device(&Device::Cpu)?
             .flatten_all()?
@@ -346,6 +383,30 @@ impl Renderer {
         let frames = self.config.representation.frames(len_frames);
         self.config.network.check_frames(frames)?;
         Ok((Format { len_frames, ..own }, wanted))
+    }
+
+    /// Which of `t` frames lie in what is kept, by their middles.
+    fn kept_frames(&self, format: &Format, t: usize, kept: &[(f64, f64)]) -> Result<Vec<bool>> {
+        let rate = f64::from(format.sample_rate);
+        let seconds = format.len_frames as f64 / rate;
+        for &(from, to) in kept {
+            if !(0.0 <= from && from < to && from < seconds) {
+                return Err(Error::setting(format!(
+                    "what to keep: expected a part of the first {seconds:.3} s, found {from} to {to} s"
+                )));
+            }
+        }
+        let hop = self.config.representation.hop() as f64 / rate;
+        let middle = |i: usize| (i as f64 + 0.5) * hop;
+        let within = |at: f64| kept.iter().any(|&(from, to)| (from..to).contains(&at));
+        let is_kept: Vec<bool> = (0..t).map(|i| within(middle(i))).collect();
+        if is_kept.iter().all(|&kept| kept) || !is_kept.contains(&true) {
+            return Err(Error::setting(format!(
+                "what to keep: expected a part of {seconds:.3} s, found {}",
+                if is_kept[0] { "all of it" } else { "nothing" }
+            )));
+        }
+        Ok(is_kept)
     }
 
     /// Class, descriptors and portraits of a batch; a quality that is set goes before all of `of`.

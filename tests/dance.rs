@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use audiodiff::audio::{Clip, Level};
 use audiodiff::checkpoint::{Checkpoint, Precision};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::{NoiseSchedule, Schedule};
@@ -13,7 +14,7 @@ use audiodiff::diffusion::{Preconditioned, Target};
 use audiodiff::import::{Import, ImportSettings, load};
 use audiodiff::network::{Conditioning, Network, Parameters};
 use audiodiff::noise::Noise;
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::{Init, Progress, RenderSettings, Renderer};
 use candle_core::{Device, Result, Tensor};
 
 const CPU: Device = Device::Cpu;
@@ -249,6 +250,99 @@ fn an_imported_model_renders_at_any_length() {
         .expect("a sound");
     assert_eq!((clip.channels().len(), clip.len_frames()), (2, 441));
     assert!(clip.is_finite() && clip.peak() > 0.0);
+}
+
+#[test]
+fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
+    let model = load(&fixtures().join("folder")).expect("a model");
+    let renderer = Renderer::new(&model, &CPU).expect("a renderer");
+    let go = &mut |_: Progress| ControlFlow::Continue(());
+    let settings = |init| RenderSettings {
+        steps: 20,
+        init,
+        level: Level::Raw,
+        ..RenderSettings::of(&model.config)
+    };
+    let mut noise = Noise::new(4);
+    let mut sound = || {
+        let channels = (0..2).map(|_| noise.normals(24).iter().map(|x| 0.2 * x).collect());
+        let mut clip = Clip::new(44_100, channels.collect());
+        clip.scale(0.95 / clip.peak());
+        clip
+    };
+    let (first, second) = (sound(), sound());
+    let distance = |a: &Clip, b: &Clip, frames: std::ops::Range<usize>| {
+        let pairs = a.channels().iter().zip(b.channels());
+        let each = pairs.flat_map(|(a, b)| a[frames.clone()].iter().zip(&b[frames.clone()]));
+        each.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+    };
+    let mut made = |init, seed| {
+        renderer
+            .render(&settings(Some(init)), seed, go)
+            .expect("a sound")
+    };
+    // A variation is near when it is slight, and far when it is not.
+    let [near, far] = [0.0, 1.0].map(|strength| {
+        let clip = first.clone();
+        distance(&made(Init::Vary { clip, strength }, 1), &first, 0..24)
+    });
+    assert!(near < 0.1 && far > 0.3, "{near} {far}");
+    // The ends of a morph are its sounds.
+    let mut morph = |share| {
+        let clips = [first.clone(), second.clone()];
+        made(Init::Morph { clips, share }, 1)
+    };
+    let ends = [
+        distance(&morph(0.0), &first, 0..24),
+        distance(&morph(1.0), &second, 0..24),
+        distance(&morph(0.0), &second, 0..24),
+    ];
+    assert!(ends[0] < 0.2 && ends[1] < 0.2 && ends[2] > 0.5, "{ends:?}");
+    // What is kept is kept to the bit but for rounding, the rest is each seed's own.
+    let mut kept = |seed| {
+        let (clip, kept) = (first.clone(), vec![(0.0, 12.0 / 44_100.0)]);
+        let strength = 1.0;
+        made(
+            Init::Inpaint {
+                clip,
+                kept,
+                strength,
+            },
+            seed,
+        )
+    };
+    let (one, other) = (kept(1), kept(2));
+    assert!(distance(&one, &first, 0..12) < 1e-5);
+    assert!(distance(&other, &first, 0..12) < 1e-5);
+    assert!(distance(&one, &other, 12..24) > 0.05);
+}
+
+#[test]
+fn parts_to_keep_that_make_no_sense_are_refused() {
+    let model = load(&fixtures().join("folder")).expect("a model");
+    let renderer = Renderer::new(&model, &CPU).expect("a renderer");
+    let clip = Clip::new(44_100, vec![vec![0.5; 24]; 2]);
+    for kept in [
+        vec![(0.1, 0.1)],
+        vec![(-1.0, 1e-4)],
+        vec![(0.0, 1.0)],
+        vec![(0.0, 1e-6)],
+        vec![(9.0, 10.0)],
+    ] {
+        let init = Init::Inpaint {
+            clip: clip.clone(),
+            kept,
+            strength: 1.0,
+        };
+        let settings = RenderSettings {
+            steps: 2,
+            init: Some(init),
+            ..RenderSettings::of(&model.config)
+        };
+        let error = renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()));
+        let error = error.expect_err("no such part").to_string();
+        assert!(error.contains("what to keep"), "{error}");
+    }
 }
 
 /// What `load` says of a file with these bytes.

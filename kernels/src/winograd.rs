@@ -1,11 +1,11 @@
 //! Convolution by Winograd's F(4, 3) and F(4, 5): four frames from six or eight products a channel pair,
 //! where the definition takes twelve or twenty [Winograd 1980; Lavin & Gray 2016].
 //!
-//! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`; their products, summed over
-//! input channels, become four output frames through `Aᵀ`. The sums are a matrix product over all
-//! tiles for each product. In f32 the result is within about `3e-6` of the definition with three
-//! or five taps, relative to its largest value. In bf16 three taps go by F(2, 3), two
-//! frames from four products, whose smaller factors enlarge rounding less; five do not come here.
+//! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`; their products, summed over input
+//! channels, become four output frames through `Aᵀ`. The sums are a matrix product over all tiles for each
+//! product. In f32 the result is within about `3e-6` of the definition, relative to its largest value. In
+//! bf16 three taps go by F(2, 3), two frames from four products, whose smaller factors enlarge rounding
+//! less; five taps do not come here.
 
 use std::marker::PhantomData;
 use std::ops::{Add, Range, Sub};

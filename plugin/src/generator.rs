@@ -338,7 +338,7 @@ mod tests {
             let first = |clip: &Clip| clip.channels()[0][0];
             let begun = match &init {
                 None => 0.0,
-                Some(Init::Vary { clip, .. }) => first(clip) / 2.0,
+                Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => first(clip) / 2.0,
                 Some(Init::Morph { clips, .. }) => first(&clips[0]) * first(&clips[1]),
             };
             let value = recipe.seed as f32 + begun;

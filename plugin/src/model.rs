@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use audiodiff::audio::Clip;
+#[cfg(feature = "embedded-model")]
 use audiodiff::checkpoint::Checkpoint;
+use audiodiff::import;
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::{Error, Result};
 use candle_core::Device;
@@ -58,7 +60,7 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
         return Ok(loaded);
     }
     let checkpoint = match path {
-        Some(path) => Checkpoint::load(path)?,
+        Some(path) => import::load(path)?,
         #[cfg(feature = "embedded-model")]
         None => Checkpoint::embedded()?,
         #[cfg(not(feature = "embedded-model"))]
@@ -256,6 +258,62 @@ mod tests {
         );
         let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Stopped)));
+    }
+
+    #[test]
+    fn a_dance_diffusion_model_plays_at_its_own_rate_and_length() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/reference/dance");
+        let file = Path::new(folder).join("converted.ckpt");
+        let mut model = Model {
+            loaded: load(Some(file.clone())).unwrap(),
+            workers: None,
+        };
+        let names = model.names();
+        assert!(names.model.starts_with("converted ") && names.labels.is_empty());
+        let recipe = Recipe {
+            model: names.model.clone(),
+            class: None,
+            seed: 5,
+            steps: 3,
+            guidance: 0.0,
+            seconds: None,
+            variation: None,
+            morph: None,
+            file: None,
+        };
+        let mut made = |init| {
+            model
+                .generate(&recipe, init, &mut |_| ControlFlow::Continue(()))
+                .unwrap()
+        };
+        let clip = made(None);
+        assert_eq!((clip.sample_rate(), clip.channels().len()), (44_100, 2));
+        assert_eq!(clip.len_frames(), 24);
+        assert!(clip.is_finite() && clip.peak() > 0.0);
+        assert_eq!(made(None), clip);
+        let varied = made(Some(Init::Vary {
+            clip: clip.clone(),
+            strength: 0.5,
+        }));
+        assert_ne!(varied, clip);
+        // What `audiodiff import` writes is the same model.
+        let settings = import::ImportSettings {
+            name: Some("converted".into()),
+            ..Default::default()
+        };
+        let import = import::Import::open(&file, &settings).unwrap();
+        let written = tempfile::tempdir().unwrap();
+        let path = written.path().join("model.safetensors");
+        import
+            .save(&path, audiodiff::checkpoint::Precision::F32, &mut |_, _| {})
+            .unwrap();
+        let mut model = Model {
+            loaded: load(Some(path)).unwrap(),
+            workers: None,
+        };
+        assert_eq!(model.names().model, names.model);
+        let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(again.unwrap(), clip);
     }
 
     #[test]

@@ -56,9 +56,13 @@ pub struct SoundSettings {
     /// Make the sound between --init and this one
     #[arg(long, requires = "init", value_name = "FILE")]
     to: Option<PathBuf>,
-    /// How far to go from --init: 0 keeps it, 1 forgets it; with --to, how far towards that
-    #[arg(long, default_value_t = 0.5, requires = "init", value_name = "0..1")]
-    strength: f64,
+    /// Keep this part of --init, in seconds, and make the rest anew to go with it; may be given again
+    #[arg(long, requires = "init", conflicts_with = "to", value_name = "FROM-TO", value_parser = span)]
+    keep: Vec<(f64, f64)>,
+    /// How far to go from --init: 0 keeps it, 1 forgets it; with --to, how far towards that [default: 0.5, with
+    /// --keep 1]
+    #[arg(long, requires = "init", value_name = "0..1")]
+    strength: Option<f64>,
     /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = descriptor)]
     descriptors: Vec<(String, f32)>,
@@ -93,6 +97,15 @@ fn descriptor(text: &str) -> Result<(String, f32), String> {
     Ok((name.to_owned(), value))
 }
 
+fn span(text: &str) -> Result<(f64, f64), String> {
+    let (from, to) = text.split_once('-').ok_or("expected FROM-TO")?;
+    let seconds = |text: &str| {
+        let parsed = text.trim().parse().ok().filter(|t: &f64| t.is_finite());
+        parsed.ok_or_else(|| format!("expected seconds, found `{text}`"))
+    };
+    Ok((seconds(from)?, seconds(to)?))
+}
+
 impl SoundSettings {
     fn settings(&self, model: &ModelConfig) -> anyhow::Result<RenderSettings> {
         if self.count == 0 || self.count > 100_000 {
@@ -109,7 +122,8 @@ impl SoundSettings {
         };
         within("--peak", -96.0, self.peak)?;
         within("--loudness", -70.0, self.loudness.unwrap_or(0.0))?;
-        let strength = self.strength;
+        let usual = if self.keep.is_empty() { 0.5 } else { 1.0 };
+        let strength = self.strength.unwrap_or(usual);
         let init = match (&self.init, &self.to) {
             (Some(from), Some(to)) if self.count == 1 => Some(Init::Morph {
                 clips: [audio::read(from)?, audio::read(to)?],
@@ -119,8 +133,13 @@ impl SoundSettings {
                 let found = self.count;
                 return Err(usage(format!("--to: expected one sound, found -n {found}")));
             }
-            (Some(path), None) => Some(Init::Vary {
+            (Some(path), None) if self.keep.is_empty() => Some(Init::Vary {
                 clip: audio::read(path)?,
+                strength,
+            }),
+            (Some(path), None) => Some(Init::Inpaint {
+                clip: audio::read(path)?,
+                kept: self.keep.clone(),
                 strength,
             }),
             (None, None) => None,
@@ -171,15 +190,17 @@ fn render_all(
     each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (settings, first) = (sound.settings(renderer.config())?, sound.first_seed());
-    if let (Some(path), Some(Init::Vary { clip: init, .. })) = (&sound.init, &settings.init) {
+    if let (Some(path), Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. })) =
+        (&sound.init, &settings.init)
+    {
         let format = renderer.config().format;
         let own = format.len_frames as f64 / f64::from(format.sample_rate);
         let kept = sound.seconds.unwrap_or(0.0).max(own);
-        if init.seconds() > kept && !global.quiet {
+        if clip.seconds() > kept && !global.quiet {
             eprintln!(
-                "{}: {:.2} s long, of which the first {kept:.2} s are varied",
+                "{}: {:.2} s long, of which the first {kept:.2} s are taken",
                 path.display(),
-                init.seconds()
+                clip.seconds()
             );
         }
     }
@@ -213,6 +234,7 @@ fn render_all(
   audiodiff render -o kick.wav --class kick --seed 7
   audiodiff render -o hats.wav --class hat_closed -n 16 --plot     hats-01.wav … hats-16.wav
   audiodiff render -o new.wav --init old.wav --strength 0.4        a variation of old.wav
+  audiodiff render -o new.wav --init old.wav --keep 0-0.1         its first 0.1 s, and another end
   audiodiff render -o new.wav --init a.wav --to b.wav             between the two
   audiodiff render -o - --class snare | sox -t wav - snare.mp3")]
 pub struct RenderArgs {

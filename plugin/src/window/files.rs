@@ -40,7 +40,10 @@ impl Picking {
             Purpose::Model => Box::pin(
                 dialog
                     .set_title("Open a model")
-                    .add_filter("audiodiff models", &["safetensors"])
+                    .add_filter(
+                        "audiodiff and Dance Diffusion models",
+                        &["safetensors", "ckpt", "bin"],
+                    )
                     .pick_file(),
             ),
             Purpose::Sound(_) => Box::pin(
