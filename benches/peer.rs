@@ -154,7 +154,7 @@ fn answer(answer: Result<String>) {
 
 fn serve(model: &str, precision: &str) -> Result<()> {
     let precision = crate::precision(precision)?;
-    let checkpoint = Checkpoint::load(Path::new(model))?;
+    let checkpoint = audiodiff::import::load(Path::new(model))?;
     answer(Ok("ready".to_owned()));
     let mut workload: Option<Workload> = None;
     for line in std::io::stdin().lock().lines() {

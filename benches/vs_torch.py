@@ -4,7 +4,7 @@
     python3 benches/vs_torch.py [--quick] [--only forward1,train16] [--contenders ours,eager] [--threads 1,2]
 
 Makes a virtual environment with PyTorch, builds `benches/peer.rs`, builds the shipped network in PyTorch
-from the same weights, checks that outputs and gradients agree, then times. Each contender is a process
+from the same weights (or takes diffusers' own, where `--model` is a folder of Dance Diffusion), checks that outputs and gradients agree, then times. Each contender is a process
 that runs one step at a time; they take turns, so that all of them see the same noise of the machine.
 ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and AUDIODIFF_ISA are passed on. The last line is JSON.
 """
@@ -23,13 +23,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["torch", "onnxruntime", "onnx", "onnxscript", "numpy", "safetensors"]
+# The last one that reads Dance Diffusion's folders.
+DIFFUSERS = ["diffusers==0.35.2", "transformers"]
 PASSED_ON = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "AUDIODIFF_ISA"]
 PRECISIONS = ["f32", "bf16"]
 # What, on how many clips, and how often in a row when its turn comes: a rendering is many evaluations.
 WORKLOADS = {"forward1": ("forward", 1, 8), "forward16": ("forward", 16, 1), "train16": ("train", 16, 1)}
 CHOICES = {"only": list(WORKLOADS), "contenders": ["ours", "eager", "compile", "onnx"], "precisions": PRECISIONS}
+# Those of Dance Diffusion's network, which is forty times as large.
+DANCE = {"only": ["forward1"], "contenders": ["ours", "eager"]}
 WARMUPS = 3
 PAUSE = 0.03  # seconds before each step: the spinning threads of the one before go to sleep
+LONG = 0.5  # a step that takes more seconds than this is not repeated within a turn
 SLOW = 10.0  # a contender that takes more seconds than this for a step takes part in two rounds only
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 
@@ -37,7 +42,8 @@ OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, default=ROOT / "target/vs-torch-venv", help="made if absent")
-    parser.add_argument("--model", type=Path, default=ROOT / "models/drums.safetensors")
+    parser.add_argument("--model", type=Path, default=ROOT / "models/drums.safetensors",
+                        help="one of ours, or a diffusers folder of Dance Diffusion: `tests/reference/dance.py --full` makes one")
     parser.add_argument("--rounds", type=int, help="default 15, 5 with --quick")
     parser.add_argument("--threads", default="1,2", help="default 1,2; only the most of them with --quick")
     for name, known in CHOICES.items():
@@ -47,7 +53,11 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.rounds = args.rounds or (5 if args.quick else 15)
     args.threads = sorted(map(int, args.threads.split(",")))[-1 if args.quick else 0:]
+    dance = args.model.is_dir()
     for name, known in CHOICES.items():
+        if dance and name != "precisions" and getattr(args, name) == ",".join(known):
+            known = DANCE[name]
+            setattr(args, name, ",".join(known))
         chosen = getattr(args, name).split(",")
         if unknown := set(chosen) - set(known):
             parser.error(f"--{name}: expected some of {', '.join(known)}, found {', '.join(unknown)}")
@@ -55,21 +65,23 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def enter_venv(venv: Path) -> None:
+def enter_venv(venv: Path, packages: list[str]) -> None:
     """Goes on in a virtual environment that has everything, made on first use."""
     if Path(sys.prefix).resolve() == venv.resolve():
         return
     python = venv / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    found = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {PACKAGES})))"
+    names = [package.split("==")[0] for package in packages]
+    found = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {names})))"
     if subprocess.run([python, "-c", found]).returncode:
-        subprocess.run([python, "-m", "pip", "install", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", *packages], check=True)
     os.execv(python, [str(python), *sys.argv])
 
 
 if __name__ == "__main__":
-    enter_venv(arguments().venv)
+    wanted = arguments()
+    enter_venv(wanted.venv, PACKAGES + (DIFFUSERS if wanted.model.is_dir() else []))
 
 import onnxruntime  # noqa: E402
 import torch  # noqa: E402
@@ -197,6 +209,34 @@ class UNet(nn.Module):
         return (x, torch.randn(size, generator=draw), classes, descriptors), target
 
 
+class Dance(nn.Module):
+    """Dance Diffusion's network as diffusers has it, in the coordinates of ours: mid and side, and ln(sigma)/4."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        from diffusers import UNet1DModel
+
+        self.net = UNet1DModel.from_pretrained(path / "unet", torch_dtype=torch.float32)
+        self.frames = self.net.config.sample_size
+        self.register_buffer("turn", torch.tensor([[1.0, 1.0], [1.0, -1.0]]) * math.sqrt(0.5), persistent=False)
+
+    def forward(self, x: Tensor, c_noise: Tensor, _classes: Tensor, _descriptors: Tensor) -> Tensor:
+        time = (4 * c_noise).exp().atan() * (2 / math.pi)
+        return self.turn @ self.net(self.turn @ x, time).sample
+
+    def batch(self, size: int, frames: int | None = None):
+        """Random inputs of `forward` and a target."""
+        draw = torch.Generator().manual_seed(1)
+        x, target = torch.randn(2, size, 2, frames or self.frames, generator=draw)
+        none = torch.zeros(size, dtype=torch.long)
+        return (x, torch.randn(size, generator=draw), none, torch.zeros(size, 0)), target
+
+
+def network(path: Path) -> UNet | Dance:
+    """The network in the model file, or in a diffusers folder."""
+    return Dance(path) if path.is_dir() else UNet(path)
+
+
 # ---- A contender's process: the commands of benches/peer.rs, in PyTorch. -------------------------------
 
 
@@ -218,7 +258,7 @@ def gemm_peak() -> float:
     return best
 
 
-def prepare(model: UNet, kind: str, precision: str, workload: str, size: int):
+def prepare(model: UNet | Dance, kind: str, precision: str, workload: str, size: int):
     """The function to be timed."""
     inputs, target = model.batch(size)
     if kind == "onnx":
@@ -261,7 +301,7 @@ def serve(path: Path, kind: str, precision: str, threads: int) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for answers
     torch.set_num_threads(threads)
-    model, answer = UNet(path), "ready"
+    model, answer = network(path), "ready"
     while True:
         print(answer, file=answers, flush=True)
         words = sys.stdin.readline().split()
@@ -330,9 +370,56 @@ class Contender:
         self.process.communicate()
 
 
+def error(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def decibels(found, expected) -> float:
+    noise = sum((f - e).square().sum().item() for f, e in zip(found, expected))
+    return 10 * math.log10(sum(e.square().sum().item() for e in expected) / noise)
+
+
+def outputs_of_ours(args: argparse.Namespace, precision: str, inputs, target: Tensor) -> dict:
+    """What our network makes of a batch: its output, and the gradients of its parameters."""
+    x, c_noise, classes, descriptors = inputs
+    batch = {"x": x.mT.contiguous(), "target": target.mT.contiguous(), "c_noise": c_noise,
+             "classes": classes.to(torch.uint32), "descriptors": descriptors}
+    with tempfile.TemporaryDirectory() as folder, \
+            closing(Contender(args, "ours", precision, args.threads[-1])) as peer:
+        peer.answer()
+        save_file(batch, f"{folder}/in.safetensors")
+        peer.ask(f"compare {folder}/in.safetensors {folder}/out.safetensors")
+        return {name.removeprefix("gradient."): t.float()
+                for name, t in load_file(f"{folder}/out.safetensors").items()}
+
+
+def outputs_agree(args: argparse.Namespace, model: Dance) -> dict:
+    """Compares outputs for the shortest sound there is; exits when those of f32 are too far off."""
+    inputs, target = model.batch(1, 24576)
+    with torch.no_grad():
+        expected = model(*inputs)
+    result = {}
+    for precision in args.precisions:
+        try:
+            output = outputs_of_ours(args, precision, inputs, target)["output"].mT
+        except Failed as reason:
+            print(f"agreement in {precision} not measured: {reason}")
+            continue
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            theirs = model(*inputs).float()
+        result |= {f"output_{precision}": error(output, expected), f"output_db_{precision}": decibels([output], [expected])}
+        print(f"agreement with torch eager f32: ours in {precision} {result[f'output_{precision}']:.2e}, "
+              f"{result[f'output_db_{precision}']:.1f} dB; torch's own {error(theirs, expected):.2e}")
+        if precision == "f32" and result["output_f32"] > OUTPUT_TOLERANCE:
+            sys.exit(f"they disagree: at most {OUTPUT_TOLERANCE} is expected")
+    return result
+
+
 def agreement(args: argparse.Namespace) -> dict:
     """Compares outputs and gradients with PyTorch's in f32; exits when those of f32 are too far off."""
-    model, most = UNet(args.model), args.threads[-1]
+    model, most = network(args.model), args.threads[-1]
+    if isinstance(model, Dance):
+        return outputs_agree(args, model)
     inputs, target = model.batch(2)
 
     def torchs(precision: str):
@@ -343,23 +430,8 @@ def agreement(args: argparse.Namespace) -> dict:
         return output.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
     def ours(precision: str):
-        x, c_noise, classes, descriptors = inputs
-        batch = {"x": x.mT.contiguous(), "target": target.mT.contiguous(), "c_noise": c_noise,
-                 "classes": classes.to(torch.uint32), "descriptors": descriptors}
-        with tempfile.TemporaryDirectory() as folder, closing(Contender(args, "ours", precision, most)) as peer:
-            peer.answer()
-            save_file(batch, f"{folder}/in.safetensors")
-            peer.ask(f"compare {folder}/in.safetensors {folder}/out.safetensors")
-            found = {name.removeprefix("gradient."): t.float()
-                     for name, t in load_file(f"{folder}/out.safetensors").items()}
+        found = outputs_of_ours(args, precision, inputs, target)
         return found["output"].mT, model.as_theirs(found)
-
-    def error(found: Tensor, expected: Tensor) -> float:
-        return ((found - expected).abs().max() / expected.abs().max()).item()
-
-    def decibels(found, expected) -> float:
-        noise = sum((f - e).square().sum().item() for f, e in zip(found, expected))
-        return 10 * math.log10(sum(e.square().sum().item() for e in expected) / noise)
 
     expected, slopes = torchs("f32")
     result = {}
@@ -398,7 +470,8 @@ def contest(args: argparse.Namespace, name: str, threads: int) -> tuple[dict, di
             contender.answer()
             contender.ask(f"{workload} {size}")
             contender.step()  # compiles
-            slow = contender.step() > SLOW
+            took = contender.step()
+            slow, times = took > SLOW, 1 if took > LONG else times
             for _ in range(0 if slow else WARMUPS - 2):
                 contender.step(times)
             running.append(contender)
@@ -429,7 +502,7 @@ def ratio(seconds: dict, theirs: str, ours: str) -> float | None:
 def smallest(values) -> float | None:
     """Unknown when any of them is."""
     values = list(values)
-    return None if None in values else min(values)
+    return None if None in values else min(values, default=None)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -442,7 +515,7 @@ def main(args: argparse.Namespace) -> None:
              "threads": most, "rounds": args.rounds, "load_before": os.getloadavg()[0]}
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
     torch.set_num_threads(most)
-    result, model = {"agreement": agreement(args)}, UNet(args.model)
+    result, model = {"agreement": agreement(args)}, network(args.model)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*model.batch(1)[0])
     work = counter.get_total_flops() / 1e9  # by the direct algorithms
@@ -471,7 +544,8 @@ def main(args: argparse.Namespace) -> None:
 
     for group, names in [("forward", ["forward1", "forward16"]), ("train", ["train16"])]:
         for p in PRECISIONS:
-            versus = {kind: smallest(ratio(at_most(n)[0], f"{kind} {p}", f"ours {p}") for n in names)
+            done = [name for name in names if name in args.only]
+            versus = {kind: smallest(ratio(at_most(n)[0], f"{kind} {p}", f"ours {p}") for n in done)
                       for kind in ("eager", "compile")}
             result |= {f"{group}_{p}_vs_{kind}": over for kind, over in versus.items()}
             result[f"{group}_{p}"] = smallest(versus.values())

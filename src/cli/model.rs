@@ -76,14 +76,17 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             .measured
             .iter()
             .map(|(n, ratio)| format!("{n}: {ratio:.2}"));
+        let measured: Vec<_> = measured.collect();
+        let distance = match measured.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; distance to real sounds over the teacher's by steps: {}",
+                list(&measured)
+            ),
+        };
         rows.push((
             "rendering",
-            format!(
-                "{} steps, sampler {}; distance to real sounds over the teacher's by steps: {}",
-                own.steps,
-                own.sampler,
-                list(&measured.collect::<Vec<_>>())
-            ),
+            format!("{} steps, sampler {}{distance}", own.steps, own.sampler),
         ));
     }
     if training.steps > 0 {

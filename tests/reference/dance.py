@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the files that tests/dance.rs reads: a small network of Dance Diffusion's shape in every form that people own.
 
-    python3 tests/reference/dance.py
+    python3 tests/reference/dance.py [--full FOLDER]
 
-Makes a virtual environment with PyTorch and a diffusers that still loads such models. The network is diffusers' own,
+With `--full` the files go to another folder, of the published sizes and without answers: 8 GB. Makes a virtual environment with PyTorch and a diffusers that still loads such models. The network is diffusers' own,
 with random weights; the names of the other programs are made from its names. Beside the files lie the answers: one
 forward pass with gradients, and whole walks from the same noise.
 """
@@ -20,9 +20,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "dance"
 PACKAGES = ["torch", "diffusers==0.35.2", "transformers", "safetensors", "numpy"]
+FULL = "--full" in sys.argv
 WIDTHS = [8, 32]  # the lowest level is as wide as the last of these
+ATTENTION = 2  # the first level with attention
 FRAMES = 24
 STEPS = 5
+if FULL:
+    OUT = Path(sys.argv[sys.argv.index("--full") + 1])
+    WIDTHS, ATTENTION, FRAMES = [128, 128, 256, 256] + [512] * 9, 8, 65536
 
 
 def in_environment():
@@ -46,7 +51,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 def network():
     torch.manual_seed(1)
-    levels = len(WIDTHS)
+    attends = ["Attn" if level >= ATTENTION else "" for level in range(1, len(WIDTHS))]
     config = dict(
         sample_size=FRAMES,
         sample_rate=44100,
@@ -57,9 +62,9 @@ def network():
         flip_sin_to_cos=True,
         use_timestep_embedding=False,
         freq_shift=0.0,
-        down_block_types=["DownBlock1DNoSkip"] + ["DownBlock1D"] * (levels - 1),
+        down_block_types=["DownBlock1DNoSkip"] + [f"{kind}DownBlock1D" for kind in attends],
         mid_block_type="UNetMidBlock1D",
-        up_block_types=["UpBlock1D"] * (levels - 1) + ["UpBlock1DNoSkip"],
+        up_block_types=[f"{kind}UpBlock1D" for kind in reversed(attends)] + ["UpBlock1DNoSkip"],
         block_out_channels=WIDTHS,
     )
     net = UNet1DModel(**config)
@@ -110,8 +115,11 @@ def original_names(state):
                 resnet(f"mid_block.resnets.{3 + i}", level, 8 + 2 * i)
                 attention(f"mid_block.attentions.{3 + i}", level, 9 + 2 * i)
             else:
-                resnet(f"down_blocks.{level}.resnets.{i}", level, 1 + 2 * i)
-                resnet(f"up_blocks.{depth - 2 - level}.resnets.{i}", level, 8 + 2 * i)
+                down, up = f"down_blocks.{level}", f"up_blocks.{depth - 2 - level}"
+                resnet(f"{down}.resnets.{i}", level, 1 + 2 * i)
+                attention(f"{down}.attentions.{i}", level, 2 + 2 * i)
+                resnet(f"{up}.resnets.{i}", level, 8 + 2 * i)
+                attention(f"{up}.attentions.{i}", level, 9 + 2 * i)
         if level > 0:
             made[place(level, 0) + "kernel"] = torch.zeros(8)
             made[place(level, 14) + "kernel"] = torch.zeros(8)
@@ -155,8 +163,9 @@ class AttributeDict(dict):
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
+    if not FULL:
+        shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True, exist_ok=FULL)
     net = network()
     forward = lambda x, t: net(x, t).sample  # noqa: E731
     state = {name: value.detach().clone() for name, value in net.state_dict().items()}
@@ -172,13 +181,18 @@ def main():
     AttributeDict.__module__ = "lightning_utilities.core.apply_func"
     for module in ("lightning_utilities", "lightning_utilities.core", AttributeDict.__module__):
         sys.modules[module] = sys.modules[__name__]
-    moments = {"state": {0: {"exp_avg": torch.zeros(7), "step": 3}}, "param_groups": [{"lr": 4e-5, "params": [0]}]}
+    steps = {0: {"exp_avg": torch.zeros(7), "step": 3}}
+    if FULL:  # as much as there is in a file that training can go on from
+        raw = {name: value.float() for name, value in raw.items()}
+        zeros = [torch.zeros_like(value) for value in raw.values()]
+        steps = {i: {"exp_avg": x, "exp_avg_sq": x.clone(), "step": 3} for i, x in enumerate(zeros)}
+    moments = {"state": steps, "param_groups": [{"lr": 4e-5, "params": [0]}]}
     note = AttributeDict(sample_rate=44100, name="fixture")
     lightning = {
         "epoch": 1,
         "global_step": 3,
         "pytorch-lightning_version": "1.7.7",
-        "state_dict": {**below("diffusion.", raw), **below("diffusion_ema.", half)},
+        "state_dict": {**below("diffusion.", raw), **below("diffusion_ema.", own if FULL else half)},
         "optimizer_states": [moments],
         "hyper_parameters": note,
     }
@@ -199,7 +213,7 @@ def main():
         "model": {"type": "DAU1d", "config": {"n_attn_layers": 1, "depth": len(WIDTHS) + 1}},
     }
     for kind in ("wrapped", "unwrapped"):
-        (OUT / kind).mkdir()
+        (OUT / kind).mkdir(exist_ok=FULL)
         (OUT / kind / "model_config.json").write_text(json.dumps(tools, indent=1))
     wrapped = {
         **below("diffusion.model.", raw),
@@ -211,7 +225,7 @@ def main():
     save_file(below("model.", half), OUT / "unwrapped" / "tools.safetensors")
 
     for kind in ("folder", "folder_bin"):
-        (OUT / kind / "unet").mkdir(parents=True)
+        (OUT / kind / "unet").mkdir(parents=True, exist_ok=FULL)
         index = {"_class_name": "DanceDiffusionPipeline", "unet": ["diffusers", "UNet1DModel"]}
         (OUT / kind / "model_index.json").write_text(json.dumps(index))
         config = {"_class_name": "UNet1DModel", **{k: v for k, v in net.config.items() if not k.startswith("_")}}
@@ -219,6 +233,9 @@ def main():
     halves = {name: value.half() for name, value in state.items()}
     save_file(halves, OUT / "folder" / "unet" / "diffusion_pytorch_model.safetensors")
     torch.save(halves, OUT / "folder_bin" / "unet" / "diffusion_pytorch_model.bin")
+
+    if FULL:
+        return
 
     # The answers.
     torch.manual_seed(2)
