@@ -319,6 +319,21 @@ impl Weights for &Parameters {
     }
 }
 
+/// Refuses clips of `frames` frames whose largest map has `map` values, and whose attention is over `attending` frames,
+/// when no computer at hand could hold them.
+fn check_memory(frames: usize, map: usize, attending: usize) -> Result<()> {
+    const LARGEST_MAP: usize = 1 << 28; // values, 1 GiB
+    const LARGEST_SCORES: usize = 1 << 26; // of one attention head, 256 MiB
+    let scores = attending.saturating_mul(attending);
+    if map > LARGEST_MAP || scores > LARGEST_SCORES {
+        return Err(Error::setting(format!(
+            "clip length: {frames} frames take too much memory, expected at most {LARGEST_MAP} values \
+             a layer and {LARGEST_SCORES} attention scores, found {map} and {scores}"
+        )));
+    }
+    Ok(())
+}
+
 fn missing(name: &str) -> Error {
     Error::setting(format!(
         "the network needs a parameter `{name}`, which is missing"

@@ -71,6 +71,7 @@ pub(crate) fn add_transposed_product<S: Simd, T: Real>(
 }
 
 /// As many rows as the registers hold, of [`product`] or of [`add_transposed_product`].
+#[allow(clippy::manual_memcpy, clippy::needless_range_loop)] // such loops are unrolled, the sums in registers
 #[inline(always)]
 fn block<S: Simd, T: Real, const ROWS: usize, const TRANSPOSED: bool>(
     simd: S,

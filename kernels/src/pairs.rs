@@ -126,6 +126,7 @@ fn product(m: usize, (a, stride): (&[f32], usize), panel: &[f32], out: &mut [f32
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop)] // such loops are unrolled, the sums in registers
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn block<const ROWS: usize>(

@@ -29,6 +29,10 @@ use super::{
 const SMALL_SET: usize = 2000;
 /// At most this many demo sounds at each checkpoint.
 const DEMOS: usize = 16;
+/// No further demo sound is begun after this long.
+const DEMO_TIME: Duration = Duration::from_secs(30);
+/// Of a training's time, demo sounds take at most one part in this many, its end apart.
+const DEMO_SHARE: u32 = 10;
 
 #[derive(Args)]
 #[command(
@@ -418,15 +422,22 @@ pub(super) fn run(
     ));
     catch_interrupts()?;
     let mut monitor = Monitor::new(global);
+    let (mut progress, mut next_demos) = (0.0, Instant::now());
     let outcome = trainer.run(&mut |event| {
         match event {
-            Event::Step(report) => monitor.step(report),
-            Event::Saved(path) => {
+            Event::Step(report) => {
+                progress = report.progress;
+                monitor.step(report);
+            }
+            Event::Saved(path) if progress >= 1.0 || Instant::now() >= next_demos => {
+                let begun = Instant::now();
                 if let Err(error) = illustrate(path, out, device) {
                     // The model is safe; its pictures are not worth ending the run.
                     eprintln!("warning: demo sounds: {error:#}");
                 }
+                next_demos = Instant::now() + begun.elapsed() * (DEMO_SHARE - 1);
             }
+            Event::Saved(_) => {}
         }
         if interrupted() {
             ControlFlow::Break(())
@@ -515,7 +526,8 @@ impl Monitor {
     }
 }
 
-/// Demo sounds of the first classes, always from the same seeds, and the curve of the loss.
+/// Demo sounds of the first classes, as many as are made in [`DEMO_TIME`] and always from the same seeds, and the curve
+/// of the loss.
 fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()> {
     let model = Checkpoint::load(model)?;
     let renderer = Renderer::new(&model, device)?;
@@ -531,9 +543,13 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
         wanted.push((format!("any-{seed}"), None, seed));
     }
     let mut clips: Vec<(String, Clip)> = Vec::new();
+    let begun = Instant::now();
     for (title, class, seed) in wanted {
         if interrupted() {
             return Ok(());
+        }
+        if begun.elapsed() > DEMO_TIME {
+            break;
         }
         let settings = RenderSettings {
             class,

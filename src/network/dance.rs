@@ -87,8 +87,6 @@ impl DanceConfig {
     }
 
     pub(super) fn check_frames(&self, frames: usize) -> Result<()> {
-        const LARGEST_MAP: usize = 1 << 30; // values, 4 GiB
-        const LARGEST_SCORES: usize = 1 << 26; // of one attention head, 256 MiB
         let least = LEAST * self.frames_multiple();
         if frames < least {
             return Err(Error::setting(format!(
@@ -97,20 +95,11 @@ impl DanceConfig {
         }
         let level = |(i, width): (usize, &usize)| (frames >> i).saturating_mul(*width);
         let map = self.widths.iter().enumerate().map(level).max();
-        let map = map.unwrap_or(0);
-        let attending = frames >> self.attention_from;
-        let scores = if self.attention_from < self.widths.len() {
-            attending.saturating_mul(attending)
-        } else {
-            0
+        let attending = match self.attention_from {
+            from if from < self.widths.len() => frames >> from,
+            _ => 0,
         };
-        if map > LARGEST_MAP || scores > LARGEST_SCORES {
-            return Err(Error::setting(format!(
-                "clip length: {frames} frames take too much memory, expected at most {LARGEST_MAP} values \
-                 a layer and {LARGEST_SCORES} attention scores, found {map} and {scores}"
-            )));
-        }
-        Ok(())
+        super::check_memory(frames, map.unwrap_or(0), attending)
     }
 
     pub(super) fn training_bytes(&self, frames: usize) -> u64 {

@@ -118,23 +118,13 @@ impl UNetConfig {
     }
 
     pub(super) fn check_frames(&self, frames: usize) -> Result<()> {
-        const LARGEST_MAP: usize = 1 << 28; // values, 1 GiB
-        const LARGEST_SCORES: usize = 1 << 26; // of one attention head, 256 MiB
         let widest = self.levels.iter().map(|level| level.width).max();
         let map = frames.saturating_mul(widest.unwrap_or(1));
-        let last = frames / self.frames_multiple();
-        let scores = if self.head_width > 0 {
-            last.saturating_mul(last)
-        } else {
-            0
+        let attending = match self.head_width {
+            0 => 0,
+            _ => frames / self.frames_multiple(),
         };
-        if map > LARGEST_MAP || scores > LARGEST_SCORES {
-            return Err(Error::setting(format!(
-                "clip length: {frames} frames take too much memory, expected at most {LARGEST_MAP} values \
-                 a layer and {LARGEST_SCORES} attention scores, found {map} and {scores}"
-            )));
-        }
-        Ok(())
+        super::check_memory(frames, map, attending)
     }
 
     pub(super) fn training_bytes(&self, frames: usize) -> u64 {
