@@ -6,9 +6,13 @@
 //! a million times, costs no more than its own bytes.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Longest pickle that is read, in bytes: that of a PyTorch file holds names and shapes, no weights.
 pub(super) const LONGEST: u64 = 64 << 20;
+
+/// Most values in a pickle: those of large checkpoints, the optimizer's state included, have a tenth of them.
+const MOST_VALUES: usize = 1 << 20;
 
 /// Longest name of a class or a file, in bytes, and most dimensions: no call may make much of little.
 const LONGEST_NAME: usize = 256;
@@ -31,7 +35,7 @@ pub(super) enum Value {
     Dict(Vec<(Id, Id)>),
     /// A function or a class, as `module name`.
     Name(String),
-    Storage(Storage),
+    Storage(Rc<Storage>),
     Tensor(Tensor),
 }
 
@@ -49,7 +53,7 @@ pub(super) struct Storage {
 /// A view of a storage.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
-    pub storage: Storage,
+    pub storage: Rc<Storage>,
     /// First number.
     pub offset: u64,
     pub shape: Vec<u64>,
@@ -384,9 +388,11 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, value: Value) -> Result<(), String> {
-        let id = Id::try_from(self.values.len()).map_err(|_| "too many values".to_owned())?;
+        if self.values.len() >= MOST_VALUES {
+            return Err(format!("expected at most {MOST_VALUES} values, found more"));
+        }
+        self.stack.push(self.values.len() as Id);
         self.values.push(value);
-        self.stack.push(id);
         Ok(())
     }
 
@@ -455,7 +461,11 @@ impl Machine<'_> {
                 ("torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor", row) => {
                     self.tensor(row)
                 }
-                ("torch._utils _rebuild_parameter", [tensor, ..]) => Some(self.at(*tensor).clone()),
+                // What was a tensor stays that one.
+                ("torch._utils _rebuild_parameter", &[tensor, ..]) => {
+                    self.stack.push(tensor);
+                    return Ok(());
+                }
                 _ => None,
             },
             _ => None,
@@ -504,11 +514,11 @@ impl Machine<'_> {
             (Value::Text(what), Value::Name(class), Value::Text(key), Some(len))
                 if what == "storage" && class.len().max(key.len()) < LONGEST_NAME =>
             {
-                Value::Storage(Storage {
+                Value::Storage(Rc::new(Storage {
                     kind: class.trim_start_matches("torch ").to_owned(),
                     key: key.clone(),
                     len,
-                })
+                }))
             }
             _ => Value::Other,
         }
@@ -571,6 +581,16 @@ mod tests {
         ] {
             assert!(Pickle::read(bytes).is_err(), "{bytes:?}");
         }
+        // Calls that would copy what they are given, each a few bytes long.
+        let mut copies = b"ctorch._utils\n_rebuild_parameter\nq\x00(U\xff".to_vec();
+        copies.extend([b'x'; 255]);
+        copies.extend(b"tq\x01");
+        copies.extend(b"h\x00h\x01R".repeat(10_000));
+        copies.push(b'.');
+        let pickle = Pickle::read(&copies).expect("a pickle");
+        assert_eq!(pickle.values.len(), 3);
+        let many = b"N".repeat(MOST_VALUES + 1);
+        assert!(Pickle::read(&many).is_err_and(|error| error.contains("at most")));
         // A million nested rows, and a list that holds itself ten thousand times.
         let mut deep = b")".to_vec();
         deep.extend(std::iter::repeat_n(0x85, 1_000_000));

@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 /// Longest safetensors header that is read, in bytes.
 const LONGEST_HEADER: u64 = 64 << 20;
 
-/// Longest path of a fact, in bytes.
-const LONGEST_FACT: usize = 1024;
+/// Longest name of a tensor or path of a fact, in bytes.
+const LONGEST_NAME: usize = 1024;
 
 /// A tensor in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -317,7 +317,9 @@ impl Found {
         // Lightning, and most others, put the weights under this name; some save them alone.
         let weights = pickle.entry(root, "state_dict").unwrap_or(root);
         for (name, value) in pickle.entries(weights) {
-            if let Value::Tensor(tensor) = value {
+            if let Value::Tensor(tensor) = value
+                && name.len() <= LONGEST_NAME
+            {
                 self.tensors.insert(name.to_owned(), tensor.clone());
             }
         }
@@ -334,7 +336,7 @@ impl Found {
         }
         for (name, value) in pickle.entries(value) {
             self.seen += 1;
-            if self.seen > Self::MOST || path.len() + name.len() > LONGEST_FACT {
+            if self.seen > Self::MOST || path.len() + name.len() > LONGEST_NAME {
                 return;
             }
             let path = format!("{path}.{name}");
