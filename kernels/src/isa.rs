@@ -103,6 +103,11 @@ impl Isa {
         self.pairs().is_some()
     }
 
+    /// Whether those products go by tiles, so fast that nothing is gained by fewer of them.
+    pub(crate) fn has_tiles(self) -> bool {
+        self.pairs().is_some_and(Pairs::has_tiles)
+    }
+
     /// Its products of bf16 numbers.
     pub(crate) fn pairs(self) -> Option<Pairs> {
         match self.0 {

@@ -6,7 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    _mm512_set1_epi32, _mm512_setzero_ps,
 };
 #[cfg(target_arch = "x86_64")]
 use std::mem::transmute;
@@ -45,37 +46,34 @@ impl Pairs {
         None
     }
 
-    /// Joins neighbours in each row of `width` values, an even number: its first half holds the pairs.
-    #[inline(always)]
-    pub fn join_columns<T: Real>(self, values: &mut [T], width: usize) {
-        for row in cast_slice_mut::<T, f32>(values).chunks_exact_mut(width) {
-            // Blocks are read before they are written over.
-            const BLOCK: usize = 32;
-            let mut block = [0.0; BLOCK];
-            for first in (0..width).step_by(BLOCK) {
-                let n = BLOCK.min(width - first);
-                block[..n].copy_from_slice(&row[first..][..n]);
-                let (pairs, _) = block.as_chunks::<2>();
-                for (to, &[low, high]) in row[first / 2..][..n / 2].iter_mut().zip(pairs) {
-                    *to = join(low, high);
-                }
-            }
-        }
+    /// Whether products go by tiles.
+    pub fn has_tiles(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        return self.tiles.is_some();
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        false
     }
 
-    /// Joins each row of `width` values with the next, an even number in all: the first half of the rows
-    /// holds the pairs.
-    #[inline(always)]
-    pub fn join_rows<T: Real>(self, values: &mut [T], width: usize) {
-        let values = cast_slice_mut::<T, f32>(values);
-        for i in 0..values.len() / (2 * width) {
-            let (done, rest) = values.split_at_mut(2 * i * width);
-            let (low, high) = rest[..2 * width].split_at_mut(width);
-            for (low, &high) in low.iter_mut().zip(&*high) {
-                *low = join(*low, high);
-            }
-            if i > 0 {
-                done[i * width..][..width].copy_from_slice(low);
+    /// Joins neighbours: `to` is half as long as `from`, whose values are rounded.
+    pub fn join_columns<T: Real>(self, from: &[T], to: &mut [T]) {
+        let (from, to) = (cast_slice(from), cast_slice_mut(to));
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `self` exists only where the processor was found to have AVX-512F and AVX512-BF16.
+        unsafe {
+            join_columns(from, to);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        join_plainly(from, to);
+    }
+
+    /// Joins each row of `width` values with the next: `to` is half as long as `from`, whose values are rounded.
+    pub fn join_rows<T: Real>(self, from: &[T], width: usize, to: &mut [T]) {
+        let (from, to) = (cast_slice::<T, f32>(from), cast_slice_mut::<T, f32>(to));
+        let both = from.chunks_exact(2 * width).zip(to.chunks_exact_mut(width));
+        for (from, to) in both {
+            let (low, high) = from.split_at(width);
+            for ((to, &low), &high) in to.iter_mut().zip(low).zip(high) {
+                *to = join(low, high);
             }
         }
     }
@@ -113,6 +111,34 @@ impl Pairs {
 #[inline(always)]
 fn join(low: f32, high: f32) -> f32 {
     f32::from_bits(low.to_bits() >> 16 | high.to_bits() & 0xffff_0000)
+}
+
+/// [`Pairs::join_columns`], value by value.
+fn join_plainly(from: &[f32], to: &mut [f32]) {
+    for (&[low, high], to) in from.as_chunks::<2>().0.iter().zip(to) {
+        *to = join(low, high);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn join_columns(from: &[f32], to: &mut [f32]) {
+    let (vectors, rest) = from.as_chunks::<32>();
+    let (joined, rest_joined) = to.as_chunks_mut::<16>();
+    for (from, to) in vectors.iter().zip(&mut *joined) {
+        // SAFETY: 32 values lie there.
+        let (low, high) = unsafe {
+            (
+                _mm512_loadu_ps(from.as_ptr()),
+                _mm512_loadu_ps(from.as_ptr().add(16)),
+            )
+        };
+        // Of rounded values nothing is lost; the first operand becomes the upper half.
+        let both = _mm512_cvtne2ps_pbh(high, low);
+        // SAFETY: both are 64 bytes, which may be any numbers.
+        *to = unsafe { transmute::<__m512bh, [f32; 16]>(both) };
+    }
+    join_plainly(rest, rest_joined);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -382,16 +408,11 @@ mod tests {
                         .sum();
                 }
             }
-            let (mut a, mut panel) = (a, panel);
-            pairs.join_columns(&mut a, len);
-            pairs.join_rows(&mut panel, WIDTH);
+            let (mut joined, mut joined_panel) = (vec![0.0; len / 2], vec![0.0; k / 2 * WIDTH]);
+            pairs.join_columns(&a, &mut joined);
+            pairs.join_rows(&panel, WIDTH, &mut joined_panel);
             let mut found = vec![f32::NAN; m * WIDTH];
-            pairs.product(
-                m,
-                (&a[..len / 2], stride / 2),
-                &panel[..k / 2 * WIDTH],
-                &mut found,
-            );
+            pairs.product(m, (&joined, stride / 2), &joined_panel, &mut found);
             assert_eq!(found, expected, "{m} rows of {k}");
         }
     }

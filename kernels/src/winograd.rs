@@ -4,8 +4,8 @@
 //! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`; their products, summed over input
 //! channels, become four output frames through `Aᵀ`. The sums are a matrix product over all tiles for each
 //! product. In f32 the result is within about `3e-6` of the definition, relative to its largest value. In
-//! bf16 three taps go by F(2, 3), two frames from four products, whose smaller factors enlarge rounding
-//! less; five taps do not come here.
+//! bf16 factors must stay small, since they enlarge its rounding: three taps go by F(2, 3), two frames from
+//! four products, and five by F(2, 3) of pairs of frames, each pair by F(2, 2), four frames from eleven.
 
 use std::marker::PhantomData;
 use std::ops::{Add, Range, Sub};
@@ -22,6 +22,8 @@ use crate::shared::Shared;
 /// The most frames that a tile makes, and the most taps.
 const LONGEST: usize = 4;
 const MOST_TAPS: usize = 5;
+/// The most products.
+const MOST_POINTS: usize = 11;
 /// Values of a task's transformed input: they stay in the second-level cache.
 const CACHED: usize = 1 << 16;
 /// Tiles whose frames are normalised together.
@@ -272,18 +274,22 @@ impl Transform<4, 8> for WideOutputBack {
     }
 }
 
-/// Input, taps and output of one form: `STEP` frames from `POINTS` products, as many frames read.
-pub(crate) trait Form<const TAPS: usize, const POINTS: usize, const STEP: usize>:
+/// Input, taps and output of one form: `STEP` frames from `POINTS` products over `READ` frames.
+pub(crate) trait Form<const TAPS: usize, const READ: usize, const POINTS: usize, const STEP: usize>:
     Copy + Send + Sync
 {
-    type Input: Transform<POINTS, POINTS>;
+    type Input: Transform<READ, POINTS>;
     type Taps: Transform<TAPS, POINTS>;
     type Output: Transform<POINTS, STEP>;
 }
 
 /// The adjoints of taps and output, for the gradient of the weight.
-pub(crate) trait FormBack<const TAPS: usize, const POINTS: usize, const STEP: usize>:
-    Form<TAPS, POINTS, STEP>
+pub(crate) trait FormBack<
+    const TAPS: usize,
+    const READ: usize,
+    const POINTS: usize,
+    const STEP: usize,
+>: Form<TAPS, READ, POINTS, STEP>
 {
     type TapsBack: Transform<POINTS, TAPS>;
     type OutputBack: Transform<STEP, POINTS>;
@@ -293,13 +299,13 @@ pub(crate) trait FormBack<const TAPS: usize, const POINTS: usize, const STEP: us
 #[derive(Clone, Copy)]
 pub(crate) struct Four;
 
-impl Form<3, 6, 4> for Four {
+impl Form<3, 6, 6, 4> for Four {
     type Input = Input;
     type Taps = Taps;
     type Output = Output;
 }
 
-impl FormBack<3, 6, 4> for Four {
+impl FormBack<3, 6, 6, 4> for Four {
     type TapsBack = TapsBack;
     type OutputBack = OutputBack;
 }
@@ -308,13 +314,13 @@ impl FormBack<3, 6, 4> for Four {
 #[derive(Clone, Copy)]
 pub(crate) struct Wide;
 
-impl Form<5, 8, 4> for Wide {
+impl Form<5, 8, 8, 4> for Wide {
     type Input = WideInput;
     type Taps = WideTaps;
     type Output = WideOutput;
 }
 
-impl FormBack<5, 8, 4> for Wide {
+impl FormBack<5, 8, 8, 4> for Wide {
     type TapsBack = WideTapsBack;
     type OutputBack = WideOutputBack;
 }
@@ -323,10 +329,20 @@ impl FormBack<5, 8, 4> for Wide {
 #[derive(Clone, Copy)]
 pub(crate) struct Two;
 
-impl Form<3, 4, 2> for Two {
+impl Form<3, 4, 4, 2> for Two {
     type Input = Rounded<ShortInput>;
     type Taps = Rounded<ShortTaps>;
     type Output = ShortOutput;
+}
+
+/// Five taps with operands rounded to bf16.
+#[derive(Clone, Copy)]
+pub(crate) struct Nested;
+
+impl Form<5, 8, 11, 4> for Nested {
+    type Input = Rounded<NestedInput>;
+    type Taps = Rounded<NestedTaps>;
+    type Output = NestedOutput;
 }
 
 /// What `M` makes, rounded to bf16.
@@ -371,6 +387,70 @@ impl Transform<4, 2> for ShortOutput {
     #[inline(always)]
     fn apply<V: Value>([m0, m1, m2, m3]: [V; 4]) -> [V; 2] {
         [m0 + m1 + m2, m1 - m2 - m3]
+    }
+}
+
+/// `Bᵀ` of F(2, 3) over pairs of frames, each by F(2, 2), whose points are 0, 1 and infinity. The last pair of taps
+/// is one tap, which takes two products instead of three.
+pub(crate) struct NestedInput;
+
+impl Transform<8, 11> for NestedInput {
+    #[inline(always)]
+    fn apply<V: Value>([d0, d1, d2, d3, d4, d5, d6, d7]: [V; 8]) -> [V; 11] {
+        let [a0, a1, a2] = pair_input([d0 - d4, d1 - d5, d2 - d6]);
+        let [b0, b1, b2] = pair_input([d2 + d4, d3 + d5, d4 + d6]);
+        let [c0, c1, c2] = pair_input([d4 - d2, d5 - d3, d6 - d4]);
+        [a0, a1, a2, b0, b1, b2, c0, c1, c2, d2 - d6, d3 - d7]
+    }
+}
+
+/// `Bᵀ` of F(2, 2).
+#[inline(always)]
+fn pair_input<V: Value>([d0, d1, d2]: [V; 3]) -> [V; 3] {
+    [d0 - d1, d1, d1 - d2]
+}
+
+/// `Aᵀ` of F(2, 2).
+#[inline(always)]
+fn pair_output<V: Value>([m0, m1, m2]: [V; 3]) -> [V; 2] {
+    [m0 + m1, m1 - m2]
+}
+
+/// `G` of [`NestedInput`]'s form.
+pub(crate) struct NestedTaps;
+
+impl Transform<5, 11> for NestedTaps {
+    #[inline(always)]
+    fn apply<V: Value>([g0, g1, g2, g3, g4]: [V; 5]) -> [V; 11] {
+        let (ends, odd) = (g0 + g4, (g1 + g3).times(0.5));
+        let (sum, difference) = ((ends + g2).times(0.5), (ends - g2).times(0.5));
+        let odd_difference = (g1 - g3).times(0.5);
+        [
+            g0,
+            g0 + g1,
+            g1,
+            sum,
+            sum + odd,
+            odd,
+            difference,
+            difference + odd_difference,
+            odd_difference,
+            g4,
+            g4,
+        ]
+    }
+}
+
+/// `Aᵀ` of [`NestedInput`]'s form.
+pub(crate) struct NestedOutput;
+
+impl Transform<11, 4> for NestedOutput {
+    #[inline(always)]
+    fn apply<V: Value>([a0, a1, a2, b0, b1, b2, c0, c1, c2, e0, e1]: [V; 11]) -> [V; 4] {
+        let [a0, a1] = pair_output([a0, a1, a2]);
+        let [b0, b1] = pair_output([b0, b1, b2]);
+        let [c0, c1] = pair_output([c0, c1, c2]);
+        [a0 + b0 + c0, a1 + b1 + c1, b0 - c0 - e0, b1 - c1 - e1]
     }
 }
 
@@ -470,18 +550,20 @@ impl<'a, T> Frames<'a, T> {
     }
 }
 
-/// Memory for [`gather`]: normalised rows of one run and a row of zeros.
+/// Memory for [`gather`]: normalised rows of one run, a row of zeros, and a tile whose values are yet to be joined.
 const fn gather_scratch(channels: usize) -> usize {
-    (RUN * LONGEST + MOST_TAPS) * channels
+    (RUN * LONGEST + MOST_TAPS + MOST_POINTS) * channels
 }
 
-/// Transforms what tiles `tiles` read of channels `channels`, into planes of a row a tile.
+/// Transforms what tiles `tiles` read of channels `channels`, into planes of a row a tile; rows of pairs are half as
+/// long.
 #[inline(always)]
 fn gather<
     S: Simd,
     T: Real,
-    F: Form<TAPS, N, STEP>,
+    F: Form<TAPS, READ, N, STEP>,
     const TAPS: usize,
+    const READ: usize,
     const N: usize,
     const STEP: usize,
 >(
@@ -491,10 +573,11 @@ fn gather<
     tiles: Range<usize>,
     channels: Range<usize>,
     scratch: &mut [T],
-    planes: &mut [T],
+    (planes, pairs): (&mut [T], Option<Pairs>),
 ) {
     let (c, place) = (channels.len(), Tiles::of(d, STEP));
-    let (zeros, normed) = scratch.split_at_mut(c);
+    let (zeros, scratch) = scratch.split_at_mut(c);
+    let (made, normed) = scratch.split_at_mut(N * c);
     zeros.fill(T::zero());
     let mut tile = tiles.start;
     while tile < tiles.end {
@@ -523,16 +606,28 @@ fn gather<
             }
         };
         for i in 0..run {
-            let from = frames.from::<N>((frame + i * STEP).wrapping_sub(d.pad()));
-            let to = (&mut planes[(tile + i - tiles.start) * c..], tiles.len() * c);
-            transform_rows::<S, T, F::Input, N, N>(simd, from, to);
+            let from = frames.from::<READ>((frame + i * STEP).wrapping_sub(d.pad()));
+            let row = tile + i - tiles.start;
+            let Some(pairs) = pairs else {
+                let to = (&mut planes[row * c..], tiles.len() * c);
+                transform_rows::<S, T, F::Input, READ, N>(simd, from, to);
+                continue;
+            };
+            transform_rows::<S, T, F::Input, READ, N>(simd, from, (&mut *made, c));
+            for (k, made) in made.chunks_exact(c).enumerate() {
+                let to = &mut planes[(k * tiles.len() + row) * (c / 2)..][..c / 2];
+                pairs.join_columns(made, to);
+            }
         }
         tile += run;
     }
 }
 
 /// A task by one form.
-struct By<F, P, const TAPS: usize, const N: usize, const STEP: usize>(PhantomData<F>, P);
+struct By<F, P, const TAPS: usize, const READ: usize, const N: usize, const STEP: usize>(
+    PhantomData<F>,
+    P,
+);
 
 /// Columns `first..` of the taps, transformed: `[N, Ci, width]`, zeros past the edge.
 struct PackTaps<'a, T> {
@@ -543,8 +638,14 @@ struct PackTaps<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize> WithSimd
-    for By<F, PackTaps<'_, T>, TAPS, N, STEP>
+impl<
+    T: Real,
+    F: Form<TAPS, READ, N, STEP>,
+    const TAPS: usize,
+    const READ: usize,
+    const N: usize,
+    const STEP: usize,
+> WithSimd for By<F, PackTaps<'_, T>, TAPS, READ, N, STEP>
 {
     type Output = ();
 
@@ -575,8 +676,14 @@ impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const S
 /// Turns the gradients of the planes into those of the taps, which are left in the first of them.
 struct UnpackTaps<'a, T>(&'a mut [T]);
 
-impl<T: Real, F: FormBack<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize>
-    WithSimd for By<F, UnpackTaps<'_, T>, TAPS, N, STEP>
+impl<
+    T: Real,
+    F: FormBack<TAPS, READ, N, STEP>,
+    const TAPS: usize,
+    const READ: usize,
+    const N: usize,
+    const STEP: usize,
+> WithSimd for By<F, UnpackTaps<'_, T>, TAPS, READ, N, STEP>
 {
     type Output = ();
 
@@ -629,17 +736,19 @@ pub(crate) fn pack<T: Real>(
     match (d.kernel, d.precision) {
         (3, Precision::F32) => isa.run(By(PhantomData::<Four>, task)),
         (3, Precision::Bf16) => isa.run(By(PhantomData::<Two>, task)),
-        _ => isa.run(By(PhantomData::<Wide>, task)),
+        (_, Precision::F32) => isa.run(By(PhantomData::<Wide>, task)),
+        (_, Precision::Bf16) => isa.run(By(PhantomData::<Nested>, task)),
     }
 }
 
-/// Whether there is a form for it, and it is the faster one: transforms cost as much as a few channels more,
-/// and taps take more room by it, which five of them need many frames to make up for.
-pub(crate) fn fits(d: Dims) -> bool {
+/// Whether there is a form for it, and it is the faster one: transforms cost as much as a few channels more, taps take
+/// more room by it, which five of them need many frames to make up for, and tiles multiply them faster than they are
+/// transformed.
+pub(crate) fn fits(isa: Isa, d: Dims) -> bool {
     d.ci.min(d.co) >= 32
         && match d.kernel {
             3 => d.t >= 8,
-            5 => d.t >= 512 && d.precision == Precision::F32,
+            5 => d.t >= 512 && !(d.precision == Precision::Bf16 && isa.has_tiles()),
             _ => false,
         }
 }
@@ -649,7 +758,8 @@ pub(crate) fn points(d: Dims) -> usize {
     match (d.kernel, d.precision) {
         (3, Precision::F32) => 6,
         (3, Precision::Bf16) => 4,
-        _ => 8,
+        (_, Precision::F32) => 8,
+        (_, Precision::Bf16) => 11,
     }
 }
 
@@ -663,16 +773,18 @@ pub(crate) fn convolve<T: Real>(
     y: &Shared<'_, T>,
 ) {
     match (d.kernel, d.precision) {
-        (3, Precision::F32) => convolve_by::<T, Four, 3, 6, 4>(isa, d, x, taps, finish, y),
-        (3, Precision::Bf16) => convolve_by::<T, Two, 3, 4, 2>(isa, d, x, taps, finish, y),
-        _ => convolve_by::<T, Wide, 5, 8, 4>(isa, d, x, taps, finish, y),
+        (3, Precision::F32) => convolve_by::<T, Four, 3, 6, 6, 4>(isa, d, x, taps, finish, y),
+        (3, Precision::Bf16) => convolve_by::<T, Two, 3, 4, 4, 2>(isa, d, x, taps, finish, y),
+        (_, Precision::F32) => convolve_by::<T, Wide, 5, 8, 8, 4>(isa, d, x, taps, finish, y),
+        (_, Precision::Bf16) => convolve_by::<T, Nested, 5, 8, 11, 4>(isa, d, x, taps, finish, y),
     }
 }
 
 fn convolve_by<
     T: Real,
-    F: Form<TAPS, N, STEP>,
+    F: Form<TAPS, READ, N, STEP>,
     const TAPS: usize,
+    const READ: usize,
     const N: usize,
     const STEP: usize,
 >(
@@ -684,17 +796,18 @@ fn convolve_by<
     y: &Shared<'_, T>,
 ) {
     let width = isa.panel::<T>();
-    let most = (CACHED / (N * d.ci)).clamp(48, 96);
+    let pairs = d.pairs::<T>(isa);
+    let most = (CACHED / (N * d.held::<T>(isa, d.ci))).clamp(48, 96);
     let work = Work::new(1, d.b * Tiles::of(d, STEP).each, most, d.co.div_ceil(width));
     work.share(|_, tiles, panels| {
         let n = tiles.len();
-        let (planes, products) = (N * n * d.ci, N * n * width);
+        let (planes, products) = (N * n * d.held::<T>(isa, d.ci), N * n * width);
         T::with_scratch(planes + products + gather_scratch(d.ci), |scratch| {
             let (planes, scratch) = scratch.split_at_mut(planes);
             let (products, scratch) = scratch.split_at_mut(products);
             let task = Convolve {
                 d,
-                pairs: d.pairs::<T>(isa),
+                pairs,
                 x,
                 taps,
                 finish,
@@ -705,7 +818,7 @@ fn convolve_by<
                 products,
                 scratch,
             };
-            isa.run(By::<F, _, TAPS, N, STEP>(PhantomData, task));
+            isa.run(By::<F, _, TAPS, READ, N, STEP>(PhantomData, task));
         });
     });
 }
@@ -725,8 +838,14 @@ struct Convolve<'a, T> {
     scratch: &'a mut [T],
 }
 
-impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize> WithSimd
-    for By<F, Convolve<'_, T>, TAPS, N, STEP>
+impl<
+    T: Real,
+    F: Form<TAPS, READ, N, STEP>,
+    const TAPS: usize,
+    const READ: usize,
+    const N: usize,
+    const STEP: usize,
+> WithSimd for By<F, Convolve<'_, T>, TAPS, READ, N, STEP>
 {
     type Output = ();
 
@@ -742,19 +861,26 @@ impl<T: Real, F: Form<TAPS, N, STEP>, const TAPS: usize, const N: usize, const S
             ..
         } = task;
         let (width, n, place) = (2 * T::lanes::<S>(), tiles.len(), Tiles::of(d, STEP));
-        gather::<S, T, F, TAPS, N, STEP>(simd, &x, d, tiles.clone(), 0..d.ci, task.scratch, planes);
-        if let Some(pairs) = task.pairs {
-            pairs.join_columns(planes, d.ci);
-        }
+        gather::<S, T, F, TAPS, READ, N, STEP>(
+            simd,
+            &x,
+            d,
+            tiles.clone(),
+            0..d.ci,
+            task.scratch,
+            (&mut *planes, task.pairs),
+        );
+        // Values that a row of operands takes.
+        let held = if task.pairs.is_some() { d.ci / 2 } else { d.ci };
         let mut made = [T::zero(); LONGEST * WIDEST];
         for panel in task.panels {
-            let taps = &task.taps[panel * N * d.ci * width..][..N * d.ci * width];
+            let taps = &task.taps[panel * N * held * width..][..N * held * width];
             for k in 0..N {
-                let (from, to) = (&planes[k * n * d.ci..], &mut products[k * n * width..]);
-                let taps = &taps[k * d.ci * width..][..d.ci * width];
+                let (from, to) = (&planes[k * n * held..], &mut products[k * n * width..]);
+                let taps = &taps[k * held * width..][..held * width];
                 match task.pairs {
-                    None => product(simd, n, (from, d.ci), taps, to),
-                    Some(pairs) => pairs.product(n, (from, d.ci), &taps[..taps.len() / 2], to),
+                    None => product(simd, n, (from, held), taps, to),
+                    Some(pairs) => pairs.product(n, (from, held), taps, to),
                 }
             }
             let channel = panel * width;
@@ -796,8 +922,14 @@ pub(crate) fn weight_gradient<T: Real>(isa: Isa, task: WeightGradient<'_, T>) {
     }
 }
 
-impl<T: Real, F: FormBack<TAPS, N, STEP>, const TAPS: usize, const N: usize, const STEP: usize>
-    WithSimd for By<F, WeightGradient<'_, T>, TAPS, N, STEP>
+impl<
+    T: Real,
+    F: FormBack<TAPS, READ, N, STEP>,
+    const TAPS: usize,
+    const READ: usize,
+    const N: usize,
+    const STEP: usize,
+> WithSimd for By<F, WeightGradient<'_, T>, TAPS, READ, N, STEP>
 {
     type Output = ();
 
@@ -819,14 +951,14 @@ impl<T: Real, F: FormBack<TAPS, N, STEP>, const TAPS: usize, const N: usize, con
         for first in (0..total).step_by(depth) {
             let tiles = first..total.min(first + depth);
             let n = tiles.len();
-            gather::<S, T, F, TAPS, N, STEP>(
+            gather::<S, T, F, TAPS, READ, N, STEP>(
                 simd,
                 &x,
                 d,
                 tiles.clone(),
                 channels.clone(),
                 scratch,
-                planes,
+                (&mut *planes, None),
             );
             for panel in 0..d.co.div_ceil(width) {
                 let inside = width.min(d.co - panel * width);

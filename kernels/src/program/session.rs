@@ -105,7 +105,7 @@ impl<T: Real> Packs<T> {
             packed.forward(isa, weight, d);
             Arc::new(packed)
         };
-        let packed = packs.entry((conv.weight.0, d.is_winograd()));
+        let packed = packs.entry((conv.weight.0, d.is_winograd(isa)));
         Arc::clone(packed.or_insert_with(pack))
     }
 }
