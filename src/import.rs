@@ -132,7 +132,7 @@ impl Import {
             .or(published.map(|(_, rate, _)| *rate));
         let sample_rate = rate.ok_or_else(|| {
             Error::setting(format!(
-                "{}: says nothing of its sample rate; name it: --sample-rate 44100",
+                "{0}: says nothing of its sample rate; tell it once: audiodiff import {0} --sample-rate 44100",
                 path.display()
             ))
         })?;
@@ -201,7 +201,8 @@ impl Import {
             config,
             found,
         };
-        import.check()?;
+        // Before any is read.
+        import.dance.check(&import.source, &import.shapes()?)?;
         Ok(import)
     }
 
@@ -217,14 +218,6 @@ impl Import {
             .network
             .parameter_shapes(self.config.surroundings());
         Ok(shapes?.into_iter().collect())
-    }
-
-    /// Fails unless all tensors are there in the right shapes, before any is read.
-    fn check(&self) -> Result<()> {
-        for (name, shape) in self.shapes()? {
-            self.dance.check(&self.source, &name, &shape)?;
-        }
-        Ok(())
     }
 
     /// The model, its weights in memory.

@@ -354,6 +354,7 @@ fn complaint(name: &str, bytes: &[u8]) -> String {
     fs::write(&path, bytes).expect("a file");
     let settings = ImportSettings {
         sample_rate: Some(44_100),
+        length: Some(24),
         ..ImportSettings::default()
     };
     let import = Import::open(&path, &settings).and_then(|import| import.checkpoint());
@@ -388,6 +389,45 @@ fn wrong_files_are_told_what_they_are() {
         &tensor("diffusion_ema.net.0.main.0.weight"),
     );
     assert!(missing.contains("expected"), "{missing}");
+    // A pickle that remembers what it has a hundred million times would take more than the machine has.
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    archive
+        .start_file("bomb/data.pkl", options)
+        .expect("an entry");
+    let bomb = [&b"\x80\x04N"[..], &[0x94; 2 << 20], b"."].concat();
+    std::io::Write::write_all(&mut archive, &bomb).expect("written");
+    let bomb = archive.finish().expect("an archive").into_inner();
+    let bomb = complaint("bomb.ckpt", &bomb);
+    assert!(bomb.contains("at most 1048576 remembered"), "{bomb}");
+    // The right names in another shape: a layer that another layer's place does not fit.
+    let flat = fs::read(fixtures().join("unwrapped/tools.safetensors")).expect("a fixture");
+    let end = 8 + u64::from_le_bytes(flat[..8].try_into().expect("eight")) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&flat[8..end]).expect("a header");
+    let name = "model.net.3.main.1.main.3.weight";
+    let [to, from, kernel] = [0, 1, 2].map(|i| header[name]["shape"][i].clone());
+    header[name]["shape"] = vec![to.clone(), kernel.clone(), from.clone()].into();
+    let with = |header: serde_json::Value| {
+        let header = header.to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(&flat[end..]);
+        complaint("turned.safetensors", &bytes)
+    };
+    let turned = with(header.clone());
+    let expected = format!(
+        "expected a tensor `{name}` of shape [{to}, {from}, {kernel}], found one of [{to}, {kernel}, {from}]"
+    );
+    assert!(turned.contains(&expected), "{turned}");
+    // Another network than it seems: stable-audio-tools can train one with other activations.
+    header[name]["shape"] = vec![to, from, kernel].into();
+    let snake = "model.net.3.main.1.main.2.alpha";
+    header[snake] = serde_json::json!({"dtype": "F16", "shape": [8], "data_offsets": [0, 16]});
+    let variant = with(header);
+    assert!(
+        variant.contains(&format!("no tensor `{snake}`")),
+        "{variant}"
+    );
     // Bytes that are changed give a model or an error.
     let mut noise = Noise::new(3);
     for _ in 0..60 {

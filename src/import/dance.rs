@@ -1,5 +1,7 @@
 //! Which tensors of a Dance Diffusion checkpoint are which of ours.
 
+use std::collections::BTreeSet;
+
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::network::DanceConfig;
@@ -56,6 +58,18 @@ impl Names {
         match self {
             Self::Nested(prefix) => format!("{prefix}timestep_embed.weight"),
             Self::Blocks => "time_proj.weight".to_owned(),
+        }
+    }
+
+    /// Whether a tensor of this name is within the network.
+    fn hold(&self, name: &str) -> bool {
+        match self {
+            Self::Nested(prefix) => name
+                .strip_prefix(&**prefix)
+                .is_some_and(|name| name.starts_with("net.")),
+            Self::Blocks => ["down_blocks.", "mid_block.", "up_blocks."]
+                .iter()
+                .any(|part| name.starts_with(part)),
         }
     }
 
@@ -220,25 +234,43 @@ impl Dance {
         ]
     }
 
-    /// Fails unless our tensor `name` can be made of what is there.
+    /// Fails unless our tensors, names with shapes, can be made of what is there, and nothing of the network is left over:
+    /// its variants (learnt resampling, other activations) have tensors that this network has no place for.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with the tensor, the shape expected and the one found.
-    pub fn check(&self, source: &Source, name: &str, shape: &[usize]) -> Result<()> {
+    pub fn check(&self, source: &Source, shapes: &[(String, Vec<usize>)]) -> Result<()> {
         // Vectors may be written as matrices of one column, and the other way round.
         let plain =
             |shape: &[usize]| -> Vec<usize> { shape.iter().copied().filter(|&n| n != 1).collect() };
-        for (name, expected) in self.recipe(name, shape).reads {
-            let found = source.shape(&name);
-            if found.is_none_or(|found| plain(found) != plain(&expected)) {
-                let found = found.map_or("none".to_owned(), |found| format!("one of {found:?}"));
-                return Err(Error::checkpoint(
-                    &source.path,
-                    format!("expected a tensor `{name}` of shape {expected:?}, found {found}"),
-                ));
+        let mut known = BTreeSet::new();
+        for (ours, shape) in shapes {
+            for (name, expected) in self.recipe(ours, shape).reads {
+                let found = source.shape(&name);
+                if found.is_none_or(|found| plain(found) != plain(&expected)) {
+                    let found =
+                        found.map_or("none".to_owned(), |found| format!("one of {found:?}"));
+                    return Err(Error::checkpoint(
+                        &source.path,
+                        format!("expected a tensor `{name}` of shape {expected:?}, found {found}"),
+                    ));
+                }
+                known.insert(name);
             }
         }
-        Ok(())
+        let stray = |name: &&str| {
+            let is_filter = name.ends_with(".kernel"); // the cubic one, which is always the same
+            self.names.hold(name) && !is_filter && !known.contains(*name)
+        };
+        match source.names().find(stray) {
+            Some(name) => Err(Error::checkpoint(
+                &source.path,
+                format!(
+                    "a variant of Dance Diffusion's network that is not known: expected no tensor `{name}`"
+                ),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The numbers of our tensor `name`.

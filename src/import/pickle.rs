@@ -11,7 +11,8 @@ use std::rc::Rc;
 /// Longest pickle that is read, in bytes: that of a PyTorch file holds names and shapes, no weights.
 pub(super) const LONGEST: u64 = 64 << 20;
 
-/// Most values in a pickle: those of large checkpoints, the optimizer's state included, have a tenth of them.
+/// Most values in a pickle, and most that are remembered or wait on the stack: those of large checkpoints, the
+/// optimizer's state included, have a tenth of them.
 const MOST_VALUES: usize = 1 << 20;
 
 /// Longest name of a class or a file, in bytes, and most dimensions: no call may make much of little.
@@ -137,7 +138,22 @@ impl Machine<'_> {
                 return self.pop();
             }
             self.step(op)
+                .and_then(|()| self.check_size())
                 .map_err(|reason| format!("a damaged pickle, at byte {start}: {reason}"))?;
+        }
+    }
+
+    /// No byte may make many: an instruction of one can remember or repeat what is there.
+    fn check_size(&self) -> Result<(), String> {
+        let parts = [
+            ("values", self.values.len()),
+            ("values on the stack", self.stack.len()),
+            ("marks", self.marks.len()),
+            ("remembered values", self.memo.len()),
+        ];
+        match parts.into_iter().find(|&(_, len)| len > MOST_VALUES) {
+            Some((what, _)) => Err(format!("expected at most {MOST_VALUES} {what}, found more")),
+            None => Ok(()),
         }
     }
 
@@ -157,27 +173,27 @@ impl Machine<'_> {
                 self.stack.extend([top, top]);
             }
 
-            b'N' | 0x88 | 0x89 => self.push(Value::Other)?,
+            b'N' | 0x88 | 0x89 => self.push(Value::Other),
             b'I' => {
                 let number = self.line()?.parse();
-                self.push(number.map_or(Value::Other, Value::Int))?;
+                self.push(number.map_or(Value::Other, Value::Int));
             }
             b'L' => {
                 let line = self.line()?;
                 let number = line.trim_end_matches('L').parse();
-                self.push(number.map_or(Value::Other, Value::Int))?;
+                self.push(number.map_or(Value::Other, Value::Int));
             }
             b'J' => {
                 let number = i32::from_le_bytes(self.array()?);
-                self.push(Value::Int(number.into()))?;
+                self.push(Value::Int(number.into()));
             }
             b'K' => {
                 let number = self.byte()?;
-                self.push(Value::Int(number.into()))?;
+                self.push(Value::Int(number.into()));
             }
             b'M' => {
                 let number = u16::from_le_bytes(self.array()?);
-                self.push(Value::Int(number.into()))?;
+                self.push(Value::Int(number.into()));
             }
             0x8a => {
                 let len = self.byte()?.into();
@@ -189,21 +205,21 @@ impl Machine<'_> {
             }
             b'F' => {
                 let number = self.line()?.parse();
-                self.push(number.map_or(Value::Other, Value::Float))?;
+                self.push(number.map_or(Value::Other, Value::Float));
             }
             b'G' => {
                 let number = f64::from_be_bytes(self.array()?);
-                self.push(Value::Float(number))?;
+                self.push(Value::Float(number));
             }
 
             b'S' => {
                 let line = self.line()?;
                 let text = line.trim_matches(|c| c == '\'' || c == '"').to_owned();
-                self.push(Value::Text(text))?;
+                self.push(Value::Text(text));
             }
             b'V' => {
                 let line = self.line()?;
-                self.push(Value::Text(line))?;
+                self.push(Value::Text(line));
             }
             b'U' | 0x8c | b'C' => {
                 let len = self.byte()?.into();
@@ -218,15 +234,15 @@ impl Machine<'_> {
                 self.text(len)?;
             }
 
-            b')' | b']' | 0x8f => self.push(Value::Row(Vec::new()))?,
+            b')' | b']' | 0x8f => self.push(Value::Row(Vec::new())),
             b't' | b'l' | 0x91 => {
                 let row = self.above_mark()?;
-                self.push(Value::Row(row))?;
+                self.push(Value::Row(row));
             }
             0x85..=0x87 => {
                 let first = self.height_below(usize::from(op - 0x84))?;
                 let row = self.stack.split_off(first);
-                self.push(Value::Row(row))?;
+                self.push(Value::Row(row));
             }
             b'a' => {
                 let item = self.pop()?;
@@ -236,10 +252,10 @@ impl Machine<'_> {
                 let items = self.above_mark()?;
                 self.append(items)?;
             }
-            b'}' => self.push(Value::Dict(Vec::new()))?,
+            b'}' => self.push(Value::Dict(Vec::new())),
             b'd' => {
                 let items = self.above_mark()?;
-                self.push(Value::Dict(Vec::new()))?;
+                self.push(Value::Dict(Vec::new()));
                 self.set(&items)?;
             }
             b's' => {
@@ -253,7 +269,7 @@ impl Machine<'_> {
 
             b'c' => {
                 let name = format!("{} {}", self.line()?, self.line()?);
-                self.push(Value::Name(name))?;
+                self.push(Value::Name(name));
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
@@ -265,7 +281,7 @@ impl Machine<'_> {
                     }
                     _ => return Err("expected the name of a class".into()),
                 };
-                self.push(Value::Name(name))?;
+                self.push(Value::Name(name));
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -279,22 +295,22 @@ impl Machine<'_> {
             b'i' => {
                 let _class = (self.line()?, self.line()?);
                 self.above_mark()?;
-                self.push(Value::Dict(Vec::new()))?;
+                self.push(Value::Dict(Vec::new()));
             }
             b'o' => {
                 self.above_mark()?;
-                self.push(Value::Dict(Vec::new()))?;
+                self.push(Value::Dict(Vec::new()));
             }
             // The state of an object that we did not make.
             b'b' => drop(self.pop()?),
             b'Q' => {
                 let id = self.pop()?;
                 let storage = self.storage(id);
-                self.push(storage)?;
+                self.push(storage);
             }
             b'P' => {
                 self.line()?;
-                self.push(Value::Other)?;
+                self.push(Value::Other);
             }
 
             b'p' => {
@@ -370,7 +386,8 @@ impl Machine<'_> {
 
     fn text(&mut self, len: u64) -> Result<(), String> {
         let text = String::from_utf8_lossy(self.take(len)?).into_owned();
-        self.push(Value::Text(text))
+        self.push(Value::Text(text));
+        Ok(())
     }
 
     /// A number of `len` bytes, the lowest first, in two's complement.
@@ -384,16 +401,13 @@ impl Machine<'_> {
             whole[..bytes.len()].copy_from_slice(bytes);
             Value::Int(i64::from_le_bytes(whole))
         };
-        self.push(value)
+        self.push(value);
+        Ok(())
     }
 
-    fn push(&mut self, value: Value) -> Result<(), String> {
-        if self.values.len() >= MOST_VALUES {
-            return Err(format!("expected at most {MOST_VALUES} values, found more"));
-        }
+    fn push(&mut self, value: Value) {
         self.stack.push(self.values.len() as Id);
         self.values.push(value);
-        Ok(())
     }
 
     fn at(&self, id: Id) -> &Value {
@@ -410,8 +424,9 @@ impl Machine<'_> {
     }
 
     fn pop(&mut self) -> Result<Id, String> {
-        let first = self.height_below(1)?;
-        Ok(self.stack.split_off(first)[0])
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
     }
 
     fn above_mark(&mut self) -> Result<Vec<Id>, String> {
@@ -470,7 +485,8 @@ impl Machine<'_> {
             },
             _ => None,
         };
-        self.push(known.unwrap_or(Value::Dict(Vec::new())))
+        self.push(known.unwrap_or(Value::Dict(Vec::new())));
+        Ok(())
     }
 
     /// `(storage, offset, shape, strides, …)`.
@@ -589,8 +605,17 @@ mod tests {
         copies.push(b'.');
         let pickle = Pickle::read(&copies).expect("a pickle");
         assert_eq!(pickle.values.len(), 3);
-        let many = b"N".repeat(MOST_VALUES + 1);
-        assert!(Pickle::read(&many).is_err_and(|error| error.contains("at most")));
+        for (first, again) in [
+            ("", "N"),
+            ("", "("),
+            ("N", "2"),
+            ("N", "\u{94}"),
+            ("Nq\0", "h\0"),
+        ] {
+            let latin = |text: &str| text.chars().map(|c| c as u8).collect::<Vec<_>>();
+            let many = [latin(first), latin(again).repeat(MOST_VALUES + 1)].concat();
+            assert!(Pickle::read(&many).is_err_and(|error| error.contains("at most")));
+        }
         // A million nested rows, and a list that holds itself ten thousand times.
         let mut deep = b")".to_vec();
         deep.extend(std::iter::repeat_n(0x85, 1_000_000));

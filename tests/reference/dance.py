@@ -3,9 +3,10 @@
 
     python3 tests/reference/dance.py [--full FOLDER]
 
-With `--full` the files go to another folder, of the published sizes and without answers: 8 GB. Makes a virtual environment with PyTorch and a diffusers that still loads such models. The network is diffusers' own,
-with random weights; the names of the other programs are made from its names. Beside the files lie the answers: one
-forward pass with gradients, and whole walks from the same noise.
+With `--full` the files go to another folder, of the published sizes and without answers: 8 GB. Makes a virtual
+environment with PyTorch and a diffusers that still loads such models. The network is diffusers' own, with random weights;
+the names of the other programs are made from its names. Beside the files lie the answers: one forward pass with
+gradients, and whole walks from the same noise.
 """
 
 import json
