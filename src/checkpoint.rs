@@ -20,7 +20,7 @@ use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::error::{Error, Result};
-use crate::file::write_whole;
+use crate::file::write_whole_by;
 use crate::network::{NetworkConfig, Surroundings};
 use crate::portrait::{COLUMNS, Portrait, Quality};
 use crate::representation::{Format, RepresentationConfig, Statistics};
@@ -379,7 +379,7 @@ impl Checkpoint {
     /// [`Error::Io`], and [`Error::Setting`] for a configuration or weights that could not be read back:
     /// not finite, or beyond 65504 in half precision.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
-        write_whole(path, &self.to_bytes(precision)?)
+        write_whole_by(path, |out| self.write_to(out, precision))
     }
 
     /// Stands for the model, its name and training record included: a hash in hexadecimal digits.
@@ -414,9 +414,9 @@ impl Checkpoint {
 /// # Errors
 /// As [`Checkpoint::save`].
 pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<()> {
-    let mut bytes = Vec::new();
-    write_all_tensors(&mut bytes, tensors, note, Precision::F32)?;
-    write_whole(path, &bytes)
+    write_whole_by(path, |out| {
+        write_all_tensors(out, tensors, note, Precision::F32)
+    })
 }
 
 /// Loads what [`save_tensors`] saved, as checked as a model.

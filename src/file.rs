@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -14,15 +14,26 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the folder is not there or cannot be written to, with `path`'s name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+    write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io("")))
 }
 
-/// [`write_whole`] for what is made while it is written: nothing changes at `path` unless `write` succeeds.
+/// [`write_whole`] for what is made while it is written, a little at a time: nothing changes at `path` unless `write`
+/// succeeds.
 ///
 /// # Errors
-/// As [`write_whole`], and those of `write`.
-pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut fs::File) -> Result<()>) -> Result<()> {
+/// As [`write_whole`], and those of `write`; an [`Error::Io`] of it that names no file is of this one.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let place = follow(path);
+    let write = |file: &mut fs::File| {
+        let mut out = BufWriter::new(file);
+        let written = write(&mut out).and_then(|()| out.flush().map_err(Error::io(path)));
+        written.map_err(|error| match error {
+            Error::Io { path: none, cause } if none.as_os_str().is_empty() => {
+                Error::io(path)(cause)
+            }
+            other => other,
+        })
+    };
     if let Ok(kind) = fs::metadata(&place).map(|m| m.file_type())
         && !kind.is_file()
         && !kind.is_dir()

@@ -10,7 +10,6 @@ mod pickle;
 mod source;
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -23,6 +22,7 @@ use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::file::write_whole_by;
 use crate::network::NetworkConfig;
 use crate::representation::{Format, RepresentationConfig, Statistics};
 use dance::Dance;
@@ -254,21 +254,13 @@ impl Import {
         let by_name: BTreeMap<_, _> = shapes.iter().cloned().collect();
         let note = serde_json::to_string(&self.config).expect("the configuration is plain data");
         let mut done = 0;
-        crate::file::write_whole_by(path, |file| {
-            let mut out = BufWriter::new(file);
-            let written = write_tensors(&mut out, &shapes, &note, precision, &mut |name| {
+        write_whole_by(path, |out| {
+            write_tensors(out, &shapes, &note, precision, &mut |name| {
                 let values = self.dance.read(&self.source, name, &by_name[name])?;
                 done += 1;
                 on_tensor(done, shapes.len());
                 Ok(values)
-            });
-            written.and_then(|()| out.flush().map_err(Error::io("")))
-        })
-        .map_err(|error| match error {
-            Error::Io { path: none, cause } if none.as_os_str().is_empty() => {
-                Error::io(path)(cause)
-            }
-            other => other,
+            })
         })
     }
 }

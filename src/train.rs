@@ -810,7 +810,9 @@ impl<'d> Trainer<'d> {
         let sounds = &sounds[..sounds.len().min(VALIDATION_SOUNDS)];
         let levels = self.config.validation_levels();
         let mut total = 0f64;
-        for (i, chunk) in sounds.chunks(16).enumerate() {
+        // No more at once than training takes, which is as much as there is memory for.
+        let most = self.config.batch.clamp(1, 16);
+        for (i, chunk) in sounds.chunks(most).enumerate() {
             let batch = self.dataset.batch(chunk, &*self.representation, None)?;
             let (b, t, c) = batch.shape;
             let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
@@ -822,7 +824,7 @@ impl<'d> Trainer<'d> {
             });
             let cond = cond.with_portraits(told.collect::<Vec<_>>().as_flattened())?;
             for (k, sigma) in levels.into_iter().enumerate() {
-                let noise = |j| Noise::at(0, &[place::VALIDATION, (16 * i + j) as u64, k as u64]);
+                let noise = |j| Noise::at(0, &[place::VALIDATION, (most * i + j) as u64, k as u64]);
                 let mut noises: Vec<Noise> = (0..b).map(noise).collect();
                 let sigmas = vec![sigma; b];
                 let loss = match &self.config.tuning {
