@@ -3,10 +3,10 @@
 
     python3 benches/vs_torch.py [--quick] [--only forward1,train16] [--contenders ours,eager] [--threads 1,2]
 
-Makes a virtual environment with PyTorch, builds `benches/peer.rs`, builds the shipped network in PyTorch
-from the same weights (or takes diffusers' own, where `--model` is a folder of Dance Diffusion), checks that outputs and gradients agree, then times. Each contender is a process
-that runs one step at a time; they take turns, so that all of them see the same noise of the machine.
-ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and AUDIODIFF_ISA are passed on. The last line is JSON.
+Makes a virtual environment with PyTorch, builds `benches/peer.rs`, builds the shipped network in PyTorch from the same
+weights (or takes diffusers' own, where `--model` is Dance Diffusion's), checks that outputs and gradients agree, then
+times. Each contender is a process that runs one step at a time; they take turns, so that all of them see the same noise
+of the machine. ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and AUDIODIFF_ISA are passed on. The last line is JSON.
 """
 
 import argparse
@@ -30,7 +30,10 @@ PRECISIONS = ["f32", "bf16"]
 # What, on how many clips, and how often in a row when its turn comes: a rendering is many evaluations.
 WORKLOADS = {"forward1": ("forward", 1, 8), "forward16": ("forward", 16, 1), "train16": ("train", 16, 1)}
 CHOICES = {"only": list(WORKLOADS), "contenders": ["ours", "eager", "compile", "onnx"], "precisions": PRECISIONS}
-# Those of Dance Diffusion's network, which is forty times as large.
+# Dance Diffusion's network at its published size, and what makes it.
+DANCE_FOLDER = ROOT / "target/dance/folder"
+DANCE_SCRIPT = ROOT / "tests/reference/dance.py"
+# What is timed of it: it is forty times as large.
 DANCE = {"only": ["forward1"], "contenders": ["ours", "eager"]}
 WARMUPS = 3
 PAUSE = 0.03  # seconds before each step: the spinning threads of the one before go to sleep
@@ -43,7 +46,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, default=ROOT / "target/vs-torch-venv", help="made if absent")
     parser.add_argument("--model", type=Path, default=ROOT / "models/drums.safetensors",
-                        help="one of ours, or a diffusers folder of Dance Diffusion: `tests/reference/dance.py --full` makes one")
+                        help="one of ours, a diffusers folder of Dance Diffusion, or `dance`: one of the published size "
+                             "with random weights, made on first use (8 GB)")
     parser.add_argument("--rounds", type=int, help="default 15, 5 with --quick")
     parser.add_argument("--threads", default="1,2", help="default 1,2; only the most of them with --quick")
     for name, known in CHOICES.items():
@@ -53,9 +57,11 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.rounds = args.rounds or (5 if args.quick else 15)
     args.threads = sorted(map(int, args.threads.split(",")))[-1 if args.quick else 0:]
-    dance = args.model.is_dir()
+    if str(args.model) == "dance":
+        args.model = DANCE_FOLDER
+    args.dance = args.model.is_dir() or args.model == DANCE_FOLDER
     for name, known in CHOICES.items():
-        if dance and name != "precisions" and getattr(args, name) == ",".join(known):
+        if args.dance and name != "precisions" and getattr(args, name) == ",".join(known):
             known = DANCE[name]
             setattr(args, name, ",".join(known))
         chosen = getattr(args, name).split(",")
@@ -81,7 +87,7 @@ def enter_venv(venv: Path, packages: list[str]) -> None:
 
 if __name__ == "__main__":
     wanted = arguments()
-    enter_venv(wanted.venv, PACKAGES + (DIFFUSERS if wanted.model.is_dir() else []))
+    enter_venv(wanted.venv, PACKAGES + (DIFFUSERS if wanted.dance else []))
 
 import onnxruntime  # noqa: E402
 import torch  # noqa: E402
@@ -506,6 +512,9 @@ def smallest(values) -> float | None:
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.model == DANCE_FOLDER and not (args.model / "unet/diffusion_pytorch_model.safetensors").exists():
+        command = [sys.executable, DANCE_SCRIPT, "--full", args.model.parent]
+        subprocess.run(command, env={**os.environ, "AUDIODIFF_REFERENCE": "1"}, check=True)
     args.peer, most = build_peer(), args.threads[-1]
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     facts = {"processor": next(line.split(": ")[1] for line in lines if line.startswith("model name")),

@@ -44,8 +44,12 @@ mod place {
 /// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
 /// quarter of them.
 const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
-/// At most this many sounds are validated on.
+/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two validations,
+/// or looking would take as long as learning.
 const VALIDATION_SOUNDS: usize = 48;
+const LEARNT_FOR_EACH: u64 = 10;
+/// But no fewer, where there are any.
+const LEAST_VALIDATION_SOUNDS: usize = 4;
 
 /// Probability with which a whole portrait is hidden, beside those whose class is.
 const HIDDEN_PORTRAIT: f32 = 0.25;
@@ -806,8 +810,11 @@ impl<'d> Trainer<'d> {
     /// # Errors
     /// When a held-back sound can no longer be read.
     pub fn validate(&self) -> Result<Option<f32>> {
-        let sounds = self.dataset.validation();
-        let sounds = &sounds[..sounds.len().min(VALIDATION_SOUNDS)];
+        let learnt = self
+            .config
+            .validate_every
+            .saturating_mul(self.config.batch as u64);
+        let sounds = validated(self.dataset.validation(), learnt);
         let levels = self.config.validation_levels();
         let mut total = 0f64;
         // No more at once than training takes, which is as much as there is memory for.
@@ -929,6 +936,15 @@ impl<'d> Trainer<'d> {
         }
         write_whole(&path, kept.as_bytes())
     }
+}
+
+/// The sounds to validate on of those that are `held` back, where so many are learnt between two validations. They are
+/// spread over all: sounds lie in the order of their classes.
+fn validated(held: &[usize], learnt: u64) -> Vec<usize> {
+    let most = usize::try_from(learnt / LEARNT_FOR_EACH).unwrap_or(usize::MAX);
+    let most = most.clamp(LEAST_VALIDATION_SOUNDS, VALIDATION_SOUNDS);
+    let n = held.len().min(most);
+    (0..n).map(|i| held[i * held.len() / n]).collect()
 }
 
 /// The reports of a run, oldest first; none if the file does not exist. Lines that a crash left
@@ -1160,4 +1176,27 @@ fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_validated_on_is_spread_over_all_and_costs_less_than_learning() {
+        let held: Vec<usize> = (100..195).collect();
+        // Two hundred steps of sixteen pay for all there may be, a hundred steps of one for ten.
+        let sounds = validated(&held, 3200);
+        assert_eq!((sounds.len(), sounds[0]), (VALIDATION_SOUNDS, 100));
+        assert!(
+            sounds
+                .windows(2)
+                .all(|pair| (1..=2).contains(&(pair[1] - pair[0])))
+        );
+        let few: Vec<usize> = (0..10).map(|i| 100 + i * 95 / 10).collect();
+        assert_eq!(validated(&held, 100), few);
+        assert_eq!(validated(&held, 0).len(), LEAST_VALIDATION_SOUNDS);
+        assert_eq!(validated(&held[..3], u64::MAX), held[..3]);
+        assert!(validated(&[], 3200).is_empty());
+    }
 }
