@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the folder is not there or cannot be written to, with `path`'s name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io("")))
+    write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io(path)))
 }
 
 /// [`write_whole`] for what is made while it is written, a little at a time: nothing changes at `path` unless `write`

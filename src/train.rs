@@ -818,7 +818,7 @@ impl<'d> Trainer<'d> {
         let levels = self.config.validation_levels();
         let mut total = 0f64;
         // No more at once than training takes, which is as much as there is memory for.
-        let most = self.config.batch.clamp(1, 16);
+        let most = self.config.batch.min(16);
         for (i, chunk) in sounds.chunks(most).enumerate() {
             let batch = self.dataset.batch(chunk, &*self.representation, None)?;
             let (b, t, c) = batch.shape;

@@ -371,13 +371,14 @@ fn wrong_files_are_told_what_they_are() {
     }
     assert!(complaint("cut.ckpt", &good[..good.len() / 2]).contains("not complete"));
     assert!(complaint("old.ckpt", b"\x80\x02}q\x00.").contains("PyTorch 1.6"));
+    let safetensors = |header: &str, data: &[u8]| {
+        let len = (header.len() as u64).to_le_bytes();
+        [&len, header.as_bytes(), data].concat()
+    };
     let tensor = |name: &str| {
         let header =
             format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}");
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header.as_bytes());
-        bytes.extend([0; 4]);
-        bytes
+        safetensors(&header, &[0; 4])
     };
     let image = complaint(
         "sd.safetensors",
@@ -389,7 +390,7 @@ fn wrong_files_are_told_what_they_are() {
         &tensor("diffusion_ema.net.0.main.0.weight"),
     );
     assert!(missing.contains("expected"), "{missing}");
-    // A pickle that remembers what it has a hundred million times would take more than the machine has.
+    // A pickle that remembers one value again with each byte: memory would be many times its size.
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
     archive
@@ -408,10 +409,7 @@ fn wrong_files_are_told_what_they_are() {
     let [to, from, kernel] = [0, 1, 2].map(|i| header[name]["shape"][i].clone());
     header[name]["shape"] = vec![to.clone(), kernel.clone(), from.clone()].into();
     let with = |header: serde_json::Value| {
-        let header = header.to_string();
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header.as_bytes());
-        bytes.extend(&flat[end..]);
+        let bytes = safetensors(&header.to_string(), &flat[end..]);
         complaint("turned.safetensors", &bytes)
     };
     let turned = with(header.clone());

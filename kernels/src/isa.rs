@@ -105,7 +105,11 @@ impl Isa {
 
     /// Whether those products go by tiles, so fast that nothing is gained by fewer of them.
     pub(crate) fn has_tiles(self) -> bool {
-        self.pairs().is_some_and(Pairs::has_tiles)
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(..) => true,
+            _ => false,
+        }
     }
 
     /// Its products of bf16 numbers.

@@ -46,14 +46,6 @@ impl Pairs {
         None
     }
 
-    /// Whether products go by tiles.
-    pub fn has_tiles(self) -> bool {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        return self.tiles.is_some();
-        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-        false
-    }
-
     /// Joins neighbours: `to` is half as long as `from`, whose values are rounded.
     pub fn join_columns<T: Real>(self, from: &[T], to: &mut [T]) {
         let (from, to) = (cast_slice(from), cast_slice_mut(to));

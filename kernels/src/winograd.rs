@@ -406,17 +406,19 @@ fn convolve_by<
 ) {
     let width = isa.panel::<T>();
     let pairs = d.pairs::<T>(isa);
-    let most = (CACHED / (N * d.held::<T>(isa, d.ci))).clamp(48, 96);
+    let held = d.held::<T>(isa, d.ci);
+    let most = (CACHED / (N * held)).clamp(48, 96);
     let work = Work::new(1, d.b * Tiles::of(d, STEP).each, most, d.co.div_ceil(width));
     work.share(|_, tiles, panels| {
         let n = tiles.len();
-        let (planes, products) = (N * n * d.held::<T>(isa, d.ci), N * n * width);
+        let (planes, products) = (N * n * held, N * n * width);
         T::with_scratch(planes + products + gather_scratch(d.ci), |scratch| {
             let (planes, scratch) = scratch.split_at_mut(planes);
             let (products, scratch) = scratch.split_at_mut(products);
             let task = Convolve {
                 d,
                 pairs,
+                held,
                 x,
                 taps,
                 finish,
@@ -436,6 +438,8 @@ fn convolve_by<
 struct Convolve<'a, T> {
     d: Dims,
     pairs: Option<Pairs>,
+    /// Values that a row of operands takes.
+    held: usize,
     x: Source<'a, T>,
     taps: &'a [T],
     finish: Finish<'a, T>,
@@ -463,6 +467,7 @@ impl<
         let Self(_, task) = self;
         let Convolve {
             d,
+            held,
             x,
             tiles,
             planes,
@@ -479,8 +484,6 @@ impl<
             task.scratch,
             (&mut *planes, task.pairs),
         );
-        // Values that a row of operands takes.
-        let held = if task.pairs.is_some() { d.ci / 2 } else { d.ci };
         let mut made = [T::zero(); LONGEST * WIDEST];
         for panel in task.panels {
             let taps = &task.taps[panel * N * held * width..][..N * held * width];
