@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::file::write_whole_by;
 use crate::network::{NetworkConfig, Surroundings};
 use crate::portrait::{COLUMNS, Portrait, Quality};
-use crate::representation::{Format, RepresentationConfig, Statistics};
+use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -46,6 +46,9 @@ pub struct ModelConfig {
     pub name: String,
     /// Rate, channels and length of its clips.
     pub format: Format,
+    /// Where its clips begin in the sounds that it learnt. Absent in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
     /// How clips become frames.
     pub representation: RepresentationConfig,
     /// What the representation measured on the training set.
@@ -223,6 +226,13 @@ impl ModelConfig {
     /// `T`, the number of encoded frames of one clip.
     pub fn frames(&self) -> usize {
         self.representation.frames(self.format.len_frames)
+    }
+
+    /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
+    /// clips cut at their onset had portraits.
+    pub fn learnt_crop(&self) -> Option<Crop> {
+        let by_portraits = (!self.portraits.is_empty()).then_some(Crop::Onset);
+        self.crop.or(by_portraits)
     }
 
     /// The sizes the network is built into.
@@ -693,6 +703,7 @@ pub(crate) mod tests {
                 channels: 1,
                 len_frames: 64,
             },
+            crop: Some(Crop::Onset),
             representation: RepresentationConfig::Mdct {
                 bins: 8,
                 companding: 0.5,

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use crate::audio::{self, Clip};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
+pub use crate::representation::Crop;
 use crate::representation::{Format, Representation};
 
 mod augment;
@@ -42,16 +43,6 @@ pub enum Labels {
     Manifest(PathBuf),
     /// No sound has one.
     None,
-}
-
-/// Where the clip taken from a sound begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Crop {
-    /// At the sound's onset: one-shots.
-    #[default]
-    Onset,
-    /// At a random place each time: loops and textures.
-    Anywhere,
 }
 
 /// Which sounds of a folder to use, and how.
@@ -250,6 +241,11 @@ impl Dataset {
             classes,
         };
         Ok((dataset, report))
+    }
+
+    /// Where clips begin.
+    pub fn crop(&self) -> Crop {
+        self.crop
     }
 
     /// Names of the labels that usable sounds have, sorted.
@@ -467,7 +463,7 @@ fn split(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::representation::Frames;
+    use crate::representation::{Decoding, Frames};
     use std::fs;
 
     const FORMAT: Format = Format {
@@ -491,7 +487,7 @@ mod tests {
                 data: clip.channels()[0].clone(),
             })
         }
-        fn decode(&self, frames: &Frames) -> Result<Clip> {
+        fn decode(&self, frames: &Frames, _with: &Decoding) -> Result<Clip> {
             Ok(Clip::new(FORMAT.sample_rate, vec![frames.data.clone()]))
         }
     }

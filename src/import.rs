@@ -24,7 +24,7 @@ use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::file::write_whole_by;
 use crate::network::NetworkConfig;
-use crate::representation::{Format, RepresentationConfig, Statistics};
+use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 use dance::Dance;
 use source::Source;
 
@@ -170,6 +170,8 @@ impl Import {
             format_version: FORMAT_VERSION,
             name: settings.name.clone().unwrap_or_else(|| stem.into_owned()),
             format,
+            // Its programs cut sounds at random places.
+            crop: Some(Crop::Anywhere),
             representation: RepresentationConfig::Wave { patch: 1 },
             statistics: Statistics::scaling(vec![1.0; channels]),
             labels: Vec::new(),

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
 use crate::portrait::{Portrait, Quality};
-use crate::representation::{Format, Frames, Representation};
+use crate::representation::{Decoding, Format, Frames, Representation};
 
 /// First number of the place ([`Noise::at`]) that rendering draws from.
 const PLACE: u64 = 0x2000;
@@ -341,15 +341,17 @@ impl Renderer {
             .to_device(&Device::Cpu)?
             .flatten_all()?
             .to_vec1::<f32>()?;
-        let decode = |data: &[f32]| -> Result<Clip> {
+        let decode = |(data, &seed): (&[f32], &u64)| -> Result<Clip> {
             if data.iter().any(|x| !x.is_finite()) {
                 return Err(self.damaged());
             }
-            let clip = representation.decode(&Frames {
+            let frames = Frames {
                 frames: t,
                 width: c,
                 data: data.to_vec(),
-            })?;
+            };
+            let crop = self.config.learnt_crop();
+            let clip = representation.decode(&frames, &Decoding { seed, crop })?;
             if !clip.is_finite() {
                 return Err(self.damaged());
             }
@@ -357,7 +359,7 @@ impl Renderer {
             finish(&mut clip, settings.level);
             Ok(clip)
         };
-        values.par_chunks(t * c).map(decode).collect()
+        values.par_chunks(t * c).zip(seeds).map(decode).collect()
     }
 
     fn damaged(&self) -> Error {

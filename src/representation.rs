@@ -36,6 +36,26 @@ pub struct Format {
     pub len_frames: usize,
 }
 
+/// Where the clips that a model learns begin in their sounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// At the sound's onset, which lies [`Format::lead_in`] frames into the clip: one-shots.
+    #[default]
+    Onset,
+    /// At a random place each time: loops and textures.
+    Anywhere,
+}
+
+/// What a decoder goes by besides the frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Seed of what the frames leave open: the carrier of noise, and phases that nothing decides.
+    pub seed: u64,
+    /// Where the clips that the frames were learnt from begin; `None` where nobody knows.
+    pub crop: Option<Crop>,
+}
+
 /// One encoded clip: `frames` rows of `width` values, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frames {
@@ -75,7 +95,14 @@ pub enum RepresentationConfig {
         hop: usize,
         /// Number of mel bands.
         mels: usize,
+        /// Level against a clip's loudest cell below which all is silence, dB. Absent in older files, which mean -60.
+        #[serde(default = "old_floor_db")]
+        floor_db: f32,
     },
+}
+
+fn old_floor_db() -> f32 {
+    -60.0
 }
 
 /// What was measured on the training set: per-value mean and scale, `C` of each.
@@ -98,12 +125,15 @@ pub trait Representation: std::fmt::Debug + Send + Sync {
     /// [`Error::Shape`] when the clip has another format.
     fn encode(&self, clip: &Clip) -> Result<Frames>;
 
-    /// Decodes frames of exactly [`Representation::shape`].
+    /// Decodes frames of exactly [`Representation::shape`]: the same frames and `with`, the same clip.
     ///
     /// # Errors
     /// [`Error::Shape`] when the frames have another shape.
-    fn decode(&self, frames: &Frames) -> Result<Clip>;
+    fn decode(&self, frames: &Frames, with: &Decoding) -> Result<Clip>;
 }
+
+/// Floor of log-mel spectrograms that nobody asks to be another, dB.
+const FLOOR_DB: f32 = -80.0;
 
 /// Most values that one encoded clip may hold: a bound on what a hostile file can make us allocate.
 const MAX_VALUES: usize = 1 << 26;
@@ -124,13 +154,18 @@ impl fmt::Display for RepresentationConfig {
                 emphasis,
             } => write!(f, "mdct:{bins}:{companding}:{emphasis}"),
             Self::Wave { patch } => write!(f, "wave:{patch}"),
-            Self::Mel { n_fft, hop, mels } => write!(f, "mel:{n_fft}:{hop}:{mels}"),
+            Self::Mel {
+                n_fft,
+                hop,
+                mels,
+                floor_db,
+            } => write!(f, "mel:{n_fft}:{hop}:{mels}:{floor_db}"),
         }
     }
 }
 
 /// Flags write `mdct`, `wave` or `mel`, or with settings `mdct:BINS:COMPANDING:EMPHASIS`, `wave:PATCH` and
-/// `mel:WINDOW:HOP:BANDS`.
+/// `mel:WINDOW:HOP:BANDS` or `mel:WINDOW:HOP:BANDS:FLOOR`.
 impl FromStr for RepresentationConfig {
     type Err = Error;
 
@@ -139,7 +174,7 @@ impl FromStr for RepresentationConfig {
             Error::setting(format!(
                 "unknown representation {text:?}: expected mdct, wave or mel, or with settings \
                  mdct:BINS:COMPANDING:EMPHASIS, \
-                 wave:PATCH or mel:WINDOW:HOP:BANDS"
+                 wave:PATCH or mel:WINDOW:HOP:BANDS:FLOOR"
             ))
         };
         let size = |part: &str| part.parse::<usize>().map_err(|_| unknown());
@@ -160,6 +195,13 @@ impl FromStr for RepresentationConfig {
                 n_fft: size(n_fft)?,
                 hop: size(hop)?,
                 mels: size(mels)?,
+                floor_db: FLOOR_DB,
+            },
+            ["mel", n_fft, hop, mels, floor] => Self::Mel {
+                n_fft: size(n_fft)?,
+                hop: size(hop)?,
+                mels: size(mels)?,
+                floor_db: floor.parse().map_err(|_| unknown())?,
             },
             _ => return Err(unknown()),
         })
@@ -181,12 +223,13 @@ impl RepresentationConfig {
         Self::Wave { patch: 64 }
     }
 
-    /// 128 mel bands of a transform of 2048 every 256 frames.
+    /// 128 mel bands of a transform of 2048 every 256 frames, down to -80 dB.
     pub fn mel() -> Self {
         Self::Mel {
             n_fft: 2048,
             hop: 256,
             mels: 128,
+            floor_db: FLOOR_DB,
         }
     }
 
@@ -297,7 +340,12 @@ impl RepresentationConfig {
                 }
             }
             Self::Wave { patch } => within("wave patch", patch, 1, 4096)?,
-            Self::Mel { n_fft, hop, mels } => {
+            Self::Mel {
+                n_fft,
+                hop,
+                mels,
+                floor_db,
+            } => {
                 within("mel n_fft", n_fft, 64, 16_384)?;
                 if !n_fft.is_power_of_two() {
                     return Err(Error::setting(format!(
@@ -306,6 +354,11 @@ impl RepresentationConfig {
                 }
                 within("mel hop", hop, 1, n_fft / 2)?;
                 within("mel bands", mels, 8, (n_fft / 2).min(512))?;
+                if !(-120.0..=-20.0).contains(&floor_db) {
+                    return Err(Error::setting(format!(
+                        "mel floor must be -120 to -20 dB, found {floor_db}"
+                    )));
+                }
             }
         }
         let (hop, len) = (self.hop(), format.len_frames);
@@ -349,7 +402,12 @@ impl RepresentationConfig {
                 emphasis,
             } => mdct::fit(bins, companding, emphasis, format, clips),
             Self::Wave { patch } => wave::fit(patch, format, clips),
-            Self::Mel { n_fft, hop, mels } => mel::fit(n_fft, hop, mels, format, clips),
+            Self::Mel {
+                n_fft,
+                hop,
+                mels,
+                floor_db,
+            } => mel::fit(n_fft, hop, mels, floor_db, format, clips),
         }
     }
 
@@ -370,9 +428,14 @@ impl RepresentationConfig {
                 bins, companding, ..
             } => Ok(Box::new(Mdct::new(bins, companding, format, statistics))),
             Self::Wave { patch } => Ok(Box::new(Wave::new(patch, format, statistics))),
-            Self::Mel { n_fft, hop, mels } => {
-                Ok(Box::new(Mel::new(n_fft, hop, mels, format, statistics)))
-            }
+            Self::Mel {
+                n_fft,
+                hop,
+                mels,
+                floor_db,
+            } => Ok(Box::new(Mel::new(
+                n_fft, hop, mels, floor_db, format, statistics,
+            ))),
         }
     }
 }
@@ -418,7 +481,16 @@ impl Statistics {
     }
 }
 
+/// Seconds before the onset of a clip that was cut at it: a fade-in that leaves the attack alone.
+const LEAD_IN_SECONDS: f64 = 0.0015;
+
 impl Format {
+    /// Where the onset lies in a clip that was cut at it ([`Crop::Onset`]), in frames of audio.
+    pub fn lead_in(&self) -> usize {
+        let frames = (LEAD_IN_SECONDS * f64::from(self.sample_rate)).round() as usize;
+        frames.min(self.len_frames / 4)
+    }
+
     /// Fails unless the clip has exactly this format.
     fn check(&self, clip: &Clip) -> Result<()> {
         let found = Format {
@@ -662,7 +734,26 @@ mod tests {
             (1024, 256, 0),
             (1024, 256, 600),
         ] {
-            refused(Mel { n_fft, hop, mels }, FORMAT);
+            refused(
+                Mel {
+                    n_fft,
+                    hop,
+                    mels,
+                    floor_db: -80.0,
+                },
+                FORMAT,
+            );
+        }
+        for floor_db in [f32::NAN, 0.0, -200.0] {
+            refused(
+                Mel {
+                    n_fft: 1024,
+                    hop: 256,
+                    mels: 128,
+                    floor_db,
+                },
+                FORMAT,
+            );
         }
         // A transform of 16384 at every frame of audio would be a spectrogram of gigabytes.
         refused(
@@ -670,6 +761,7 @@ mod tests {
                 n_fft: 16_384,
                 hop: 1,
                 mels: 8,
+                floor_db: -80.0,
             },
             FORMAT,
         );
@@ -772,7 +864,7 @@ mod tests {
                     data: vec![0.0; len],
                 };
                 assert!(matches!(
-                    representation.decode(&frames),
+                    representation.decode(&frames, &Decoding::default()),
                     Err(Error::Shape { .. })
                 ));
             }

@@ -1056,6 +1056,7 @@ fn fresh(
         format_version: FORMAT_VERSION,
         name: config.name.clone(),
         format: config.format,
+        crop: Some(dataset.crop()),
         representation: config.representation.clone(),
         statistics,
         labels: dataset.labels().to_vec(),
@@ -1111,6 +1112,7 @@ fn tuned(
     agree("sigma_data", old.sigma_data == config.objective.sigma_data)?;
     let mut model = ModelConfig {
         name: config.name.clone(),
+        crop: Some(dataset.crop()),
         labels: match told {
             true => dataset.labels().to_vec(),
             false => Vec::new(),

@@ -26,6 +26,7 @@ fn model() -> Checkpoint {
             channels: 1,
             len_frames: 64,
         },
+        crop: None,
         representation: RepresentationConfig::Mdct {
             bins: 8,
             companding: 0.5,

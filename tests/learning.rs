@@ -314,6 +314,7 @@ fn every_representation_trains_saves_and_renders() {
         n_fft: 256,
         hop: 64,
         mels: 24,
+        floor_db: -80.0,
     };
     for representation in [mdct(), wave, mel] {
         let run = folder.path().join(representation.name());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use audiodiff::audio::Clip;
 use audiodiff::dataset::{self, Augment, Crop, Dataset, IssueKind, Labels, Report, ScanOptions};
 use audiodiff::noise::Noise;
-use audiodiff::representation::{Format, Frames, Representation};
+use audiodiff::representation::{Decoding, Format, Frames, Representation};
 use audiodiff::{Error, Result};
 
 const FORMAT: Format = Format {
@@ -38,7 +38,7 @@ impl Representation for Row {
             data: clip.channels().concat(),
         })
     }
-    fn decode(&self, _: &Frames) -> Result<Clip> {
+    fn decode(&self, _: &Frames, _: &Decoding) -> Result<Clip> {
         unreachable!("data sets only encode")
     }
 }

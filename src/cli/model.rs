@@ -42,9 +42,12 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             emphasis,
         } => format!("mdct, {bins} bins, companding {companding}, emphasis {emphasis}"),
         RepresentationConfig::Wave { patch } => format!("wave, patches of {patch}"),
-        RepresentationConfig::Mel { n_fft, hop, mels } => {
-            format!("mel, {mels} bands, window {n_fft}, hop {hop}")
-        }
+        RepresentationConfig::Mel {
+            n_fft,
+            hop,
+            mels,
+            floor_db,
+        } => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
     };
     let list = |names: &[String]| {
         if names.is_empty() {

@@ -14,8 +14,6 @@ pub(super) const LONGEST_SECONDS: f64 = 120.0;
 /// A moment more is read, to know which files go on.
 pub(super) const READ_SECONDS: f64 = LONGEST_SECONDS + 0.001;
 
-/// Where every clip's onset lies, after a fade-in that leaves the attack alone.
-const LEAD_IN_SECONDS: f64 = 0.0015;
 /// The onset is where the level first comes within this of the peak: -40 dB.
 const ONSET_LEVEL: f32 = 0.01;
 /// Peak of an undisturbed clip.
@@ -189,7 +187,7 @@ impl Source {
         } else {
             clip.with_channels(format.channels)
         };
-        let lead_in = lead_in(format);
+        let lead_in = format.lead_in();
         let peak = clip.peak();
         let length = match crop {
             Crop::Onset => (format.len_frames as f64 * SPARE).ceil() as usize,
@@ -231,7 +229,7 @@ impl Source {
 
     /// The clip that begins at frame `start`, in exactly the model's format: changed, its edges faded, levelled.
     pub fn window(&self, start: usize, change: &Change, format: Format, crop: Crop) -> Clip {
-        let lead_in = lead_in(format);
+        let lead_in = format.lead_in();
         let speed = f64::from(augment::ratio(change.varispeed_st));
         let needed = (format.len_frames as f64 * speed.max(1.0)) as usize + 64;
         let end = self.clip.len_frames().min(start + needed);
@@ -311,10 +309,6 @@ fn resampled_part(clip: Clip, peak: f32, length: usize, format: Format) -> Resul
     ))
 }
 
-fn lead_in(format: Format) -> usize {
-    ((LEAD_IN_SECONDS * f64::from(format.sample_rate)).round() as usize).min(format.len_frames / 4)
-}
-
 /// The first frame at the onset's level in the first half millisecond that has this level on average.
 fn onset(clip: &Clip, peak: f32) -> usize {
     let block = (clip.sample_rate() as usize / 2000).max(1);
@@ -381,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_attack_lies_at_the_same_frame_of_every_clip_and_is_whole() {
-        let lead_in = lead_in(FORMAT);
+        let lead_in = FORMAT.lead_in();
         assert_eq!(lead_in, 66);
         for quiet in [0, 1, 40, 66, 67, 5000] {
             let clip = plain(hit(quiet, quiet + 6000));

@@ -39,6 +39,7 @@ impl Features {
             n_fft: 1024,
             hop: HOP,
             mels: BANDS,
+            floor_db: -60.0,
         };
         Ok(Self {
             mel: config.build(&format, &as_it_is)?,

@@ -7,7 +7,7 @@ use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
 
 use super::mel::mel_of;
-use super::{Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
+use super::{Decoding, Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
 use crate::audio::Clip;
 use crate::error::Result;
 
@@ -108,7 +108,7 @@ impl Representation for Mdct {
         })
     }
 
-    fn decode(&self, frames: &Frames) -> Result<Clip> {
+    fn decode(&self, frames: &Frames, _with: &Decoding) -> Result<Clip> {
         frames.check(self.shape())?;
         let bins = self.lapped.bins;
         let mut channels = vec![vec![0.0; self.format.len_frames]; self.format.channels];
@@ -357,7 +357,9 @@ mod tests {
                 .unwrap();
             let mdct = config.build(&format, &statistics).unwrap();
             assert_eq!(mdct.shape(), (rows, bins * channels));
-            let decoded = mdct.decode(&mdct.encode(&clip).unwrap()).unwrap();
+            let decoded = mdct
+                .decode(&mdct.encode(&clip).unwrap(), &Decoding::default())
+                .unwrap();
             let worst = clip
                 .channels()
                 .iter()
@@ -493,6 +495,6 @@ mod tests {
         let silence = Clip::new(44_100, vec![vec![0.0; 512]]);
         let frames = mdct.encode(&silence).unwrap();
         assert!(frames.data.iter().all(|&z| z == 0.0));
-        assert_eq!(mdct.decode(&frames).unwrap(), silence);
+        assert_eq!(mdct.decode(&frames, &Decoding::default()).unwrap(), silence);
     }
 }

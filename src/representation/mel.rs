@@ -9,16 +9,10 @@ use rayon::prelude::*;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex32;
 
-use super::{Format, Frames, Representation, Statistics, for_each_clip};
+use super::{Decoding, Format, Frames, Representation, Statistics, for_each_clip};
 use crate::audio::Clip;
 use crate::error::Result;
 use crate::noise::Noise;
-
-/// Added to every band relative to the clip's loudest cell before the logarithm: -60 dB.
-///
-/// A sum, unlike a maximum, can be undone, so what lay below the floor decodes to silence instead of
-/// a hiss at -60 dB.
-const FLOOR: f32 = 1e-3;
 
 /// Taken from every decoded band besides the floor, as a share of it: a network's silence is off by a few hundredths of
 /// the floor, which would be a hiss at -75 dB.
@@ -40,8 +34,8 @@ const INAUDIBLE: f32 = 1e-4;
 /// Width of the Gaussian nearest to a Hann window, as `gamma / n_fft²` [Průša, Balazs & Søndergaard 2017, Table I].
 const HANN_AS_GAUSSIAN: f64 = 0.25645;
 
-/// Names the generator of the phases that nothing decides: decoding is a function of the frames alone.
-const PHASE_SEED: u64 = 0x6d65_6c00;
+/// First number of the places ([`Noise::at`]) that decoding draws from.
+const PLACE: u64 = 0x6d65_6c00;
 
 /// Peak of what is decoded.
 const PEAK: f32 = 0.95;
@@ -55,7 +49,7 @@ const PEAK: f32 = 0.95;
 /// a band's weighted sum of magnitudes, over the loudest cell of the clip,
 ///
 /// ```text
-/// z = (log10(mel + 0.001) - mu_k) / sd_k
+/// z = (log10(mel + floor) - mu_k) / sd_k
 /// ```
 ///
 /// where mean and standard deviation are each column's own over all rows of the training set.
@@ -71,6 +65,10 @@ pub struct Mel {
     format: Format,
     transform: Stft,
     bank: Bank,
+    /// Added to every band relative to the clip's loudest cell before the logarithm.
+    ///
+    /// A sum, unlike a maximum, can be undone, so what lay below the floor decodes to silence instead of a hiss.
+    floor: f32,
     mean: Vec<f32>,
     /// Divided by, one a column.
     scale: Vec<f32>,
@@ -82,6 +80,7 @@ impl Mel {
         n_fft: usize,
         hop: usize,
         mels: usize,
+        floor_db: f32,
         format: &Format,
         statistics: &Statistics,
     ) -> Self {
@@ -89,6 +88,7 @@ impl Mel {
             format: *format,
             transform: Stft::new(n_fft, hop),
             bank: Bank::new(format.sample_rate, n_fft, mels),
+            floor: floor(floor_db),
             mean: statistics.mean.clone(),
             scale: statistics.scale.clone(),
         }
@@ -102,7 +102,7 @@ impl Mel {
         let mut mel = frames.data.clone();
         for row in mel.chunks_exact_mut(frames.width) {
             for ((x, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
-                let loudness = 10f32.powf(*x * scale + mean) - (1.0 + GATE) * FLOOR;
+                let loudness = 10f32.powf(*x * scale + mean) - (1.0 + GATE) * self.floor;
                 // Nor is what is not a number.
                 *x = if loudness > 0.0 {
                     loudness.min(1.0)
@@ -120,6 +120,7 @@ pub(super) fn fit(
     n_fft: usize,
     hop: usize,
     mels: usize,
+    floor_db: f32,
     format: &Format,
     clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
 ) -> Result<Statistics> {
@@ -128,7 +129,7 @@ pub(super) fn fit(
     let width = mels * format.channels;
     let (mut sums, mut squares, mut rows) = (vec![0.0; width], vec![0.0; width], 0u64);
     for_each_clip(format, clips, |clip| {
-        for row in log_mel(&transform, &bank, format, clip)?.chunks_exact(width) {
+        for row in log_mel(&transform, &bank, floor(floor_db), format, clip)?.chunks_exact(width) {
             rows += 1;
             for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(row) {
                 *sum += x as f64;
@@ -157,7 +158,7 @@ impl Representation for Mel {
     }
 
     fn encode(&self, clip: &Clip) -> Result<Frames> {
-        let mut data = log_mel(&self.transform, &self.bank, &self.format, clip)?;
+        let mut data = log_mel(&self.transform, &self.bank, self.floor, &self.format, clip)?;
         let (frames, width) = self.shape();
         for row in data.chunks_exact_mut(width) {
             for ((x, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
@@ -171,7 +172,7 @@ impl Representation for Mel {
         })
     }
 
-    fn decode(&self, frames: &Frames) -> Result<Clip> {
+    fn decode(&self, frames: &Frames, with: &Decoding) -> Result<Clip> {
         frames.check(self.shape())?;
         let mel = self.unwhiten(frames);
         let envelope: Vec<f32> = mel
@@ -189,7 +190,7 @@ impl Representation for Mel {
                 .par_iter()
                 .flat_map_iter(|row| self.bank.spread(row))
                 .collect();
-            let mut phases = Noise::at(PHASE_SEED, &[channel as u64]);
+            let mut phases = Noise::at(with.seed, &[PLACE, channel as u64]);
             self.transform
                 .guess(&magnitudes, self.format.len_frames, onset, &mut phases)
         });
@@ -215,8 +216,19 @@ impl fmt::Debug for Mel {
     }
 }
 
-/// `log10(mel + 0.001)` relative to the clip's loudest cell, `[T, channel·mels + k]`.
-fn log_mel(transform: &Stft, bank: &Bank, format: &Format, clip: &Clip) -> Result<Vec<f32>> {
+/// The amplitude of a level in dB.
+fn floor(db: f32) -> f32 {
+    10f32.powf(db / 20.0)
+}
+
+/// `log10(mel + floor)` relative to the clip's loudest cell, `[T, channel·mels + k]`.
+fn log_mel(
+    transform: &Stft,
+    bank: &Bank,
+    floor: f32,
+    format: &Format,
+    clip: &Clip,
+) -> Result<Vec<f32>> {
     let channels = format.split(clip)?;
     let spectra: Vec<Vec<Complex32>> = channels.iter().map(|c| transform.analyse(c)).collect();
     let mut mel =
@@ -232,7 +244,7 @@ fn log_mel(transform: &Stft, bank: &Bank, format: &Format, clip: &Clip) -> Resul
     // All silence stays at the floor.
     let gain = if loudest > 0.0 { 1.0 / loudest } else { 0.0 };
     mel.iter_mut()
-        .for_each(|x| *x = (*x * gain + FLOOR).log10());
+        .for_each(|x| *x = (*x * gain + floor).log10());
     Ok(mel)
 }
 
@@ -658,8 +670,11 @@ mod tests {
             ..mono(channels[0].len())
         };
         let mel = mel(&format);
-        mel.decode(&mel.encode(&Clip::new(RATE, channels)).unwrap())
-            .unwrap()
+        mel.decode(
+            &mel.encode(&Clip::new(RATE, channels)).unwrap(),
+            &Decoding::default(),
+        )
+        .unwrap()
     }
 
     fn norm(values: &[f32]) -> f32 {
@@ -861,7 +876,9 @@ mod tests {
         let before = mel
             .encode(&Clip::new(RATE, vec![drum(format.len_frames, 3000)]))
             .unwrap();
-        let after = mel.encode(&mel.decode(&before).unwrap()).unwrap();
+        let after = mel
+            .encode(&mel.decode(&before, &Decoding::default()).unwrap())
+            .unwrap();
         let decibels: Vec<f32> = before
             .data
             .iter()
@@ -899,7 +916,11 @@ mod tests {
         let format = mono(2048);
         let mel = mel(&format);
         let silence = Clip::new(RATE, vec![vec![0.0; 2048]]);
-        assert_eq!(mel.decode(&mel.encode(&silence).unwrap()).unwrap(), silence);
+        assert_eq!(
+            mel.decode(&mel.encode(&silence).unwrap(), &Decoding::default())
+                .unwrap(),
+            silence
+        );
         let values = [
             f32::NAN,
             f32::INFINITY,
@@ -915,7 +936,7 @@ mod tests {
             data: (0..1024).map(|i| values[i % 7]).collect(),
         };
         assert!(
-            mel.decode(&wild).unwrap().channels()[0]
+            mel.decode(&wild, &Decoding::default()).unwrap().channels()[0]
                 .iter()
                 .all(|x| x.is_finite())
         );

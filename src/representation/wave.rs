@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
+use super::{Decoding, Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
 use crate::audio::Clip;
 use crate::error::Result;
 
@@ -71,7 +71,7 @@ impl Representation for Wave {
         })
     }
 
-    fn decode(&self, frames: &Frames) -> Result<Clip> {
+    fn decode(&self, frames: &Frames, _with: &Decoding) -> Result<Clip> {
         frames.check(self.shape())?;
         let mut channels = vec![Vec::with_capacity(self.format.len_frames); self.format.channels];
         for row in frames.data.chunks_exact(frames.width) {
@@ -163,7 +163,9 @@ mod tests {
                 (0..channels).map(|_| noise.normals(64 * 9)).collect(),
             ));
             let wave = fitted(&format, 64, &clip);
-            let decoded = wave.decode(&wave.encode(&clip).unwrap()).unwrap();
+            let decoded = wave
+                .decode(&wave.encode(&clip).unwrap(), &Decoding::default())
+                .unwrap();
             for (a, b) in clip
                 .channels()
                 .iter()
