@@ -98,11 +98,39 @@ pub enum RepresentationConfig {
         /// Level against a clip's loudest cell below which all is silence, dB. Absent in older files, which mean -60.
         #[serde(default = "old_floor_db")]
         floor_db: f32,
+        /// How two channels are laid out; means nothing for one. Absent in older files, which mean mid and side.
+        #[serde(default = "Stereo::old")]
+        stereo: Stereo,
     },
 }
 
 fn old_floor_db() -> f32 {
     -60.0
+}
+
+/// How log-mel frames hold two channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stereo {
+    /// Level, pan and coherence of each band: three columns a band, and the image comes back.
+    #[default]
+    Image,
+    /// Magnitudes of mid and side: two columns a band, which do not tell left from right.
+    MidSide,
+}
+
+impl Stereo {
+    fn old() -> Self {
+        Self::MidSide
+    }
+
+    /// Columns a band, for so many channels.
+    pub fn parts(self, channels: usize) -> usize {
+        match (self, channels) {
+            (Self::Image, 2) => 3,
+            _ => channels,
+        }
+    }
 }
 
 /// What was measured on the training set: per-value mean and scale, `C` of each.
@@ -159,6 +187,7 @@ impl fmt::Display for RepresentationConfig {
                 hop,
                 mels,
                 floor_db,
+                stereo: _,
             } => write!(f, "mel:{n_fft}:{hop}:{mels}:{floor_db}"),
         }
     }
@@ -196,12 +225,14 @@ impl FromStr for RepresentationConfig {
                 hop: size(hop)?,
                 mels: size(mels)?,
                 floor_db: FLOOR_DB,
+                stereo: Stereo::Image,
             },
             ["mel", n_fft, hop, mels, floor] => Self::Mel {
                 n_fft: size(n_fft)?,
                 hop: size(hop)?,
                 mels: size(mels)?,
                 floor_db: floor.parse().map_err(|_| unknown())?,
+                stereo: Stereo::Image,
             },
             _ => return Err(unknown()),
         })
@@ -230,6 +261,7 @@ impl RepresentationConfig {
             hop: 256,
             mels: 128,
             floor_db: FLOOR_DB,
+            stereo: Stereo::Image,
         }
     }
 
@@ -288,12 +320,12 @@ impl RepresentationConfig {
 
     /// `C`, the values of a row, for so many channels.
     pub fn width(&self, channels: usize) -> usize {
-        let per_channel = match *self {
-            Self::Mdct { bins, .. } => bins,
-            Self::Wave { patch } => patch,
-            Self::Mel { mels, .. } => mels,
+        let (values, parts) = match *self {
+            Self::Mdct { bins, .. } => (bins, channels),
+            Self::Wave { patch } => (patch, channels),
+            Self::Mel { mels, stereo, .. } => (mels, stereo.parts(channels)),
         };
-        per_channel.saturating_mul(channels)
+        values.saturating_mul(parts)
     }
 
     /// `T`, the rows of a clip of `len_frames` frames of audio; a remainder is not counted.
@@ -345,6 +377,7 @@ impl RepresentationConfig {
                 hop,
                 mels,
                 floor_db,
+                stereo: _,
             } => {
                 within("mel n_fft", n_fft, 64, 16_384)?;
                 if !n_fft.is_power_of_two() {
@@ -407,7 +440,8 @@ impl RepresentationConfig {
                 hop,
                 mels,
                 floor_db,
-            } => mel::fit(n_fft, hop, mels, floor_db, format, clips),
+                stereo,
+            } => mel::fit(n_fft, hop, mels, floor_db, stereo, format, clips),
         }
     }
 
@@ -433,8 +467,9 @@ impl RepresentationConfig {
                 hop,
                 mels,
                 floor_db,
+                stereo,
             } => Ok(Box::new(Mel::new(
-                n_fft, hop, mels, floor_db, format, statistics,
+                n_fft, hop, mels, floor_db, stereo, format, statistics,
             ))),
         }
     }
@@ -663,7 +698,7 @@ mod tests {
         for (config, frames, width) in [
             (RepresentationConfig::mdct(), 384, 256),
             (RepresentationConfig::wave(), 768, 128),
-            (RepresentationConfig::mel(), 192, 256),
+            (RepresentationConfig::mel(), 192, 384),
         ] {
             config.validate(&FORMAT).unwrap();
             assert_eq!(
@@ -740,6 +775,7 @@ mod tests {
                     hop,
                     mels,
                     floor_db: -80.0,
+                    stereo: Stereo::Image,
                 },
                 FORMAT,
             );
@@ -751,6 +787,7 @@ mod tests {
                     hop: 256,
                     mels: 128,
                     floor_db,
+                    stereo: Stereo::Image,
                 },
                 FORMAT,
             );
@@ -762,6 +799,7 @@ mod tests {
                 hop: 1,
                 mels: 8,
                 floor_db: -80.0,
+                stereo: Stereo::Image,
             },
             FORMAT,
         );
@@ -893,7 +931,10 @@ mod tests {
     #[test]
     fn settings_are_named_by_their_kind_in_files() {
         let json = serde_json::to_string(&RepresentationConfig::mel()).unwrap();
-        assert_eq!(json, r#"{"kind":"mel","n_fft":2048,"hop":256,"mels":128}"#);
+        assert_eq!(
+            json,
+            r#"{"kind":"mel","n_fft":2048,"hop":256,"mels":128,"floor_db":-80.0,"stereo":"image"}"#
+        );
         assert_eq!(
             serde_json::from_str::<RepresentationConfig>(&json).unwrap(),
             RepresentationConfig::mel()

@@ -15,7 +15,7 @@ use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
-use audiodiff::representation::{Format, RepresentationConfig};
+use audiodiff::representation::{Format, RepresentationConfig, Stereo};
 use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats};
 use audiodiff::{Error, dataset};
 use candle_core::Device;
@@ -315,6 +315,7 @@ fn every_representation_trains_saves_and_renders() {
         hop: 64,
         mels: 24,
         floor_db: -80.0,
+        stereo: Stereo::Image,
     };
     for representation in [mdct(), wave, mel] {
         let run = folder.path().join(representation.name());

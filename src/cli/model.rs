@@ -47,6 +47,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             hop,
             mels,
             floor_db,
+            stereo: _,
         } => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
     };
     let list = |names: &[String]| {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::audio::Clip;
 use crate::error::Result;
-use crate::representation::{Format, Representation, RepresentationConfig, Statistics};
+use crate::representation::{Format, Representation, RepresentationConfig, Statistics, Stereo};
 
 /// Mel bands.
 const BANDS: usize = 32;
@@ -40,6 +40,7 @@ impl Features {
             hop: HOP,
             mels: BANDS,
             floor_db: -60.0,
+            stereo: Stereo::Image,
         };
         Ok(Self {
             mel: config.build(&format, &as_it_is)?,
