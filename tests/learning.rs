@@ -65,6 +65,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         class_dropout: 0.1,
         augment: None,
         portraits: true,
+        licence: None,
         seed: 3,
         validate_every: 50,
         patience: 0,
@@ -102,7 +103,8 @@ fn train(
     folder: &Path,
     stop_at: u64,
 ) -> (Outcome, Checkpoint) {
-    let mut trainer = Trainer::open(config, sounds, folder, None, &Device::Cpu).unwrap();
+    let mut trainer =
+        Trainer::open(config, sounds, folder, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     let outcome = trainer.run(&mut |event| match event {
         Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -154,10 +156,18 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
         batch: 0,
         ..config.clone()
     };
-    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu).is_ok());
+    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).is_ok());
     // Other settings or sounds are not silently mixed into an old run.
     let refusal = |config: &TrainConfig, set: &Dataset| {
-        let error = Trainer::open(config.clone(), set, &resumed, None, &Device::Cpu).unwrap_err();
+        let error = Trainer::open(
+            config.clone(),
+            set,
+            &resumed,
+            None,
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap_err();
         assert!(
             matches!(&error, Error::Setting(s) if s.contains("--out")),
             "{error}"
@@ -211,7 +221,8 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
     assert_eq!(outcome, Outcome::Finished);
     assert_eq!(bits(&model), bits(&again));
-    let trainer = Trainer::open(config, &set, &resumed, None, &Device::Cpu).unwrap();
+    let trainer =
+        Trainer::open(config, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     assert_eq!(
         (trainer.best_step(), trainer.step(), trainer.progress()),
         (Some(step), step + 15, 1.0)
@@ -242,14 +253,15 @@ fn numbers_that_cannot_train_are_refused() {
         let mut config = config(mdct(), 2);
         change(&mut config);
         let run = folder.path().join("run");
-        let error = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap_err();
+        let error =
+            Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap_err();
         assert!(!run.exists(), "nothing was begun");
         error.to_string()
     };
     assert!(refusal(&|c| c.learning_rate.peak = -1.0).contains("learning rate"));
     assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
     assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
-    assert!(refusal(&|c| c.adam.clip = 0.0).contains("clip"));
+    assert!(refusal(&|c| c.adam.clip_ratio = 0.0).contains("clip"));
     assert!(refusal(&|c| c.batch = 0).contains("batch"));
     assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
@@ -369,6 +381,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
         &tuned,
         Some(&model),
         &Device::Cpu,
+        &mut |_, _| (),
     )
     .unwrap();
     assert_eq!(trainer.model().labels, ["high", "thud"]);
@@ -408,6 +421,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
         &folder.path().join("x"),
         Some(&model),
         &Device::Cpu,
+        &mut |_, _| (),
     )
     .unwrap_err();
     assert!(error.to_string().contains("representation"), "{error}");
@@ -434,7 +448,15 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         };
         let out = folder.path().join(format!("tuned-{guidance}"));
         let open = |config: &TrainConfig| {
-            Trainer::open(config.clone(), &set, &out, Some(&teacher), &Device::Cpu).unwrap()
+            Trainer::open(
+                config.clone(),
+                &set,
+                &out,
+                Some(&teacher),
+                &Device::Cpu,
+                &mut |_, _| (),
+            )
+            .unwrap()
         };
         let mut trainer = open(&tuning);
         let before = trainer.validate().unwrap().expect("sounds are held back");
@@ -471,7 +493,15 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
             ..tuning
         };
         let out = folder.path().join("again");
-        let mut trainer = Trainer::open(again, &set, &out, Some(&known), &Device::Cpu).unwrap();
+        let mut trainer = Trainer::open(
+            again,
+            &set,
+            &out,
+            Some(&known),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap();
         trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
         let last = trainer.validate().unwrap().expect("sounds are held back");
         assert!(last < 1.1 * after, "{last} of {after}");
@@ -489,7 +519,14 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         }),
         ..config(mdct(), 2)
     };
-    let error = Trainer::open(alone, &set, &folder.path().join("no"), None, &Device::Cpu);
+    let error = Trainer::open(
+        alone,
+        &set,
+        &folder.path().join("no"),
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("expected a model to begin from"), "{error}");
 }
@@ -512,7 +549,15 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     };
     let before = files();
     config.length = Length::Steps(8);
-    let mut trainer = Trainer::open(config.clone(), &set, &run, None, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::open(
+        config.clone(),
+        &set,
+        &run,
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(
         matches!(
@@ -532,7 +577,8 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     }
     config.objective.weight_clip = f64::INFINITY;
     config.objective.log_sigma_mean = -60.0;
-    let mut trainer = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap();
+    let mut trainer =
+        Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(!error.to_string().contains("checkpoint"), "{error}");
     assert!(!run.join("model.safetensors").exists());
