@@ -58,8 +58,6 @@ pub struct ScanOptions {
     pub crop: Crop,
     /// Memory for prepared sounds in MiB. The rest is decoded again at every use.
     pub cache_mb: u64,
-    /// Whether portraits of the sounds will be asked for: they are then measured while the files are read.
-    pub portraits: bool,
 }
 
 /// Memory for prepared sounds where nobody says, MiB.
@@ -73,7 +71,6 @@ impl Default for ScanOptions {
             validation: 0.1,
             crop: Crop::Onset,
             cache_mb: CACHE_MB,
-            portraits: false,
         }
     }
 }
@@ -240,7 +237,6 @@ impl Dataset {
         let model = Model {
             format,
             crop: options.crop,
-            portraits: options.portraits,
         };
         let report = scan::read(root, Some(model), options, on_progress, |mut sound| {
             let bytes = sound.source.as_ref().map_or(0, Source::bytes);
@@ -274,7 +270,7 @@ impl Dataset {
                 path: sound.file.path,
                 hash: sound.hash,
                 source: sound.source.map(Arc::new),
-                portrait: sound.portrait.map_or_else(OnceLock::new, OnceLock::from),
+                portrait: OnceLock::new(),
             })
             .collect();
         let hashes: Vec<blake3::Hash> = sounds.iter().map(|sound| sound.hash).collect();
@@ -374,21 +370,30 @@ impl Dataset {
         )))
     }
 
-    /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
+    /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many. With
+    /// `portraits` they are measured at once, while they are there.
     pub(crate) fn clips<'a>(
         &'a self,
         indices: &'a [usize],
+        portraits: bool,
         on_progress: &'a mut dyn FnMut(usize, usize),
     ) -> impl Iterator<Item = Result<Arc<Clip>>> + 'a {
+        let one = move |&index: &usize| {
+            let source = self.source(index)?;
+            if portraits && self.crop == Crop::Onset {
+                self.portrait_by(index, &source);
+            }
+            let plain = Change::default();
+            let clip = source.window(0, &plain, self.format, self.crop);
+            Ok(Arc::new(clip))
+        };
         let mut done = 0;
-        indices
-            .chunks(4 * rayon::current_num_threads())
-            .flat_map(move |part| {
-                on_progress(done, indices.len());
-                done += part.len();
-                let clips: Vec<_> = part.par_iter().map(|&index| self.clip(index)).collect();
-                clips
-            })
+        let few = 4 * rayon::current_num_threads();
+        indices.chunks(few).flat_map(move |part| {
+            on_progress(done, indices.len());
+            done += part.len();
+            part.par_iter().map(one).collect::<Vec<_>>()
+        })
     }
 
     /// How many sounds are decoded again at each use, since they do not fit into the cache.
@@ -397,25 +402,28 @@ impl Dataset {
         self.sounds.iter().filter(kept).count()
     }
 
-    /// What the clip at `index` below [`Dataset::len`] is like.
+    /// What the clip at `index` below [`Dataset::len`] is like. It is measured once, when it is first asked for.
     ///
     /// # Errors
-    /// As [`Dataset::clip`], where it was not measured when the folder was opened.
+    /// As [`Dataset::clip`].
     pub fn portrait(&self, index: usize) -> Result<Portrait> {
-        let known = &self.sounds[index].portrait;
-        if let Some(portrait) = known.get() {
-            return Ok(*portrait);
+        match self.sounds[index].portrait.get() {
+            Some(portrait) => Ok(*portrait),
+            None => Ok(self.portrait_by(index, &*self.source(index)?)),
         }
-        let source = self.source(index)?;
-        let portrait = source.portrait(0, 0.0, self.format, self.crop);
-        Ok(*known.get_or_init(|| portrait))
+    }
+
+    /// The same where its source is at hand.
+    fn portrait_by(&self, index: usize, source: &Source) -> Portrait {
+        let measure = || source.portrait(0, 0.0, self.format, self.crop);
+        *self.sounds[index].portrait.get_or_init(measure)
     }
 
     /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a random
     /// place in it if clips begin anywhere.
     ///
     /// # Errors
-    /// As [`Dataset::portrait`].
+    /// As [`Dataset::clip`].
     pub(crate) fn portrait_of_draw(&self, index: usize, noise: &mut Noise) -> Result<Portrait> {
         if self.crop == Crop::Onset {
             return self.portrait(index);
@@ -489,7 +497,10 @@ impl Dataset {
             }
             let portrait = match (portraits, self.crop) {
                 (false, _) => None,
-                (true, Crop::Onset) => Some(self.portrait(index)?.varispeed(change.varispeed_st)),
+                (true, Crop::Onset) => Some(
+                    self.portrait_by(index, &source)
+                        .varispeed(change.varispeed_st),
+                ),
                 (true, Crop::Anywhere) => {
                     Some(source.portrait(start, change.varispeed_st, self.format, self.crop))
                 }
@@ -678,6 +689,136 @@ mod tests {
             .iter()
             .map(|issue| (issue.path.display().to_string(), issue.kind.name()))
             .collect()
+    }
+
+    #[test]
+    fn each_clip_is_told_what_it_is_like_as_it_is_drawn() {
+        let root = kit();
+        // Twenty times the model's length, and other at each place.
+        let path = root.path().join("kick/long.wav");
+        write(&path, 77, 20_480);
+        for crop in [Crop::Onset, Crop::Anywhere] {
+            let options = ScanOptions {
+                crop,
+                ..ScanOptions::default()
+            };
+            let (data, _) = open(root.path(), &options);
+            let long = (0..data.len()).find(|&n| data.path(n) == path).unwrap();
+            let indices = [long; 12];
+            let draw = |augment: &Augment| {
+                let batch = data.batch(&indices, &Rows, Some((augment, 1, 5)), true);
+                batch.unwrap()
+            };
+            let measured = |batch: &Batch| -> Vec<Portrait> {
+                let clips = batch.frames.chunks(1024);
+                let clips = clips.map(|rows| Clip::new(8000, vec![rows.to_vec()]));
+                clips
+                    .map(|clip| Portrait::of(&crate::audio::Measures::of(&clip)))
+                    .collect()
+            };
+            let plain = draw(&Augment::NONE);
+            assert_eq!(plain.portraits, measured(&plain), "{crop:?}");
+            let alike = plain
+                .portraits
+                .iter()
+                .all(|told| *told == plain.portraits[0]);
+            assert_eq!(alike, crop == Crop::Onset);
+            // A shortened decay hides the length; treble and level are told apart.
+            let wild = Augment {
+                varispeed_st: 0.0,
+                decay: 1.0,
+                neutral: 0.0,
+                ..Augment::default()
+            };
+            let hidden = plain.portraits.iter().map(|told| {
+                let mut told = *told;
+                told.set(crate::portrait::Quality::Length, None);
+                told
+            });
+            assert_eq!(draw(&wild).portraits, hidden.collect::<Vec<_>>());
+            assert!(
+                data.batch(&indices, &Rows, None, false)
+                    .unwrap()
+                    .portraits
+                    .is_empty()
+            );
+            let faster = Augment {
+                varispeed_st: 2.0,
+                neutral: 0.0,
+                ..Augment::NONE
+            };
+            let faster = draw(&faster);
+            if crop == Crop::Anywhere {
+                assert_eq!(faster.portraits, measured(&faster));
+            } else {
+                let moved = |change: &Change| plain.portraits[0].varispeed(change.varispeed_st);
+                let moved: Vec<_> = faster.changes.iter().map(moved).collect();
+                assert_eq!(faster.portraits, moved);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cache_too_small_keeps_what_takes_longest_to_read_again() {
+        // Sounds of 100 bytes, of files of these seconds.
+        let seconds = [1.0, 2.0, 2.0, 90.0, 1.0, 5.0, 5.0];
+        let (mut cache, mut held) = (Cache::new(350), BTreeSet::new());
+        for (index, &seconds) in seconds.iter().enumerate() {
+            let mut dropped = Vec::new();
+            if cache.keep(index, seconds, 100, &mut dropped, |_| 100) {
+                held.insert(index);
+            }
+            dropped.iter().for_each(|index| assert!(held.remove(index)));
+            assert_eq!(cache.free, 350 - 100 * held.len() as u64);
+        }
+        assert_eq!(held, BTreeSet::from([3, 5, 6]));
+        // What does not fit at all drives nothing out.
+        assert!(!cache.keep(7, 1e9, 351, &mut Vec::new(), |_| 100));
+        assert_eq!((cache.free, cache.held.len()), (50, 3));
+    }
+
+    #[test]
+    fn labels_that_cannot_name_a_class_are_refused_before_anything_is_read() {
+        let root = kit();
+        let odd = "bel\u{7}l";
+        let folder = root.path().join(odd);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("x.wav"), "no sound").unwrap();
+        let options = ScanOptions::default();
+        let mut read = 0;
+        let error = Dataset::open(root.path(), FORMAT, &options, &mut |done, _| read = done);
+        let error = error.unwrap_err().to_string();
+        let expected = "the class name \"bel\\u{7}l\": expected no control characters";
+        assert!(error.ends_with(expected) && read == 0, "{error}");
+        let report = check(root.path(), &options, &mut |_, _| ()).unwrap();
+        let found = report
+            .issues
+            .iter()
+            .find(|issue| issue.kind == IssueKind::ClassName);
+        assert_eq!(found.map(|issue| issue.action), Some(Action::Refused));
+        // A manifest that calls it otherwise mends it.
+        let named = Labels::Manifest(root.path().join("labels.csv"));
+        fs::write(root.path().join("labels.csv"), "path,label\nkick/1.wav,a\n").unwrap();
+        let options = ScanOptions {
+            labels: named,
+            ..options
+        };
+        assert_eq!(open(root.path(), &options).0.labels(), ["a"]);
+    }
+
+    #[test]
+    fn counting_opens_nothing_and_chooses_as_opening_does() {
+        let root = kit();
+        fs::write(root.path().join("kick/broken.wav"), "no sound").unwrap();
+        let count = |include: &[&str]| {
+            let options = ScanOptions {
+                include: include.iter().map(|&label| label.to_owned()).collect(),
+                ..ScanOptions::default()
+            };
+            count(root.path(), &options).unwrap()
+        };
+        assert_eq!((count(&[]), count(&["snare"])), (15, 4));
+        assert_eq!(open(root.path(), &ScanOptions::default()).1.found, 15);
     }
 
     #[test]

@@ -432,9 +432,6 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     options.validation = args.validation;
     options.cache_mb = args.cache_mb;
     options.crop = args.crop(from.as_ref());
-    let told = |model: &Checkpoint| !model.config.portraits.is_empty();
-    options.portraits =
-        config.portraits && from.as_ref().is_none_or(told) && options.crop == Crop::Onset;
     if let (Some(why), false) = (why_none, global.quiet) {
         eprintln!("{why}: training from nothing");
     }

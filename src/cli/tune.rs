@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision, Rendering};
-use audiodiff::dataset::{Augment, Crop, ScanOptions};
+use audiodiff::dataset::{Augment, ScanOptions};
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::eval::{FEWEST, Part, Reference, Sounds};
 use audiodiff::optim::{AdamConfig, LearningRate};
@@ -236,10 +236,8 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
         }
     }
     let config = args.config(&teacher);
-    let crop = teacher.config.learnt_crop().unwrap_or_default();
     let options = ScanOptions {
-        crop,
-        portraits: crop == Crop::Onset && !teacher.config.portraits.is_empty(),
+        crop: teacher.config.learnt_crop().unwrap_or_default(),
         ..args.options()
     };
     let dataset = open_sounds(&args.data, config.format, &options, global)?;

@@ -13,7 +13,6 @@ use super::{Crop, ScanOptions};
 use crate::audio;
 use crate::checkpoint::{MAX_LABELS, MAX_NAME};
 use crate::error::{Error, Result};
-use crate::portrait::Portrait;
 use crate::representation::Format;
 
 /// Said of a sound that vanishes when it is brought to the model's format.
@@ -25,8 +24,6 @@ pub(super) const NOTHING_LEFT: &str =
 pub(super) struct Model {
     pub format: Format,
     pub crop: Crop,
-    /// Whether each sound is measured.
-    pub portraits: bool,
 }
 
 /// A usable sound.
@@ -37,8 +34,6 @@ pub(super) struct Found {
     pub seconds: f64,
     /// Where there is a model.
     pub source: Option<Source>,
-    /// Where the model wants it.
-    pub portrait: Option<Portrait>,
 }
 
 /// What one file turned out to be.
@@ -47,7 +42,6 @@ struct Heard {
     /// Absent when it cannot be used.
     facts: Option<Facts>,
     source: Option<Source>,
-    portrait: Option<Portrait>,
 }
 
 struct Facts {
@@ -123,7 +117,6 @@ pub(super) fn read(
                 remarks,
                 facts,
                 source,
-                portrait,
             },
         ) in part.into_iter().zip(heard)
         {
@@ -157,7 +150,7 @@ pub(super) fn read(
             }
             *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
             *report.channels.entry(facts.channels).or_default() += 1;
-            if let Some(Model { format, crop, .. }) = model {
+            if let Some(Model { format, crop }) = model {
                 let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
                 if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
                     *longer += 1;
@@ -172,7 +165,6 @@ pub(super) fn read(
                 hash: facts.hash,
                 seconds,
                 source,
-                portrait,
             });
         }
         on_progress(done, count);
@@ -238,7 +230,6 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
         facts: None,
         source: None,
-        portrait: None,
     };
     let reason = |error| match error {
         Error::Sound { reason, .. } => reason,
@@ -270,7 +261,6 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
             remarks,
             facts: None,
             source: None,
-            portrait: None,
         };
     }
     if decoded.truncated {
@@ -288,13 +278,8 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
         channels: clip.channels().len(),
         frames: clip.len_frames(),
     };
-    let (mut source, mut portrait) = (None, None);
-    if let Some(Model {
-        format,
-        crop,
-        portraits,
-    }) = model
-    {
+    let mut source = None;
+    if let Some(Model { format, crop }) = model {
         if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
             let detail = format!(
                 "{} Hz, the model has {} Hz",
@@ -307,15 +292,11 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
             Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
             Err(error) => return refused(IssueKind::Unreadable, reason(error)),
         };
-        if let (true, Some(source)) = (portraits, &source) {
-            portrait = Some(source.portrait(0, 0.0, format, crop));
-        }
     }
     Heard {
         remarks,
         facts: Some(facts),
         source,
-        portrait,
     }
 }
 

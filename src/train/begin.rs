@@ -37,49 +37,65 @@ const LEAST_PORTRAITS: usize = 256;
 /// Hears how many sounds of how many are measured.
 pub(super) type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
 
-/// At most `most` of the sounds to learn from, in their order: every n-th of each class.
-fn some_of_each_class(dataset: &Dataset, most: usize) -> Vec<usize> {
+/// At most `most` of some sounds, in their order: every n-th of each class.
+fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<usize> {
     let mut classes: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
-    for &index in dataset.train() {
-        classes.entry(dataset.label(index)).or_default().push(index);
+    for &index in sounds {
+        let class = classes.entry(dataset.label(index)).or_default();
+        class.push(index);
     }
-    let mut nth = dataset.train().len().div_ceil(most.max(1)).max(1);
-    let count = |nth: usize| -> usize { classes.values().map(|own| own.len().div_ceil(nth)).sum() };
-    while count(nth) > most && nth < dataset.train().len() {
+    let count = |nth: usize| -> usize {
+        let counts = classes.values().map(|own| own.len().div_ceil(nth));
+        counts.sum()
+    };
+    let mut nth = 1;
+    while count(nth) > most && nth < sounds.len() {
         nth += 1;
     }
-    let mut chosen: Vec<usize> = classes
-        .values()
-        .flat_map(|own| own.iter().step_by(nth).copied())
-        .collect();
+    let chosen = classes.values().flat_map(|own| own.iter().step_by(nth));
+    let mut chosen: Vec<usize> = chosen.copied().collect();
     chosen.sort_unstable();
     chosen
 }
 
-/// The portraits that travel with a model.
-fn kept(config: &TrainConfig, dataset: &Dataset) -> Result<Vec<(Option<u32>, Portrait)>> {
-    let mut sounds = some_of_each_class(dataset, MAX_PORTRAITS);
-    if dataset.crop() == Crop::Anywhere && sounds.len() < LEAST_PORTRAITS {
-        sounds = sounds.repeat(LEAST_PORTRAITS.div_ceil(sounds.len().max(1)));
-    }
-    let one = |(i, &index): (usize, &usize)| {
-        let mut noise = Noise::at(config.seed, &[place::KEPT, i as u64]);
-        Ok((
-            dataset.label(index),
-            dataset.portrait_of_draw(index, &mut noise)?,
-        ))
-    };
-    sounds.par_iter().enumerate().map(one).collect()
-}
-
+/// What is measured of the sounds before anything is learnt: statistics if `statistics`, and the portraits that travel
+/// with the model if `portraits`.
 fn measured(
     config: &TrainConfig,
     dataset: &Dataset,
+    statistics: bool,
+    portraits: bool,
     on_progress: OnProgress<'_>,
-) -> Result<Statistics> {
-    let sounds = some_of_each_class(dataset, MEASURED_SOUNDS);
-    let mut clips = dataset.clips(&sounds, on_progress);
-    config.representation.fit(&config.format, &mut clips)
+) -> Result<(Statistics, Vec<(Option<u32>, Portrait)>)> {
+    let kept = some_of_each_class(dataset, dataset.train(), MAX_PORTRAITS);
+    let mut fitted = Statistics::default();
+    if statistics {
+        // A part of those that are kept: what is measured of both is measured at once.
+        let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
+        let mut clips = dataset.clips(&sounds, portraits, on_progress);
+        fitted = config.representation.fit(&config.format, &mut clips)?;
+    }
+    if !portraits {
+        return Ok((fitted, Vec::new()));
+    }
+    let places = match dataset.crop() {
+        Crop::Onset => 1,
+        Crop::Anywhere => LEAST_PORTRAITS.div_ceil(kept.len().max(1)),
+    };
+    let kept = kept.repeat(places);
+    let mut found = Vec::with_capacity(kept.len());
+    for part in kept.chunks(4 * rayon::current_num_threads()) {
+        on_progress(found.len(), kept.len());
+        let first = found.len() as u64;
+        let one = |(i, &index): (usize, &usize)| {
+            let mut noise = Noise::at(config.seed, &[place::KEPT, first + i as u64]);
+            let portrait = dataset.portrait_of_draw(index, &mut noise)?;
+            Ok((dataset.label(index), portrait))
+        };
+        let part: Result<Vec<_>> = part.par_iter().enumerate().map(one).collect();
+        found.extend(part?);
+    }
+    Ok((fitted, found))
 }
 
 /// A new model with fresh weights.
@@ -89,7 +105,7 @@ pub(super) fn fresh(
     device: &Device,
     on_progress: OnProgress<'_>,
 ) -> Result<(ModelConfig, Parameters)> {
-    let statistics = measured(config, dataset, on_progress)?;
+    let (statistics, portraits) = measured(config, dataset, true, config.portraits, on_progress)?;
     let heard = Descriptor::ALL.into_iter();
     let heard = heard.filter(|known| known.is_heard_in(&config.representation));
     let model = ModelConfig {
@@ -101,10 +117,7 @@ pub(super) fn fresh(
         statistics,
         labels: dataset.labels().to_vec(),
         descriptors: heard.map(|known| known.name().to_owned()).collect(),
-        portraits: match config.portraits {
-            true => kept(config, dataset)?,
-            false => Vec::new(),
-        },
+        portraits,
         sigma_data: config.objective.sigma_data,
         sigma_max: config.representation.sigma_max(),
         target: config.target,
@@ -161,19 +174,31 @@ pub(super) fn tuned(
             "nobody knows how to change sounds by its descriptor {name:?}"
         ));
     }
+    // The columns of the frames that the network knows, and those that it is to have.
+    let own = old.surroundings().width;
+    let width = config.representation.width(config.format.channels);
     let portraits = config.portraits && !old.portraits.is_empty();
-    let mut model = ModelConfig {
+    let (mut statistics, portraits) =
+        measured(config, dataset, width > own, portraits, on_progress)?;
+    if width > own {
+        // What the model knew is measured as it knew it, or it would mean something else.
+        statistics.mean[..own].copy_from_slice(&old.statistics.mean);
+        statistics.scale[..own].copy_from_slice(&old.statistics.scale);
+    } else {
+        statistics.clone_from(&old.statistics);
+        statistics.mean.truncate(width);
+        statistics.scale.truncate(width);
+    }
+    let model = ModelConfig {
         name: config.name.clone(),
         format: config.format,
         crop: Some(dataset.crop()),
+        statistics,
         labels: match told {
             true => dataset.labels().to_vec(),
             false => Vec::new(),
         },
-        portraits: match portraits {
-            true => kept(config, dataset)?,
-            false => Vec::new(),
-        },
+        portraits,
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         // A few-step model that is trained as a denoiser becomes one again.
@@ -193,17 +218,6 @@ pub(super) fn tuned(
         },
         ..old.clone()
     };
-    let (own, width) = (old.surroundings().width, model.surroundings().width);
-    if width > own {
-        // What the model knew is measured as it knew it, or it would mean something else.
-        let mut statistics = measured(config, dataset, on_progress)?;
-        statistics.mean[..own].copy_from_slice(&old.statistics.mean);
-        statistics.scale[..own].copy_from_slice(&old.statistics.scale);
-        model.statistics = statistics;
-    } else {
-        model.statistics.mean.truncate(width);
-        model.statistics.scale.truncate(width);
-    }
     model.validate()?;
     let weights = adapted(from, &model)?;
     let found = matches(&old.labels, &model.labels);
@@ -310,4 +324,137 @@ fn set_width(weights: &mut BTreeMap<String, Tensor>, own: usize, width: usize) -
         weights.insert(name.to_owned(), tensor);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::ScanOptions;
+    use crate::network::{Conditioning, Network, NetworkConfig, Surroundings, UNetConfig};
+    use crate::representation::Format;
+
+    const AROUND: Surroundings = Surroundings {
+        width: 4,
+        labels: 2,
+        descriptors: 5,
+    };
+
+    /// A network and weights of it, drawn at random, so that no path is silent.
+    fn lively() -> Result<(NetworkConfig, BTreeMap<String, Tensor>)> {
+        let config = NetworkConfig::UNet(UNetConfig::preset("16x1,16x1")?);
+        let mut noise = Noise::new(5);
+        let draw = |(name, shape): (String, Vec<usize>)| {
+            let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
+            Ok((name, (noise.normal_tensor(shape, &Device::Cpu)? * scale)?))
+        };
+        let shapes = config.parameter_shapes(AROUND)?;
+        let weights = shapes.into_iter().map(draw).collect::<Result<_>>()?;
+        Ok((config, weights))
+    }
+
+    /// What it says of two clips of eight frames, whose classes are told.
+    fn said(
+        config: &NetworkConfig,
+        around: Surroundings,
+        weights: &BTreeMap<String, Tensor>,
+        x: &Tensor,
+        descriptors: &Tensor,
+    ) -> Result<Tensor> {
+        let network: Box<dyn Network> = config.build(around, &mut weights.clone())?;
+        let cond = Conditioning {
+            classes: Tensor::new(&[1u32, 2], &Device::Cpu)?,
+            descriptors: descriptors.clone(),
+            portrait: 0,
+        };
+        network.forward(x, &Tensor::new(&[0.1f32, -0.7], &Device::Cpu)?, &cond)
+    }
+
+    fn apart(a: &Tensor, b: &Tensor) -> Result<f32> {
+        Ok((a - b)?.abs()?.max_all()?.to_scalar()?)
+    }
+
+    #[test]
+    fn a_network_of_more_columns_says_of_the_known_ones_what_it_said_and_of_new_ones_nothing()
+    -> Result<()> {
+        let (config, weights) = lively()?;
+        let mut noise = Noise::new(6);
+        let told = noise.normal_tensor((2, 5), &Device::Cpu)?;
+        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
+        let before = said(&config, AROUND, &weights, &x, &told)?;
+        for width in [8, 12] {
+            let mut wide = weights.clone();
+            set_width(&mut wide, 4, width)?;
+            let around = Surroundings { width, ..AROUND };
+            let new = noise.normal_tensor((2, 8, width - 4), &Device::Cpu)?;
+            let after = said(&config, around, &wide, &Tensor::cat(&[&x, &new], 2)?, &told)?;
+            assert!(apart(&before, &after.narrow(2, 0, 4)?)? < 1e-5);
+            let rest = after.narrow(2, 4, width - 4)?;
+            assert_eq!(apart(&rest, &rest.zeros_like()?)?, 0.0);
+            // And back: what is dropped was never heard.
+            set_width(&mut wide, width, 4)?;
+            assert_eq!(apart(&wide["stem.weight"], &weights["stem.weight"])?, 0.0);
+            assert_eq!(apart(&wide["out.weight"], &weights["out.weight"])?, 0.0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn without_portraits_a_network_says_what_it_said_of_hidden_ones() -> Result<()> {
+        let (config, weights) = lively()?;
+        let mut noise = Noise::new(7);
+        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
+        let changes = noise.normal_tensor((2, 2), &Device::Cpu)?;
+        let hidden = changes.pad_with_zeros(1, 0, 3)?;
+        let before = said(&config, AROUND, &weights, &x, &hidden)?;
+        let mut fewer = weights.clone();
+        hide_portraits(&mut fewer, 2)?;
+        let around = Surroundings {
+            descriptors: 2,
+            ..AROUND
+        };
+        let after = said(&config, around, &fewer, &x, &changes)?;
+        assert!(apart(&before, &after)? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn sounds_are_taken_from_every_class_and_no_more_than_asked() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut seed = 0;
+        for (label, count) in [("a", 40), ("b", 3), ("c", 17)] {
+            for i in 0..count {
+                seed += 1;
+                let folder = root.path().join(label);
+                std::fs::create_dir_all(&folder).expect("a folder");
+                let clip = crate::audio::Clip::new(8000, vec![Noise::new(seed).normals(100)]);
+                let path = folder.join(format!("{i}.wav"));
+                let depth = crate::audio::BitDepth::Float32;
+                crate::audio::write_wav(&path, &clip, depth).expect("written");
+            }
+        }
+        let format = Format {
+            sample_rate: 8000,
+            channels: 1,
+            len_frames: 128,
+        };
+        let options = ScanOptions {
+            validation: 0.0,
+            ..ScanOptions::default()
+        };
+        let opened = Dataset::open(root.path(), format, &options, &mut |_, _| ());
+        let dataset = opened.expect("60 sounds").0;
+        let counts = |most: usize| {
+            let mut counts = [0; 3];
+            let chosen = some_of_each_class(&dataset, dataset.train(), most);
+            assert!(chosen.is_sorted() && chosen.len() <= most);
+            for index in chosen {
+                counts[dataset.label(index).expect("labelled") as usize] += 1;
+            }
+            counts
+        };
+        assert_eq!(counts(60), [40, 3, 17]);
+        assert_eq!(counts(59), [20, 2, 9]);
+        assert_eq!(counts(12), [7, 1, 3]);
+        assert_eq!(counts(3), [1, 1, 1]);
+    }
 }
