@@ -16,7 +16,7 @@ use safetensors::tensor::Dtype;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::dataset::Descriptor;
+use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
 use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
@@ -31,10 +31,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Longest header that is read, in bytes.
 const MAX_HEADER: u64 = 16 << 20;
-pub(crate) const MAX_LABELS: usize = 1024;
 /// Most portraits that a model carries; a larger training keeps those of every n-th sound of each class.
 pub const MAX_PORTRAITS: usize = 4096;
-pub(crate) const MAX_NAME: usize = 256;
 const MAX_RANK: usize = 8;
 pub(crate) const KEY: &str = "audiodiff";
 

@@ -60,6 +60,11 @@ pub struct ScanOptions {
     pub cache_mb: u64,
 }
 
+/// Most labels that sounds may have, and a model.
+pub(crate) const MAX_LABELS: usize = 1024;
+/// Longest name of one, in bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
 /// Memory for prepared sounds where nobody says, MiB.
 pub const CACHE_MB: u64 = 512;
 

@@ -16,7 +16,9 @@ use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
-use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats};
+use audiodiff::train::{
+    ClassMatch, Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats,
+};
 use audiodiff::{Error, dataset};
 use candle_core::Device;
 
@@ -711,4 +713,353 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let middle = morph(0.5);
     let both = [distance(&middle), distance_to(other, &middle)];
     assert!(both.iter().all(|d| *d > 0.1 * apart), "{both:?} of {apart}");
+}
+
+fn mel() -> RepresentationConfig {
+    RepresentationConfig::Mel {
+        n_fft: 256,
+        hop: 64,
+        mels: 24,
+        floor_db: -60.0,
+    }
+}
+
+/// A run's checkpoint before its first step, and what its classes were taken for.
+fn begun(
+    config: TrainConfig,
+    sounds: &Dataset,
+    folder: &Path,
+    from: &Checkpoint,
+) -> Result<(Checkpoint, Vec<ClassMatch>), Error> {
+    let run = &folder.join("begun");
+    let _ = std::fs::remove_dir_all(run);
+    let trainer = Trainer::open(
+        config,
+        sounds,
+        run,
+        Some(from),
+        &Device::Cpu,
+        &mut |_, _| (),
+    )?;
+    Ok((trainer.checkpoint()?, trainer.matched_classes().to_vec()))
+}
+
+#[test]
+fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
+    let (folder, set) = tones();
+    let plain = config(mel(), 3);
+    let (_, mono) = train(plain.clone(), &set, &folder.path().join("run"), u64::MAX);
+    let own = mono.config.statistics.clone();
+    let as_format = |format: Format| {
+        let options = ScanOptions::default();
+        let sounds = folder.path().join("sounds");
+        let set = Dataset::open(&sounds, format, &options, &mut |_, _| ()).unwrap();
+        let config = TrainConfig {
+            format,
+            ..plain.clone()
+        };
+        (set.0, config)
+    };
+    // Longer, shorter, at other hertz: the network and what it knows stay as they are.
+    for (sample_rate, len_frames) in [(RATE, 2 * LEN), (RATE, LEN / 2), (6000, LEN), (16_000, LEN)]
+    {
+        let (set, config) = as_format(Format {
+            sample_rate,
+            channels: 1,
+            len_frames,
+        });
+        let (model, _) = begun(config.clone(), &set, folder.path(), &mono).unwrap();
+        assert_eq!(
+            (model.config.format, &model.config.statistics),
+            (config.format, &own)
+        );
+        assert_eq!(bits(&model), bits(&mono));
+    }
+    // Stereo: what is new in a row begins unheard, at its mean over the new sounds.
+    let (set, config) = as_format(Format {
+        channels: 2,
+        ..plain.format
+    });
+    let (stereo, _) = begun(config.clone(), &set, folder.path(), &mono).unwrap();
+    let width = mel().width(2);
+    let statistics = &stereo.config.statistics;
+    assert_eq!(
+        (statistics.mean.len(), statistics.scale.len()),
+        (width, width)
+    );
+    assert_eq!(
+        (&statistics.mean[..24], &statistics.scale[..24]),
+        (&own.mean[..], &own.scale[..])
+    );
+    let fitted = mel()
+        .fit(
+            &config.format,
+            &mut set.train().iter().map(|&i| set.clip(i)),
+        )
+        .unwrap();
+    assert_eq!(statistics.mean[24..], fitted.mean[24..]);
+    let columns = |tensor: &candle_core::Tensor, from: usize, n: usize| {
+        let part = tensor.narrow(1, from, n).unwrap().flatten_all().unwrap();
+        part.to_vec1::<f32>().unwrap()
+    };
+    let (old, new) = (&mono.weights["out.weight"], &stereo.weights["out.weight"]);
+    assert_eq!(columns(new, 0, 24), columns(old, 0, 24));
+    assert!(columns(new, 24, width - 24).iter().all(|&w| w == 0.0));
+    // It learns, renders in stereo, and goes back to mono.
+    let run = folder.path().join("stereo");
+    let open = |set| {
+        Trainer::open(
+            config.clone(),
+            set,
+            &run,
+            Some(&mono),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+    };
+    open(&set)
+        .unwrap()
+        .run(&mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    let stereo = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+    let renderer = Renderer::new(&stereo, &Device::Cpu).unwrap();
+    let settings = RenderSettings {
+        steps: 2,
+        ..RenderSettings::of(&stereo.config)
+    };
+    let clip = renderer
+        .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(clip.channels().len(), 2);
+    let (set, config) = as_format(plain.format);
+    let (back, _) = begun(config, &set, folder.path(), &stereo).unwrap();
+    assert_eq!(
+        (&back.config.statistics, back.config.format),
+        (&own, plain.format)
+    );
+    let (wide, own) = (&stereo.weights["out.weight"], &back.weights["out.weight"]);
+    assert_eq!(columns(own, 0, 24), columns(wide, 0, 24));
+    // A length that the network cannot take is refused.
+    let (set, config) = as_format(Format {
+        len_frames: 64 * 17,
+        ..plain.format
+    });
+    let error = begun(config, &set, folder.path(), &mono)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("expected a multiple of 2 frames, found 17"),
+        "{error}"
+    );
+}
+
+#[test]
+fn labels_take_the_rows_of_the_classes_that_they_mean() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 2),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let mut model = model;
+    model.config.labels = vec!["hat_open".into(), "kick".into()];
+    let sounds = folder.path().join("sounds");
+    for (old, new) in [("low", "BD"), ("high", "Open Hats")] {
+        std::fs::rename(sounds.join(old), sounds.join(new)).unwrap();
+    }
+    let (begun, matched) = begun(config(mdct(), 2), &open(&sounds), folder.path(), &model).unwrap();
+    assert_eq!(
+        begun.config.labels,
+        ["BD", "Open Hats"],
+        "its own names stay"
+    );
+    let row = |model: &Checkpoint, i: usize| {
+        let row = model.weights["classes"].get(i).unwrap();
+        row.to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(row(&begun, 1), row(&model, 2));
+    assert_eq!(row(&begun, 2), row(&model, 1));
+    let meant: Vec<_> = matched
+        .iter()
+        .map(|found| (&*found.label, &*found.classes))
+        .collect();
+    let (kick, hat) = (["kick".to_owned()], ["hat_open".to_owned()]);
+    assert_eq!(meant, [("BD", &kick[..]), ("Open Hats", &hat[..])]);
+}
+
+/// The model as an earlier edition wrote it: told of changes that its frames do not hold.
+fn with_old_descriptors(model: &Checkpoint) -> Checkpoint {
+    let mut old = model.clone();
+    let names = ["polarity", "varispeed", "tilt", "decay", "gain"];
+    old.config.descriptors = names.map(str::to_owned).to_vec();
+    let table = &model.weights["descriptors"];
+    let width = table.dims2().unwrap().1;
+    let row = |value: f32| candle_core::Tensor::full(value, (1, width), &Device::Cpu).unwrap();
+    let rest = table.narrow(0, 3, table.dims2().unwrap().0 - 3).unwrap();
+    let first = table.narrow(0, 0, 3).unwrap();
+    let table = candle_core::Tensor::cat(&[&row(0.25), &first, &row(-0.5), &rest], 0).unwrap();
+    old.weights.insert("descriptors".into(), table);
+    old
+}
+
+#[test]
+fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
+    let (folder, set) = tones();
+    let changed = TrainConfig {
+        augment: Some(dataset::Augment::default()),
+        ..config(mel(), 4)
+    };
+    let (_, model) = train(changed.clone(), &set, &folder.path().join("run"), u64::MAX);
+    assert_eq!(model.config.descriptors, ["varispeed", "tilt", "decay"]);
+    let old = with_old_descriptors(&model);
+    let names = old.config.descriptor_names();
+    assert_eq!(names[..4], ["varispeed", "tilt", "decay", "attack"]);
+    assert!(!names.contains(&"gain".into()) && !names.contains(&"polarity".into()));
+    // Those are told as neutral: what their rows said before, they say after.
+    let run = folder.path().join("tuned");
+    let mut trainer = Trainer::open(
+        changed,
+        &set,
+        &run,
+        Some(&old),
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap();
+    trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    let tuned = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+    let row = |model: &Checkpoint, i: usize| {
+        let row = model.weights["descriptors"].get(i).unwrap();
+        row.to_vec1::<f32>().unwrap()
+    };
+    for (i, name) in old.config.descriptors.iter().enumerate() {
+        let same = row(&tuned, i) == row(&old, i);
+        assert_eq!(same, name == "polarity" || name == "gain", "{name}");
+    }
+    let renderer = Renderer::new(&tuned, &Device::Cpu).unwrap();
+    let set_to = |name: &str| {
+        let settings = RenderSettings {
+            descriptors: vec![(name.into(), -1.0)],
+            steps: 1,
+            ..RenderSettings::of(&tuned.config)
+        };
+        renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+    };
+    assert!(set_to("tilt").is_ok());
+    let error = set_to("gain").unwrap_err().to_string();
+    assert!(
+        error.contains("over mel frames") && error.contains("it changes nothing"),
+        "{error}"
+    );
+    // A model over waveforms is told all of them.
+    let (_, wave) = train(
+        config(mdct(), 1),
+        &set,
+        &folder.path().join("wave"),
+        u64::MAX,
+    );
+    assert_eq!(wave.config.descriptors.len(), 5);
+}
+
+#[test]
+fn portraits_can_be_left_out_for_good_and_crops_are_told() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 2),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    assert_eq!(model.config.portraits.len(), set.train().len());
+    let without = TrainConfig {
+        portraits: false,
+        licence: Some("CC0".into()),
+        ..config(mdct(), 2)
+    };
+    let mut licensed = model.clone();
+    licensed.config.training.licence = Some("MIT".into());
+    let (plain, _) = begun(without, &set, folder.path(), &licensed).unwrap();
+    assert!(plain.config.portraits.is_empty());
+    assert_eq!(plain.config.descriptor_names(), plain.config.descriptors);
+    assert_eq!(
+        plain.weights["descriptors"].dims()[0],
+        plain.config.descriptors.len()
+    );
+    // Its licence is what was said of these sounds, never that of what it began from.
+    assert_eq!(plain.config.training.licence.as_deref(), Some("CC0"));
+    let (silent, _) = begun(config(mdct(), 2), &set, folder.path(), &licensed).unwrap();
+    assert_eq!(silent.config.training.licence, None);
+    let before = silent.config.training.before.unwrap();
+    assert_eq!((before.steps, before.windows), (2, 16));
+    assert_eq!(silent.config.training.whole().steps, 2);
+    // Clips from anywhere: as many places as make a choice, each told what it is like.
+    let options = ScanOptions {
+        crop: dataset::Crop::Anywhere,
+        ..ScanOptions::default()
+    };
+    let format = config(mdct(), 1).format;
+    let sounds = folder.path().join("sounds");
+    let anywhere = Dataset::open(&sounds, format, &options, &mut |_, _| ())
+        .unwrap()
+        .0;
+    let (model, _) = begun(config(mdct(), 2), &anywhere, folder.path(), &model).unwrap();
+    assert_eq!(model.config.crop, Some(dataset::Crop::Anywhere));
+    assert!(model.config.portraits.len() >= 256);
+    for label in 0..2 {
+        assert!(
+            model
+                .config
+                .portraits
+                .iter()
+                .any(|kept| kept.0 == Some(label))
+        );
+    }
+}
+
+#[test]
+fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 150),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let mut spoil = config(mdct(), 500);
+    spoil.learning_rate.peak = 0.5;
+    (spoil.validate_every, spoil.patience) = (2, 3);
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let tune = |run: &Path, stop_at: u64| {
+        let mut trainer = Trainer::open(
+            spoil.clone(),
+            &set,
+            run,
+            Some(&model),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap();
+        let stop = &mut |event: Event<'_>| match event {
+            Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        trainer.run(stop).unwrap();
+        let kept = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+        (trainer.step(), trainer.best_step(), kept)
+    };
+    let (steps, best, kept) = tune(&straight, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&kept), bits(&model));
+    tune(&resumed, 3);
+    let (steps, best, again) = tune(&resumed, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&again), bits(&model));
+    assert_eq!(
+        again.config.training.validation_loss,
+        kept.config.training.validation_loss
+    );
 }

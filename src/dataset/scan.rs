@@ -9,9 +9,8 @@ use rayon::prelude::*;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
-use super::{Crop, ScanOptions};
+use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
 use crate::audio;
-use crate::checkpoint::{MAX_LABELS, MAX_NAME};
 use crate::error::{Error, Result};
 use crate::representation::Format;
 
