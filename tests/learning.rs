@@ -614,7 +614,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let (_, model) = train(
         TrainConfig {
             portraits: false,
-            ..config(mdct(), 30)
+            ..config(mdct(), 60)
         },
         &set,
         &folder.path().join("run"),
