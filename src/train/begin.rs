@@ -58,32 +58,39 @@ fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<u
     chosen
 }
 
-/// What is measured of the sounds before anything is learnt: statistics if `statistics`, and the portraits that travel
-/// with the model if `portraits`.
+/// What is measured of the sounds before anything is learnt.
+#[derive(Default)]
+struct Measured {
+    statistics: Statistics,
+    /// Those that travel with the model.
+    portraits: Vec<(Option<u32>, Portrait)>,
+}
+
+/// Measures what is asked for; the rest stays empty.
 fn measured(
     config: &TrainConfig,
     dataset: &Dataset,
     statistics: bool,
     portraits: bool,
     on_progress: OnProgress<'_>,
-) -> Result<(Statistics, Vec<(Option<u32>, Portrait)>)> {
+) -> Result<Measured> {
     let kept = some_of_each_class(dataset, dataset.train(), MAX_PORTRAITS);
-    let mut fitted = Statistics::default();
+    let mut measured = Measured::default();
     if statistics {
         // A part of those that are kept: what is measured of both is measured at once.
         let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
         let mut clips = dataset.clips(&sounds, portraits, on_progress);
-        fitted = config.representation.fit(&config.format, &mut clips)?;
+        measured.statistics = config.representation.fit(&config.format, &mut clips)?;
     }
     if !portraits {
-        return Ok((fitted, Vec::new()));
+        return Ok(measured);
     }
     let places = match dataset.crop() {
         Crop::Onset => 1,
         Crop::Anywhere => LEAST_PORTRAITS.div_ceil(kept.len().max(1)),
     };
     let kept = kept.repeat(places);
-    let mut found = Vec::with_capacity(kept.len());
+    let found = &mut measured.portraits;
     for part in kept.chunks(4 * rayon::current_num_threads()) {
         on_progress(found.len(), kept.len());
         let first = found.len() as u64;
@@ -95,7 +102,7 @@ fn measured(
         let part: Result<Vec<_>> = part.par_iter().enumerate().map(one).collect();
         found.extend(part?);
     }
-    Ok((fitted, found))
+    Ok(measured)
 }
 
 /// A new model with fresh weights.
@@ -105,7 +112,10 @@ pub(super) fn fresh(
     device: &Device,
     on_progress: OnProgress<'_>,
 ) -> Result<(ModelConfig, Parameters)> {
-    let (statistics, portraits) = measured(config, dataset, true, config.portraits, on_progress)?;
+    let Measured {
+        statistics,
+        portraits,
+    } = measured(config, dataset, true, config.portraits, on_progress)?;
     let heard = Descriptor::ALL.into_iter();
     let heard = heard.filter(|known| known.is_heard_in(&config.representation));
     let model = ModelConfig {
@@ -178,8 +188,10 @@ pub(super) fn tuned(
     let own = old.surroundings().width;
     let width = config.representation.width(config.format.channels);
     let portraits = config.portraits && !old.portraits.is_empty();
-    let (mut statistics, portraits) =
-        measured(config, dataset, width > own, portraits, on_progress)?;
+    let Measured {
+        mut statistics,
+        portraits,
+    } = measured(config, dataset, width > own, portraits, on_progress)?;
     if width > own {
         // What the model knew is measured as it knew it, or it would mean something else.
         statistics.mean[..own].copy_from_slice(&old.statistics.mean);
