@@ -159,6 +159,34 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
         ..config.clone()
     };
     assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).is_ok());
+    // A state that another version wrote is refused in words, and its weights are not lost.
+    let state = resumed.join("state.safetensors");
+    let (tensors, note) = load_tensors(&state).unwrap();
+    save_tensors(
+        &state,
+        &tensors,
+        &note.replace("\"gradient_norm\"", "\"x\""),
+    )
+    .unwrap();
+    let error = Trainer::open(
+        config.clone(),
+        &set,
+        &resumed,
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("another version of audiodiff may have written it"),
+        "{error}"
+    );
+    assert!(
+        error.contains("model.safetensors goes on from its weights"),
+        "{error}"
+    );
+    save_tensors(&state, &tensors, &note).unwrap();
     // Other settings or sounds are not silently mixed into an old run.
     let refusal = |config: &TrainConfig, set: &Dataset| {
         let error = Trainer::open(

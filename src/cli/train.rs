@@ -748,3 +748,25 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
         true,
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_representation_only_what_was_said_must_be_the_model_s() {
+        let own: RepresentationConfig = "mel:2048:256:128:-60".parse().unwrap();
+        let is_own = |text: &str| text.parse::<Wanted>().unwrap().is(&own);
+        for fits in ["mel", "mel:2048:256:128", "mel:2048:256:128:-60"] {
+            assert!(is_own(fits), "{fits}");
+        }
+        for other in [
+            "mdct",
+            "mel:1024:256:128",
+            "mel:2048:256:64",
+            "mel:2048:256:128:-80",
+        ] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision, Rendering};
-use audiodiff::dataset::{Augment, ScanOptions};
+use audiodiff::dataset::{self, Augment, ScanOptions};
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::eval::{FEWEST, Part, Reference, Sounds};
 use audiodiff::optim::{AdamConfig, LearningRate};
@@ -61,6 +61,9 @@ pub struct TuneArgs {
     /// Part of the sounds to hold back for validation and measuring
     #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
     validation: f32,
+    /// Memory for decoded sounds in MiB; the rest is decoded again at each use
+    #[arg(long, default_value_t = dataset::CACHE_MB, value_name = "MIB")]
+    cache_mb: u64,
     /// Clips a step
     #[arg(long, default_value_t = 16, value_name = "N")]
     batch: usize,
@@ -238,6 +241,7 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let config = args.config(&teacher);
     let options = ScanOptions {
         crop: teacher.config.learnt_crop().unwrap_or_default(),
+        cache_mb: args.cache_mb,
         ..args.options()
     };
     let dataset = open_sounds(&args.data, config.format, &options, global)?;

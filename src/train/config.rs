@@ -94,7 +94,7 @@ pub struct TrainConfig {
     pub precision: network::Precision,
     /// The optimizer's numbers.
     pub adam: AdamConfig,
-    /// Profile of the averaged weights, see [`Ema::new`].
+    /// Profile of the averaged weights, see [`Ema::new`](crate::optim::Ema::new).
     pub ema_gamma: f64,
     /// Part of the clips whose class is hidden, so that guidance has an unconditional half.
     pub class_dropout: f32,
