@@ -375,8 +375,8 @@ impl Dataset {
         )))
     }
 
-    /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many. With
-    /// `portraits` they are measured at once, while they are there.
+    /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
+    /// With `portraits` they are measured at once, while they are there.
     pub(crate) fn clips<'a>(
         &'a self,
         indices: &'a [usize],
@@ -424,8 +424,8 @@ impl Dataset {
         *self.sounds[index].portrait.get_or_init(measure)
     }
 
-    /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a random
-    /// place in it if clips begin anywhere.
+    /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a
+    /// random place in it if clips begin anywhere.
     ///
     /// # Errors
     /// As [`Dataset::clip`].
@@ -460,8 +460,8 @@ impl Dataset {
     ///
     /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
     /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
-    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `portraits` it is told what each clip
-    /// is like.
+    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `portraits` it is told what each
+    /// clip is like.
     ///
     /// # Errors
     /// When a file has to be decoded again and no longer can be, or the representation is of another format.

@@ -21,9 +21,9 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Shrinks the weights by this times the learning rate at each step.
     pub weight_decay: f64,
-    /// Largest norm of the whole gradient, in running means of it; longer ones are scaled down to that. Steps are the same
-    /// whatever a loss is multiplied by, so a bound in its own units would mean another thing for each: it would level
-    /// all steps of one that is large, and none of one that is small.
+    /// Largest norm of the whole gradient, in running means of it; longer ones are scaled down to that. Steps are the
+    /// same whatever a loss is multiplied by, so a bound in its own units would mean another thing for each: it would
+    /// level all steps of one that is large, and none of one that is small.
     pub clip_ratio: f64,
 }
 

@@ -44,14 +44,14 @@ mod place {
     pub const KEPT: u64 = 0x1006;
 }
 
-/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two validations,
-/// or looking would take as long as learning.
+/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two
+/// validations, or looking would take as long as learning.
 const VALIDATION_SOUNDS: usize = 48;
 const LEARNT_FOR_EACH: u64 = 10;
 /// But no fewer, where there are any.
 const LEAST_VALIDATION_SOUNDS: usize = 4;
-/// Fewer sounds than this are each met with so many noises that together there are as many: one guess at each level would
-/// be a toss of a coin.
+/// Fewer sounds than this are each met with so many noises that together there are as many: one guess at each level
+/// would be a toss of a coin.
 const LEAST_GUESSES: usize = 16;
 
 /// One optimizer step, as reported and as a line of `stats.jsonl`.
@@ -166,9 +166,9 @@ impl std::fmt::Debug for Trainer<'_> {
 }
 
 impl<'d> Trainer<'d> {
-    /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then its representation,
-    /// statistics and network are kept, and fitted to another length, rate or number of channels), or from fresh ones.
-    /// `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
+    /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then its
+    /// representation, statistics and network are kept, and fitted to another length, rate or number of channels), or
+    /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
     ///
     /// # Errors
     /// When settings make no sense, when `folder` holds a run with other settings, other sounds or another
@@ -423,8 +423,8 @@ impl<'d> Trainer<'d> {
         &self.config
     }
 
-    /// What the sounds' labels were taken for among the classes of the model that the run began from; empty for a run that
-    /// began from nothing, or was resumed.
+    /// What the sounds' labels were taken for among the classes of the model that the run began from; empty for a run
+    /// that began from nothing, or was resumed.
     pub fn matched_classes(&self) -> &[ClassMatch] {
         &self.matched
     }
@@ -625,9 +625,9 @@ impl<'d> Trainer<'d> {
         !self.model.portraits.is_empty()
     }
 
-    /// Weighted loss of the averaged weights on held-out sounds, with fixed noise: the mean over the sounds at each of four
-    /// noise levels, and of these the geometric mean, so that what is gained or lost at any level counts alike, whatever
-    /// the loss weighs it by. `None` when there is nothing to validate on.
+    /// Weighted loss of the averaged weights on held-out sounds, with fixed noise: the mean over the sounds at each of
+    /// four noise levels, and of these the geometric mean, so that what is gained or lost at any level counts alike,
+    /// whatever the loss weighs it by. `None` when there is nothing to validate on.
     ///
     /// # Errors
     /// When a held-back sound can no longer be read.
@@ -766,8 +766,8 @@ impl<'d> Trainer<'d> {
     }
 }
 
-/// What to guess when validating: sounds of those that are `held` back, each with the number of its noise, where so many
-/// are learnt between two validations. They are spread over all: sounds lie in the order of their classes.
+/// What to guess when validating: sounds of those that are `held` back, each with the number of its noise, where so
+/// many are learnt between two validations. They are spread over all: sounds lie in the order of their classes.
 fn validated(held: &[usize], learnt: u64) -> Vec<(usize, u64)> {
     let most = usize::try_from(learnt / LEARNT_FOR_EACH).unwrap_or(usize::MAX);
     let most = most.clamp(LEAST_VALIDATION_SOUNDS, VALIDATION_SOUNDS);

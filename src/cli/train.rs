@@ -81,8 +81,8 @@ pub struct TrainArgs {
     /// Length of a sound in seconds, rounded up to whole frames [default: that of the model it begins from, else 1.11]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
-    /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures [default: as the model it begins
-    /// from, else onset]
+    /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures [default: as the model it
+    /// begins from, else onset]
     #[arg(long)]
     crop: Option<CropChoice>,
     /// Clips a step; `auto` fits memory and cores
@@ -671,8 +671,8 @@ impl Monitor {
     }
 }
 
-/// Demo sounds of classes from all over the list, as many as are made in [`DEMO_TIME`] and always from the same seeds, and the curve
-/// of the loss.
+/// Demo sounds of classes from all over the list, as many as are made in [`DEMO_TIME`] and always from the same seeds,
+/// and the curve of the loss.
 fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()> {
     let model = Checkpoint::load(model)?;
     let renderer = Renderer::new(&model, device)?;

@@ -71,7 +71,8 @@ pub struct TuneArgs {
     #[arg(long, default_value_t = 1e-4, value_name = "RATE")]
     learning_rate: f64,
     /// How strongly the model it begins from insists on the class while it teaches: this becomes part of the
-    /// tuned model. 1 learns from the sounds alone, in less time [default: 1.5; 1 for a model that needs few steps already]
+    /// tuned model. 1 learns from the sounds alone, in less time [default: 1.5; 1 for a model that needs few steps
+    /// already]
     #[arg(long, value_name = "W")]
     guidance: Option<f64>,
     /// Seed of everything random

@@ -183,8 +183,8 @@ impl Change {
         }
     }
 
-    /// What a model is told of a sound that had this portrait before its decay was shortened and its treble tilted, which
-    /// are told apart: of a shortened decay, the length is not known.
+    /// What a model is told of a sound that had this portrait before its decay was shortened and its treble tilted,
+    /// which are told apart: of a shortened decay, the length is not known.
     pub(super) fn known_of(&self, mut portrait: Portrait) -> Portrait {
         if self.decay > 0.0 {
             portrait.set(Quality::Length, None);

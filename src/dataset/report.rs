@@ -150,7 +150,8 @@ pub struct Report {
     pub channels: BTreeMap<usize, usize>,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
-    /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a model.
+    /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a
+    /// model.
     pub not_learnt_seconds: Option<f64>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,

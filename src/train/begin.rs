@@ -146,8 +146,8 @@ pub(super) fn fresh(
     Ok((model, parameters))
 }
 
-/// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run: another
-/// length and rate change nothing of the network, other channels only its two ends.
+/// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
+/// another length and rate change nothing of the network, other channels only its two ends.
 pub(super) fn tuned(
     config: &TrainConfig,
     dataset: &Dataset,

@@ -1,7 +1,7 @@
 //! Which class of an old model a new label means.
 //!
-//! Folders are called `Kicks`, `BD` or `808 Bass` where a model says `kick` and `bass`. What matches begins with what the
-//! model knows of its class; its own name stays in the new model.
+//! Folders are called `Kicks`, `BD` or `808 Bass` where a model says `kick` and `bass`. What matches begins with what
+//! the model knows of its class; its own name stays in the new model.
 
 /// Names of one kind of sound, in lower case and in the singular; the first stands for all.
 const KINDS: [&[&str]; 22] = [
@@ -200,8 +200,8 @@ fn singular(word: &str) -> String {
     word[..word.len() - cut].to_owned()
 }
 
-/// The kind of sound that a label names, by its place among [`KINDS`]: as a whole, without numbers and empty words, or by
-/// the words that it begins or ends with (`Hard Kicks`, `Snare Acoustic`) where these do not name two.
+/// The kind of sound that a label names, by its place among [`KINDS`]: as a whole, without numbers and empty words, or
+/// by the words that it begins or ends with (`Hard Kicks`, `Snare Acoustic`) where these do not name two.
 fn kind(label: &str) -> Option<usize> {
     let named = |words: &[String]| {
         let phrase = words.join(" ");

@@ -52,8 +52,8 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// All there is to tell `model`. Descriptors go by their names; one that its representation does not hold is told as
-    /// neutral, always.
+    /// All there is to tell `model`. Descriptors go by their names; one that its representation does not hold is told
+    /// as neutral, always.
     pub fn all(batch: &Batch, model: &ModelConfig) -> Self {
         let heard = |name: &String| {
             let known = Descriptor::named(name);
@@ -71,8 +71,8 @@ impl Told {
         }
     }
 
-    /// The same with classes and portraits hidden from some clips, independently, so that the network learns both, either
-    /// and neither: a class alone, an asked quality alone, and the unconditional half of guidance.
+    /// The same with classes and portraits hidden from some clips, independently, so that the network learns both,
+    /// either and neither: a class alone, an asked quality alone, and the unconditional half of guidance.
     pub fn hide(mut self, class_dropout: f32, classes: &mut Noise, portraits: &mut Noise) -> Self {
         for label in &mut self.labels {
             if classes.chance(class_dropout) {
