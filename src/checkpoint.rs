@@ -294,7 +294,8 @@ impl ModelConfig {
         let known = self.descriptor_names().join(", ");
         if self.is_unheard(name) {
             return Err(Error::setting(format!(
-                "descriptor {name}: expected one of {known}; over {} frames, which hold neither the level of a sound nor                  the sign of its wave, it changes nothing",
+                "descriptor {name}: expected one of {known}; over {} frames, which hold neither the level of a sound nor \
+                 the sign of its wave, it changes nothing",
                 self.representation.name()
             )));
         }

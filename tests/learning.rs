@@ -977,7 +977,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
     assert!(set_to("tilt").is_ok());
     let error = set_to("gain").unwrap_err().to_string();
     assert!(
-        error.contains("over mel frames") && error.contains("it changes nothing"),
+        error.contains("over mel frames, which hold neither the level of a sound nor the sign of its wave, it changes"),
         "{error}"
     );
     // A model over waveforms is told all of them.
