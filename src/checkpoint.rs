@@ -16,6 +16,7 @@ use safetensors::tensor::Dtype;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
 use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
@@ -30,10 +31,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Longest header that is read, in bytes.
 const MAX_HEADER: u64 = 16 << 20;
-const MAX_LABELS: usize = 1024;
-/// Most portraits that a model carries; a larger training keeps those of its first sounds.
+/// Most portraits that a model carries; a larger training keeps those of every n-th sound of each class.
 pub const MAX_PORTRAITS: usize = 4096;
-const MAX_NAME: usize = 256;
 const MAX_RANK: usize = 8;
 pub(crate) const KEY: &str = "audiodiff";
 
@@ -118,8 +117,35 @@ pub struct TrainingRecord {
     pub seed: u64,
     /// Name of the model it was tuned from.
     pub tuned_from: Option<String>,
+    /// All that was learnt before: by that model, and by those that it was tuned from in turn, as far as their files
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Learnt>,
     /// Licence of the weights.
     pub licence: Option<String>,
+}
+
+/// How much was learnt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Clips seen.
+    pub windows: u64,
+    /// Wall-clock seconds of training.
+    pub seconds: f64,
+}
+
+impl TrainingRecord {
+    /// All that a model with this record has learnt.
+    pub fn whole(&self) -> Learnt {
+        let before = self.before.unwrap_or_default();
+        Learnt {
+            steps: before.steps.saturating_add(self.steps),
+            windows: before.windows.saturating_add(self.windows),
+            seconds: before.seconds + self.seconds,
+        }
+    }
 }
 
 impl ModelConfig {
@@ -244,13 +270,41 @@ impl ModelConfig {
         }
     }
 
-    /// Names of everything that can be set beside the class.
+    /// Names of everything that can be set beside the class and changes what is heard: older models are told of changes
+    /// that their representation does not hold.
     pub fn descriptor_names(&self) -> Vec<String> {
         let mut names = self.descriptors.clone();
+        names.retain(|name| !self.is_unheard(name));
         if !self.portraits.is_empty() {
             names.extend(Quality::ALL.map(|quality| quality.name().to_owned()));
         }
         names
+    }
+
+    /// Whether a descriptor is of a change that the representation does not hold.
+    fn is_unheard(&self, name: &str) -> bool {
+        Descriptor::named(name).is_some_and(|known| !known.is_heard_in(&self.representation))
+    }
+
+    /// Place in `descriptors` of the one called `name`.
+    ///
+    /// # Errors
+    /// When there is none, or it changes nothing: the sentence lists those that do.
+    pub fn descriptor(&self, name: &str) -> Result<usize> {
+        let known = self.descriptor_names().join(", ");
+        if self.is_unheard(name) {
+            return Err(Error::setting(format!(
+                "descriptor {name}: expected one of {known}; over {} frames, which hold neither the level of a sound nor \
+                 the sign of its wave, it changes nothing",
+                self.representation.name()
+            )));
+        }
+        let found = self.descriptors.iter().position(|own| own == name);
+        found.ok_or_else(|| {
+            Error::setting(format!(
+                "descriptor: expected one of {known}, found `{name}`"
+            ))
+        })
     }
 
     /// How many numbers tell the network what a sound is like: [`COLUMNS`], or none.

@@ -5,16 +5,18 @@
 //! follows is fixed by the files' content and a seed: the order of sounds, the split, the draws and
 //! the batches are the same for any number of threads and any size of cache.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
 use crate::audio::{self, Clip};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
+use crate::portrait::Portrait;
 pub use crate::representation::Crop;
 use crate::representation::{Format, Representation};
 
@@ -24,12 +26,10 @@ mod report;
 mod scan;
 mod sound;
 
-pub(crate) use augment::SEMITONES_PER_UNIT;
-pub use augment::{Augment, DESCRIPTORS, SHORTEST_T60};
+pub use augment::{Augment, Change, Descriptor, SHORTEST_T60};
 pub use report::{Action, Amount, Issue, IssueKind, Report};
 
-use augment::Change;
-use scan::NOTHING_LEFT;
+use scan::{Found, Model, NOTHING_LEFT};
 use sound::{READ_SECONDS, Source};
 
 /// Where a sound's label comes from.
@@ -60,6 +60,14 @@ pub struct ScanOptions {
     pub cache_mb: u64,
 }
 
+/// Most labels that sounds may have, and a model.
+pub(crate) const MAX_LABELS: usize = 1024;
+/// Longest name of one, in bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+/// Memory for prepared sounds where nobody says, MiB.
+pub const CACHE_MB: u64 = 512;
+
 impl Default for ScanOptions {
     fn default() -> Self {
         Self {
@@ -67,9 +75,17 @@ impl Default for ScanOptions {
             include: Vec::new(),
             validation: 0.1,
             crop: Crop::Onset,
-            cache_mb: 1024,
+            cache_mb: CACHE_MB,
         }
     }
+}
+
+/// How many files that look like sounds `options` choose below `root`: nothing is opened.
+///
+/// # Errors
+/// When `root` is no folder, or the manifest or `include` make no sense.
+pub fn count(root: &Path, options: &ScanOptions) -> Result<usize> {
+    Ok(scan::walk(root, options)?.files.len())
 }
 
 /// Reads every sound below `root` and tells what is there; keeps nothing.
@@ -84,7 +100,7 @@ pub fn check(
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report> {
-    scan::read(root, None, options, on_progress, |_, _, _| ())
+    scan::read(root, None, options, on_progress, |_| ())
 }
 
 /// One sound as [`Dataset::clip`] gives those of a folder: from its onset, in exactly `format`, its offset
@@ -124,6 +140,56 @@ struct Sound {
     hash: blake3::Hash,
     /// Filled when opened, as far as the cache goes, and never changed.
     source: Option<Arc<Source>>,
+    /// Of its clip, once somebody wanted it.
+    portrait: OnceLock<Portrait>,
+}
+
+/// Which prepared sounds stay in memory: of those that do not all fit, the ones that take the longest to read again for
+/// what they take up. This decides how long things take, never what they are.
+struct Cache {
+    free: u64,
+    /// Milliseconds of file for each KiB kept, and the sound.
+    held: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+impl Cache {
+    fn new(bytes: u64) -> Self {
+        Self {
+            free: bytes,
+            held: BinaryHeap::new(),
+        }
+    }
+
+    /// Whether to keep the sound `index` of a file of so many seconds; those in `dropped` must go for it.
+    fn keep(
+        &mut self,
+        index: usize,
+        seconds: f64,
+        bytes: u64,
+        dropped: &mut Vec<usize>,
+        size_of: impl Fn(usize) -> u64,
+    ) -> bool {
+        let worth = (1e3 * seconds * 1024.0 / bytes.max(1) as f64) as u64;
+        let mut room = self.free;
+        let mut out = Vec::new();
+        while room < bytes {
+            match self.held.peek() {
+                Some(&Reverse((least, other))) if least < worth => {
+                    self.held.pop();
+                    room += size_of(other);
+                    out.push(Reverse((least, other)));
+                }
+                _ => {
+                    self.held.extend(out);
+                    return false;
+                }
+            }
+        }
+        self.free = room - bytes;
+        self.held.push(Reverse((worth, index)));
+        dropped.extend(out.into_iter().map(|Reverse((_, other))| other));
+        true
+    }
 }
 
 /// Encoded clips, and what the model is told about them.
@@ -135,8 +201,10 @@ pub struct Batch {
     pub frames: Vec<f32>,
     /// `B` labels: places in [`Dataset::labels`].
     pub labels: Vec<Option<u32>>,
-    /// `B ×` [`DESCRIPTORS`] values, row-major; zeros without augmentation.
-    pub descriptors: Vec<f32>,
+    /// What was done to each of the `B` clips; nothing without augmentation.
+    pub changes: Vec<Change>,
+    /// What each of the `B` clips is like, where that was asked for: its speed changed, its tilt not; empty elsewhere.
+    pub portraits: Vec<Portrait>,
 }
 
 /// Names the generators of batches among all that share a seed.
@@ -169,19 +237,24 @@ impl Dataset {
             );
             return Err(Error::setting(reason));
         }
-        let mut found = Vec::new();
-        let mut free = options.cache_mb.saturating_mul(1 << 20);
-        let report = scan::read(
-            root,
-            Some((format, options.crop)),
-            options,
-            on_progress,
-            |file, hash, source| {
-                let source = source.filter(|source| source.bytes() <= free).map(Arc::new);
-                free -= source.as_ref().map_or(0, |source| source.bytes());
-                found.push((file, hash, source));
-            },
-        )?;
+        let mut found: Vec<Found> = Vec::new();
+        let mut cache = Cache::new(options.cache_mb.saturating_mul(1 << 20));
+        let model = Model {
+            format,
+            crop: options.crop,
+        };
+        let report = scan::read(root, Some(model), options, on_progress, |mut sound| {
+            let bytes = sound.source.as_ref().map_or(0, Source::bytes);
+            let mut dropped = Vec::new();
+            let size_of = |other: usize| found[other].source.as_ref().map_or(0, Source::bytes);
+            if !cache.keep(found.len(), sound.seconds, bytes, &mut dropped, size_of) {
+                sound.source = None;
+            }
+            for other in dropped {
+                found[other].source = None;
+            }
+            found.push(sound);
+        })?;
         if found.is_empty() {
             return Err(Error::Dataset {
                 path: root.to_owned(),
@@ -191,17 +264,18 @@ impl Dataset {
 
         let labels: BTreeSet<String> = found
             .iter()
-            .filter_map(|(file, ..)| file.label.clone())
+            .filter_map(|sound| sound.file.label.clone())
             .collect();
         let labels: Vec<String> = labels.into_iter().collect();
         let place = |label: &String| labels.binary_search(label).ok().map(|n| n as u32);
         let sounds: Vec<Sound> = found
             .into_iter()
-            .map(|(file, hash, source)| Sound {
-                label: file.label.as_ref().and_then(place),
-                path: file.path,
-                hash,
-                source,
+            .map(|sound| Sound {
+                label: sound.file.label.as_ref().and_then(place),
+                path: sound.file.path,
+                hash: sound.hash,
+                source: sound.source.map(Arc::new),
+                portrait: OnceLock::new(),
             })
             .collect();
         let hashes: Vec<blake3::Hash> = sounds.iter().map(|sound| sound.hash).collect();
@@ -301,6 +375,69 @@ impl Dataset {
         )))
     }
 
+    /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
+    /// With `portraits` they are measured at once, while they are there.
+    pub(crate) fn clips<'a>(
+        &'a self,
+        indices: &'a [usize],
+        portraits: bool,
+        on_progress: &'a mut dyn FnMut(usize, usize),
+    ) -> impl Iterator<Item = Result<Arc<Clip>>> + 'a {
+        let one = move |&index: &usize| {
+            let source = self.source(index)?;
+            if portraits && self.crop == Crop::Onset {
+                self.portrait_by(index, &source);
+            }
+            let plain = Change::default();
+            let clip = source.window(0, &plain, self.format, self.crop);
+            Ok(Arc::new(clip))
+        };
+        let mut done = 0;
+        let few = 4 * rayon::current_num_threads();
+        indices.chunks(few).flat_map(move |part| {
+            on_progress(done, indices.len());
+            done += part.len();
+            part.par_iter().map(one).collect::<Vec<_>>()
+        })
+    }
+
+    /// How many sounds are decoded again at each use, since they do not fit into the cache.
+    pub fn uncached(&self) -> usize {
+        let kept = |sound: &&Sound| sound.source.is_none();
+        self.sounds.iter().filter(kept).count()
+    }
+
+    /// What the clip at `index` below [`Dataset::len`] is like. It is measured once, when it is first asked for.
+    ///
+    /// # Errors
+    /// As [`Dataset::clip`].
+    pub fn portrait(&self, index: usize) -> Result<Portrait> {
+        match self.sounds[index].portrait.get() {
+            Some(portrait) => Ok(*portrait),
+            None => Ok(self.portrait_by(index, &*self.source(index)?)),
+        }
+    }
+
+    /// The same where its source is at hand.
+    fn portrait_by(&self, index: usize, source: &Source) -> Portrait {
+        let measure = || source.portrait(0, 0.0, self.format, self.crop);
+        *self.sounds[index].portrait.get_or_init(measure)
+    }
+
+    /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a
+    /// random place in it if clips begin anywhere.
+    ///
+    /// # Errors
+    /// As [`Dataset::clip`].
+    pub(crate) fn portrait_of_draw(&self, index: usize, noise: &mut Noise) -> Result<Portrait> {
+        if self.crop == Crop::Onset {
+            return self.portrait(index);
+        }
+        let source = self.source(index)?;
+        let start = noise.below(source.starts(self.format.len_frames));
+        Ok(source.portrait(start, 0.0, self.format, self.crop))
+    }
+
     /// `n` training sounds, drawn independently: a label by the square root of its number of sounds,
     /// then one of its sounds. Sounds without a label are drawn like those of one more label.
     pub fn draw(&self, n: usize, noise: &mut Noise) -> Vec<usize> {
@@ -323,7 +460,8 @@ impl Dataset {
     ///
     /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
     /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
-    /// What happens to the clip at place `j` depends on seed, step and `j` only.
+    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `portraits` it is told what each
+    /// clip is like.
     ///
     /// # Errors
     /// When a file has to be decoded again and no longer can be, or the representation is of another format.
@@ -332,6 +470,7 @@ impl Dataset {
         indices: &[usize],
         representation: &dyn Representation,
         augment: Option<(&Augment, u64, u64)>,
+        portraits: bool,
     ) -> Result<Batch> {
         let (t, c) = representation.shape();
         let encode = |(j, &index): (usize, &usize)| {
@@ -361,7 +500,18 @@ impl Dataset {
                     ),
                 });
             }
-            Ok((frames.data, change.descriptors()))
+            let portrait = match (portraits, self.crop) {
+                (false, _) => None,
+                (true, Crop::Onset) => Some(
+                    self.portrait_by(index, &source)
+                        .varispeed(change.varispeed_st),
+                ),
+                (true, Crop::Anywhere) => {
+                    Some(source.portrait(start, change.varispeed_st, self.format, self.crop))
+                }
+            };
+            let portrait = portrait.map(|portrait| change.known_of(portrait));
+            Ok((frames.data, change, portrait))
         };
         let encoded: Vec<_> = indices
             .par_iter()
@@ -372,11 +522,13 @@ impl Dataset {
             shape: (indices.len(), t, c),
             frames: Vec::with_capacity(indices.len() * t * c),
             labels: indices.iter().map(|&index| self.label(index)).collect(),
-            descriptors: Vec::with_capacity(indices.len() * DESCRIPTORS.len()),
+            changes: Vec::with_capacity(indices.len()),
+            portraits: Vec::new(),
         };
-        for (frames, descriptors) in encoded {
+        for (frames, change, portrait) in encoded {
             batch.frames.extend(frames);
-            batch.descriptors.extend(descriptors);
+            batch.changes.push(change);
+            batch.portraits.extend(portrait);
         }
         Ok(batch)
     }
@@ -545,6 +697,136 @@ mod tests {
     }
 
     #[test]
+    fn each_clip_is_told_what_it_is_like_as_it_is_drawn() {
+        let root = kit();
+        // Twenty times the model's length, and other at each place.
+        let path = root.path().join("kick/long.wav");
+        write(&path, 77, 20_480);
+        for crop in [Crop::Onset, Crop::Anywhere] {
+            let options = ScanOptions {
+                crop,
+                ..ScanOptions::default()
+            };
+            let (data, _) = open(root.path(), &options);
+            let long = (0..data.len()).find(|&n| data.path(n) == path).unwrap();
+            let indices = [long; 12];
+            let draw = |augment: &Augment| {
+                let batch = data.batch(&indices, &Rows, Some((augment, 1, 5)), true);
+                batch.unwrap()
+            };
+            let measured = |batch: &Batch| -> Vec<Portrait> {
+                let clips = batch.frames.chunks(1024);
+                let clips = clips.map(|rows| Clip::new(8000, vec![rows.to_vec()]));
+                clips
+                    .map(|clip| Portrait::of(&crate::audio::Measures::of(&clip)))
+                    .collect()
+            };
+            let plain = draw(&Augment::NONE);
+            assert_eq!(plain.portraits, measured(&plain), "{crop:?}");
+            let alike = plain
+                .portraits
+                .iter()
+                .all(|told| *told == plain.portraits[0]);
+            assert_eq!(alike, crop == Crop::Onset);
+            // A shortened decay hides the length; treble and level are told apart.
+            let wild = Augment {
+                varispeed_st: 0.0,
+                decay: 1.0,
+                neutral: 0.0,
+                ..Augment::default()
+            };
+            let hidden = plain.portraits.iter().map(|told| {
+                let mut told = *told;
+                told.set(crate::portrait::Quality::Length, None);
+                told
+            });
+            assert_eq!(draw(&wild).portraits, hidden.collect::<Vec<_>>());
+            assert!(
+                data.batch(&indices, &Rows, None, false)
+                    .unwrap()
+                    .portraits
+                    .is_empty()
+            );
+            let faster = Augment {
+                varispeed_st: 2.0,
+                neutral: 0.0,
+                ..Augment::NONE
+            };
+            let faster = draw(&faster);
+            if crop == Crop::Anywhere {
+                assert_eq!(faster.portraits, measured(&faster));
+            } else {
+                let moved = |change: &Change| plain.portraits[0].varispeed(change.varispeed_st);
+                let moved: Vec<_> = faster.changes.iter().map(moved).collect();
+                assert_eq!(faster.portraits, moved);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cache_too_small_keeps_what_takes_longest_to_read_again() {
+        // Sounds of 100 bytes, of files of these seconds.
+        let seconds = [1.0, 2.0, 2.0, 90.0, 1.0, 5.0, 5.0];
+        let (mut cache, mut held) = (Cache::new(350), BTreeSet::new());
+        for (index, &seconds) in seconds.iter().enumerate() {
+            let mut dropped = Vec::new();
+            if cache.keep(index, seconds, 100, &mut dropped, |_| 100) {
+                held.insert(index);
+            }
+            dropped.iter().for_each(|index| assert!(held.remove(index)));
+            assert_eq!(cache.free, 350 - 100 * held.len() as u64);
+        }
+        assert_eq!(held, BTreeSet::from([3, 5, 6]));
+        // What does not fit at all drives nothing out.
+        assert!(!cache.keep(7, 1e9, 351, &mut Vec::new(), |_| 100));
+        assert_eq!((cache.free, cache.held.len()), (50, 3));
+    }
+
+    #[test]
+    fn labels_that_cannot_name_a_class_are_refused_before_anything_is_read() {
+        let root = kit();
+        let odd = "bel\u{7}l";
+        let folder = root.path().join(odd);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("x.wav"), "no sound").unwrap();
+        let options = ScanOptions::default();
+        let mut read = 0;
+        let error = Dataset::open(root.path(), FORMAT, &options, &mut |done, _| read = done);
+        let error = error.unwrap_err().to_string();
+        let expected = "the class name \"bel\\u{7}l\": expected no control characters";
+        assert!(error.ends_with(expected) && read == 0, "{error}");
+        let report = check(root.path(), &options, &mut |_, _| ()).unwrap();
+        let found = report
+            .issues
+            .iter()
+            .find(|issue| issue.kind == IssueKind::ClassName);
+        assert_eq!(found.map(|issue| issue.action), Some(Action::Refused));
+        // A manifest that calls it otherwise mends it.
+        let named = Labels::Manifest(root.path().join("labels.csv"));
+        fs::write(root.path().join("labels.csv"), "path,label\nkick/1.wav,a\n").unwrap();
+        let options = ScanOptions {
+            labels: named,
+            ..options
+        };
+        assert_eq!(open(root.path(), &options).0.labels(), ["a"]);
+    }
+
+    #[test]
+    fn counting_opens_nothing_and_chooses_as_opening_does() {
+        let root = kit();
+        fs::write(root.path().join("kick/broken.wav"), "no sound").unwrap();
+        let count = |include: &[&str]| {
+            let options = ScanOptions {
+                include: include.iter().map(|&label| label.to_owned()).collect(),
+                ..ScanOptions::default()
+            };
+            count(root.path(), &options).unwrap()
+        };
+        assert_eq!((count(&[]), count(&["snare"])), (15, 4));
+        assert_eq!(open(root.path(), &ScanOptions::default()).1.found, 15);
+    }
+
+    #[test]
     fn folders_are_labels_and_a_loose_file_is_kept_without() {
         let root = kit();
         let mut heard = Vec::new();
@@ -602,7 +884,9 @@ mod tests {
                     );
                     let indices = data.draw(24, &mut Noise::at(3, &[9]));
                     let augment = Augment::default();
-                    let batch = data.batch(&indices, &Rows, Some((&augment, 3, 9))).unwrap();
+                    let batch = data
+                        .batch(&indices, &Rows, Some((&augment, 3, 9)), false)
+                        .unwrap();
                     (report, data.validation().to_vec(), indices, batch)
                 })
             };
@@ -623,11 +907,11 @@ mod tests {
             ..Augment::default()
         };
         let batch = |indices: &[usize], seed, step| {
-            data.batch(indices, &Rows, Some((&augment, seed, step)))
+            data.batch(indices, &Rows, Some((&augment, seed, step)), false)
                 .unwrap()
         };
         let first = batch(&[4, 4, 5], 1, 1);
-        assert_ne!(first.descriptors[..5], first.descriptors[5..10]);
+        assert_ne!(first.changes[0], first.changes[1]);
         assert_eq!(first.frames[..1024], batch(&[4], 1, 1).frames);
         assert_ne!(first.frames[..1024], batch(&[4], 1, 2).frames);
         assert_ne!(first.frames[..1024], batch(&[4], 2, 1).frames);
@@ -644,8 +928,8 @@ mod tests {
                     ..ScanOptions::default()
                 },
             );
-            let batch = data.batch(&[8, 9, 13], &Rows, None).unwrap();
-            assert_eq!(batch.descriptors, [0.0; 15]);
+            let batch = data.batch(&[8, 9, 13], &Rows, None, false).unwrap();
+            assert_eq!(batch.changes, [Change::default(); 3]);
             assert_eq!(batch.labels, [Some(0), None, Some(1)]);
             for (index, rows) in [8, 9, 13].into_iter().zip(batch.frames.chunks(1024)) {
                 let clip = data.clip(index).unwrap();
@@ -653,7 +937,7 @@ mod tests {
                 assert!((clip.peak() - 0.95).abs() < 1e-6);
             }
             let untouched = data
-                .batch(&[9], &Rows, Some((&Augment::NONE, 1, 1)))
+                .batch(&[9], &Rows, Some((&Augment::NONE, 1, 1)), false)
                 .unwrap();
             assert_eq!(
                 untouched.frames == batch.frames[1024..2048],
@@ -939,7 +1223,10 @@ mod tests {
             },
         );
         fs::remove_file(data.path(2)).unwrap();
-        let error = data.batch(&[1, 2], &Rows, None).unwrap_err().to_string();
+        let error = data
+            .batch(&[1, 2], &Rows, None, false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("kick/2.wav"), "{error}");
         write(data.path(2), 2, 8);
         assert!(

@@ -21,9 +21,14 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Shrinks the weights by this times the learning rate at each step.
     pub weight_decay: f64,
-    /// Largest norm of the whole gradient; longer ones are scaled down to it.
-    pub clip: f64,
+    /// Largest norm of the whole gradient, in running means of it; longer ones are scaled down to that. Steps are the
+    /// same whatever a loss is multiplied by, so a bound in its own units would mean another thing for each: it would
+    /// level all steps of one that is large, and none of one that is small.
+    pub clip_ratio: f64,
 }
+
+/// How much of the running mean of the norm's logarithm is new in each step, once there were as many.
+const NORM_RATE: f64 = 0.02;
 
 impl Default for AdamConfig {
     fn default() -> Self {
@@ -32,7 +37,7 @@ impl Default for AdamConfig {
             beta2: 0.99,
             epsilon: 1e-8,
             weight_decay: 0.0,
-            clip: 1.0,
+            clip_ratio: 2.0,
         }
     }
 }
@@ -42,6 +47,8 @@ impl Default for AdamConfig {
 pub struct Adam {
     config: AdamConfig,
     steps: u64,
+    /// Running geometric mean of the gradient's norm; 0 before there was one.
+    norm: f64,
     moments: BTreeMap<String, (Tensor, Tensor)>,
 }
 
@@ -55,6 +62,7 @@ impl Adam {
         Ok(Self {
             config,
             steps: 0,
+            norm: 0.0,
             moments: parameters.iter().map(pair).collect::<Result<_>>()?,
         })
     }
@@ -86,8 +94,14 @@ impl Adam {
             beta2,
             epsilon,
             weight_decay,
-            clip,
+            clip_ratio,
         } = self.config;
+        if norm > 0.0 {
+            let usual = if self.norm > 0.0 { self.norm } else { norm };
+            let rate = NORM_RATE.max(1.0 / self.steps as f64);
+            self.norm = (usual.ln() + rate * (norm / usual).ln()).exp();
+        }
+        let longest = clip_ratio * self.norm;
         let power = |beta: f64| beta.powf(self.steps as f64);
         let step = AdamStep {
             beta1: beta1 as f32,
@@ -96,7 +110,11 @@ impl Adam {
             root_correction: (1.0 / (1.0 - power(beta2)).sqrt()) as f32,
             epsilon: epsilon as f32,
             decay: (learning_rate * weight_decay) as f32,
-            gradient_scale: (clip / norm.max(clip)) as f32,
+            gradient_scale: if norm > longest {
+                (longest / norm) as f32
+            } else {
+                1.0
+            },
         };
         for (name, var) in parameters.iter() {
             let (m, v) = &self.moments[name];
@@ -107,27 +125,38 @@ impl Adam {
         Ok(norm)
     }
 
-    /// Steps taken and the moments, named `m.…` and `v.…`, to be saved.
-    pub fn state(&self) -> (u64, BTreeMap<String, Tensor>) {
+    /// Steps taken, the running mean of the gradient's norm, and the moments, named `m.…` and `v.…`: to be saved.
+    pub fn state(&self) -> (u64, f64, BTreeMap<String, Tensor>) {
         let named = |(name, (m, v)): (&String, &(Tensor, Tensor))| {
             [
                 (format!("m.{name}"), m.clone()),
                 (format!("v.{name}"), v.clone()),
             ]
         };
-        (self.steps, self.moments.iter().flat_map(named).collect())
+        let moments = self.moments.iter().flat_map(named).collect();
+        (self.steps, self.norm, moments)
     }
 
     /// Goes on from a saved state.
     ///
     /// # Errors
     /// [`Error::Setting`] when a tensor is missing or of another shape.
-    pub fn restore(&mut self, steps: u64, state: &BTreeMap<String, Tensor>) -> Result<()> {
+    pub fn restore(
+        &mut self,
+        steps: u64,
+        norm: f64,
+        state: &BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        if !(norm >= 0.0 && norm.is_finite()) {
+            return Err(Error::setting(format!(
+                "the training state's norm of the gradient: expected 0 or more, found {norm}"
+            )));
+        }
         for (name, (m, v)) in &self.moments {
             copy_named(state, "m", name, m)?;
             copy_named(state, "v", name, v)?;
         }
-        self.steps = steps;
+        (self.steps, self.norm) = (steps, norm);
         Ok(())
     }
 }
@@ -239,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn adam_finds_the_minimum_of_a_parabola_and_clips() -> Result<()> {
+    fn adam_finds_the_minimum_of_a_parabola() -> Result<()> {
         let parameters = one_weight(5.0)?;
         let mut adam = Adam::new(&parameters, AdamConfig::default())?;
         let var = parameters.iter().next().expect("one parameter").1;
@@ -253,6 +282,42 @@ mod tests {
         }
         assert_eq!(first, 6.0);
         assert!((value(&parameters)? - 2.0).abs() < 0.02);
+        Ok(())
+    }
+
+    /// One weight after steps along gradients of these sizes.
+    fn walked(gradients: &[f64], clip_ratio: f64) -> Result<f32> {
+        let parameters = one_weight(0.0)?;
+        let config = AdamConfig {
+            clip_ratio,
+            ..AdamConfig::default()
+        };
+        let mut adam = Adam::new(&parameters, config)?;
+        let var = parameters.iter().next().expect("one parameter").1;
+        for &size in gradients {
+            let loss = (var.as_tensor() * size)?.narrow(0, 0, 1)?.sum_all()?;
+            adam.step(&parameters, &loss.backward()?, 0.1)?;
+        }
+        value(&parameters)
+    }
+
+    #[test]
+    fn only_a_gradient_that_stands_out_is_clipped_whatever_its_unit() -> Result<()> {
+        let usual = [1.0, 1.5, 0.7, 1.0, 1.9, 0.6, 1.0];
+        let after = |last: f64, unit: f64, ratio: f64| {
+            let gradients = usual.into_iter().chain([last]).map(|size| size * unit);
+            walked(&gradients.collect::<Vec<_>>(), ratio)
+        };
+        for last in [1.0, 1.8, 50.0] {
+            let (one, large) = (after(last, 1.0, 2.0)?, after(last, 4096.0, 2.0)?);
+            assert!((one - large).abs() < 1e-5, "{last}: {one} {large}");
+        }
+        assert_eq!(after(1.8, 1.0, 2.0)?, after(1.8, 1.0, 1e9)?);
+        // A spike is cut to twice the mean of all, itself included.
+        let mean = (usual.into_iter().chain([50.0]).map(f64::ln).sum::<f64>() / 8.0).exp();
+        let (spike, cut) = (after(50.0, 1.0, 2.0)?, after(2.0 * mean, 1.0, 1e9)?);
+        assert!((spike - cut).abs() < 1e-5, "{spike} {cut}");
+        assert!((spike - after(50.0, 1.0, 1e9)?).abs() > 1e-2);
         Ok(())
     }
 

@@ -436,13 +436,7 @@ impl Renderer {
                 wanted.set(quality, Some(*value));
                 continue;
             }
-            let known = config.descriptors.iter().position(|d| d == name);
-            let index = known.ok_or_else(|| {
-                let known = config.descriptor_names().join(", ");
-                Error::setting(format!(
-                    "descriptor: expected one of {known}, found `{name}`"
-                ))
-            })?;
+            let index = config.descriptor(name)?;
             if !(-3.0..=3.0).contains(value) {
                 return Err(Error::setting(format!(
                     "descriptor {name}: expected -3 to 3, found {value}"

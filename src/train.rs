@@ -7,29 +7,31 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::audio::Measures;
-use crate::checkpoint::{
-    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, Rendering, TrainingRecord,
-};
-use crate::checkpoint::{MAX_PORTRAITS, load_tensors, save_tensors};
-use crate::dataset::{Augment, Batch, DESCRIPTORS, Dataset, SEMITONES_PER_UNIT};
-use crate::diffusion::consistency::Consistency;
+mod begin;
+mod classes;
+mod config;
+mod told;
+
+pub use classes::ClassMatch;
+pub use config::{Length, TrainConfig, Tuning};
+
+use begin::{adapted, fresh, tuned};
+use told::{BatchSource, Told};
+
+use crate::checkpoint::{Checkpoint, ModelConfig, Precision, TrainingRecord};
+use crate::checkpoint::{load_tensors, save_tensors};
+use crate::dataset::{Batch, Dataset};
 use crate::diffusion::guidance::Guided;
-use crate::diffusion::objective::Objective;
-use crate::diffusion::sampler::Sampler;
-use crate::diffusion::schedule::Schedule;
-use crate::diffusion::{Denoiser, Preconditioned, Target};
+use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
-use crate::network::{self, Conditioning, Network, NetworkConfig, Parameters};
+use crate::network::{Network, Parameters};
 use crate::noise::Noise;
-use crate::optim::{Adam, AdamConfig, Ema, LearningRate};
-use crate::portrait::{COLUMNS, Portrait, Quality};
-use crate::representation::{Format, Representation, RepresentationConfig};
+use crate::optim::{Adam, Ema};
+use crate::representation::Representation;
 
 /// First number of the places ([`Noise::at`]) that training draws from.
 mod place {
@@ -39,214 +41,18 @@ mod place {
     pub const NOISE: u64 = 0x1003;
     pub const VALIDATION: u64 = 0x1004;
     pub const PORTRAIT: u64 = 0x1005;
+    pub const KEPT: u64 = 0x1006;
 }
 
-/// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
-/// quarter of them.
-const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
-/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two validations,
-/// or looking would take as long as learning.
+/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two
+/// validations, or looking would take as long as learning.
 const VALIDATION_SOUNDS: usize = 48;
 const LEARNT_FOR_EACH: u64 = 10;
 /// But no fewer, where there are any.
 const LEAST_VALIDATION_SOUNDS: usize = 4;
-
-/// Probability with which a whole portrait is hidden, beside those whose class is.
-const HIDDEN_PORTRAIT: f32 = 0.25;
-/// Probability with which each quality of another is.
-const HIDDEN_QUALITY: f32 = 0.2;
-
-/// How long to train.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Length {
-    /// Optimizer steps: the same result on every run.
-    Steps(u64),
-    /// Minutes of wall-clock time, interruptions not counted.
-    Minutes(f64),
-}
-
-/// How a finished model is taught to need few steps.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Tuning {
-    /// Levels and stages.
-    pub consistency: Consistency,
-    /// Guidance of the teacher, the model that it begins from; 1 learns from the sounds alone.
-    pub guidance: f64,
-    /// Noise levels at which the teacher's guidance acts, `(low, high)`.
-    pub guidance_interval: (f64, f64),
-}
-
-impl Tuning {
-    /// For a denoiser that has no few-step ability yet.
-    pub fn of(model: &ModelConfig, guidance: f64) -> Self {
-        Self {
-            consistency: Consistency {
-                levels: (0.005, 2.0 * model.sigma_max),
-                log_level_mean: model.representation.log_sigma().0,
-                ..Consistency::default()
-            },
-            guidance,
-            guidance_interval: model.representation.guidance_interval(),
-        }
-    }
-
-    /// For a model that needs few steps already, on other sounds: from these alone, and with levels near each other
-    /// from the beginning.
-    pub fn again(model: &ModelConfig) -> Self {
-        let first = Self::of(model, 1.0);
-        Self {
-            consistency: Consistency {
-                first_stage: 3,
-                ..first.consistency
-            },
-            ..first
-        }
-    }
-}
-
-/// How a tuned model is rendered, before anything was measured of it.
-const FEW_STEPS: Rendering = Rendering {
-    sampler: Sampler::Consistency,
-    schedule: Schedule::Few,
-    guidance: 1.0,
-    steps: 4,
-    measured: Vec::new(),
-};
-
-/// Everything that decides a training besides the sounds and how they are cut.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainConfig {
-    /// A short name for the model.
-    pub name: String,
-    /// Rate, channels and length of the clips.
-    pub format: Format,
-    /// How clips become frames.
-    pub representation: RepresentationConfig,
-    /// The network's sizes.
-    pub network: NetworkConfig,
-    /// What the network learns to say.
-    pub target: Target,
-    /// Noise levels and weights of the loss.
-    pub objective: Objective,
-    /// Consistency tuning in place of that loss; needs a model to begin from.
-    #[serde(default)]
-    pub tuning: Option<Tuning>,
-    /// Clips a step; 0 takes over the batch of the run that is resumed.
-    pub batch: usize,
-    /// When to end.
-    pub length: Length,
-    /// The learning rate over time.
-    pub learning_rate: LearningRate,
-    /// Of the products on the way forward and back to the maps; weights, their gradients and validation
-    /// are in f32.
-    #[serde(default)]
-    pub precision: network::Precision,
-    /// The optimizer's numbers.
-    pub adam: AdamConfig,
-    /// Profile of the averaged weights, see [`Ema::new`].
-    pub ema_gamma: f64,
-    /// Part of the clips whose class is hidden, so that guidance has an unconditional half.
-    pub class_dropout: f32,
-    /// Changes made to the sounds, none for the sounds as they are.
-    pub augment: Option<Augment>,
-    /// Whether a fresh network is told what the sounds are like; one that is tuned keeps its ways.
-    #[serde(default)]
-    pub portraits: bool,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Steps between validations.
-    pub validate_every: u64,
-    /// Validations in a row without a better one after which the run ends; 0 for never. With it, the model is
-    /// the one that was best at a validation, not the last.
-    #[serde(default)]
-    pub patience: u64,
-    /// Seconds between checkpoints.
-    pub save_every_s: f64,
-}
-
-impl TrainConfig {
-    fn validate(&self) -> Result<()> {
-        let fail = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
-            Err(Error::setting(format!(
-                "{what}: expected {expected}, found {found}"
-            )))
-        };
-        if self.batch == 0 || self.batch > 4096 {
-            return fail("batch", "1 to 4096", &self.batch);
-        }
-        let LearningRate { peak, decay, .. } = self.learning_rate;
-        if !(peak > 0.0 && peak <= 1.0) {
-            return fail("learning rate", "more than 0, at most 1", &peak);
-        }
-        let AdamConfig {
-            beta1, beta2, clip, ..
-        } = self.adam;
-        for (what, share) in [
-            ("decay", decay),
-            ("class dropout", self.class_dropout as f64),
-            ("beta1", beta1),
-            ("beta2", beta2),
-        ] {
-            if !(0.0..=1.0).contains(&share) {
-                return fail(what, "0 to 1", &share);
-            }
-        }
-        if clip.is_nan() || clip <= 0.0 {
-            return fail("gradient clip", "more than 0", &clip);
-        }
-        if !(0.0..=1e3).contains(&self.ema_gamma) {
-            return fail("EMA gamma", "0 to 1000", &self.ema_gamma);
-        }
-        if self.save_every_s.is_nan() || self.save_every_s < 0.0 {
-            return fail("time between checkpoints", "0 or more", &self.save_every_s);
-        }
-        match self.length {
-            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => fail("minutes", "more than 0", &m),
-            Length::Steps(0) => fail("steps", "at least 1", &0),
-            _ => Ok(()),
-        }
-    }
-
-    /// Noise levels that the validation loss is measured at.
-    fn validation_levels(&self) -> [f64; 4] {
-        let level = |mean: f64, deviation: f64, score: f64| (mean + deviation * score).exp();
-        VALIDATION_SCORES.map(|score| match &self.tuning {
-            None => {
-                let objective = &self.objective;
-                level(
-                    objective.log_sigma_mean,
-                    objective.log_sigma_deviation,
-                    score,
-                )
-            }
-            Some(Tuning { consistency, .. }) => {
-                let (low, high) = consistency.levels;
-                level(
-                    consistency.log_level_mean,
-                    consistency.log_level_deviation,
-                    score,
-                )
-                .clamp(low, high)
-            }
-        })
-    }
-
-    /// What must agree for a run to be resumed: all but its name, its length and its pace of reporting.
-    fn resumable_as(&self, other: &Self) -> bool {
-        let (length, validate_every) = (self.length, self.validate_every);
-        let (save_every_s, patience) = (self.save_every_s, self.patience);
-        let other = Self {
-            length,
-            validate_every,
-            save_every_s,
-            patience,
-            name: self.name.clone(),
-            ..other.clone()
-        };
-        *self == other
-    }
-}
+/// Fewer sounds than this are each met with so many noises that together there are as many: one guess at each level
+/// would be a toss of a coin.
+const LEAST_GUESSES: usize = 16;
 
 /// One optimizer step, as reported and as a line of `stats.jsonl`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -265,7 +71,7 @@ pub struct StepReport {
     pub seconds: f64,
     /// Part of the training that is done, 0 to 1.
     pub progress: f64,
-    /// Validation loss of the averaged weights, at the steps that measure it.
+    /// Validation loss of the averaged weights, at the steps that measure it: see [`Trainer::validate`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<f32>,
 }
@@ -301,6 +107,7 @@ struct StateNote {
     windows: u64,
     seconds: f64,
     adam_steps: u64,
+    gradient_norm: f64,
     validation: Option<f32>,
     /// Validation loss and step of the best weights, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -326,8 +133,8 @@ pub struct Trainer<'d> {
     config: TrainConfig,
     model: ModelConfig,
     dataset: &'d Dataset,
-    /// Of each sound, where the network is told.
-    portraits: Option<Vec<Portrait>>,
+    /// What the new labels were taken for, right after a run that tunes a model was begun.
+    matched: Vec<ClassMatch>,
     representation: Box<dyn Representation>,
     folder: PathBuf,
     from: Option<String>,
@@ -359,8 +166,9 @@ impl std::fmt::Debug for Trainer<'_> {
 }
 
 impl<'d> Trainer<'d> {
-    /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then
-    /// its representation, statistics and network are kept), or from fresh ones.
+    /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then its
+    /// representation, statistics and network are kept, and fitted to another length, rate or number of channels), or
+    /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
     ///
     /// # Errors
     /// When settings make no sense, when `folder` holds a run with other settings, other sounds or another
@@ -371,6 +179,7 @@ impl<'d> Trainer<'d> {
         folder: &Path,
         from: Option<&Checkpoint>,
         device: &Device,
+        on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let state = folder.join("state.safetensors");
         let print = from.map(Checkpoint::fingerprint).transpose()?;
@@ -387,15 +196,15 @@ impl<'d> Trainer<'d> {
             )));
         }
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let portraits = from.map_or(config.portraits, |from| !from.config.portraits.is_empty());
-        let portraits = portraits.then(|| portraits_of(dataset)).transpose()?;
-        let (model, parameters) = match from {
-            Some(from) => tuned(&config, dataset, from, portraits.as_deref(), device)?,
-            None => fresh(&config, dataset, portraits.as_deref(), device)?,
+        let (model, parameters, matched) = match from {
+            Some(from) => tuned(&config, dataset, from, device, on_progress)?,
+            None => {
+                let (model, parameters) = fresh(&config, dataset, device, on_progress)?;
+                (model, parameters, Vec::new())
+            }
         };
-        let mut trainer = Self::assemble(
-            config, model, dataset, portraits, folder, parameters, device,
-        )?;
+        let mut trainer = Self::assemble(config, model, dataset, folder, parameters, device)?;
+        trainer.matched = matched;
         trainer.from = print;
         trainer.teacher = trainer.taught_by(from)?;
         let json =
@@ -410,7 +219,6 @@ impl<'d> Trainer<'d> {
         config: TrainConfig,
         model: ModelConfig,
         dataset: &'d Dataset,
-        portraits: Option<Vec<Portrait>>,
         folder: &Path,
         parameters: Parameters,
         device: &Device,
@@ -435,7 +243,7 @@ impl<'d> Trainer<'d> {
             config,
             model,
             dataset,
-            portraits,
+            matched: Vec::new(),
             representation,
             folder: folder.to_owned(),
             from: None,
@@ -467,7 +275,11 @@ impl<'d> Trainer<'d> {
         let mut note: StateNote = serde_json::from_str(&note).map_err(|e| {
             Error::checkpoint(
                 path,
-                format!("its training state cannot be understood: {e}"),
+                format!(
+                    "its training state cannot be understood ({e}); another version of audiodiff may have written it. \
+                     Choose another --out: --from {} goes on from its weights",
+                    folder.join("model.safetensors").display()
+                ),
             )
         })?;
         if config.batch == 0 {
@@ -475,6 +287,7 @@ impl<'d> Trainer<'d> {
         }
         config.validate()?;
         note.model.name.clone_from(&config.name);
+        note.model.training.licence.clone_from(&config.licence);
         if !config.resumable_as(&note.config) {
             return Err(Error::setting(format!(
                 "{}: holds a run with other settings (see its config.json); resume with those, or choose another --out",
@@ -524,12 +337,10 @@ impl<'d> Trainer<'d> {
             weights.insert(name.clone(), tensor.clone());
         }
         let parameters = Parameters::from_weights(&weights, device)?;
-        let portraits = !note.model.portraits.is_empty();
-        let portraits = portraits.then(|| portraits_of(dataset)).transpose()?;
-        let mut trainer = Self::assemble(
-            config, note.model, dataset, portraits, folder, parameters, device,
-        )?;
-        let restored = trainer.adam.restore(note.adam_steps, &tensors);
+        let mut trainer = Self::assemble(config, note.model, dataset, folder, parameters, device)?;
+        let restored = trainer
+            .adam
+            .restore(note.adam_steps, note.gradient_norm, &tensors);
         restored
             .and_then(|()| trainer.ema.restore(&tensors))
             .map_err(|e| match e {
@@ -578,8 +389,7 @@ impl<'d> Trainer<'d> {
         if tuning.guidance == 1.0 {
             return Ok(None);
         }
-        let mut weights = from.weights.clone();
-        relabel(&mut weights, &from.config.labels, &self.model.labels)?;
+        let mut weights = adapted(from, &self.model)?;
         for tensor in weights.values_mut() {
             *tensor = tensor.to_device(&self.device)?;
         }
@@ -606,6 +416,17 @@ impl<'d> Trainer<'d> {
     /// The model under training.
     pub fn model(&self) -> &ModelConfig {
         &self.model
+    }
+
+    /// What decides the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// What the sounds' labels were taken for among the classes of the model that the run began from; empty for a run
+    /// that began from nothing, or was resumed.
+    pub fn matched_classes(&self) -> &[ClassMatch] {
+        &self.matched
     }
 
     /// The step whose weights were best at a validation, where the run looks for it.
@@ -647,9 +468,14 @@ impl<'d> Trainer<'d> {
                 .model
                 .representation
                 .build(&self.model.format, &self.model.statistics)?,
-            portraits: self.portraits.clone(),
             config: self.config.clone(),
+            portraits: self.is_told_portraits(),
         };
+        // A model that others would only spoil is the best of its tuning.
+        if self.step == 0 && self.from.is_some() && self.config.patience > 0 {
+            self.validation = self.validate()?;
+            self.keep_best()?;
+        }
         let (send, receive) = crossbeam::channel::bounded(2);
         let first = self.step;
         std::thread::scope(|scope| {
@@ -697,28 +523,19 @@ impl<'d> Trainer<'d> {
     }
 
     /// One optimizer step.
-    fn learn(&mut self, (batch, portraits): (Batch, Vec<Portrait>)) -> Result<StepReport> {
+    fn learn(&mut self, batch: Batch) -> Result<StepReport> {
         let (b, t, c) = batch.shape;
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
         let sigmas = self.config.objective.draw_sigmas(b, &mut noise);
-        let hidden: Vec<bool> = (0..b)
-            .map(|_| noise.chance(self.config.class_dropout))
-            .collect();
-        let labels: Vec<Option<u32>> = batch
-            .labels
-            .into_iter()
-            .zip(&hidden)
-            .map(|(label, hidden)| label.filter(|_| !hidden))
-            .collect();
+        let mut portraits = Noise::at(seed, &[place::PORTRAIT, self.step]);
+        let told = Told::all(&batch, &self.model);
+        let told = told.hide(self.config.class_dropout, &mut noise, &mut portraits);
+        let cond = told.conditioning(&self.device)?;
         let mut noises: Vec<Noise> = (0..b as u64)
             .map(|j| Noise::at(seed, &[place::NOISE, self.step, j]))
             .collect();
         let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
-        let mut noise = Noise::at(seed, &[place::PORTRAIT, self.step]);
-        let told = tell(&portraits, &hidden, &mut noise);
-        let cond = Conditioning::new(&labels, &batch.descriptors, &self.device)?;
-        let cond = cond.with_portraits(told.as_flattened())?;
         let loss = match &self.config.tuning {
             None => {
                 let objective = &self.config.objective;
@@ -804,8 +621,13 @@ impl<'d> Trainer<'d> {
         }
     }
 
-    /// Mean weighted loss of the averaged weights on held-out sounds, at fixed noise levels with fixed
-    /// noise; `None` when there is nothing to validate on.
+    fn is_told_portraits(&self) -> bool {
+        !self.model.portraits.is_empty()
+    }
+
+    /// Weighted loss of the averaged weights on held-out sounds, with fixed noise: the mean over the sounds at each of
+    /// four noise levels, and of these the geometric mean, so that what is gained or lost at any level counts alike,
+    /// whatever the loss weighs it by. `None` when there is nothing to validate on.
     ///
     /// # Errors
     /// When a held-back sound can no longer be read.
@@ -814,25 +636,25 @@ impl<'d> Trainer<'d> {
             .config
             .validate_every
             .saturating_mul(self.config.batch as u64);
-        let sounds = validated(self.dataset.validation(), learnt);
+        let guesses = validated(self.dataset.validation(), learnt);
         let levels = self.config.validation_levels();
-        let mut total = 0f64;
+        let mut totals = vec![0f64; levels.len()];
         // No more at once than training takes, which is as much as there is memory for.
         let most = self.config.batch.min(16);
-        for (i, chunk) in sounds.chunks(most).enumerate() {
-            let batch = self.dataset.batch(chunk, &*self.representation, None)?;
+        for chunk in guesses.chunks(most) {
+            let sounds: Vec<usize> = chunk.iter().map(|guess| guess.0).collect();
+            let told = self.is_told_portraits();
+            let batch = self
+                .dataset
+                .batch(&sounds, &*self.representation, None, told)?;
+            // As a sound is rendered: with its portrait.
+            let cond = Told::all(&batch, &self.model).conditioning(&self.device)?;
             let (b, t, c) = batch.shape;
             let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
-            let cond = Conditioning::new(&batch.labels, &batch.descriptors, &self.device)?;
-            // As a sound is rendered: with its portrait.
-            let told = self.portraits.iter().flat_map(|portraits| {
-                let own = chunk.iter().map(|&index| portraits[index].columns());
-                own.collect::<Vec<_>>()
-            });
-            let cond = cond.with_portraits(told.collect::<Vec<_>>().as_flattened())?;
-            for (k, sigma) in levels.into_iter().enumerate() {
-                let noise = |j| Noise::at(0, &[place::VALIDATION, (most * i + j) as u64, k as u64]);
-                let mut noises: Vec<Noise> = (0..b).map(noise).collect();
+            for (k, (&sigma, total)) in levels.iter().zip(&mut totals).enumerate() {
+                let noise =
+                    |guess: &(usize, u64)| Noise::at(0, &[place::VALIDATION, guess.1, k as u64]);
+                let mut noises: Vec<Noise> = chunk.iter().map(noise).collect();
                 let sigmas = vec![sigma; b];
                 let loss = match &self.config.tuning {
                     None => {
@@ -853,11 +675,16 @@ impl<'d> Trainer<'d> {
                         )?
                     }
                 };
-                total += loss.to_scalar::<f32>()? as f64 * b as f64;
+                *total += loss.to_scalar::<f32>()? as f64 * b as f64;
             }
         }
-        let count = sounds.len() * levels.len();
-        Ok((count > 0).then(|| (total / count as f64) as f32))
+        if guesses.is_empty() {
+            return Ok(None);
+        }
+        // A loss of nothing at one level must not hide all others.
+        let logarithm = |total: &f64| (total / guesses.len() as f64).max(1e-12).ln();
+        let mean = totals.iter().map(logarithm).sum::<f64>() / levels.len() as f64;
+        Ok(Some(mean.exp() as f32))
     }
 
     /// The model as it stands, with averaged weights; those that were best where the run is to end by it.
@@ -895,7 +722,7 @@ impl<'d> Trainer<'d> {
     /// finds the state it belongs to.
     fn save(&self) -> Result<PathBuf> {
         let model = self.folder.join("model.safetensors");
-        let (adam_steps, mut tensors) = self.adam.state();
+        let (adam_steps, gradient_norm, mut tensors) = self.adam.state();
         for (name, var) in self.parameters.iter() {
             tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
         }
@@ -914,6 +741,7 @@ impl<'d> Trainer<'d> {
             windows: self.windows,
             seconds: self.seconds,
             adam_steps,
+            gradient_norm,
             validation: self.validation,
             best: self.best.as_ref().map(|best| (best.validation, best.step)),
             misses: self.misses,
@@ -938,13 +766,16 @@ impl<'d> Trainer<'d> {
     }
 }
 
-/// The sounds to validate on of those that are `held` back, where so many are learnt between two validations. They are
-/// spread over all: sounds lie in the order of their classes.
-fn validated(held: &[usize], learnt: u64) -> Vec<usize> {
+/// What to guess when validating: sounds of those that are `held` back, each with the number of its noise, where so
+/// many are learnt between two validations. They are spread over all: sounds lie in the order of their classes.
+fn validated(held: &[usize], learnt: u64) -> Vec<(usize, u64)> {
     let most = usize::try_from(learnt / LEARNT_FOR_EACH).unwrap_or(usize::MAX);
     let most = most.clamp(LEAST_VALIDATION_SOUNDS, VALIDATION_SOUNDS);
     let n = held.len().min(most);
-    (0..n).map(|i| held[i * held.len() / n]).collect()
+    let noises = most.min(LEAST_GUESSES).div_ceil(n.max(1));
+    (0..n * noises)
+        .map(|i| (held[i % n * held.len() / n], i as u64))
+        .collect()
 }
 
 /// The reports of a run, oldest first; none if the file does not exist. Lines that a crash left
@@ -968,218 +799,6 @@ pub fn read_stats(path: &Path) -> Result<Vec<StepReport>> {
         .collect())
 }
 
-/// What prepares batches on its own thread.
-struct BatchSource<'d> {
-    dataset: &'d Dataset,
-    portraits: Option<Vec<Portrait>>,
-    representation: Box<dyn Representation>,
-    config: TrainConfig,
-}
-
-impl BatchSource<'_> {
-    /// A batch, and the portraits of its changed clips if the network is told them.
-    fn batch(&self, step: u64) -> Result<(Batch, Vec<Portrait>)> {
-        let TrainConfig { seed, batch, .. } = self.config;
-        let indices = self
-            .dataset
-            .draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
-        let augment = self.config.augment.unwrap_or(Augment::NONE);
-        let batch = self.dataset.batch(
-            &indices,
-            &*self.representation,
-            Some((&augment, seed, step)),
-        )?;
-        let told = self.portraits.iter().flat_map(|portraits| {
-            let changes = batch.descriptors.chunks_exact(DESCRIPTORS.len());
-            let changed = |(&index, change): (&usize, &[f32])| changed(portraits[index], change);
-            indices.iter().zip(changes).map(changed)
-        });
-        let told = told.collect();
-        Ok((batch, told))
-    }
-}
-
-/// Portraits of all sounds.
-fn portraits_of(dataset: &Dataset) -> Result<Vec<Portrait>> {
-    let one = |index| Ok(Portrait::of(&Measures::of(&*dataset.clip(index)?)));
-    (0..dataset.len()).into_par_iter().map(one).collect()
-}
-
-/// What is known of a sound after the change that the descriptors tell of.
-fn changed(portrait: Portrait, change: &[f32]) -> Portrait {
-    let [_, varispeed, _, decay, _] = *change else {
-        return portrait;
-    };
-    let mut portrait = portrait.varispeed(SEMITONES_PER_UNIT * varispeed);
-    if decay > 0.0 {
-        portrait.set(Quality::Length, None);
-    }
-    portrait
-}
-
-/// What the network is told of each portrait: nothing beside a hidden class, so that guidance has an unconditional
-/// half, else all, some or none of it.
-fn tell(portraits: &[Portrait], hidden: &[bool], noise: &mut Noise) -> Vec<[f32; COLUMNS]> {
-    let told = |(&portrait, &hidden): (&Portrait, &bool)| {
-        let hidden = noise.chance(HIDDEN_PORTRAIT) || hidden;
-        let mut told = portrait;
-        for quality in Quality::ALL {
-            if noise.chance(HIDDEN_QUALITY) || hidden {
-                told.set(quality, None);
-            }
-        }
-        told.columns()
-    };
-    portraits.iter().zip(hidden).map(told).collect()
-}
-
-/// The portraits that travel with a model.
-fn kept(dataset: &Dataset, portraits: Option<&[Portrait]>) -> Vec<(Option<u32>, Portrait)> {
-    let sounds = dataset.train().iter().take(MAX_PORTRAITS);
-    let own = |portraits: &[Portrait]| {
-        let pair = |&index: &usize| (dataset.label(index), portraits[index]);
-        sounds.map(pair).collect()
-    };
-    portraits.map(own).unwrap_or_default()
-}
-
-/// A new model with fresh weights.
-fn fresh(
-    config: &TrainConfig,
-    dataset: &Dataset,
-    portraits: Option<&[Portrait]>,
-    device: &Device,
-) -> Result<(ModelConfig, Parameters)> {
-    let mut clips = dataset.train().iter().map(|&index| dataset.clip(index));
-    let statistics = config.representation.fit(&config.format, &mut clips)?;
-    let model = ModelConfig {
-        format_version: FORMAT_VERSION,
-        name: config.name.clone(),
-        format: config.format,
-        crop: Some(dataset.crop()),
-        representation: config.representation.clone(),
-        statistics,
-        labels: dataset.labels().to_vec(),
-        descriptors: DESCRIPTORS.map(str::to_owned).to_vec(),
-        portraits: kept(dataset, portraits),
-        sigma_data: config.objective.sigma_data,
-        sigma_max: config.representation.sigma_max(),
-        target: config.target,
-        network: config.network.clone(),
-        rendering: None,
-        training: TrainingRecord::default(),
-    };
-    model.validate()?;
-    let mut noise = Noise::at(config.seed, &[place::INIT]);
-    let parameters = model
-        .network
-        .init(model.surroundings(), &mut noise, device)?;
-    Ok((model, parameters))
-}
-
-/// A model that goes on from another's weights, with the classes of the new sounds.
-fn tuned(
-    config: &TrainConfig,
-    dataset: &Dataset,
-    from: &Checkpoint,
-    portraits: Option<&[Portrait]>,
-    device: &Device,
-) -> Result<(ModelConfig, Parameters)> {
-    let old = &from.config;
-    let agree = |what: &str, same: bool| {
-        if same {
-            Ok(())
-        } else {
-            Err(Error::setting(format!(
-                "--from {}: its {what} differs from the run's",
-                old.name
-            )))
-        }
-    };
-    agree("rate, channels or length", old.format == config.format)?;
-    agree(
-        "representation",
-        old.representation == config.representation,
-    )?;
-    agree("network", old.network == config.network)?;
-    agree("target", old.target == config.target)?;
-    // A network that is told nothing learns all sounds as one kind.
-    let told = old.network.is_told();
-    agree(
-        "set of descriptors",
-        !told || old.descriptors == DESCRIPTORS,
-    )?;
-    agree("sigma_data", old.sigma_data == config.objective.sigma_data)?;
-    let mut model = ModelConfig {
-        name: config.name.clone(),
-        crop: Some(dataset.crop()),
-        labels: match told {
-            true => dataset.labels().to_vec(),
-            false => Vec::new(),
-        },
-        portraits: kept(dataset, portraits),
-        // Files from before this was known mean too little for some representations.
-        sigma_max: old.sigma_max.max(old.representation.sigma_max()),
-        // A few-step model that is trained as a denoiser becomes one again.
-        rendering: match (config.tuning, &old.rendering) {
-            (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
-                measured: Vec::new(),
-                ..own.clone()
-            }),
-            (Some(_), _) => Some(FEW_STEPS),
-            (None, own) => own.clone().filter(|_| !old.is_few_step()),
-        },
-        ..old.clone()
-    };
-    model.training = TrainingRecord {
-        tuned_from: Some(old.name.clone()),
-        licence: old.training.licence.clone(),
-        ..TrainingRecord::default()
-    };
-    let mut weights = from.weights.clone();
-    relabel(&mut weights, &old.labels, &model.labels)?;
-    Ok((model, Parameters::from_weights(&weights, device)?))
-}
-
-/// Makes the class table fit new labels: a label that was known keeps its row, a new one begins as the
-/// mean of the old ones, or at zero where there were none: the network first says what it said before.
-/// Row 0 stands for "no class".
-fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String]) -> Result<()> {
-    const TABLE: &str = "classes";
-    let bias = "noise2.bias";
-    match (weights.remove(TABLE), new.is_empty()) {
-        (None, true) => {}
-        // Nothing to tell apart any more: the row for "no class" is what the network always adds.
-        (Some(table), true) => {
-            let kept = weights
-                .get(bias)
-                .ok_or_else(|| Error::setting(format!("expected a parameter `{bias}`")))?;
-            let folded = (kept + table.get(0)?)?;
-            weights.insert(bias.to_owned(), folded);
-        }
-        (None, false) => {
-            let width = weights.get(bias).map_or(0, |b| b.elem_count());
-            let rows = (new.len() + 1, width);
-            weights.insert(
-                TABLE.to_owned(),
-                Tensor::zeros(rows, DType::F32, &Device::Cpu)?,
-            );
-        }
-        (Some(table), false) => {
-            let mean = table.narrow(0, 1, old.len())?.mean_keepdim(0)?;
-            let mut rows = vec![table.narrow(0, 0, 1)?];
-            for label in new {
-                rows.push(match old.iter().position(|known| known == label) {
-                    Some(i) => table.narrow(0, i + 1, 1)?,
-                    None => mean.clone(),
-                });
-            }
-            weights.insert(TABLE.to_owned(), Tensor::cat(&rows, 0)?);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1187,18 +806,28 @@ mod tests {
     #[test]
     fn what_is_validated_on_is_spread_over_all_and_costs_less_than_learning() {
         let held: Vec<usize> = (100..195).collect();
+        let sounds = |held: &[usize], learnt| -> Vec<usize> {
+            let guesses = validated(held, learnt);
+            assert!(
+                guesses
+                    .iter()
+                    .map(|guess| guess.1)
+                    .eq(0..guesses.len() as u64)
+            );
+            guesses.into_iter().map(|guess| guess.0).collect()
+        };
         // Two hundred steps of sixteen pay for all there may be, a hundred steps of one for ten.
-        let sounds = validated(&held, 3200);
-        assert_eq!((sounds.len(), sounds[0]), (VALIDATION_SOUNDS, 100));
-        assert!(
-            sounds
-                .windows(2)
-                .all(|pair| (1..=2).contains(&(pair[1] - pair[0])))
-        );
+        let all = sounds(&held, 3200);
+        assert_eq!((all.len(), all[0]), (VALIDATION_SOUNDS, 100));
+        let gaps = all.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.into_iter().all(|gap| (1..=2).contains(&gap)));
         let few: Vec<usize> = (0..10).map(|i| 100 + i * 95 / 10).collect();
-        assert_eq!(validated(&held, 100), few);
-        assert_eq!(validated(&held, 0).len(), LEAST_VALIDATION_SOUNDS);
-        assert_eq!(validated(&held[..3], u64::MAX), held[..3]);
+        assert_eq!(sounds(&held, 100), few);
+        assert_eq!(sounds(&held, 0).len(), LEAST_VALIDATION_SOUNDS);
+        // Where few are held back, each is guessed under several noises.
+        assert_eq!(sounds(&held[..1], u64::MAX), [100; LEAST_GUESSES]);
+        assert_eq!(sounds(&held[..3], u64::MAX), [100, 101, 102].repeat(6));
+        assert_eq!(sounds(&held[..3], 100), [100, 101, 102].repeat(4));
         assert!(validated(&[], 3200).is_empty());
     }
 }

@@ -249,24 +249,37 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
         "-q",
     ]))
     .unwrap();
-    assert!(table.contains("the teacher"), "{table}");
+    assert!(table.contains("the model it began from"), "{table}");
     let tuned = fast.join("model.safetensors");
     let info: serde_json::Value =
         serde_json::from_slice(&done(&["info", text(&tuned), "--json"])).unwrap();
     assert_eq!(info["rendering"]["sampler"], "consistency");
     assert_eq!(info["rendering"]["measured"].as_array().unwrap().len(), 3);
-    let again = fails(
-        2,
-        &[
-            "tune",
-            text(&tuned),
-            "--data",
-            text(&wavs),
-            "--out",
-            text(&run),
-        ],
+    // Once more: it is tuned further, and says so.
+    let again = folder.path().join("again");
+    let mut command = vec!["tune", text(&tuned), "--data", text(&wavs)];
+    command.extend(["--out", text(&again), "--steps", "4", "--batch", "4"]);
+    let output = audiodiff(&command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("needs few steps already; tuning it further"),
+        "{said}"
     );
-    assert!(again.contains("was tuned to few steps already"), "{again}");
+    assert!(
+        said.contains("it ends after 4 steps, or before that when 6 measurements"),
+        "{said}"
+    );
+    let info: serde_json::Value = serde_json::from_slice(&done(&[
+        "info",
+        text(&again.join("model.safetensors")),
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!(info["rendering"]["sampler"], "consistency");
+    assert_eq!(info["training"]["before"]["steps"], 304);
+    command.extend(["--guidance", "2"]);
+    assert!(fails(2, &command).contains("--guidance: "));
 
     let page = folder.path().join("report.html");
     let judged: serde_json::Value = serde_json::from_slice(&done(&[
@@ -485,5 +498,79 @@ fn completions_and_the_manual_are_written() {
         String::from_utf8(done(&["man"]))
             .unwrap()
             .contains(".TH audiodiff")
+    );
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn the_built_in_model_is_tuned_to_what_is_asked_and_says_when_it_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let wavs = folder.path().join("wavs");
+    sounds(&wavs);
+    std::fs::rename(wavs.join("a"), wavs.join("Kicks")).unwrap();
+    let run = |name: &str, flags: &[&str]| {
+        let out = folder.path().join(name);
+        let mut args = vec!["train", text(&wavs), "--out", text(&out)];
+        args.extend(["--steps", "1", "--batch", "2", "--validation", "0"]);
+        args.extend(flags);
+        let output = audiodiff(&args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let model = out.join("model.safetensors");
+        let info = done(&["info", text(&model), "--json"]);
+        let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+        (said, info)
+    };
+    let asked = [
+        "--seconds",
+        "0.4",
+        "--sample-rate",
+        "22050",
+        "--channels",
+        "2",
+    ];
+    let mel = ["--representation", "mel", "--licence", "CC0-1.0"];
+    let (said, info) = run("tuned", &[&asked[..], &mel[..]].concat());
+    assert!(said.contains("tuning `drums`"), "{said}");
+    assert!(
+        said.contains("Kicks as kick\n") && said.contains("new to the model: b\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("and not by patience: no sound is held back"),
+        "{said}"
+    );
+    assert_eq!(info["format"]["sample_rate"], 22050);
+    assert_eq!(info["format"]["channels"], 2);
+    // 0.4 s are 34.5 rows of 256, and the network halves them twice.
+    assert_eq!(info["format"]["len_frames"], 36 * 256);
+    assert_eq!(
+        info["representation"]["floor_db"], -60.0,
+        "that of the model"
+    );
+    assert_eq!(info["training"]["licence"], "CC0-1.0");
+    assert_eq!(info["training"]["before"]["steps"], 3870);
+    let small = ["--preset", "16x1,16x1", "--seconds", "0.1"];
+    let (said, info) = run("fresh", &small);
+    assert!(
+        said.starts_with("--preset 16x1,16x1 asks for another network than the built-in model's: training from nothing"),
+        "{said}"
+    );
+    assert!(info["training"]["licence"].is_null() && info["training"]["tuned_from"].is_null());
+    let model = folder.path().join("fresh/model.safetensors");
+    let refused = fails(
+        2,
+        &[
+            "train",
+            text(&wavs),
+            "--from",
+            text(&model),
+            "--target",
+            "v",
+        ],
+    );
+    assert!(
+        refused.contains("--target v asks for another network than its own"),
+        "{refused}"
     );
 }

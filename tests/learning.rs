@@ -16,7 +16,9 @@ use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig, Stereo};
-use audiodiff::train::{Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats};
+use audiodiff::train::{
+    ClassMatch, Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats,
+};
 use audiodiff::{Error, dataset};
 use candle_core::Device;
 
@@ -65,6 +67,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         class_dropout: 0.1,
         augment: None,
         portraits: true,
+        licence: None,
         seed: 3,
         validate_every: 50,
         patience: 0,
@@ -102,7 +105,8 @@ fn train(
     folder: &Path,
     stop_at: u64,
 ) -> (Outcome, Checkpoint) {
-    let mut trainer = Trainer::open(config, sounds, folder, None, &Device::Cpu).unwrap();
+    let mut trainer =
+        Trainer::open(config, sounds, folder, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     let outcome = trainer.run(&mut |event| match event {
         Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -154,10 +158,46 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
         batch: 0,
         ..config.clone()
     };
-    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu).is_ok());
+    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).is_ok());
+    // A state that another version wrote is refused in words, and its weights are not lost.
+    let state = resumed.join("state.safetensors");
+    let (tensors, note) = load_tensors(&state).unwrap();
+    save_tensors(
+        &state,
+        &tensors,
+        &note.replace("\"gradient_norm\"", "\"x\""),
+    )
+    .unwrap();
+    let error = Trainer::open(
+        config.clone(),
+        &set,
+        &resumed,
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("another version of audiodiff may have written it"),
+        "{error}"
+    );
+    assert!(
+        error.contains("model.safetensors goes on from its weights"),
+        "{error}"
+    );
+    save_tensors(&state, &tensors, &note).unwrap();
     // Other settings or sounds are not silently mixed into an old run.
     let refusal = |config: &TrainConfig, set: &Dataset| {
-        let error = Trainer::open(config.clone(), set, &resumed, None, &Device::Cpu).unwrap_err();
+        let error = Trainer::open(
+            config.clone(),
+            set,
+            &resumed,
+            None,
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap_err();
         assert!(
             matches!(&error, Error::Setting(s) if s.contains("--out")),
             "{error}"
@@ -211,7 +251,8 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
     assert_eq!(outcome, Outcome::Finished);
     assert_eq!(bits(&model), bits(&again));
-    let trainer = Trainer::open(config, &set, &resumed, None, &Device::Cpu).unwrap();
+    let trainer =
+        Trainer::open(config, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     assert_eq!(
         (trainer.best_step(), trainer.step(), trainer.progress()),
         (Some(step), step + 15, 1.0)
@@ -242,14 +283,15 @@ fn numbers_that_cannot_train_are_refused() {
         let mut config = config(mdct(), 2);
         change(&mut config);
         let run = folder.path().join("run");
-        let error = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap_err();
+        let error =
+            Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap_err();
         assert!(!run.exists(), "nothing was begun");
         error.to_string()
     };
     assert!(refusal(&|c| c.learning_rate.peak = -1.0).contains("learning rate"));
     assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
     assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
-    assert!(refusal(&|c| c.adam.clip = 0.0).contains("clip"));
+    assert!(refusal(&|c| c.adam.clip_ratio = 0.0).contains("clip"));
     assert!(refusal(&|c| c.batch = 0).contains("batch"));
     assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
@@ -370,6 +412,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
         &tuned,
         Some(&model),
         &Device::Cpu,
+        &mut |_, _| (),
     )
     .unwrap();
     assert_eq!(trainer.model().labels, ["high", "thud"]);
@@ -409,6 +452,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
         &folder.path().join("x"),
         Some(&model),
         &Device::Cpu,
+        &mut |_, _| (),
     )
     .unwrap_err();
     assert!(error.to_string().contains("representation"), "{error}");
@@ -435,7 +479,15 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         };
         let out = folder.path().join(format!("tuned-{guidance}"));
         let open = |config: &TrainConfig| {
-            Trainer::open(config.clone(), &set, &out, Some(&teacher), &Device::Cpu).unwrap()
+            Trainer::open(
+                config.clone(),
+                &set,
+                &out,
+                Some(&teacher),
+                &Device::Cpu,
+                &mut |_, _| (),
+            )
+            .unwrap()
         };
         let mut trainer = open(&tuning);
         let before = trainer.validate().unwrap().expect("sounds are held back");
@@ -472,7 +524,15 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
             ..tuning
         };
         let out = folder.path().join("again");
-        let mut trainer = Trainer::open(again, &set, &out, Some(&known), &Device::Cpu).unwrap();
+        let mut trainer = Trainer::open(
+            again,
+            &set,
+            &out,
+            Some(&known),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap();
         trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
         let last = trainer.validate().unwrap().expect("sounds are held back");
         assert!(last < 1.1 * after, "{last} of {after}");
@@ -490,7 +550,14 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         }),
         ..config(mdct(), 2)
     };
-    let error = Trainer::open(alone, &set, &folder.path().join("no"), None, &Device::Cpu);
+    let error = Trainer::open(
+        alone,
+        &set,
+        &folder.path().join("no"),
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    );
     let error = error.unwrap_err().to_string();
     assert!(error.contains("expected a model to begin from"), "{error}");
 }
@@ -513,7 +580,15 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     };
     let before = files();
     config.length = Length::Steps(8);
-    let mut trainer = Trainer::open(config.clone(), &set, &run, None, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::open(
+        config.clone(),
+        &set,
+        &run,
+        None,
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(
         matches!(
@@ -533,7 +608,8 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     }
     config.objective.weight_clip = f64::INFINITY;
     config.objective.log_sigma_mean = -60.0;
-    let mut trainer = Trainer::open(config, &set, &run, None, &Device::Cpu).unwrap();
+    let mut trainer =
+        Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(!error.to_string().contains("checkpoint"), "{error}");
     assert!(!run.join("model.safetensors").exists());
@@ -567,7 +643,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let (_, model) = train(
         TrainConfig {
             portraits: false,
-            ..config(mdct(), 30)
+            ..config(mdct(), 60)
         },
         &set,
         &folder.path().join("run"),
@@ -666,4 +742,353 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let middle = morph(0.5);
     let both = [distance(&middle), distance_to(other, &middle)];
     assert!(both.iter().all(|d| *d > 0.1 * apart), "{both:?} of {apart}");
+}
+
+fn mel() -> RepresentationConfig {
+    RepresentationConfig::Mel {
+        n_fft: 256,
+        hop: 64,
+        mels: 24,
+        floor_db: -60.0,
+    }
+}
+
+/// A run's checkpoint before its first step, and what its classes were taken for.
+fn begun(
+    config: TrainConfig,
+    sounds: &Dataset,
+    folder: &Path,
+    from: &Checkpoint,
+) -> Result<(Checkpoint, Vec<ClassMatch>), Error> {
+    let run = &folder.join("begun");
+    let _ = std::fs::remove_dir_all(run);
+    let trainer = Trainer::open(
+        config,
+        sounds,
+        run,
+        Some(from),
+        &Device::Cpu,
+        &mut |_, _| (),
+    )?;
+    Ok((trainer.checkpoint()?, trainer.matched_classes().to_vec()))
+}
+
+#[test]
+fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
+    let (folder, set) = tones();
+    let plain = config(mel(), 3);
+    let (_, mono) = train(plain.clone(), &set, &folder.path().join("run"), u64::MAX);
+    let own = mono.config.statistics.clone();
+    let as_format = |format: Format| {
+        let options = ScanOptions::default();
+        let sounds = folder.path().join("sounds");
+        let set = Dataset::open(&sounds, format, &options, &mut |_, _| ()).unwrap();
+        let config = TrainConfig {
+            format,
+            ..plain.clone()
+        };
+        (set.0, config)
+    };
+    // Longer, shorter, at other hertz: the network and what it knows stay as they are.
+    for (sample_rate, len_frames) in [(RATE, 2 * LEN), (RATE, LEN / 2), (6000, LEN), (16_000, LEN)]
+    {
+        let (set, config) = as_format(Format {
+            sample_rate,
+            channels: 1,
+            len_frames,
+        });
+        let (model, _) = begun(config.clone(), &set, folder.path(), &mono).unwrap();
+        assert_eq!(
+            (model.config.format, &model.config.statistics),
+            (config.format, &own)
+        );
+        assert_eq!(bits(&model), bits(&mono));
+    }
+    // Stereo: what is new in a row begins unheard, at its mean over the new sounds.
+    let (set, config) = as_format(Format {
+        channels: 2,
+        ..plain.format
+    });
+    let (stereo, _) = begun(config.clone(), &set, folder.path(), &mono).unwrap();
+    let width = mel().width(2);
+    let statistics = &stereo.config.statistics;
+    assert_eq!(
+        (statistics.mean.len(), statistics.scale.len()),
+        (width, width)
+    );
+    assert_eq!(
+        (&statistics.mean[..24], &statistics.scale[..24]),
+        (&own.mean[..], &own.scale[..])
+    );
+    let fitted = mel()
+        .fit(
+            &config.format,
+            &mut set.train().iter().map(|&i| set.clip(i)),
+        )
+        .unwrap();
+    assert_eq!(statistics.mean[24..], fitted.mean[24..]);
+    let columns = |tensor: &candle_core::Tensor, from: usize, n: usize| {
+        let part = tensor.narrow(1, from, n).unwrap().flatten_all().unwrap();
+        part.to_vec1::<f32>().unwrap()
+    };
+    let (old, new) = (&mono.weights["out.weight"], &stereo.weights["out.weight"]);
+    assert_eq!(columns(new, 0, 24), columns(old, 0, 24));
+    assert!(columns(new, 24, width - 24).iter().all(|&w| w == 0.0));
+    // It learns, renders in stereo, and goes back to mono.
+    let run = folder.path().join("stereo");
+    let open = |set| {
+        Trainer::open(
+            config.clone(),
+            set,
+            &run,
+            Some(&mono),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+    };
+    open(&set)
+        .unwrap()
+        .run(&mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    let stereo = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+    let renderer = Renderer::new(&stereo, &Device::Cpu).unwrap();
+    let settings = RenderSettings {
+        steps: 2,
+        ..RenderSettings::of(&stereo.config)
+    };
+    let clip = renderer
+        .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(clip.channels().len(), 2);
+    let (set, config) = as_format(plain.format);
+    let (back, _) = begun(config, &set, folder.path(), &stereo).unwrap();
+    assert_eq!(
+        (&back.config.statistics, back.config.format),
+        (&own, plain.format)
+    );
+    let (wide, own) = (&stereo.weights["out.weight"], &back.weights["out.weight"]);
+    assert_eq!(columns(own, 0, 24), columns(wide, 0, 24));
+    // A length that the network cannot take is refused.
+    let (set, config) = as_format(Format {
+        len_frames: 64 * 17,
+        ..plain.format
+    });
+    let error = begun(config, &set, folder.path(), &mono)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("expected a multiple of 2 frames, found 17"),
+        "{error}"
+    );
+}
+
+#[test]
+fn labels_take_the_rows_of_the_classes_that_they_mean() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 2),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let mut model = model;
+    model.config.labels = vec!["hat_open".into(), "kick".into()];
+    let sounds = folder.path().join("sounds");
+    for (old, new) in [("low", "BD"), ("high", "Open Hats")] {
+        std::fs::rename(sounds.join(old), sounds.join(new)).unwrap();
+    }
+    let (begun, matched) = begun(config(mdct(), 2), &open(&sounds), folder.path(), &model).unwrap();
+    assert_eq!(
+        begun.config.labels,
+        ["BD", "Open Hats"],
+        "its own names stay"
+    );
+    let row = |model: &Checkpoint, i: usize| {
+        let row = model.weights["classes"].get(i).unwrap();
+        row.to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(row(&begun, 1), row(&model, 2));
+    assert_eq!(row(&begun, 2), row(&model, 1));
+    let meant: Vec<_> = matched
+        .iter()
+        .map(|found| (&*found.label, &*found.classes))
+        .collect();
+    let (kick, hat) = (["kick".to_owned()], ["hat_open".to_owned()]);
+    assert_eq!(meant, [("BD", &kick[..]), ("Open Hats", &hat[..])]);
+}
+
+/// The model as an earlier edition wrote it: told of changes that its frames do not hold.
+fn with_old_descriptors(model: &Checkpoint) -> Checkpoint {
+    let mut old = model.clone();
+    let names = ["polarity", "varispeed", "tilt", "decay", "gain"];
+    old.config.descriptors = names.map(str::to_owned).to_vec();
+    let table = &model.weights["descriptors"];
+    let width = table.dims2().unwrap().1;
+    let row = |value: f32| candle_core::Tensor::full(value, (1, width), &Device::Cpu).unwrap();
+    let rest = table.narrow(0, 3, table.dims2().unwrap().0 - 3).unwrap();
+    let first = table.narrow(0, 0, 3).unwrap();
+    let table = candle_core::Tensor::cat(&[&row(0.25), &first, &row(-0.5), &rest], 0).unwrap();
+    old.weights.insert("descriptors".into(), table);
+    old
+}
+
+#[test]
+fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
+    let (folder, set) = tones();
+    let changed = TrainConfig {
+        augment: Some(dataset::Augment::default()),
+        ..config(mel(), 4)
+    };
+    let (_, model) = train(changed.clone(), &set, &folder.path().join("run"), u64::MAX);
+    assert_eq!(model.config.descriptors, ["varispeed", "tilt", "decay"]);
+    let old = with_old_descriptors(&model);
+    let names = old.config.descriptor_names();
+    assert_eq!(names[..4], ["varispeed", "tilt", "decay", "attack"]);
+    assert!(!names.contains(&"gain".into()) && !names.contains(&"polarity".into()));
+    // Those are told as neutral: what their rows said before, they say after.
+    let run = folder.path().join("tuned");
+    let mut trainer = Trainer::open(
+        changed,
+        &set,
+        &run,
+        Some(&old),
+        &Device::Cpu,
+        &mut |_, _| (),
+    )
+    .unwrap();
+    trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    let tuned = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+    let row = |model: &Checkpoint, i: usize| {
+        let row = model.weights["descriptors"].get(i).unwrap();
+        row.to_vec1::<f32>().unwrap()
+    };
+    for (i, name) in old.config.descriptors.iter().enumerate() {
+        let same = row(&tuned, i) == row(&old, i);
+        assert_eq!(same, name == "polarity" || name == "gain", "{name}");
+    }
+    let renderer = Renderer::new(&tuned, &Device::Cpu).unwrap();
+    let set_to = |name: &str| {
+        let settings = RenderSettings {
+            descriptors: vec![(name.into(), -1.0)],
+            steps: 1,
+            ..RenderSettings::of(&tuned.config)
+        };
+        renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+    };
+    assert!(set_to("tilt").is_ok());
+    let error = set_to("gain").unwrap_err().to_string();
+    assert!(
+        error.contains("over mel frames, which hold neither the level of a sound nor the sign of its wave, it changes"),
+        "{error}"
+    );
+    // A model over waveforms is told all of them.
+    let (_, wave) = train(
+        config(mdct(), 1),
+        &set,
+        &folder.path().join("wave"),
+        u64::MAX,
+    );
+    assert_eq!(wave.config.descriptors.len(), 5);
+}
+
+#[test]
+fn portraits_can_be_left_out_for_good_and_crops_are_told() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 2),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    assert_eq!(model.config.portraits.len(), set.train().len());
+    let without = TrainConfig {
+        portraits: false,
+        licence: Some("CC0".into()),
+        ..config(mdct(), 2)
+    };
+    let mut licensed = model.clone();
+    licensed.config.training.licence = Some("MIT".into());
+    let (plain, _) = begun(without, &set, folder.path(), &licensed).unwrap();
+    assert!(plain.config.portraits.is_empty());
+    assert_eq!(plain.config.descriptor_names(), plain.config.descriptors);
+    assert_eq!(
+        plain.weights["descriptors"].dims()[0],
+        plain.config.descriptors.len()
+    );
+    // Its licence is what was said of these sounds, never that of what it began from.
+    assert_eq!(plain.config.training.licence.as_deref(), Some("CC0"));
+    let (silent, _) = begun(config(mdct(), 2), &set, folder.path(), &licensed).unwrap();
+    assert_eq!(silent.config.training.licence, None);
+    let before = silent.config.training.before.unwrap();
+    assert_eq!((before.steps, before.windows), (2, 16));
+    assert_eq!(silent.config.training.whole().steps, 2);
+    // Clips from anywhere: as many places as make a choice, each told what it is like.
+    let options = ScanOptions {
+        crop: dataset::Crop::Anywhere,
+        ..ScanOptions::default()
+    };
+    let format = config(mdct(), 1).format;
+    let sounds = folder.path().join("sounds");
+    let anywhere = Dataset::open(&sounds, format, &options, &mut |_, _| ())
+        .unwrap()
+        .0;
+    let (model, _) = begun(config(mdct(), 2), &anywhere, folder.path(), &model).unwrap();
+    assert_eq!(model.config.crop, Some(dataset::Crop::Anywhere));
+    assert!(model.config.portraits.len() >= 256);
+    for label in 0..2 {
+        assert!(
+            model
+                .config
+                .portraits
+                .iter()
+                .any(|kept| kept.0 == Some(label))
+        );
+    }
+}
+
+#[test]
+fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
+    let (folder, set) = tones();
+    let (_, model) = train(
+        config(mdct(), 150),
+        &set,
+        &folder.path().join("run"),
+        u64::MAX,
+    );
+    let mut spoil = config(mdct(), 500);
+    spoil.learning_rate.peak = 0.5;
+    (spoil.validate_every, spoil.patience) = (2, 3);
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let tune = |run: &Path, stop_at: u64| {
+        let mut trainer = Trainer::open(
+            spoil.clone(),
+            &set,
+            run,
+            Some(&model),
+            &Device::Cpu,
+            &mut |_, _| (),
+        )
+        .unwrap();
+        let stop = &mut |event: Event<'_>| match event {
+            Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        trainer.run(stop).unwrap();
+        let kept = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+        (trainer.step(), trainer.best_step(), kept)
+    };
+    let (steps, best, kept) = tune(&straight, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&kept), bits(&model));
+    tune(&resumed, 3);
+    let (steps, best, again) = tune(&resumed, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&again), bits(&model));
+    assert_eq!(
+        again.config.training.validation_loss,
+        kept.config.training.validation_loss
+    );
 }

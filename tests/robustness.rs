@@ -428,7 +428,7 @@ fn whatever_survives_gives_sane_clips_in_any_format_and_under_any_change() {
         let (data, _) = open(zoo.root.path(), format, crop);
         let all: Vec<usize> = (0..data.len()).collect();
         let rows = Row(format);
-        let plain = data.batch(&all, &rows, None).unwrap();
+        let plain = data.batch(&all, &rows, None, false).unwrap();
         for (row, &index) in plain.frames.chunks(rows.shape().1).zip(&all) {
             let peak = row.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
             assert!(
@@ -445,7 +445,9 @@ fn whatever_survives_gives_sane_clips_in_any_format_and_under_any_change() {
             ..Augment::default()
         };
         for step in 0..3 {
-            let batch = data.batch(&all, &rows, Some((&wild, 1, step))).unwrap();
+            let batch = data
+                .batch(&all, &rows, Some((&wild, 1, step)), false)
+                .unwrap();
             assert!(
                 batch.frames.iter().all(|x| x.abs() <= 0.951),
                 "too loud, or not a number"

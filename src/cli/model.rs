@@ -105,7 +105,16 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         rows.push(("validation loss", format!("{loss:.4}")));
     }
     if let Some(from) = &training.tuned_from {
-        rows.push(("tuned from", from.clone()));
+        let before = match &training.before {
+            Some(before) if before.steps > 0 => format!(
+                "`{from}`, which had learnt for {} steps, {} clips, {:.2} h",
+                before.steps,
+                before.windows,
+                before.seconds / 3600.0
+            ),
+            _ => format!("`{from}`; how long that had learnt is not recorded"),
+        };
+        rows.push(("tuned from", before));
     }
     rows.push((
         "licence",

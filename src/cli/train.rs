@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use audiodiff::audio::{self, BitDepth, Clip};
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{Augment, Crop, Dataset};
+use audiodiff::dataset::{self, Augment, Crop, Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::network::{NetworkConfig, UNetConfig};
@@ -57,8 +58,8 @@ pub struct TrainArgs {
     /// Train for this many steps instead: every run gives the same result
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Model to go on from: a file, `none` to begin from nothing, or `auto` for the built-in model where
-    /// it fits the settings and the folder is small
+    /// Model to go on from, in another length, rate or number of channels too: a file, `none` to begin from nothing, or
+    /// `auto` for the built-in model where the folder is small and no setting asks for another network
     #[arg(long, default_value = "auto", value_name = "MODEL")]
     from: String,
     /// Size of a fresh network: nano, tiny, base, or levels such as 128x1,192x2,256x2 [default: nano]
@@ -67,23 +68,24 @@ pub struct TrainArgs {
     /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING:EMPHASIS,
     /// wave:PATCH, mel:WINDOW:HOP:BANDS [default: mel]
     #[arg(long, value_name = "KIND")]
-    representation: Option<RepresentationConfig>,
+    representation: Option<Wanted>,
     /// What the network learns to say: x, edm or v [default: x]
     #[arg(long)]
     target: Option<Target>,
-    /// Sample rate in Hz [default: 44100]
+    /// Sample rate in Hz [default: that of the model it begins from, else 44100]
     #[arg(long, value_name = "HZ")]
     sample_rate: Option<u32>,
-    /// 1 for mono, 2 for stereo [default: 1]
+    /// 1 for mono, 2 for stereo [default: those of the model it begins from, else 1]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// Length of a sound in seconds, rounded up to whole frames [default: 1.11]
+    /// Length of a sound in seconds, rounded up to whole frames [default: that of the model it begins from, else 1.11]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
-    /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures
-    #[arg(long, default_value = "onset")]
-    crop: CropChoice,
-    /// Clips a step; `auto` fits memory
+    /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures [default: as the model it
+    /// begins from, else onset]
+    #[arg(long)]
+    crop: Option<CropChoice>,
+    /// Clips a step; `auto` fits memory and cores
     #[arg(long, default_value = "auto", value_name = "N")]
     batch: String,
     /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
@@ -102,14 +104,15 @@ pub struct TrainArgs {
     /// Learn the sounds as they are, without changed copies of them
     #[arg(long)]
     no_augment: bool,
-    /// Do not tell the network what each sound is like (attack, length, brightness, pitch, noisiness)
+    /// Do not tell the network what each sound is like (attack, length, brightness, pitch, noisiness). A fresh network
+    /// whose clips begin anywhere is not told it either
     #[arg(long)]
     no_portraits: bool,
     /// Part of the sounds to hold back for validation
     #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
     validation: f32,
     /// Memory for decoded sounds in MiB; the rest is decoded again at each use
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    #[arg(long, default_value_t = dataset::CACHE_MB, value_name = "MIB")]
     cache_mb: u64,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
@@ -117,11 +120,14 @@ pub struct TrainArgs {
     /// Name of the model [default: the name of the folder of sounds]
     #[arg(long)]
     name: Option<String>,
+    /// Licence of the model, as `info` shows it: what your sounds allow [default: none is stated]
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
     /// Steps between measurements of the validation loss [default: 250, tuning 100]
     #[arg(long, value_name = "N")]
     validate_every: Option<u64>,
     /// Measurements in a row without a lower validation loss after which to stop, and to keep the best model rather
-    /// than the last; 0 for never [default: 0, tuning 6]
+    /// than the last (the one that it began from, where none is better); 0 for never [default: 0, tuning 6]
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
     /// Minutes between checkpoints
@@ -151,86 +157,161 @@ fn built_in() -> anyhow::Result<Option<Checkpoint>> {
     Ok(None)
 }
 
+/// A representation as flags name it: what is not said is left to the model that is tuned.
+#[derive(Debug, Clone)]
+struct Wanted {
+    config: RepresentationConfig,
+    /// How many of its settings were given.
+    settings: usize,
+}
+
+impl FromStr for Wanted {
+    type Err = audiodiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self {
+            config: text.parse()?,
+            settings: text.split(':').count() - 1,
+        })
+    }
+}
+
+impl Wanted {
+    /// Whether a model over `own` frames is what was asked for.
+    fn is(&self, own: &RepresentationConfig) -> bool {
+        let written = own.to_string();
+        let own_said: Vec<&str> = written.split(':').take(self.settings + 1).collect();
+        let written = self.config.to_string();
+        let said: Vec<&str> = written.split(':').take(self.settings + 1).collect();
+        said == own_said
+    }
+}
+
 impl TrainArgs {
-    /// The model to begin from. Only with `auto` may what the user asked for send it away.
-    fn start(&self) -> anyhow::Result<Option<Checkpoint>> {
+    /// The model to begin from. Only with `auto` may what the user asked for send it away; then a sentence says why.
+    fn start(&self) -> anyhow::Result<(Option<Checkpoint>, Option<String>)> {
         match self.from.as_str() {
-            "none" => Ok(None),
-            "auto" => Ok(built_in()?.filter(|model| self.fits(model))),
+            "none" => Ok((None, None)),
+            "auto" => {
+                let Some(model) = built_in()? else {
+                    return Ok((None, None));
+                };
+                if let Some(flag) = self.sends_away(&model) {
+                    let why = format!("{flag} asks for another network than the built-in model's");
+                    return Ok((None, Some(why)));
+                }
+                // Counted before anything is opened: opening takes a while, and depends on the model.
+                let sounds = dataset::count(&self.sounds.folder, &self.sounds.options())?;
+                if sounds > SMALL_SET {
+                    let why =
+                        format!("{sounds} files are enough to begin from nothing (--from auto)");
+                    return Ok((None, Some(why)));
+                }
+                Ok((Some(model), None))
+            }
             path => {
                 let model = audiodiff::import::load(Path::new(path))?;
-                if !self.fits(&model) {
+                if let Some(flag) = self.sends_away(&model) {
                     return Err(usage(format!(
-                        "--from {path}: the settings ask for another rate, length, representation, target or size \
-                         than its own; leave them out, or use --from none"
+                        "--from {path}: {flag} asks for another network than its own; leave that out, or use \
+                         --from none"
                     )));
                 }
-                Ok(Some(model))
+                Ok((Some(model), None))
             }
         }
     }
 
-    /// Whether nothing that was asked for differs from `model`.
-    fn fits(&self, model: &Checkpoint) -> bool {
+    /// The first setting that `model` cannot be tuned to.
+    fn sends_away(&self, model: &Checkpoint) -> Option<String> {
         let config = &model.config;
-        let own_seconds = config.format.len_frames as f64 / config.format.sample_rate as f64;
-        let preset = self.preset.as_ref().is_none_or(|name| {
+        let is_own = |name: &str| {
             UNetConfig::preset(name)
                 .is_ok_and(|preset| NetworkConfig::UNet(preset) == config.network)
+        };
+        if let Some(name) = self.preset.as_ref().filter(|name| !is_own(name)) {
+            return Some(format!("--preset {name}"));
+        }
+        let wanted = self.representation.as_ref();
+        if let Some(wanted) = wanted.filter(|wanted| !wanted.is(&config.representation)) {
+            return Some(format!("--representation {}", wanted.config));
+        }
+        let target = self.target.filter(|&target| target != config.target);
+        target.map(|target| format!("--target {target}"))
+    }
+
+    /// Where clips begin.
+    fn crop(&self, from: Option<&Checkpoint>) -> Crop {
+        match self.crop {
+            Some(CropChoice::Onset) => Crop::Onset,
+            Some(CropChoice::Anywhere) => Crop::Anywhere,
+            None => from
+                .and_then(|model| model.config.learnt_crop())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The clips' format: what was asked for, else that of the model that is tuned, else the usual one.
+    fn format(
+        &self,
+        own: Option<&Format>,
+        representation: &RepresentationConfig,
+        network: &NetworkConfig,
+    ) -> anyhow::Result<Format> {
+        let own = own.copied().unwrap_or(Format {
+            sample_rate: 44_100,
+            channels: 1,
+            len_frames: 49_152,
         });
-        preset
-            && self
-                .representation
-                .as_ref()
-                .is_none_or(|r| *r == config.representation)
-            && self.target.is_none_or(|t| t == config.target)
-            && self
-                .sample_rate
-                .is_none_or(|rate| rate == config.format.sample_rate)
-            && self
-                .channels
-                .is_none_or(|channels| channels == config.format.channels)
-            && self
-                .seconds
-                .is_none_or(|seconds| (seconds - own_seconds).abs() < 0.05 * own_seconds)
+        let sample_rate = self.sample_rate.unwrap_or(own.sample_rate);
+        let unit = representation.hop() * network.frames_multiple();
+        let whole = |frames: usize| frames.div_ceil(unit) * unit;
+        let len_frames = match self.seconds {
+            // At another rate as many frames, other hertz.
+            None => whole(own.len_frames),
+            Some(seconds) if !(0.01..=60.0).contains(&seconds) => {
+                return Err(usage(format!(
+                    "--seconds: expected 0.01 to 60, found {seconds}"
+                )));
+            }
+            Some(seconds) => {
+                let frames = seconds * f64::from(sample_rate);
+                // `--seconds 1.1` means the 1.11 s that there are.
+                if (frames / own.len_frames as f64 - 1.0).abs() < 0.05 {
+                    whole(own.len_frames)
+                } else {
+                    whole(frames.round() as usize)
+                }
+            }
+        };
+        let format = Format {
+            sample_rate,
+            channels: self.channels.unwrap_or(own.channels),
+            len_frames,
+        };
+        representation.validate(&format)?;
+        Ok(format)
     }
 
     fn config(&self, from: Option<&Checkpoint>) -> anyhow::Result<TrainConfig> {
-        let (format, representation, network, target) = match from {
-            Some(Checkpoint { config: c, .. }) => (
-                c.format,
-                c.representation.clone(),
-                c.network.clone(),
-                c.target,
-            ),
+        let (representation, network, target) = match from {
+            Some(Checkpoint { config: c, .. }) => {
+                (c.representation.clone(), c.network.clone(), c.target)
+            }
             None => {
-                let representation = self.representation.clone().unwrap_or_default();
+                let wanted = self.representation.as_ref();
                 let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("nano"))?;
-                let network = NetworkConfig::UNet(preset);
-                let sample_rate = self.sample_rate.unwrap_or(44_100);
-                let seconds = self.seconds.unwrap_or(49_152.0 / 44_100.0);
-                if !(0.01..=60.0).contains(&seconds) {
-                    return Err(usage(format!(
-                        "--seconds: expected 0.01 to 60, found {seconds}"
-                    )));
-                }
-                let unit = representation.hop() * network.frames_multiple();
-                let len_frames =
-                    ((seconds * sample_rate as f64).round() as usize).div_ceil(unit) * unit;
-                let format = Format {
-                    sample_rate,
-                    channels: self.channels.unwrap_or(1),
-                    len_frames,
-                };
-                representation.validate(&format)?;
                 (
-                    format,
-                    representation,
-                    network,
+                    wanted
+                        .map(|wanted| wanted.config.clone())
+                        .unwrap_or_default(),
+                    NetworkConfig::UNet(preset),
                     self.target.unwrap_or_default(),
                 )
             }
         };
+        let own = from.map(|model| &model.config.format);
+        let format = self.format(own, &representation, &network)?;
         let adapting = from.is_some();
         let rate = if adapting {
             2e-4
@@ -276,7 +357,9 @@ impl TrainArgs {
             ema_gamma: 6.94,
             class_dropout: 0.12,
             augment: (!self.no_augment).then(Augment::default),
-            portraits: !self.no_portraits && matches!(self.crop, CropChoice::Onset),
+            // Of what begins anywhere, attack and length say little: a fresh network learns without.
+            portraits: !self.no_portraits && (adapting || self.crop(from) == Crop::Onset),
+            licence: self.licence.clone(),
             seed: self.seed,
             validate_every: self
                 .validate_every
@@ -335,56 +418,111 @@ impl TrainArgs {
         // Half of what is free, so that the user's other programs stay in memory.
         let room = system.available_memory() / 2;
         let window = config.network.training_bytes(frames);
-        Ok((room / window.max(1)).clamp(1, 16) as usize)
+        // Small batches learn the most from each clip; on many cores, larger ones cost no time.
+        let most = rayon::current_num_threads().clamp(16, 64) as u64;
+        Ok((room / window.max(1)).clamp(1, most) as usize)
     }
 }
 
 pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
-    let mut from = args.start()?;
+    let (from, why_none) = args.start()?;
     let mut config = args.config(from.as_ref())?;
     let mut options = args.sounds.options();
     options.validation = args.validation;
     options.cache_mb = args.cache_mb;
-    options.crop = match args.crop {
-        CropChoice::Onset => Crop::Onset,
-        CropChoice::Anywhere => Crop::Anywhere,
-    };
-    let say = |text: std::fmt::Arguments<'_>| {
-        if !global.quiet {
-            eprintln!("{text}");
-        }
-    };
-    let bar = Bar::new("reading sounds", global);
-    let open = |config: &TrainConfig| {
-        Dataset::open(
-            &args.sounds.folder,
-            config.format,
-            &options,
-            &mut |done, all| bar.set(done, all),
-        )
-    };
-    let (mut dataset, report) = open(&config)?;
-    bar.finish();
-    if args.from == "auto" && from.is_some() && dataset.len() > SMALL_SET {
-        say(format_args!(
-            "{} sounds are enough to begin from nothing (--from auto)",
-            dataset.len()
-        ));
-        from = None;
-        config = args.config(None)?;
-        dataset = open(&config)?.0;
-        bar.finish();
+    options.crop = args.crop(from.as_ref());
+    if let (Some(why), false) = (why_none, global.quiet) {
+        eprintln!("{why}: training from nothing");
     }
-    say(format_args!("{report}"));
+    let dataset = open_sounds(&args.sounds.folder, config.format, &options, global)?;
     config.batch = args.batch(&config, &device)?;
-    let mut trainer = Trainer::open(config, &dataset, &args.out, from.as_ref(), &device)?;
     let begin = match &from {
         Some(model) => format!("tuning `{}`", model.config.name),
         None => "training from nothing".to_owned(),
     };
+    let mut trainer = open_run(config, &dataset, &args.out, from.as_ref(), &device, global)?;
     run(&mut trainer, &dataset, &args.out, &begin, &device, global)?;
     Ok(())
+}
+
+/// Reads a folder of sounds to learn from, with a bar, and says what it holds.
+pub(super) fn open_sounds(
+    folder: &Path,
+    format: Format,
+    options: &ScanOptions,
+    global: &Global,
+) -> anyhow::Result<Dataset> {
+    let bar = Bar::new("reading sounds", global);
+    let (dataset, report) =
+        Dataset::open(folder, format, options, &mut |done, all| bar.set(done, all))?;
+    bar.finish();
+    if !global.quiet {
+        eprintln!("{report}");
+        let rest = dataset.uncached();
+        if rest > 0 {
+            eprintln!(
+                "{rest} of {} sounds do not fit into the {} MiB of --cache-mb, and are decoded again at each use",
+                dataset.len(),
+                options.cache_mb
+            );
+        }
+    }
+    Ok(dataset)
+}
+
+/// Begins a run or goes on with it, with a bar, and says which classes of `from` the labels were taken for.
+pub(super) fn open_run<'d>(
+    config: TrainConfig,
+    dataset: &'d Dataset,
+    out: &Path,
+    from: Option<&Checkpoint>,
+    device: &Device,
+    global: &Global,
+) -> anyhow::Result<Trainer<'d>> {
+    let bar = Bar::new("measuring sounds", global);
+    let trainer = Trainer::open(config, dataset, out, from, device, &mut |done, all| {
+        bar.set(done, all)
+    })?;
+    bar.finish();
+    let matched = trainer.matched_classes().iter();
+    let (known, new): (Vec<_>, Vec<_>) = matched.partition(|found| !found.classes.is_empty());
+    let renamed: Vec<String> = (known.iter())
+        .filter(|found| found.classes != [found.label.as_str()])
+        .map(|found| format!("{} as {}", found.label, found.classes.join(" and ")))
+        .collect();
+    let new: Vec<&str> = new.iter().map(|found| &*found.label).collect();
+    for (what, names) in [
+        (
+            "classes that begin with what the model knows",
+            renamed.join(", "),
+        ),
+        ("classes that are new to the model", new.join(", ")),
+    ] {
+        if !names.is_empty() && !global.quiet {
+            eprintln!("{what}: {names}");
+        }
+    }
+    Ok(trainer)
+}
+
+/// What ends a run, in words.
+fn end_of(trainer: &Trainer<'_>, held: usize) -> String {
+    let config = trainer.config();
+    let length = match config.length {
+        Length::Steps(steps) => format!("after {steps} steps"),
+        Length::Minutes(minutes) => format!("after {minutes} min"),
+    };
+    match (config.patience, held) {
+        (0, _) => format!("it ends {length}"),
+        (_, 0) => {
+            format!("it ends {length}, and not by patience: no sound is held back to measure it by")
+        }
+        (patience, _) => format!(
+            "it ends {length}, or before that when {patience} measurements in a row, one every {} steps, are no better",
+            config.validate_every
+        ),
+    }
 }
 
 /// Runs a training to its end or until Ctrl-C, with a bar, demo sounds and pictures.
@@ -420,6 +558,10 @@ pub(super) fn run(
         dataset.validation().len(),
         out.display()
     ));
+    say(format_args!(
+        "{}",
+        end_of(trainer, dataset.validation().len())
+    ));
     catch_interrupts()?;
     let mut monitor = Monitor::new(global);
     let (mut progress, mut next_demos) = (0.0, Instant::now());
@@ -450,6 +592,9 @@ pub(super) fn run(
     match outcome {
         Outcome::Finished => {
             let best = match trainer.best_step() {
+                Some(0) => {
+                    ", none of which was better than the model it began from, which is kept".into()
+                }
                 Some(best) if best < trainer.step() => format!(", best after {best}"),
                 _ => String::new(),
             };
@@ -526,8 +671,8 @@ impl Monitor {
     }
 }
 
-/// Demo sounds of the first classes, as many as are made in [`DEMO_TIME`] and always from the same seeds, and the curve
-/// of the loss.
+/// Demo sounds of classes from all over the list, as many as are made in [`DEMO_TIME`] and always from the same seeds,
+/// and the curve of the loss.
 fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()> {
     let model = Checkpoint::load(model)?;
     let renderer = Renderer::new(&model, device)?;
@@ -536,7 +681,9 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
     let labels = &model.config.labels;
     let mut names = HashSet::new();
     let mut wanted: Vec<(String, Option<String>, u64)> = Vec::new();
-    for label in labels.iter().take(DEMOS) {
+    let shown = labels.len().min(DEMOS);
+    for i in 0..shown {
+        let label = &labels[i * labels.len() / shown];
         wanted.push((label.clone(), Some(label.clone()), 0));
     }
     for seed in 0..(DEMOS - wanted.len()) as u64 {
@@ -600,4 +747,26 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
         "weighted loss",
         true,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_representation_only_what_was_said_must_be_the_model_s() {
+        let own: RepresentationConfig = "mel:2048:256:128:-60".parse().unwrap();
+        let is_own = |text: &str| text.parse::<Wanted>().unwrap().is(&own);
+        for fits in ["mel", "mel:2048:256:128", "mel:2048:256:128:-60"] {
+            assert!(is_own(fits), "{fits}");
+        }
+        for other in [
+            "mdct",
+            "mel:1024:256:128",
+            "mel:2048:256:64",
+            "mel:2048:256:128:-80",
+        ] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
 }

@@ -5,16 +5,17 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision, Rendering};
-use audiodiff::dataset::{Augment, Dataset, ScanOptions};
+use audiodiff::dataset::{self, Augment, ScanOptions};
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::eval::{FEWEST, Part, Reference, Sounds};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::Format;
-use audiodiff::train::{Length, Outcome, TrainConfig, Trainer, Tuning};
+use audiodiff::train::{Length, Outcome, TrainConfig, Tuning};
 use candle_core::Device;
 use clap::Args;
 
+use super::train::{open_run, open_sounds};
 use super::{Bar, DeviceChoice, Global, PrecisionChoice, interrupted, usage};
 
 /// Numbers of steps that are measured, and the most that each may lose against the teacher to be called good.
@@ -29,6 +30,9 @@ const SOUNDS: usize = 400;
     after_help = "The run folder is like that of `train`; Ctrl-C saves, and the same command goes on. At the end the
 distance to the real sounds is measured at 1, 2 and 4 steps and beside it that of the model it began from at
 32; the finished model remembers which numbers are good and is rendered with them.
+
+A model that needs few steps already, as every one that was tuned from the built-in model, is tuned further on these
+sounds until that no longer brings it nearer to those held back; where nothing does, it stays as it is.
 
 Examples:
   audiodiff tune run/model.safetensors --data ./wavs --minutes 60"
@@ -57,6 +61,9 @@ pub struct TuneArgs {
     /// Part of the sounds to hold back for validation and measuring
     #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
     validation: f32,
+    /// Memory for decoded sounds in MiB; the rest is decoded again at each use
+    #[arg(long, default_value_t = dataset::CACHE_MB, value_name = "MIB")]
+    cache_mb: u64,
     /// Clips a step
     #[arg(long, default_value_t = 16, value_name = "N")]
     batch: usize,
@@ -64,15 +71,19 @@ pub struct TuneArgs {
     #[arg(long, default_value_t = 1e-4, value_name = "RATE")]
     learning_rate: f64,
     /// How strongly the model it begins from insists on the class while it teaches: this becomes part of the
-    /// tuned model. 1 learns from the sounds alone, in less time
-    #[arg(long, default_value_t = RenderSettings::default().guidance, value_name = "W")]
-    guidance: f64,
+    /// tuned model. 1 learns from the sounds alone, in less time [default: 1.5; 1 for a model that needs few steps
+    /// already]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Name of the model [default: that of the model it begins from]
     #[arg(long)]
     name: Option<String>,
+    /// Licence of the model, as `info` shows it: what your sounds allow [default: none is stated]
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
     /// Where to compute
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -82,8 +93,18 @@ pub struct TuneArgs {
 }
 
 impl TuneArgs {
+    /// How strongly the teacher insists on the class. One that needs few steps already does so as it is.
+    fn guidance(&self, from: &Checkpoint) -> f64 {
+        let usual = match from.config.is_few_step() {
+            true => 1.0,
+            false => RenderSettings::default().guidance,
+        };
+        self.guidance.unwrap_or(usual)
+    }
+
     fn config(&self, from: &Checkpoint) -> TrainConfig {
         let model = &from.config;
+        let again = model.is_few_step();
         TrainConfig {
             name: self.name.clone().unwrap_or_else(|| model.name.clone()),
             format: model.format,
@@ -91,7 +112,10 @@ impl TuneArgs {
             network: model.network.clone(),
             target: model.target,
             objective: Objective::new(model.target, model.sigma_data),
-            tuning: Some(Tuning::of(model, self.guidance)),
+            tuning: Some(match again {
+                true => Tuning::again(model),
+                false => Tuning::of(model, self.guidance(from)),
+            }),
             batch: self.batch,
             length: self
                 .steps
@@ -107,9 +131,11 @@ impl TuneArgs {
             class_dropout: 0.12,
             augment: Some(Augment::default()),
             portraits: true,
+            licence: self.licence.clone(),
             seed: self.seed,
-            validate_every: 250,
-            patience: 0,
+            validate_every: if again { 100 } else { 250 },
+            // A denoiser first has to learn another walk; what has learnt it may have nothing left to gain.
+            patience: if again { 6 } else { 0 },
             save_every_s: 240.0,
         }
     }
@@ -118,6 +144,19 @@ impl TuneArgs {
         ScanOptions {
             validation: self.validation,
             ..super::scan_options(&self.labels, &self.include)
+        }
+    }
+
+    /// How the model that it began from is rendered beside it: at its best.
+    fn teacher_settings(&self, teacher: &Checkpoint) -> RenderSettings {
+        let own = RenderSettings::of(&teacher.config);
+        if teacher.config.is_few_step() {
+            return own;
+        }
+        RenderSettings {
+            steps: TEACHER_STEPS,
+            guidance: self.guidance(teacher),
+            ..own
         }
     }
 
@@ -175,11 +214,7 @@ impl TuneArgs {
             };
             found.push((steps, distance(tuned, settings, run)?));
         }
-        let settings = RenderSettings {
-            steps: TEACHER_STEPS,
-            guidance: self.guidance,
-            ..RenderSettings::of(&teacher.config)
-        };
+        let settings = self.teacher_settings(teacher);
         let best = distance(teacher, settings, runs - 1)?;
         bar.finish();
         Ok((found, best))
@@ -189,38 +224,55 @@ impl TuneArgs {
 pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let teacher = super::load_model(Some(&args.model))?;
-    if teacher.config.is_few_step() {
-        return Err(usage(format!(
-            "`{}` was tuned to few steps already; `audiodiff train` teaches it other sounds and keeps its steps few",
-            teacher.config.name
-        )));
-    }
-    if !args.guidance.is_finite() {
-        return Err(usage(format!(
-            "--guidance: expected a number, found {}",
-            args.guidance
-        )));
+    let again = teacher.config.is_few_step();
+    if let Some(guidance) = args.guidance {
+        if !guidance.is_finite() {
+            return Err(usage(format!(
+                "--guidance: expected a number, found {guidance}"
+            )));
+        }
+        if again && guidance != 1.0 {
+            return Err(usage(format!(
+                "--guidance: `{}` needs few steps already and is tuned further by the sounds alone, expected 1, found \
+                 {guidance}",
+                teacher.config.name
+            )));
+        }
     }
     let config = args.config(&teacher);
-    let bar = Bar::new("reading sounds", global);
-    let (dataset, report) = Dataset::open(
-        &args.data,
-        config.format,
-        &args.options(),
-        &mut |done, all| bar.set(done, all),
-    )?;
-    bar.finish();
-    if !global.quiet {
-        eprintln!("{report}");
-    }
-    let mut trainer = Trainer::open(config, &dataset, &args.out, Some(&teacher), &device)?;
-    let begin = format!("tuning `{}` to few steps", teacher.config.name);
+    let options = ScanOptions {
+        crop: teacher.config.learnt_crop().unwrap_or_default(),
+        cache_mb: args.cache_mb,
+        ..args.options()
+    };
+    let dataset = open_sounds(&args.data, config.format, &options, global)?;
+    let mut trainer = open_run(config, &dataset, &args.out, Some(&teacher), &device, global)?;
+    let begin = match again {
+        true => format!(
+            "`{}` needs few steps already; tuning it further on these sounds",
+            teacher.config.name
+        ),
+        false => format!("tuning `{}` to few steps", teacher.config.name),
+    };
     if super::train::run(&mut trainer, &dataset, &args.out, &begin, &device, global)?
         == Outcome::Stopped
     {
         return Ok(());
     }
     let mut model = trainer.checkpoint()?;
+    let path = args.out.join("model.safetensors");
+    if again && trainer.best_step() == Some(0) {
+        // Its weights are those that were measured before.
+        model.config.rendering.clone_from(&teacher.config.rendering);
+        model.save(&path, Precision::F32)?;
+        if !global.quiet {
+            eprintln!(
+                "`{}` needs no tuning on these sounds: it is kept as it was",
+                teacher.config.name
+            );
+        }
+        return Ok(());
+    }
     let (found, best) = match args.measure(&model, &teacher, &device, global) {
         Ok(measured) => measured,
         // The tuned model is safe: what cannot be measured of it is no reason to hide that.
@@ -244,7 +296,6 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
             ..rendering.clone()
         };
     }
-    let path = args.out.join("model.safetensors");
     model.save(&path, Precision::F32)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "steps  Fréchet distance, dB²  of the teacher's")?;
@@ -257,7 +308,8 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     }
     writeln!(
         out,
-        "{TEACHER_STEPS:>5}  {best:>21.2}  the teacher, `{}`",
+        "{:>5}  {best:>21.2}  the model it began from, `{}`",
+        args.teacher_settings(&teacher).steps,
         teacher.config.name
     )?;
     Ok(())

@@ -6,26 +6,74 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::Clip;
 use crate::noise::Noise;
+use crate::portrait::{Portrait, Quality};
+use crate::representation::RepresentationConfig;
 
-/// The conditioning values that tell what [`Augment`] did, in the order of a batch's columns.
+/// A change of a clip that models can be told of: a knob of the finished model.
 ///
-/// All are 0 for an untouched clip. `polarity` is 1 when turned over. `varispeed` is 1 for two
-/// semitones up, `tilt` for 3 dB more treble, `decay` for a decay of 60 dB in [`SHORTEST_T60`]
-/// seconds on top of the sound's own, and `gain` is -1 for 6 dB less. The units are fixed whatever
-/// an `Augment` allows, so that a value means the same for every model.
-pub const DESCRIPTORS: [&str; 5] = ["polarity", "varispeed", "tilt", "decay", "gain"];
+/// The value that is told is 0 for an untouched clip. Units are fixed whatever an [`Augment`] allows, so that a value
+/// means the same for every model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Descriptor {
+    /// 1 for a waveform turned over.
+    Polarity,
+    /// 1 for two semitones up.
+    Varispeed,
+    /// 1 for 3 dB more at 10 kHz against 100 Hz.
+    Tilt,
+    /// 1 for a decay of 60 dB in [`SHORTEST_T60`] seconds on top of the sound's own.
+    Decay,
+    /// -1 for 6 dB less.
+    Gain,
+}
+
+impl Descriptor {
+    /// Every descriptor.
+    pub const ALL: [Self; 5] = [
+        Self::Polarity,
+        Self::Varispeed,
+        Self::Tilt,
+        Self::Decay,
+        Self::Gain,
+    ];
+
+    /// What files and flags call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Polarity => "polarity",
+            Self::Varispeed => "varispeed",
+            Self::Tilt => "tilt",
+            Self::Decay => "decay",
+            Self::Gain => "gain",
+        }
+    }
+
+    /// The descriptor of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| own.name() == name)
+    }
+
+    /// Whether the change reaches the frames of a representation. Those of a spectrogram hold neither the level of a
+    /// clip nor the sign of its wave.
+    pub fn is_heard_in(self, representation: &RepresentationConfig) -> bool {
+        match representation {
+            RepresentationConfig::Mdct { .. } | RepresentationConfig::Wave { .. } => true,
+            RepresentationConfig::Mel { .. } => !matches!(self, Self::Polarity | Self::Gain),
+        }
+    }
+}
 
 /// Seconds in which the strongest decay shortening falls by 60 dB.
 pub const SHORTEST_T60: f32 = 0.25;
 
-pub(crate) const SEMITONES_PER_UNIT: f32 = 2.0;
+const SEMITONES_PER_UNIT: f32 = 2.0;
 const TILT_DB_PER_UNIT: f32 = 3.0;
 const GAIN_DB_PER_UNIT: f32 = 6.0;
 
 /// Which changes training makes to its clips, and how strong they are. 0 switches any of them off.
 ///
-/// Clips change before they are encoded; the model is told what happened by [`DESCRIPTORS`], and
-/// plain sounds are asked for with zeros. The default is the recipe's for small data.
+/// Clips change before they are encoded; the model is told what happened by
+/// [`Descriptor`]s, and plain sounds are asked for with zeros. The default is the recipe's for small data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
@@ -68,6 +116,25 @@ impl Augment {
         neutral: 1.0,
     };
 
+    /// The same without the changes that leave the frames of a representation as they are.
+    pub fn heard_in(self, representation: &RepresentationConfig) -> Self {
+        let if_heard = |descriptor: Descriptor, amount: f32| {
+            if descriptor.is_heard_in(representation) {
+                amount
+            } else {
+                0.0
+            }
+        };
+        Self {
+            polarity: if_heard(Descriptor::Polarity, self.polarity),
+            varispeed_st: if_heard(Descriptor::Varispeed, self.varispeed_st),
+            tilt_db: if_heard(Descriptor::Tilt, self.tilt_db),
+            decay: if_heard(Descriptor::Decay, self.decay),
+            gain_db: if_heard(Descriptor::Gain, self.gain_db),
+            neutral: self.neutral,
+        }
+    }
+
     /// What to do to one clip. Takes the same number of values from `noise` whatever the settings.
     pub(super) fn draw(&self, noise: &mut Noise) -> Change {
         let flip = noise.chance(self.polarity);
@@ -89,27 +156,40 @@ impl Augment {
     }
 }
 
-/// One draw of an [`Augment`].
+/// One draw of an [`Augment`]: what was done to one clip.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Change {
+pub struct Change {
+    /// Whether the waveform was turned over.
     pub flip: bool,
+    /// Semitones up.
     pub varispeed_st: f32,
+    /// Level of 10 kHz against that of 100 Hz, dB.
     pub tilt_db: f32,
-    /// 0 to 1, the descriptor itself.
+    /// 0 to 1, as [`Descriptor::Decay`] tells it.
     pub decay: f32,
+    /// dB.
     pub gain_db: f32,
 }
 
 impl Change {
-    /// The values of [`DESCRIPTORS`].
-    pub fn descriptors(&self) -> [f32; DESCRIPTORS.len()] {
-        [
-            if self.flip { 1.0 } else { 0.0 },
-            self.varispeed_st / SEMITONES_PER_UNIT,
-            self.tilt_db / TILT_DB_PER_UNIT,
-            self.decay,
-            self.gain_db / GAIN_DB_PER_UNIT,
-        ]
+    /// The value that tells of it.
+    pub fn told(&self, descriptor: Descriptor) -> f32 {
+        match descriptor {
+            Descriptor::Polarity => f32::from(u8::from(self.flip)),
+            Descriptor::Varispeed => self.varispeed_st / SEMITONES_PER_UNIT,
+            Descriptor::Tilt => self.tilt_db / TILT_DB_PER_UNIT,
+            Descriptor::Decay => self.decay,
+            Descriptor::Gain => self.gain_db / GAIN_DB_PER_UNIT,
+        }
+    }
+
+    /// What a model is told of a sound that had this portrait before its decay was shortened and its treble tilted,
+    /// which are told apart: of a shortened decay, the length is not known.
+    pub(super) fn known_of(&self, mut portrait: Portrait) -> Portrait {
+        if self.decay > 0.0 {
+            portrait.set(Quality::Length, None);
+        }
+        portrait
     }
 }
 
@@ -311,7 +391,10 @@ mod tests {
     fn half_of_the_clips_are_neutral_in_each_respect_and_the_rest_spread_over_the_range() {
         let mut noise = Noise::new(1);
         let draws: Vec<_> = (0..4000)
-            .map(|_| Augment::default().draw(&mut noise).descriptors())
+            .map(|_| {
+                let change = Augment::default().draw(&mut noise);
+                Descriptor::ALL.map(|descriptor| change.told(descriptor))
+            })
             .collect();
         let neutral: Vec<usize> = (0..5)
             .map(|k| draws.iter().filter(|d| d[k] == 0.0).count())
@@ -321,7 +404,7 @@ mod tests {
             assert!(
                 neutral[k].abs_diff(expected) < 100,
                 "{}: {} neutral",
-                DESCRIPTORS[k],
+                Descriptor::ALL[k].name(),
                 neutral[k]
             );
         }
@@ -337,9 +420,26 @@ mod tests {
             assert!(
                 (least - low).abs() < 0.01 && (most - high).abs() < 0.01,
                 "{}: {least} to {most}",
-                DESCRIPTORS[k]
+                Descriptor::ALL[k].name()
             );
         }
         assert!((0..500).all(|_| Augment::NONE.draw(&mut noise) == Change::default()));
+    }
+
+    #[test]
+    fn what_a_spectrogram_cannot_hold_is_not_drawn_for_it_and_all_else_is_the_same() {
+        let plain = Augment::default();
+        let (mel, wave) = (RepresentationConfig::mel(), RepresentationConfig::wave());
+        assert_eq!(plain.heard_in(&wave), plain);
+        for seed in 0..500 {
+            let draw = |augment: Augment| augment.draw(&mut Noise::new(seed));
+            let (all, heard) = (draw(plain), draw(plain.heard_in(&mel)));
+            let expected = Change {
+                flip: false,
+                gain_db: 0.0,
+                ..all
+            };
+            assert_eq!(heard, expected);
+        }
     }
 }

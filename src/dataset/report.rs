@@ -36,6 +36,8 @@ pub enum IssueKind {
     NoLabel,
     /// A line of the manifest names no file, or contradicts another line.
     Manifest,
+    /// A label cannot name a class of a model.
+    ClassName,
 }
 
 impl IssueKind {
@@ -55,6 +57,7 @@ impl IssueKind {
             IssueKind::LowRate => "low-rate",
             IssueKind::NoLabel => "no-label",
             IssueKind::Manifest => "manifest",
+            IssueKind::ClassName => "class-name",
         }
     }
 }
@@ -75,6 +78,8 @@ pub enum Action {
     KeptUnlabelled,
     /// The line of the manifest has no effect.
     Ignored,
+    /// Nothing is learnt until it is mended.
+    Refused,
 }
 
 impl fmt::Display for Action {
@@ -86,6 +91,7 @@ impl fmt::Display for Action {
             Action::KeptTheStart => "kept as far as it was read",
             Action::KeptUnlabelled => "kept without a label",
             Action::Ignored => "ignored",
+            Action::Refused => "refused by training",
         })
     }
 }
@@ -144,6 +150,9 @@ pub struct Report {
     pub channels: BTreeMap<usize, usize>,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
+    /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a
+    /// model.
+    pub not_learnt_seconds: Option<f64>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,
 }
@@ -178,6 +187,9 @@ impl Report {
     }
 }
 
+/// From this part of all sound on it is said that it is not learnt: the tails of one-shots are no loss.
+const MISSED: f64 = 0.5;
+
 /// How many issues of a kind `Display` lists.
 const LISTED: usize = 8;
 
@@ -186,7 +198,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{}: {} usable {}, {}, {} skipped",
-            self.root.display(),
+            printable(&self.root.display().to_string()),
             self.total.files,
             if self.total.files == 1 {
                 "sound"
@@ -202,8 +214,8 @@ impl fmt::Display for Report {
             let rows = || {
                 self.labels
                     .iter()
-                    .map(|(name, amount)| (name.as_str(), amount))
-                    .chain(unlabelled)
+                    .map(|(name, amount)| (printable(name), amount))
+                    .chain(unlabelled.map(|(name, amount)| (name.to_owned(), amount)))
             };
             let width = rows()
                 .map(|(name, _)| name.chars().count())
@@ -247,6 +259,15 @@ impl fmt::Display for Report {
         }
         if let Some(longer) = self.longer_than_model.filter(|&n| n > 0) {
             writeln!(f, "  longer than the model's length: {longer}")?;
+            let missed = self.not_learnt_seconds.unwrap_or(0.0);
+            if missed > MISSED * self.total.seconds {
+                let share = 100.0 * missed / self.total.seconds;
+                writeln!(
+                    f,
+                    "  not learnt, since it lies beyond that length: {} ({share:.0}%); --crop anywhere learns all parts",
+                    duration(missed)
+                )?;
+            }
         }
         if !self.others.is_empty() {
             writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;
@@ -340,6 +361,35 @@ mod tests {
         assert!(
             text.contains("silent (12)") && text.contains("and 4 more"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_learnt_of_long_sounds_is_said_and_names_move_no_cursor() {
+        let songs = Amount {
+            files: 3,
+            seconds: 360.0,
+        };
+        let mut report = Report {
+            root: "songs".into(),
+            found: 3,
+            total: songs,
+            longer_than_model: Some(3),
+            not_learnt_seconds: Some(356.4),
+            ..Report::default()
+        };
+        report.labels.insert("up\u{1b}[A\n".into(), songs);
+        let text = report.to_string();
+        let expected = "5 min 56 s (99%); --crop anywhere learns all parts\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            text.contains("up\\u{1b}[A\\n") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+        report.not_learnt_seconds = Some(100.0);
+        assert!(
+            !report.to_string().contains("anywhere"),
+            "tails are no loss"
         );
     }
 

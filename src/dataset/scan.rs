@@ -1,6 +1,6 @@
 //! Reading every file of a folder once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
-use super::{Crop, ScanOptions};
+use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
 use crate::audio;
 use crate::error::{Error, Result};
 use crate::representation::Format;
@@ -17,6 +17,23 @@ use crate::representation::Format;
 /// Said of a sound that vanishes when it is brought to the model's format.
 pub(super) const NOTHING_LEFT: &str =
     "nothing of it is left in the model's sample rate and channels";
+
+/// For what model the sounds are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Model {
+    pub format: Format,
+    pub crop: Crop,
+}
+
+/// A usable sound.
+pub(super) struct Found {
+    pub file: File,
+    pub hash: blake3::Hash,
+    /// Length of its file, as far as it was read.
+    pub seconds: f64,
+    /// Where there is a model.
+    pub source: Option<Source>,
+}
 
 /// What one file turned out to be.
 struct Heard {
@@ -33,17 +50,24 @@ struct Facts {
     frames: usize,
 }
 
-/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
-pub(super) fn read(
-    root: &Path,
-    model: Option<(Format, Crop)>,
-    options: &ScanOptions,
-    on_progress: &mut dyn FnMut(usize, usize),
-    mut keep: impl FnMut(File, blake3::Hash, Option<Source>),
-) -> Result<Report> {
+/// The files below `root` that `options` choose, without a look into them.
+pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
     let mut folder = Folder::walk(root)?;
     folder.label(root, &options.labels)?;
     folder.retain(root, &options.labels, &options.include)?;
+    Ok(folder)
+}
+
+/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
+pub(super) fn read(
+    root: &Path,
+    model: Option<Model>,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+    mut keep: impl FnMut(Found),
+) -> Result<Report> {
+    let mut folder = walk(root, options)?;
+    check_labels(root, &mut folder, model.is_some())?;
     let found = folder.files.len() + folder.lost();
     let Folder {
         files,
@@ -68,6 +92,7 @@ pub(super) fn read(
         .filter_map(|file| Some((file.label.clone()?, Amount::default())))
         .collect();
     report.longer_than_model = model.map(|_| 0);
+    report.not_learnt_seconds = model.map(|_| 0.0);
 
     let count = files.len();
     let mut first_of: HashMap<blake3::Hash, (PathBuf, Option<String>)> = HashMap::new();
@@ -124,12 +149,22 @@ pub(super) fn read(
             }
             *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
             *report.channels.entry(facts.channels).or_default() += 1;
-            if let (Some((format, _)), Some(longer)) = (model, &mut report.longer_than_model) {
-                let model_seconds = format.len_frames as f64 / f64::from(format.sample_rate);
-                *longer += usize::from(seconds > model_seconds);
+            if let Some(Model { format, crop }) = model {
+                let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
+                if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
+                    *longer += 1;
+                }
+                if let (Crop::Onset, Some(missed)) = (crop, &mut report.not_learnt_seconds) {
+                    *missed += over.max(0.0);
+                }
             }
             first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
-            keep(file, facts.hash, source);
+            keep(Found {
+                file,
+                hash: facts.hash,
+                seconds,
+                source,
+            });
         }
         on_progress(done, count);
     }
@@ -141,8 +176,55 @@ pub(super) fn read(
     Ok(report)
 }
 
+/// Labels become names of a model's classes, which are printed to terminals: those that cannot are refused before
+/// anything is read, where there is a model to be, else remarked on.
+fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> {
+    let labels: BTreeSet<&str> = folder
+        .files
+        .iter()
+        .filter_map(|file| file.label.as_deref())
+        .collect();
+    let reason = |label: &str| match label {
+        _ if label.len() > MAX_NAME => Some(format!(
+            "expected at most {MAX_NAME} bytes, found {}",
+            label.len()
+        )),
+        _ if label.chars().any(char::is_control) => Some("expected no control characters".into()),
+        _ => None,
+    };
+    let mut issues = Vec::new();
+    for label in &labels {
+        let Some(reason) = reason(label) else {
+            continue;
+        };
+        if is_model {
+            return Err(Error::Dataset {
+                path: root.to_owned(),
+                reason: format!("the class name {label:?}: {reason}"),
+            });
+        }
+        issues.push(Issue {
+            path: PathBuf::from(label),
+            kind: IssueKind::ClassName,
+            detail: reason,
+            action: Action::Refused,
+        });
+    }
+    if is_model && labels.len() > MAX_LABELS {
+        return Err(Error::Dataset {
+            path: root.to_owned(),
+            reason: format!(
+                "expected at most {MAX_LABELS} classes, found {}",
+                labels.len()
+            ),
+        });
+    }
+    folder.issues.extend(issues);
+    Ok(())
+}
+
 /// Reads one file, and prepares it for a model if there is one.
-fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
+fn hear(path: &Path, model: Option<Model>) -> Heard {
     let refused = |kind, detail| Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
         facts: None,
@@ -196,7 +278,7 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
         frames: clip.len_frames(),
     };
     let mut source = None;
-    if let Some((format, crop)) = model {
+    if let Some(Model { format, crop }) = model {
         if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
             let detail = format!(
                 "{} Hz, the model has {} Hz",

@@ -5,8 +5,9 @@ use std::f32::consts::PI;
 use super::Crop;
 use super::augment::{self, Change};
 use super::report::{Action, IssueKind};
-use crate::audio::Clip;
+use crate::audio::{Clip, Measures};
 use crate::error::Result;
+use crate::portrait::Portrait;
 use crate::representation::Format;
 
 /// Of longer files only this much is used.
@@ -225,6 +226,21 @@ impl Source {
     /// Over how many frames a window `len_frames` long can begin.
     pub fn starts(&self, len_frames: usize) -> usize {
         self.clip.len_frames().saturating_sub(len_frames) + 1
+    }
+
+    /// What the clip that begins at frame `start` is like, played faster by `varispeed_st` semitones.
+    pub fn portrait(
+        &self,
+        start: usize,
+        varispeed_st: f32,
+        format: Format,
+        crop: Crop,
+    ) -> Portrait {
+        let change = Change {
+            varispeed_st,
+            ..Change::default()
+        };
+        Portrait::of(&Measures::of(&self.window(start, &change, format, crop)))
     }
 
     /// The clip that begins at frame `start`, in exactly the model's format: changed, its edges faded, levelled.

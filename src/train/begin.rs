@@ -1,0 +1,472 @@
+//! The model that a training begins with: fresh, or fitted to new sounds from another.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::classes::{ClassMatch, matches};
+use super::{TrainConfig, place};
+use crate::checkpoint::{
+    Checkpoint, FORMAT_VERSION, MAX_PORTRAITS, ModelConfig, Rendering, TrainingRecord,
+};
+use crate::dataset::{Crop, Dataset, Descriptor};
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::network::Parameters;
+use crate::noise::Noise;
+use crate::portrait::Portrait;
+use crate::representation::Statistics;
+
+/// How a tuned model is rendered, before anything was measured of it.
+const FEW_STEPS: Rendering = Rendering {
+    sampler: Sampler::Consistency,
+    schedule: Schedule::Few,
+    guidance: 1.0,
+    steps: 4,
+    measured: Vec::new(),
+};
+
+/// Statistics are measured on at most this many sounds: they are means over hundreds of rows of each.
+const MEASURED_SOUNDS: usize = 1024;
+
+/// Of sounds that have clips anywhere, at least this many places are measured.
+const LEAST_PORTRAITS: usize = 256;
+
+/// Hears how many sounds of how many are measured.
+pub(super) type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// At most `most` of some sounds, in their order: every n-th of each class.
+fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<usize> {
+    let mut classes: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
+    for &index in sounds {
+        let class = classes.entry(dataset.label(index)).or_default();
+        class.push(index);
+    }
+    let count = |nth: usize| -> usize {
+        let counts = classes.values().map(|own| own.len().div_ceil(nth));
+        counts.sum()
+    };
+    let mut nth = 1;
+    while count(nth) > most && nth < sounds.len() {
+        nth += 1;
+    }
+    let chosen = classes.values().flat_map(|own| own.iter().step_by(nth));
+    let mut chosen: Vec<usize> = chosen.copied().collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// What is measured of the sounds before anything is learnt.
+#[derive(Default)]
+struct Measured {
+    statistics: Statistics,
+    /// Those that travel with the model.
+    portraits: Vec<(Option<u32>, Portrait)>,
+}
+
+/// Measures what is asked for; the rest stays empty.
+fn measured(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    statistics: bool,
+    portraits: bool,
+    on_progress: OnProgress<'_>,
+) -> Result<Measured> {
+    let kept = some_of_each_class(dataset, dataset.train(), MAX_PORTRAITS);
+    let mut measured = Measured::default();
+    if statistics {
+        // A part of those that are kept: what is measured of both is measured at once.
+        let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
+        let mut clips = dataset.clips(&sounds, portraits, on_progress);
+        measured.statistics = config.representation.fit(&config.format, &mut clips)?;
+    }
+    if !portraits {
+        return Ok(measured);
+    }
+    let places = match dataset.crop() {
+        Crop::Onset => 1,
+        Crop::Anywhere => LEAST_PORTRAITS.div_ceil(kept.len().max(1)),
+    };
+    let kept = kept.repeat(places);
+    let found = &mut measured.portraits;
+    for part in kept.chunks(4 * rayon::current_num_threads()) {
+        on_progress(found.len(), kept.len());
+        let first = found.len() as u64;
+        let one = |(i, &index): (usize, &usize)| {
+            let mut noise = Noise::at(config.seed, &[place::KEPT, first + i as u64]);
+            let portrait = dataset.portrait_of_draw(index, &mut noise)?;
+            Ok((dataset.label(index), portrait))
+        };
+        let part: Result<Vec<_>> = part.par_iter().enumerate().map(one).collect();
+        found.extend(part?);
+    }
+    Ok(measured)
+}
+
+/// A new model with fresh weights.
+pub(super) fn fresh(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    device: &Device,
+    on_progress: OnProgress<'_>,
+) -> Result<(ModelConfig, Parameters)> {
+    let Measured {
+        statistics,
+        portraits,
+    } = measured(config, dataset, true, config.portraits, on_progress)?;
+    let heard = Descriptor::ALL.into_iter();
+    let heard = heard.filter(|known| known.is_heard_in(&config.representation));
+    let model = ModelConfig {
+        format_version: FORMAT_VERSION,
+        name: config.name.clone(),
+        format: config.format,
+        crop: Some(dataset.crop()),
+        representation: config.representation.clone(),
+        statistics,
+        labels: dataset.labels().to_vec(),
+        descriptors: heard.map(|known| known.name().to_owned()).collect(),
+        portraits,
+        sigma_data: config.objective.sigma_data,
+        sigma_max: config.representation.sigma_max(),
+        target: config.target,
+        network: config.network.clone(),
+        rendering: None,
+        training: TrainingRecord {
+            licence: config.licence.clone(),
+            ..TrainingRecord::default()
+        },
+    };
+    model.validate()?;
+    let mut noise = Noise::at(config.seed, &[place::INIT]);
+    let parameters = model
+        .network
+        .init(model.surroundings(), &mut noise, device)?;
+    Ok((model, parameters))
+}
+
+/// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
+/// another length and rate change nothing of the network, other channels only its two ends.
+pub(super) fn tuned(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    from: &Checkpoint,
+    device: &Device,
+    on_progress: OnProgress<'_>,
+) -> Result<(ModelConfig, Parameters, Vec<ClassMatch>)> {
+    let old = &from.config;
+    let refuse = |reason: String| Err(Error::setting(format!("--from {}: {reason}", old.name)));
+    for (what, same) in [
+        (
+            "representation",
+            old.representation == config.representation,
+        ),
+        ("network", old.network == config.network),
+        ("target", old.target == config.target),
+        ("sigma_data", old.sigma_data == config.objective.sigma_data),
+    ] {
+        if !same {
+            return refuse(format!("its {what} differs from the run's"));
+        }
+    }
+    // A network that is told nothing learns all sounds as one kind, and has the ends that it has.
+    let told = old.network.is_told();
+    if !told && old.format.channels != config.format.channels {
+        return refuse(format!(
+            "its network takes {} channels and cannot be changed, the run has {}",
+            old.format.channels, config.format.channels
+        ));
+    }
+    let unknown = |name: &&String| Descriptor::named(name).is_none();
+    if let Some(name) = old.descriptors.iter().find(unknown) {
+        return refuse(format!(
+            "nobody knows how to change sounds by its descriptor {name:?}"
+        ));
+    }
+    // The columns of the frames that the network knows, and those that it is to have.
+    let own = old.surroundings().width;
+    let width = config.representation.width(config.format.channels);
+    let portraits = config.portraits && !old.portraits.is_empty();
+    let Measured {
+        mut statistics,
+        portraits,
+    } = measured(config, dataset, width > own, portraits, on_progress)?;
+    if width > own {
+        // What the model knew is measured as it knew it, or it would mean something else.
+        statistics.mean[..own].copy_from_slice(&old.statistics.mean);
+        statistics.scale[..own].copy_from_slice(&old.statistics.scale);
+    } else {
+        statistics.clone_from(&old.statistics);
+        statistics.mean.truncate(width);
+        statistics.scale.truncate(width);
+    }
+    let model = ModelConfig {
+        name: config.name.clone(),
+        format: config.format,
+        crop: Some(dataset.crop()),
+        statistics,
+        labels: match told {
+            true => dataset.labels().to_vec(),
+            false => Vec::new(),
+        },
+        portraits,
+        // Files from before this was known mean too little for some representations.
+        sigma_max: old.sigma_max.max(old.representation.sigma_max()),
+        // A few-step model that is trained as a denoiser becomes one again.
+        rendering: match (config.tuning, &old.rendering) {
+            (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
+                measured: Vec::new(),
+                ..own.clone()
+            }),
+            (Some(_), _) => Some(FEW_STEPS),
+            (None, own) => own.clone().filter(|_| !old.is_few_step()),
+        },
+        training: TrainingRecord {
+            tuned_from: Some(old.name.clone()),
+            before: Some(old.training.whole()),
+            licence: config.licence.clone(),
+            ..TrainingRecord::default()
+        },
+        ..old.clone()
+    };
+    model.validate()?;
+    let weights = adapted(from, &model)?;
+    let found = matches(&old.labels, &model.labels);
+    Ok((model, Parameters::from_weights(&weights, device)?, found))
+}
+
+/// Weights of `from` as the network of `model` takes them.
+pub(super) fn adapted(from: &Checkpoint, model: &ModelConfig) -> Result<BTreeMap<String, Tensor>> {
+    let old = &from.config;
+    let mut weights = from.weights.clone();
+    relabel(&mut weights, &old.labels, &model.labels)?;
+    if model.portraits.is_empty() && !old.portraits.is_empty() {
+        hide_portraits(&mut weights, old.descriptors.len())?;
+    }
+    let (own, width) = (old.surroundings().width, model.surroundings().width);
+    if width != own {
+        set_width(&mut weights, own, width)?;
+    }
+    Ok(weights)
+}
+
+fn parameter<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a Tensor> {
+    let missing = || Error::setting(format!("expected a parameter `{name}`"));
+    weights.get(name).ok_or_else(missing)
+}
+
+/// Makes the class table fit new labels: a label that was known, or means the same as one that was ([`matches`]), takes
+/// its row, a new one begins as the mean of the old ones, or at zero where there were none: the network first says what
+/// it said before. Row 0 stands for "no class".
+fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String]) -> Result<()> {
+    const TABLE: &str = "classes";
+    let bias = "noise2.bias";
+    match (weights.remove(TABLE), new.is_empty()) {
+        (None, true) => {}
+        // Nothing to tell apart any more: the row for "no class" is what the network always adds.
+        (Some(table), true) => {
+            let folded = (parameter(weights, bias)? + table.get(0)?)?;
+            weights.insert(bias.to_owned(), folded);
+        }
+        (None, false) => {
+            let width = weights.get(bias).map_or(0, |b| b.elem_count());
+            let rows = (new.len() + 1, width);
+            weights.insert(
+                TABLE.to_owned(),
+                Tensor::zeros(rows, DType::F32, &Device::Cpu)?,
+            );
+        }
+        (Some(table), false) => {
+            let mut rows = vec![table.narrow(0, 0, 1)?];
+            for found in matches(old, new) {
+                let meant =
+                    |i: &usize| found.classes.is_empty() || found.classes.contains(&old[*i]);
+                let meant: Vec<u32> = (0..old.len()).filter(meant).map(|i| i as u32 + 1).collect();
+                rows.push(match meant[..] {
+                    [one] => table.narrow(0, one as usize, 1)?,
+                    _ => {
+                        let count = meant.len();
+                        let meant = Tensor::from_vec(meant, count, table.device())?;
+                        table.index_select(&meant, 0)?.mean_keepdim(0)?
+                    }
+                });
+            }
+            weights.insert(TABLE.to_owned(), Tensor::cat(&rows, 0)?);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the inputs for portraits from a network, which then says what it said of hidden ones.
+fn hide_portraits(weights: &mut BTreeMap<String, Tensor>, descriptors: usize) -> Result<()> {
+    const TABLE: &str = "descriptors";
+    let table = parameter(weights, TABLE)?.clone();
+    if descriptors == 0 {
+        weights.remove(TABLE);
+    } else {
+        weights.insert(
+            TABLE.to_owned(),
+            table.narrow(0, 0, descriptors)?.contiguous()?,
+        );
+    }
+    Ok(())
+}
+
+/// Makes the two ends of a network of `own` columns a frame fit `width` columns, of which the first are those that it
+/// knows. New ones begin unheard and at their mean, so that the network first says of the known ones what it said
+/// before; those beyond `width` are dropped.
+fn set_width(weights: &mut BTreeMap<String, Tensor>, own: usize, width: usize) -> Result<()> {
+    const STEM: &str = "stem.weight";
+    let fit = |tensor: &Tensor, dim: usize| -> Result<Tensor> {
+        let fitted = match width > own {
+            true => tensor.pad_with_zeros(dim, 0, width - own)?,
+            false => tensor.narrow(dim, 0, width)?,
+        };
+        Ok(fitted.contiguous()?)
+    };
+    // [taps · own, top]: the columns of each tap lie together.
+    let stem = parameter(weights, STEM)?;
+    let (rows, top) = stem.dims2()?;
+    let stem = fit(&stem.reshape((rows / own, own, top))?, 1)?;
+    let stem = stem.reshape((rows / own * width, top))?;
+    let out = fit(parameter(weights, "out.weight")?, 1)?;
+    let bias = fit(parameter(weights, "out.bias")?, 0)?;
+    for (name, tensor) in [(STEM, stem), ("out.weight", out), ("out.bias", bias)] {
+        weights.insert(name.to_owned(), tensor);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::ScanOptions;
+    use crate::network::{Conditioning, Network, NetworkConfig, Surroundings, UNetConfig};
+    use crate::representation::Format;
+
+    const AROUND: Surroundings = Surroundings {
+        width: 4,
+        labels: 2,
+        descriptors: 5,
+    };
+
+    /// A network and weights of it, drawn at random, so that no path is silent.
+    fn lively() -> Result<(NetworkConfig, BTreeMap<String, Tensor>)> {
+        let config = NetworkConfig::UNet(UNetConfig::preset("16x1,16x1")?);
+        let mut noise = Noise::new(5);
+        let draw = |(name, shape): (String, Vec<usize>)| {
+            let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
+            Ok((name, (noise.normal_tensor(shape, &Device::Cpu)? * scale)?))
+        };
+        let shapes = config.parameter_shapes(AROUND)?;
+        let weights = shapes.into_iter().map(draw).collect::<Result<_>>()?;
+        Ok((config, weights))
+    }
+
+    /// What it says of two clips of eight frames, whose classes are told.
+    fn said(
+        config: &NetworkConfig,
+        around: Surroundings,
+        weights: &BTreeMap<String, Tensor>,
+        x: &Tensor,
+        descriptors: &Tensor,
+    ) -> Result<Tensor> {
+        let network: Box<dyn Network> = config.build(around, &mut weights.clone())?;
+        let cond = Conditioning {
+            classes: Tensor::new(&[1u32, 2], &Device::Cpu)?,
+            descriptors: descriptors.clone(),
+            portrait: 0,
+        };
+        network.forward(x, &Tensor::new(&[0.1f32, -0.7], &Device::Cpu)?, &cond)
+    }
+
+    fn apart(a: &Tensor, b: &Tensor) -> Result<f32> {
+        Ok((a - b)?.abs()?.max_all()?.to_scalar()?)
+    }
+
+    #[test]
+    fn a_network_of_more_columns_says_of_the_known_ones_what_it_said_and_of_new_ones_nothing()
+    -> Result<()> {
+        let (config, weights) = lively()?;
+        let mut noise = Noise::new(6);
+        let told = noise.normal_tensor((2, 5), &Device::Cpu)?;
+        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
+        let before = said(&config, AROUND, &weights, &x, &told)?;
+        for width in [8, 12] {
+            let mut wide = weights.clone();
+            set_width(&mut wide, 4, width)?;
+            let around = Surroundings { width, ..AROUND };
+            let new = noise.normal_tensor((2, 8, width - 4), &Device::Cpu)?;
+            let after = said(&config, around, &wide, &Tensor::cat(&[&x, &new], 2)?, &told)?;
+            assert!(apart(&before, &after.narrow(2, 0, 4)?)? < 1e-5);
+            let rest = after.narrow(2, 4, width - 4)?;
+            assert_eq!(apart(&rest, &rest.zeros_like()?)?, 0.0);
+            // And back: what is dropped was never heard.
+            set_width(&mut wide, width, 4)?;
+            assert_eq!(apart(&wide["stem.weight"], &weights["stem.weight"])?, 0.0);
+            assert_eq!(apart(&wide["out.weight"], &weights["out.weight"])?, 0.0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn without_portraits_a_network_says_what_it_said_of_hidden_ones() -> Result<()> {
+        let (config, weights) = lively()?;
+        let mut noise = Noise::new(7);
+        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
+        let changes = noise.normal_tensor((2, 2), &Device::Cpu)?;
+        let hidden = changes.pad_with_zeros(1, 0, 3)?;
+        let before = said(&config, AROUND, &weights, &x, &hidden)?;
+        let mut fewer = weights.clone();
+        hide_portraits(&mut fewer, 2)?;
+        let around = Surroundings {
+            descriptors: 2,
+            ..AROUND
+        };
+        let after = said(&config, around, &fewer, &x, &changes)?;
+        assert!(apart(&before, &after)? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn sounds_are_taken_from_every_class_and_no_more_than_asked() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut seed = 0;
+        for (label, count) in [("a", 40), ("b", 3), ("c", 17)] {
+            for i in 0..count {
+                seed += 1;
+                let folder = root.path().join(label);
+                std::fs::create_dir_all(&folder).expect("a folder");
+                let clip = crate::audio::Clip::new(8000, vec![Noise::new(seed).normals(100)]);
+                let path = folder.join(format!("{i}.wav"));
+                let depth = crate::audio::BitDepth::Float32;
+                crate::audio::write_wav(&path, &clip, depth).expect("written");
+            }
+        }
+        let format = Format {
+            sample_rate: 8000,
+            channels: 1,
+            len_frames: 128,
+        };
+        let options = ScanOptions {
+            validation: 0.0,
+            ..ScanOptions::default()
+        };
+        let opened = Dataset::open(root.path(), format, &options, &mut |_, _| ());
+        let dataset = opened.expect("60 sounds").0;
+        let counts = |most: usize| {
+            let mut counts = [0; 3];
+            let chosen = some_of_each_class(&dataset, dataset.train(), most);
+            assert!(chosen.is_sorted() && chosen.len() <= most);
+            for index in chosen {
+                counts[dataset.label(index).expect("labelled") as usize] += 1;
+            }
+            counts
+        };
+        assert_eq!(counts(60), [40, 3, 17]);
+        assert_eq!(counts(59), [20, 2, 9]);
+        assert_eq!(counts(12), [7, 1, 3]);
+        assert_eq!(counts(3), [1, 1, 1]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Everything that decides a training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::ModelConfig;
+use crate::dataset::Augment;
+use crate::diffusion::Target;
+use crate::diffusion::consistency::Consistency;
+use crate::diffusion::objective::Objective;
+use crate::error::{Error, Result};
+use crate::network::{self, NetworkConfig};
+use crate::optim::{AdamConfig, LearningRate};
+use crate::representation::{Format, RepresentationConfig};
+
+/// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
+/// quarter of them.
+const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// Optimizer steps: the same result on every run.
+    Steps(u64),
+    /// Minutes of wall-clock time, interruptions not counted.
+    Minutes(f64),
+}
+
+/// How a finished model is taught to need few steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Levels and stages.
+    pub consistency: Consistency,
+    /// Guidance of the teacher, the model that it begins from; 1 learns from the sounds alone.
+    pub guidance: f64,
+    /// Noise levels at which the teacher's guidance acts, `(low, high)`.
+    pub guidance_interval: (f64, f64),
+}
+
+impl Tuning {
+    /// For a denoiser that has no few-step ability yet.
+    pub fn of(model: &ModelConfig, guidance: f64) -> Self {
+        Self {
+            consistency: Consistency {
+                levels: (0.005, 2.0 * model.sigma_max),
+                log_level_mean: model.representation.log_sigma().0,
+                ..Consistency::default()
+            },
+            guidance,
+            guidance_interval: model.representation.guidance_interval(),
+        }
+    }
+
+    /// For a model that needs few steps already, on other sounds: from these alone, and with levels near each other
+    /// from the beginning.
+    pub fn again(model: &ModelConfig) -> Self {
+        let first = Self::of(model, 1.0);
+        Self {
+            consistency: Consistency {
+                first_stage: 3,
+                ..first.consistency
+            },
+            ..first
+        }
+    }
+}
+
+/// Everything that decides a training besides the sounds and how they are cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// A short name for the model.
+    pub name: String,
+    /// Rate, channels and length of the clips.
+    pub format: Format,
+    /// How clips become frames.
+    pub representation: RepresentationConfig,
+    /// The network's sizes.
+    pub network: NetworkConfig,
+    /// What the network learns to say.
+    pub target: Target,
+    /// Noise levels and weights of the loss.
+    pub objective: Objective,
+    /// Consistency tuning in place of that loss; needs a model to begin from.
+    #[serde(default)]
+    pub tuning: Option<Tuning>,
+    /// Clips a step; 0 takes over the batch of the run that is resumed.
+    pub batch: usize,
+    /// When to end.
+    pub length: Length,
+    /// The learning rate over time.
+    pub learning_rate: LearningRate,
+    /// Of the products on the way forward and back to the maps; weights, their gradients and validation
+    /// are in f32.
+    #[serde(default)]
+    pub precision: network::Precision,
+    /// The optimizer's numbers.
+    pub adam: AdamConfig,
+    /// Profile of the averaged weights, see [`Ema::new`](crate::optim::Ema::new).
+    pub ema_gamma: f64,
+    /// Part of the clips whose class is hidden, so that guidance has an unconditional half.
+    pub class_dropout: f32,
+    /// Changes made to the sounds, none for the sounds as they are.
+    pub augment: Option<Augment>,
+    /// Whether the network is told what the sounds are like. One that is tuned is told it only if it was before, and
+    /// without this never again.
+    #[serde(default)]
+    pub portraits: bool,
+    /// Licence of the weights that are learnt; nobody else's is taken over.
+    #[serde(default)]
+    pub licence: Option<String>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps between validations.
+    pub validate_every: u64,
+    /// Validations in a row without a better one after which the run ends; 0 for never. With it, the model is
+    /// the one that was best at a validation, not the last.
+    #[serde(default)]
+    pub patience: u64,
+    /// Seconds between checkpoints.
+    pub save_every_s: f64,
+}
+
+impl TrainConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        let fail = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
+            Err(Error::setting(format!(
+                "{what}: expected {expected}, found {found}"
+            )))
+        };
+        if self.batch == 0 || self.batch > 4096 {
+            return fail("batch", "1 to 4096", &self.batch);
+        }
+        let LearningRate { peak, decay, .. } = self.learning_rate;
+        if !(peak > 0.0 && peak <= 1.0) {
+            return fail("learning rate", "more than 0, at most 1", &peak);
+        }
+        let AdamConfig {
+            beta1,
+            beta2,
+            clip_ratio,
+            ..
+        } = self.adam;
+        for (what, share) in [
+            ("decay", decay),
+            ("class dropout", self.class_dropout as f64),
+            ("beta1", beta1),
+            ("beta2", beta2),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return fail(what, "0 to 1", &share);
+            }
+        }
+        if clip_ratio.is_nan() || clip_ratio <= 0.0 {
+            return fail("gradient clip", "more than 0", &clip_ratio);
+        }
+        if !(0.0..=1e3).contains(&self.ema_gamma) {
+            return fail("EMA gamma", "0 to 1000", &self.ema_gamma);
+        }
+        if self.save_every_s.is_nan() || self.save_every_s < 0.0 {
+            return fail("time between checkpoints", "0 or more", &self.save_every_s);
+        }
+        match self.length {
+            Length::Minutes(m) if !(m > 0.0 && m.is_finite()) => fail("minutes", "more than 0", &m),
+            Length::Steps(0) => fail("steps", "at least 1", &0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Noise levels that the validation loss is measured at.
+    pub(super) fn validation_levels(&self) -> [f64; 4] {
+        let level = |mean: f64, deviation: f64, score: f64| (mean + deviation * score).exp();
+        VALIDATION_SCORES.map(|score| match &self.tuning {
+            None => {
+                let objective = &self.objective;
+                level(
+                    objective.log_sigma_mean,
+                    objective.log_sigma_deviation,
+                    score,
+                )
+            }
+            Some(Tuning { consistency, .. }) => {
+                let (low, high) = consistency.levels;
+                level(
+                    consistency.log_level_mean,
+                    consistency.log_level_deviation,
+                    score,
+                )
+                .clamp(low, high)
+            }
+        })
+    }
+
+    /// What must agree for a run to be resumed: all but its name, its licence, its length and its pace of reporting.
+    pub(super) fn resumable_as(&self, other: &Self) -> bool {
+        let (length, validate_every) = (self.length, self.validate_every);
+        let (save_every_s, patience) = (self.save_every_s, self.patience);
+        let other = Self {
+            length,
+            validate_every,
+            save_every_s,
+            patience,
+            name: self.name.clone(),
+            licence: self.licence.clone(),
+            ..other.clone()
+        };
+        *self == other
+    }
+}
