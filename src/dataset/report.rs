@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use super::split::HeldBack;
+
 /// What is odd about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -144,6 +146,8 @@ pub struct Report {
     pub channels: BTreeMap<usize, usize>,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
+    /// What is held back for validation; `None` where nothing was to be.
+    pub held_back: Option<HeldBack>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,
 }
@@ -247,6 +251,9 @@ impl fmt::Display for Report {
         }
         if let Some(longer) = self.longer_than_model.filter(|&n| n > 0) {
             writeln!(f, "  longer than the model's length: {longer}")?;
+        }
+        if let Some(held) = &self.held_back {
+            writeln!(f, "  held back     {}", printable(&held.to_string()))?;
         }
         if !self.others.is_empty() {
             writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::alike::Print;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
 use super::{Crop, ScanOptions};
-use crate::audio;
+use crate::audio::{self, Faults};
 use crate::error::{Error, Result};
 use crate::representation::Format;
 
@@ -19,30 +20,37 @@ pub(super) const NOTHING_LEFT: &str =
     "nothing of it is left in the model's sample rate and channels";
 
 /// What one file turned out to be.
-struct Heard {
+struct Heard<T> {
     remarks: Vec<Remark>,
     /// Absent when it cannot be used.
-    facts: Option<Facts>,
-    source: Option<Source>,
+    found: Option<(Facts, T)>,
 }
 
-struct Facts {
-    hash: blake3::Hash,
+/// What is known of a usable file.
+pub(super) struct Facts {
+    pub hash: blake3::Hash,
+    /// Its outline; taken for a model only.
+    pub print: Option<Print>,
+    /// Of the sound as it came.
+    pub faults: Faults,
     sample_rate: u32,
     channels: usize,
     frames: usize,
 }
 
-/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
-pub(super) fn read(
+/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if there
+/// is one, and hands what it saw to `keep`, in order of path.
+pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<(Format, Crop)>,
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
-    mut keep: impl FnMut(File, blake3::Hash, Option<Source>),
+    look: impl Fn(&Facts, Option<Source>) -> T + Sync,
+    mut keep: impl FnMut(File, Facts, T),
 ) -> Result<Report> {
     let mut folder = Folder::walk(root)?;
     folder.label(root, &options.labels)?;
+    folder.attribute();
     folder.retain(root, &options.labels, &options.include)?;
     let found = folder.files.len() + folder.lost();
     let Folder {
@@ -80,20 +88,12 @@ pub(super) fn read(
             .by_ref()
             .take(4 * rayon::current_num_threads())
             .collect();
-        let heard: Vec<Heard> = part
+        let heard: Vec<Heard<T>> = part
             .par_iter()
-            .map(|file| hear(&file.path, model))
+            .map(|file| hear(&file.path, model, &look))
             .collect();
         done += part.len();
-        for (
-            file,
-            Heard {
-                remarks,
-                facts,
-                source,
-            },
-        ) in part.into_iter().zip(heard)
-        {
+        for (file, Heard { remarks, found }) in part.into_iter().zip(heard) {
             let mut remark = |(kind, detail, action)| {
                 report.issues.push(Issue {
                     path: file.relative.clone(),
@@ -102,7 +102,9 @@ pub(super) fn read(
                     action,
                 });
             };
-            let first = facts.as_ref().and_then(|facts| first_of.get(&facts.hash));
+            let first = found
+                .as_ref()
+                .and_then(|(facts, _)| first_of.get(&facts.hash));
             if let Some((first, label)) = first {
                 let elsewhere = match label {
                     Some(label) if file.label.as_ref() != Some(label) => {
@@ -115,7 +117,7 @@ pub(super) fn read(
                 continue;
             }
             remarks.into_iter().for_each(remark);
-            let Some(facts) = facts else { continue };
+            let Some((facts, seen)) = found else { continue };
             let seconds = facts.frames as f64 / f64::from(facts.sample_rate);
             report.total.add(seconds);
             match &file.label {
@@ -129,7 +131,7 @@ pub(super) fn read(
                 *longer += usize::from(seconds > model_seconds);
             }
             first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
-            keep(file, facts.hash, source);
+            keep(file, facts, seen);
         }
         on_progress(done, count);
     }
@@ -142,11 +144,14 @@ pub(super) fn read(
 }
 
 /// Reads one file, and prepares it for a model if there is one.
-fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
+fn hear<T>(
+    path: &Path,
+    model: Option<(Format, Crop)>,
+    look: &impl Fn(&Facts, Option<Source>) -> T,
+) -> Heard<T> {
     let refused = |kind, detail| Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
-        facts: None,
-        source: None,
+        found: None,
     };
     let reason = |error| match error {
         Error::Sound { reason, .. } => reason,
@@ -169,6 +174,7 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
     };
     let mut clip = decoded.clip;
     let hash = sound::content(&clip);
+    let faults = Faults::of(&clip);
     let mut remarks = sound::examine(&mut clip);
     if remarks
         .iter()
@@ -176,8 +182,7 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
     {
         return Heard {
             remarks,
-            facts: None,
-            source: None,
+            found: None,
         };
     }
     if decoded.truncated {
@@ -191,6 +196,8 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
     }
     let facts = Facts {
         hash,
+        print: model.map(|_| Print::of(&clip)),
+        faults,
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),
         frames: clip.len_frames(),
@@ -210,10 +217,10 @@ fn hear(path: &Path, model: Option<(Format, Crop)>) -> Heard {
             Err(error) => return refused(IssueKind::Unreadable, reason(error)),
         };
     }
+    let seen = look(&facts, source);
     Heard {
         remarks,
-        facts: Some(facts),
-        source,
+        found: Some((facts, seen)),
     }
 }
 
