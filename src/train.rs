@@ -112,6 +112,7 @@ const FEW_STEPS: Rendering = Rendering {
     guidance: 1.0,
     steps: 4,
     measured: Vec::new(),
+    excess: Vec::new(),
 };
 
 /// Everything that decides a training besides the sounds and how they are cut.
@@ -1124,6 +1125,7 @@ fn tuned(
         rendering: match (config.tuning, &old.rendering) {
             (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
                 measured: Vec::new(),
+                excess: Vec::new(),
                 ..own.clone()
             }),
             (Some(_), _) => Some(FEW_STEPS),
