@@ -10,7 +10,6 @@ use audiodiff::diffusion::objective::Objective;
 use audiodiff::eval::{Ear, Estimate, FEWEST, Reference, Sounds};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{RenderSettings, Renderer};
-use audiodiff::representation::Format;
 use audiodiff::train::{Length, Outcome, TrainConfig, Trainer, Tuning};
 use candle_core::Device;
 use clap::Args;

@@ -285,8 +285,8 @@ impl Reference {
         self.labels.binary_search(label).ok().map(|i| i as u32)
     }
 
-    /// A random half of the reference's places, each class parted evenly.
-    fn half(&self, number: u64) -> Vec<bool> {
+    /// A random half of the reference's places, each class parted evenly: for classifiers.
+    fn even_half(&self, number: u64) -> Vec<bool> {
         let mut first = vec![false; self.sounds.sounds.len()];
         let mut by_label: BTreeMap<&Option<String>, Vec<usize>> = BTreeMap::new();
         for i in shuffled(first.len(), self.seed, &[place::HALVE, number]) {
@@ -339,12 +339,14 @@ impl Reference {
             let known = learnt.as_ref().map(|learnt| some(learnt, self.seed));
             let rows: Vec<[f64; 6]> = (0..HALVINGS as u64)
                 .map(|number| {
-                    let first = self.half(number);
-                    let part = |which: bool| -> Vec<&[f32]> {
-                        let rows = own.iter().zip(&first).filter(|(_, half)| **half == which);
-                        some(&rows.map(|(row, _)| *row).collect::<Vec<_>>(), self.seed)
+                    // Classes fall as they may: halves with even ones would be nearer than independent sets are.
+                    let order = shuffled(own.len(), self.seed, &[place::HALVE, number]);
+                    let part = |places: &[usize]| -> Vec<&[f32]> {
+                        let rows: Vec<&[f32]> = places.iter().map(|&i| own[i]).collect();
+                        some(&rows, self.seed)
                     };
-                    let (a, b) = (part(true), part(false));
+                    let (a, b) = order.split_at(own.len() / 2);
+                    let (a, b) = (part(a), part(b));
                     let known = known.as_ref().unwrap_or(&a);
                     let measure = Distances::new(known, &a, dimensions, self.seed);
                     measure.to(&Cloud::of(&measure.space, &b))
@@ -412,7 +414,7 @@ impl Reference {
             .iter()
             .map(|s| self.class(&s.label))
             .collect();
-        let first = self.half(0);
+        let first = self.even_half(0);
         let known = (0..own.len()).filter(|&i| own[i].is_some());
         let (a, b): (Vec<usize>, Vec<usize>) = known.partition(|&i| first[i]);
         let rows = features(&self.sounds.sounds);
