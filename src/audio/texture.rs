@@ -36,6 +36,8 @@ const ROUGH_DEPTH: f32 = 55.0;
 const ROUGH_HZ: f32 = 300.0;
 /// Cells on each side over which a spectrogram is smoothed to measure its roughness.
 const AROUND: usize = 4;
+/// Cells below this against the loudest one count as this: no roughness is made by digital silence, dB.
+const DEEPEST_DB: f32 = -100.0;
 /// Fewest cells that have a roughness.
 const FEWEST_CELLS: usize = 50;
 
@@ -153,7 +155,7 @@ impl Spectrogram {
         }
         let loudest = cells.iter().fold(f32::MIN_POSITIVE, |m, &x| m.max(x));
         for x in &mut cells {
-            *x = 10.0 * (*x / loudest).max(1e-18).log10();
+            *x = (10.0 * (*x / loudest).max(1e-18).log10()).max(DEEPEST_DB);
         }
         Self { bins, cells }
     }

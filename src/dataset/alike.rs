@@ -24,7 +24,7 @@ const HOP_SECONDS: f64 = 0.006;
 /// Level under the loudest cell at which a print ends, dB.
 const FLOOR_DB: f64 = 50.0;
 /// Sounds whose cells differ by less than this, as a root of the mean square over those that sound, are alike; dB.
-const ALIKE_DB: f32 = 1.5;
+const ALIKE_DB: f32 = 2.5;
 /// Most others that one sound is compared with successfully: in a crowd of likes these lead to the rest.
 const MOST_LIKES: usize = 64;
 
