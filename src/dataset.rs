@@ -602,6 +602,22 @@ mod tests {
         writer.finalize().unwrap();
     }
 
+    /// Three partials drawn at random, dying away.
+    fn chord(path: &Path, seed: u64) {
+        let mut noise = Noise::new(seed);
+        let partials: Vec<(f32, f32)> = (0..3)
+            .map(|_| (60.0 * 50f32.powf(noise.uniform()), noise.between(0.02, 0.2)))
+            .collect();
+        let wave = |n: usize| {
+            let t = n as f32 / 8000.0;
+            let partial = |&(hz, decay): &(f32, f32)| (-t / decay).exp() * (6.2832 * hz * t).sin();
+            0.3 * partials.iter().map(partial).sum::<f32>()
+        };
+        let clip = Clip::new(8000, vec![(0..4000).map(wave).collect()]);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        audio::write_wav(path, &clip, audio::BitDepth::Int16).unwrap();
+    }
+
     /// 9 kicks and 4 snares below folders, 1 sound in none; some longer than a clip, some shorter.
     fn kit() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -818,11 +834,7 @@ mod tests {
             for n in 0..4 {
                 for (k, label) in ["kick", "snare"].into_iter().enumerate() {
                     let path = root.path().join(format!("{label}/kit {kit}/{n}.wav"));
-                    write(
-                        &path,
-                        1000 * kit + 10 * n + k as u64,
-                        1500 + 400 * n as usize,
-                    );
+                    chord(&path, 1000 * kit + 10 * n + k as u64);
                 }
             }
         }
@@ -842,7 +854,7 @@ mod tests {
         let flat = tempfile::tempdir().unwrap();
         for n in 0..40u64 {
             let path = flat.path().join(format!("kick/{n}.wav"));
-            write(&path, n, 1500 + 90 * n as usize);
+            chord(&path, n);
             let mut reader = hound::WavReader::open(&path).unwrap();
             let copy = flat.path().join(format!("kick/soft {n}.wav"));
             let mut writer = hound::WavWriter::create(copy, reader.spec()).unwrap();

@@ -511,10 +511,11 @@ fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
         quiet < -0.08 && off && of(&fresh, "cells above -80 dB").0.abs() < 0.03,
         "{quiet}"
     );
-    // Above the gate nothing is missing, and the distance, which ends at -60 dB, hears nothing.
+    // Above the gate nothing is missing, and the distance, which ends at -60 dB, hears little: of dulled sounds it
+    // hears more than 30.
     assert!(!of(&gate, "cells above -40 dB").1);
     assert!(
-        distance(&gate) < distance(&fresh) + 3.0,
+        distance(&gate) < distance(&fresh) + 5.0,
         "{}",
         distance(&gate)
     );

@@ -42,6 +42,10 @@ impl std::fmt::Display for HeldBack {
             sounds, sources, ..
         } = self;
         match self.whole {
+            _ if *sounds == 0 => write!(
+                f,
+                "none: there are too few sounds, or too few of each label"
+            ),
             Whole::Sources => {
                 let listed = sources
                     .iter()
@@ -289,11 +293,8 @@ mod tests {
                 );
             }
         }
-        assert_eq!(
-            held(&parts(30, 30), 0.5).len(),
-            0,
-            "each label has one sound"
-        );
+        let (held, how) = split(&parts(30, 30), 0.5);
+        assert!(held.is_empty() && how.to_string().contains("too few of each label"));
     }
 
     #[test]

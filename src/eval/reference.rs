@@ -244,7 +244,6 @@ impl Reference {
         if this.labels.len() > 1 {
             this.teach()?;
         }
-        this.bound_copies();
         this.measure_floor();
         this.measure_learnt()?;
         Ok(this)
@@ -305,12 +304,19 @@ impl Reference {
 
     fn measure_floor(&mut self) {
         let own = features(&self.sounds.sounds);
-        let copies: Vec<bool> = self
-            .nearest(&own, true)
-            .into_iter()
-            .flatten()
-            .map(|near| self.is_copy(&near))
-            .collect();
+        let near: Vec<Near> = self.nearest(&own, true).into_iter().flatten().collect();
+        // How near real sounds are to the learnt ones, or to each other: the distance of the nearest hundredth.
+        let mut distances: Vec<f64> = near.iter().map(|near| near.distance).collect();
+        distances.sort_by(f64::total_cmp);
+        let place = (COPY_SHARE * distances.len() as f64) as usize;
+        self.bound = distances.get(place).map(|bound| bound.max(SAME_DB));
+        if self.bound.is_none() {
+            self.notes.push(
+                "copies are left out: it takes two real sounds to know how near they are"
+                    .to_owned(),
+            );
+        }
+        let copies: Vec<bool> = near.iter().map(|near| self.is_copy(near)).collect();
         let known = (self.recognized.iter().zip(&self.sounds.sounds)).filter(|(r, _)| r.is_some());
         let right: Vec<bool> = known.map(|(r, s)| *r == self.class(&s.label)).collect();
         let mut floor = Scores {
@@ -422,9 +428,13 @@ impl Reference {
         let mut recognized = vec![None; own.len()];
         let mut classifiers = Vec::new();
         for (taught, asked) in [(&a, &b), (&b, &a)] {
+            // Of many every n-th is enough; they are in the order of their labels or paths.
+            let taught: Vec<usize> = (taught.iter().copied())
+                .step_by(taught.len().div_ceil(MOST).max(1))
+                .collect();
             let truth: Vec<u32> = taught.iter().filter_map(|&i| own[i]).collect();
             let classifier =
-                Classifier::train(&pick(taught), &truth, self.labels.len(), self.seed)?;
+                Classifier::train(&pick(&taught), &truth, self.labels.len(), self.seed)?;
             for (&i, found) in asked.iter().zip(classifier.classify(&pick(asked))?) {
                 recognized[i] = Some(found);
             }
@@ -459,25 +469,6 @@ impl Reference {
         let among = features(&self.learnt.as_ref().unwrap_or(&self.sounds).sounds);
         self.neighbours
             .nearest(rows, &among, own && self.learnt.is_none())
-    }
-
-    /// How near real sounds are to the learnt ones, or to each other: the distance of the nearest hundredth.
-    fn bound_copies(&mut self) {
-        let near = self.nearest(&features(&self.sounds.sounds), true);
-        let mut distances: Vec<f64> = near
-            .into_iter()
-            .flatten()
-            .map(|near| near.distance)
-            .collect();
-        distances.sort_by(f64::total_cmp);
-        let place = (COPY_SHARE * distances.len() as f64) as usize;
-        self.bound = distances.get(place).map(|bound| bound.max(SAME_DB));
-        if self.bound.is_none() {
-            self.notes.push(
-                "copies are left out: it takes two real sounds to know how near they are"
-                    .to_owned(),
-            );
-        }
     }
 
     fn is_copy(&self, near: &Near) -> bool {
