@@ -610,7 +610,9 @@ mod tests {
             .collect();
         let wave = |n: usize| {
             let t = n as f32 / 8000.0;
-            let partial = |&(hz, decay): &(f32, f32)| (-t / decay).exp() * (6.2832 * hz * t).sin();
+            let partial = |&(hz, decay): &(f32, f32)| {
+                (-t / decay).exp() * (std::f32::consts::TAU * hz * t).sin()
+            };
             0.3 * partials.iter().map(partial).sum::<f32>()
         };
         let clip = Clip::new(8000, vec![(0..4000).map(wave).collect()]);

@@ -219,7 +219,8 @@ fn few_sounds_are_told_all_but_distances() -> Result<()> {
             low += 0.2 * ((1.0 - stray) * own.normal() + stray * other.normal() - low);
             let t = i as f32 / RATE as f32;
             let hz = 60.0 * (1.0 + 0.02 * n as f32);
-            (-t / (0.1 + 0.005 * n as f32)).exp() * ((6.2832 * hz * t).sin() + 0.5 * low)
+            (-t / (0.1 + 0.005 * n as f32)).exp()
+                * ((std::f32::consts::TAU * hz * t).sin() + 0.5 * low)
         };
         (3, (0..FRAMES).map(wave).collect::<Vec<f32>>())
     };
@@ -327,7 +328,7 @@ fn drum(kind: usize, noise: &mut Noise) -> Vec<f32> {
             let hiss = low - 0.7 * before;
             before = low;
             let tone = if hz > 0.0 {
-                (-t / short).exp() * (6.2832 * hz * t).cos()
+                (-t / short).exp() * (std::f32::consts::TAU * hz * t).cos()
             } else {
                 0.0
             };
@@ -358,7 +359,7 @@ fn through(
         planner.plan_fft_inverse(window),
     );
     let hann: Vec<f32> = (0..window)
-        .map(|n| 0.5 - 0.5 * (6.2832 * n as f32 / window as f32).cos())
+        .map(|n| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / window as f32).cos())
         .collect();
     let begin = |row: usize| (row * hop) as isize - (window - hop) as isize;
     let rows = (wave.len() + window) / hop;
@@ -421,7 +422,7 @@ fn clicks(wave: &[f32]) -> Vec<f32> {
                     .clone()
                     .map(|r| powers[r][around.clone()].iter().sum::<f32>())
                     .sum();
-                let angle = -6.2832 * (bin as isize * place) as f32 / WINDOW as f32;
+                let angle = -std::f32::consts::TAU * (bin as isize * place) as f32 / WINDOW as f32;
                 *x = Complex32::from_polar((sum / cells).sqrt(), angle);
             }
         }

@@ -199,8 +199,8 @@ impl Spectrogram {
                 (columns.iter_mut().zip(&along[new * self.bins..])).for_each(|(c, x)| *c += x);
             }
             held = range;
-            for bin in lowest..self.bins {
-                let mean = columns[bin] / held.len() as f64;
+            for (bin, sum_of_means) in columns.iter().enumerate().skip(lowest) {
+                let mean = sum_of_means / held.len() as f64;
                 if mean > -f64::from(ROUGH_DEPTH) {
                     let away = f64::from(self.cells[row * self.bins + bin]) - mean;
                     count += 1;

@@ -79,9 +79,10 @@ impl Print {
                 }
                 for (band, cell) in cells.iter_mut().enumerate() {
                     let (low, high) = (edge(band), edge(band + 1));
-                    for bin in low as usize..(high.ceil() as usize).min(bins.len()) {
+                    let last = high.ceil() as usize;
+                    for (bin, x) in bins.iter().enumerate().take(last).skip(low as usize) {
                         let share = (high.min(bin as f64 + 1.0) - low.max(bin as f64)).max(0.0);
-                        *cell += share * f64::from(bins[bin].norm_sqr()) / rows;
+                        *cell += share * f64::from(x.norm_sqr()) / rows;
                     }
                 }
             }
