@@ -10,11 +10,13 @@ mod finish;
 mod iff;
 mod measure;
 mod resample;
+pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
 pub use finish::{Level, finish, loudness};
-pub use measure::Measures;
+pub use measure::{Faults, Measures};
+pub use texture::Texture;
 
 use crate::error::Result;
 

@@ -92,9 +92,24 @@ pub struct Rendering {
     pub guidance: f64,
     /// Steps where nothing else is asked for.
     pub steps: usize,
-    /// Numbers of steps that were found to be good, with the distance to real sounds over that of the model's
-    /// teacher at its best.
+    /// What older files say instead of `excess`: numbers of steps, with the Fréchet distance to real sounds over that
+    /// of the model's teacher, measured once, without an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<(usize, f64)>,
+    /// How much farther from real sounds than its teacher the model was at some numbers of steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excess: Vec<Excess>,
+}
+
+/// A difference between Fréchet distances to real sounds, dB².
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Excess {
+    /// Steps of the model.
+    pub steps: usize,
+    /// Its distance less that of its teacher: negative where it is nearer.
+    pub value: f64,
+    /// Standard error over the rounds that it was measured in.
+    pub error: f64,
 }
 
 /// Facts about a training, for `info` and model cards. Nothing is computed from them.
@@ -214,8 +229,15 @@ impl ModelConfig {
                 guidance,
                 steps,
                 measured,
+                excess,
                 ..
             } = rendering;
+            let told = |excess: &Excess| {
+                (1..=NoiseSchedule::MAX_STEPS).contains(&excess.steps)
+                    && excess.value.is_finite()
+                    && excess.error.is_finite()
+                    && excess.error >= 0.0
+            };
             let bounded = |&(steps, ratio): &(usize, f64)| {
                 (1..=NoiseSchedule::MAX_STEPS).contains(&steps) && ratio.is_finite()
             };
@@ -223,6 +245,8 @@ impl ModelConfig {
                 || !(1..=NoiseSchedule::MAX_STEPS).contains(steps)
                 || measured.len() > MAX_LABELS
                 || !measured.iter().all(bounded)
+                || excess.len() > MAX_LABELS
+                || !excess.iter().all(told)
             {
                 return fail(format!(
                     "rendering: expected numbers and 1 to {} steps, found {rendering:?}",

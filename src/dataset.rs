@@ -6,30 +6,34 @@
 //! the batches are the same for any number of threads and any size of cache.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::audio::{self, Clip};
+use crate::audio::{self, Clip, Faults};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::portrait::Portrait;
 pub use crate::representation::Crop;
 use crate::representation::{Format, Representation};
 
+mod alike;
 mod augment;
 mod folder;
 mod report;
 mod scan;
 mod sound;
+mod split;
 
 pub use augment::{Augment, Change, Descriptor, SHORTEST_T60};
 pub use report::{Action, Amount, Issue, IssueKind, Report};
+pub use split::{HeldBack, Whole};
 
-use scan::{Found, Model, NOTHING_LEFT};
+use folder::File;
+use scan::{Facts, Model, NOTHING_LEFT};
 use sound::{READ_SECONDS, Source};
 
 /// Where a sound's label comes from.
@@ -100,7 +104,7 @@ pub fn check(
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report> {
-    scan::read(root, None, options, on_progress, |_| ())
+    scan::read(root, None, options, on_progress, |_, _| (), |_, _, ()| ())
 }
 
 /// One sound as [`Dataset::clip`] gives those of a folder: from its onset, in exactly `format`, its offset
@@ -225,67 +229,51 @@ impl Dataset {
         options: &ScanOptions,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Dataset, Report)> {
-        if format.sample_rate == 0 || !matches!(format.channels, 1 | 2) || format.len_frames == 0 {
-            return Err(Error::setting(format!(
-                "expected a rate, 1 or 2 channels and a length, found {format:?}"
-            )));
-        }
-        if !(0.0..=0.5).contains(&options.validation) {
-            let reason = format!(
-                "the part held back for validation is 0 to 0.5, found {}",
-                options.validation
-            );
-            return Err(Error::setting(reason));
-        }
-        let mut found: Vec<Found> = Vec::new();
+        let mut sources: Vec<Option<Source>> = Vec::new();
         let mut cache = Cache::new(options.cache_mb.saturating_mul(1 << 20));
-        let model = Model {
+        let gathered = gather(
+            root,
             format,
-            crop: options.crop,
-        };
-        let report = scan::read(root, Some(model), options, on_progress, |mut sound| {
-            let bytes = sound.source.as_ref().map_or(0, Source::bytes);
-            let mut dropped = Vec::new();
-            let size_of = |other: usize| found[other].source.as_ref().map_or(0, Source::bytes);
-            if !cache.keep(found.len(), sound.seconds, bytes, &mut dropped, size_of) {
-                sound.source = None;
-            }
-            for other in dropped {
-                found[other].source = None;
-            }
-            found.push(sound);
-        })?;
-        if found.is_empty() {
-            return Err(Error::Dataset {
-                path: root.to_owned(),
-                reason: scan::nothing_usable(&report),
-            });
-        }
-
-        let labels: BTreeSet<String> = found
-            .iter()
-            .filter_map(|sound| sound.file.label.clone())
-            .collect();
-        let labels: Vec<String> = labels.into_iter().collect();
-        let place = |label: &String| labels.binary_search(label).ok().map(|n| n as u32);
-        let sounds: Vec<Sound> = found
+            options,
+            on_progress,
+            |_, source| source,
+            |facts, source: Option<Source>| {
+                let bytes = source.as_ref().map_or(0, Source::bytes);
+                let mut dropped = Vec::new();
+                let size_of = |other: usize| sources[other].as_ref().map_or(0, Source::bytes);
+                let seconds = facts.seconds();
+                let is_kept = cache.keep(sources.len(), seconds, bytes, &mut dropped, size_of);
+                for other in dropped {
+                    sources[other] = None;
+                }
+                sources.push(source.filter(|_| is_kept));
+            },
+        )?;
+        let Gathered {
+            labels,
+            files,
+            held,
+            report,
+        } = gathered;
+        let (train, validation): (Vec<usize>, Vec<usize>) =
+            (0..files.len()).partition(|n| !held.contains(n));
+        let sounds: Vec<Sound> = files
             .into_iter()
-            .map(|sound| Sound {
-                label: sound.file.label.as_ref().and_then(place),
-                path: sound.file.path,
-                hash: sound.hash,
-                source: sound.source.map(Arc::new),
+            .zip(sources)
+            .map(|((file, label, hash), source)| Sound {
+                path: file.path,
+                label,
+                hash,
+                source: source.map(Arc::new),
                 portrait: OnceLock::new(),
             })
             .collect();
-        let hashes: Vec<blake3::Hash> = sounds.iter().map(|sound| sound.hash).collect();
         let label_of: Vec<Option<u32>> = sounds.iter().map(|sound| sound.label).collect();
-        let (train, validation) = split(&hashes, &label_of, options.validation);
 
         let mut print = blake3::Hasher::new();
         print.update(&[(options.crop == Crop::Anywhere) as u8]);
-        for (n, hash) in hashes.iter().enumerate() {
-            print.update(hash.as_bytes());
+        for (n, sound) in sounds.iter().enumerate() {
+            print.update(sound.hash.as_bytes());
             print.update(&label_of[n].map_or(0, |label| label + 1).to_le_bytes());
             print.update(&[train.binary_search(&n).is_ok() as u8]);
         }
@@ -354,8 +342,10 @@ impl Dataset {
         &self.train
     }
 
-    /// The sounds held back. A sound is drawn into this part by its content, so it mostly stays there
-    /// when files are added, renamed or moved. Empty for fewer than ten sounds, mostly.
+    /// The sounds held back: whole sources (what a manifest's column `group` names, folders below those of the labels,
+    /// what stands before `__` in names), and never one of two near-duplicates. Sources are drawn by their names and
+    /// sounds without one by their content, so they mostly stay there when files are added. Empty for fewer than three
+    /// sounds, or where each label has but one.
     pub fn validation(&self) -> &[usize] {
         &self.validation
     }
@@ -577,39 +567,149 @@ impl fmt::Debug for Dataset {
     }
 }
 
-/// Training and validation sounds.
-///
-/// A sound is held back when its hash, as a fraction of all hashes, lies below `fraction`. Three
-/// corrections are made from the lowest or the highest hashes on, so that they change as little as possible
-/// when sounds are added: at most twice the fraction is held back; at least one sound of ten or more is;
-/// every label keeps one for training.
-fn split(
-    hashes: &[blake3::Hash],
-    labels: &[Option<u32>],
-    fraction: f32,
-) -> (Vec<usize>, Vec<usize>) {
-    let place = |n: usize| u64::from_be_bytes(std::array::from_fn(|k| hashes[n].as_bytes()[k]));
-    let below = |n: usize| (place(n) as f64) < f64::from(fraction) * 2f64.powi(64);
-    let mut order: Vec<usize> = (0..hashes.len()).collect();
-    order.sort_by_key(|&n| (place(n), n));
-    let mut left: BTreeMap<Option<u32>, usize> = BTreeMap::new();
-    labels
-        .iter()
-        .for_each(|&label| *left.entry(label).or_default() += 1);
+/// A sound of a folder, as [`survey`] met it.
+#[derive(Debug)]
+pub(crate) struct Surveyed<T> {
+    pub path: PathBuf,
+    pub label: Option<String>,
+    /// Whether it is held back for validation.
+    pub held: bool,
+    pub seen: T,
+}
 
-    let most = (2.0 * f64::from(fraction) * hashes.len() as f64).ceil() as usize;
-    let mut held = BTreeSet::new();
-    for &n in &order {
-        let due = below(n) || (held.is_empty() && hashes.len() >= 10 && fraction > 0.0);
-        let Some(left) = left.get_mut(&labels[n]).filter(|left| **left > 1) else {
-            continue;
-        };
-        if due && held.len() < most {
-            held.insert(n);
-            *left -= 1;
-        }
+/// Reads every usable sound below `root` once, as [`Dataset::open`] does, and keeps nothing of them but what `look`
+/// makes of each clip and of the faults that the sound came with.
+///
+/// # Errors
+/// As [`Dataset::open`], and those of `look`.
+pub(crate) fn survey<T: Send>(
+    root: &Path,
+    format: Format,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+    look: impl Fn(&Clip, Faults) -> Result<T> + Sync,
+) -> Result<(Vec<Surveyed<T>>, Report)> {
+    let window = |source: Source| source.window(0, &Change::default(), format, options.crop);
+    let mut all = Vec::new();
+    let gathered = gather(
+        root,
+        format,
+        options,
+        on_progress,
+        |facts, source| source.map(|source| look(&window(source), facts.faults)),
+        |_, seen| all.push(seen),
+    )?;
+    let mut found = Vec::with_capacity(gathered.files.len());
+    for (n, ((file, label, _), seen)) in gathered.files.into_iter().zip(all).enumerate() {
+        let Some(seen) = seen else { continue };
+        found.push(Surveyed {
+            path: file.path,
+            label: label.map(|label| gathered.labels[label as usize].clone()),
+            held: gathered.held.contains(&n),
+            seen: seen?,
+        });
     }
-    (0..hashes.len()).partition(|n| !held.contains(n))
+    Ok((found, gathered.report))
+}
+
+/// The file at `path` as one of [`survey`]'s clips, from its onset; `None` if nothing audible is left.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn reread(path: &Path, format: Format) -> Result<Option<Clip>> {
+    prepare(audio::decode(path, Some(READ_SECONDS))?.clip, format)
+}
+
+/// The usable sounds of a folder.
+struct Gathered {
+    /// Sorted.
+    labels: Vec<String>,
+    /// In order of path: the file, its label's place, and its content's hash.
+    files: Vec<(File, Option<u32>, blake3::Hash)>,
+    /// Those held back.
+    held: BTreeSet<usize>,
+    report: Report,
+}
+
+/// `look`s at the usable sounds below `root` as they are read, and hands what it saw to `keep`, in order of path.
+fn gather<T: Send>(
+    root: &Path,
+    format: Format,
+    options: &ScanOptions,
+    on_progress: &mut dyn FnMut(usize, usize),
+    look: impl Fn(&Facts, Option<Source>) -> T + Sync,
+    mut keep: impl FnMut(&Facts, T),
+) -> Result<Gathered> {
+    if format.sample_rate == 0 || !matches!(format.channels, 1 | 2) || format.len_frames == 0 {
+        return Err(Error::setting(format!(
+            "expected a rate, 1 or 2 channels and a length, found {format:?}"
+        )));
+    }
+    if !(0.0..=0.5).contains(&options.validation) {
+        let reason = format!(
+            "the part held back for validation is 0 to 0.5, found {}",
+            options.validation
+        );
+        return Err(Error::setting(reason));
+    }
+    let (mut found, mut prints) = (Vec::new(), Vec::new());
+    let model = Some(Model {
+        format,
+        crop: options.crop,
+    });
+    let mut report = scan::read(
+        root,
+        model,
+        options,
+        on_progress,
+        look,
+        |file, facts, seen| {
+            keep(&facts, seen);
+            prints.extend(facts.print);
+            found.push((file, facts.hash));
+        },
+    )?;
+    if found.is_empty() {
+        return Err(Error::Dataset {
+            path: root.to_owned(),
+            reason: scan::nothing_usable(&report),
+        });
+    }
+    let labels: BTreeSet<String> = found
+        .iter()
+        .filter_map(|(file, _)| file.label.clone())
+        .collect();
+    let labels: Vec<String> = labels.into_iter().collect();
+    let place = |label: &String| labels.binary_search(label).ok().map(|n| n as u32);
+    let files: Vec<(File, Option<u32>, blake3::Hash)> = found
+        .into_iter()
+        .map(|(file, hash)| {
+            let label = file.label.as_ref().and_then(place);
+            (file, label, hash)
+        })
+        .collect();
+    let mut held = BTreeSet::new();
+    if options.validation > 0.0 {
+        let parts: Vec<split::Part> = files
+            .iter()
+            .zip(alike::clusters(&prints))
+            .map(|((file, label, hash), cluster)| split::Part {
+                place: split::place(hash),
+                label: *label,
+                source: file.source.clone(),
+                cluster,
+            })
+            .collect();
+        let (chosen, how) = split::split(&parts, options.validation);
+        held = chosen;
+        report.held_back = Some(how);
+    }
+    Ok(Gathered {
+        labels,
+        files,
+        held,
+        report,
+    })
 }
 
 #[cfg(test)]
@@ -661,6 +761,24 @@ mod tests {
                 .unwrap();
         }
         writer.finalize().unwrap();
+    }
+
+    /// Three partials drawn at random, dying away.
+    fn chord(path: &Path, seed: u64) {
+        let mut noise = Noise::new(seed);
+        let partials: Vec<(f32, f32)> = (0..3)
+            .map(|_| (60.0 * 50f32.powf(noise.uniform()), noise.between(0.02, 0.2)))
+            .collect();
+        let wave = |n: usize| {
+            let t = n as f32 / 8000.0;
+            let partial = |&(hz, decay): &(f32, f32)| {
+                (-t / decay).exp() * (std::f32::consts::TAU * hz * t).sin()
+            };
+            0.3 * partials.iter().map(partial).sum::<f32>()
+        };
+        let clip = Clip::new(8000, vec![(0..4000).map(wave).collect()]);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        audio::write_wav(path, &clip, audio::BitDepth::Int16).unwrap();
     }
 
     /// 9 kicks and 4 snares below folders, 1 sound in none; some longer than a clip, some shorter.
@@ -973,48 +1091,86 @@ mod tests {
         );
     }
 
-    fn hashes(n: usize) -> Vec<blake3::Hash> {
-        (0..n).map(|n| blake3::hash(&n.to_le_bytes())).collect()
+    #[test]
+    fn sources_come_from_folders_names_and_manifests() {
+        let sources = |root: &Path, labels: Labels| -> Vec<Option<String>> {
+            let mut folder = folder::Folder::walk(root).unwrap();
+            folder.label(root, &labels).unwrap();
+            folder.attribute();
+            folder.files.into_iter().map(|file| file.source).collect()
+        };
+        let root = tempfile::tempdir().unwrap();
+        let names = [
+            "kick/a__1.wav",
+            "kick/lone__1.wav",
+            "kick/x.wav",
+            "snare/a__2.wav",
+            "snare/kit/x.wav",
+        ];
+        for (n, name) in names.into_iter().enumerate() {
+            write(&root.path().join(name), n as u64, 300);
+        }
+        let (a, kit) = (Some("a".to_owned()), Some("kit".to_owned()));
+        let found = sources(root.path(), Labels::Folders);
+        assert_eq!(found, [a.clone(), None, None, a.clone(), kit]);
+        let manifest = root.path().join("m.csv");
+        let text =
+            "group,path,label\none,kick/a__1.wav,low\n,kick/x.wav,low\none,snare/kit/x.wav,low\n";
+        fs::write(&manifest, text).unwrap();
+        let one = Some("one".to_owned());
+        let found = sources(root.path(), Labels::Manifest(manifest));
+        assert_eq!(found, [one.clone(), None, None, a, one]);
     }
 
     #[test]
-    fn split_holds_its_fraction_and_stays_when_sounds_are_added() {
-        let (train, held) = split(&hashes(2000), &vec![None; 2000], 0.1);
-        assert_eq!(train.len() + held.len(), 2000);
-        // The standard error of a fraction of 2000 hashes is 13.
-        assert!(held.len().abs_diff(200) < 45, "{}", held.len());
-        let (_, before) = split(&hashes(1500), &vec![None; 1500], 0.1);
-        assert_eq!(
-            before,
-            held.iter()
-                .copied()
-                .filter(|&n| n < 1500)
-                .collect::<Vec<_>>()
-        );
-    }
-
-    #[test]
-    fn split_of_ten_or_more_holds_some_but_no_label_entirely() {
-        for n in 10..60 {
-            for fraction in [0.01, 0.1, 0.5] {
-                let labels: Vec<_> = (0..n as u32).map(|n| Some(n % 4)).collect();
-                let (train, held) = split(&hashes(n), &labels, fraction);
-                let most = (2.0 * fraction * n as f32).ceil() as usize;
-                assert!(
-                    (1..=most.max(1)).contains(&held.len()),
-                    "{} of {n}",
-                    held.len()
-                );
-                assert!((0..4).all(|label| train.iter().any(|&n| labels[n] == Some(label))));
+    fn whole_kits_and_near_duplicates_are_held_back() {
+        let root = tempfile::tempdir().unwrap();
+        for kit in 0..12u64 {
+            for n in 0..4 {
+                for (k, label) in ["kick", "snare"].into_iter().enumerate() {
+                    let path = root.path().join(format!("{label}/kit {kit}/{n}.wav"));
+                    chord(&path, 1000 * kit + 10 * n + k as u64);
+                }
             }
         }
-        let alone: Vec<_> = (0..30).map(Some).collect();
+        let (data, report) = open(root.path(), &ScanOptions::default());
+        let kits = |indices: &[usize]| -> BTreeSet<PathBuf> {
+            let kit = |&n: &usize| data.path(n).parent().unwrap().file_name().unwrap().into();
+            indices.iter().map(kit).collect()
+        };
+        let held = report.held_back.clone().unwrap();
         assert_eq!(
-            split(&hashes(30), &alone, 0.5).1.len(),
-            0,
-            "each label has one sound, which is for training"
+            (held.whole, held.sounds),
+            (Whole::Sources, data.validation().len())
         );
-        assert!(split(&hashes(30), &[None; 30], 0.0).1.is_empty());
+        assert!(kits(data.train()).is_disjoint(&kits(data.validation())));
+        assert!(report.to_string().contains("held back"), "{report}");
+        // Sounds in one folder, each twice, the second time softer.
+        let flat = tempfile::tempdir().unwrap();
+        for n in 0..40u64 {
+            let path = flat.path().join(format!("kick/{n}.wav"));
+            chord(&path, n);
+            let mut reader = hound::WavReader::open(&path).unwrap();
+            let copy = flat.path().join(format!("kick/soft {n}.wav"));
+            let mut writer = hound::WavWriter::create(copy, reader.spec()).unwrap();
+            reader
+                .samples::<i16>()
+                .for_each(|x| writer.write_sample(x.unwrap() / 3).unwrap());
+            writer.finalize().unwrap();
+        }
+        let options = ScanOptions {
+            validation: 0.2,
+            ..ScanOptions::default()
+        };
+        let (data, report) = open(flat.path(), &options);
+        assert_eq!(report.held_back.unwrap().whole, Whole::NearDuplicates);
+        let names = |indices: &[usize]| -> BTreeSet<String> {
+            let name = |&n: &usize| data.path(n).file_name().unwrap().to_string_lossy();
+            let name = |n| name(n).replace("soft ", "");
+            indices.iter().map(name).collect()
+        };
+        let (held, learnt) = (names(data.validation()), names(data.train()));
+        assert!(!held.is_empty() && held.is_disjoint(&learnt));
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Import {
                 guidance: 1.0,
                 steps: STEPS,
                 measured: Vec::new(),
+                excess: Vec::new(),
             }),
             training: TrainingRecord {
                 audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -88,6 +88,7 @@
 //! | Gretton et al. 2012 | A Kernel Two-Sample Test |
 //! | Naeem et al. 2020 | Reliable Fidelity and Diversity Metrics for Generative Models |
 //! | Kynkäänniemi et al. 2019 | Improved Precision and Recall Metric for Assessing Generative Models |
+//! | McKean & Schrader 1984 | A Comparison of Methods for Studentizing the Sample Median |
 //! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 

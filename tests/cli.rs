@@ -254,7 +254,18 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     let info: serde_json::Value =
         serde_json::from_slice(&done(&["info", text(&tuned), "--json"])).unwrap();
     assert_eq!(info["rendering"]["sampler"], "consistency");
-    assert_eq!(info["rendering"]["measured"].as_array().unwrap().len(), 3);
+    let excess = info["rendering"]["excess"].as_array().unwrap();
+    assert_eq!(excess.len(), 3);
+    assert!(
+        excess
+            .iter()
+            .all(|e| e["error"].as_f64().is_some_and(|error| error >= 0.0))
+    );
+    let said = String::from_utf8(done(&["info", text(&tuned)])).unwrap();
+    assert!(
+        said.contains("beyond the teacher's by steps, dB²: 1: "),
+        "{said}"
+    );
     // Once more: it is tuned further, and says so.
     let again = folder.path().join("again");
     let mut command = vec!["tune", text(&tuned), "--data", text(&wavs)];
@@ -300,6 +311,13 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     assert_eq!(judged["reference_sounds"], 24);
     assert_eq!(judged["results"].as_array().unwrap().len(), 2);
     assert!(judged["results"][0]["scores"]["coverage"]["value"].is_number());
+    assert!(judged["results"][0]["verdicts"].is_array());
+    let measures = judged["results"][0]["signals"].as_array().unwrap();
+    assert!(
+        measures
+            .iter()
+            .any(|m| m["measure"] == "level at equal peak, dB" && m["made"]["value"].is_number())
+    );
     assert!(page.exists());
     // Two folders, and no model: the sounds themselves are as good as they are.
     let same = String::from_utf8(done(&[
@@ -313,6 +331,12 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     ]))
     .unwrap();
     assert!(same.contains("100.0% ± 0.0"), "{same}");
+    // They are all copies of themselves, and nothing else is wrong with them.
+    let (_, off) = same.split_once("off by more than chance\n").unwrap();
+    assert!(
+        off.lines().all(|line| line.starts_with("  copies: 100% ")),
+        "{same}"
+    );
     for (args, words) in [
         (
             vec!["eval", text(&wavs), "--reference", text(&model)],

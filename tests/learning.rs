@@ -750,6 +750,7 @@ fn mel() -> RepresentationConfig {
         hop: 64,
         mels: 24,
         floor_db: -60.0,
+        stereo: Stereo::Image,
     }
 }
 

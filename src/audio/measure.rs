@@ -45,10 +45,21 @@ pub struct Measures {
     pub warble: Option<f32>,
 }
 
-impl Measures {
+/// What is wrong with a sound as it came, whatever it is levelled and trimmed to afterwards: the same numbers as in
+/// [`Measures`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Faults {
+    /// [`Measures::peak`].
+    pub peak: f32,
+    /// [`Measures::offset`].
+    pub offset: f32,
+    /// [`Measures::edge`].
+    pub edge: f32,
+}
+
+impl Faults {
     /// Measures `clip`.
     pub fn of(clip: &Clip) -> Self {
-        let rate = clip.sample_rate() as f32;
         let mono = clip.with_channels(1);
         let samples = &mono.channels()[0][..];
         let peak = mono.peak();
@@ -57,6 +68,24 @@ impl Measures {
         }
         let mean = samples.iter().map(|&x| f64::from(x)).sum::<f64>() / samples.len() as f64;
         let edge = samples[0].abs().max(samples[samples.len() - 1].abs());
+        Self {
+            peak,
+            offset: mean.abs() as f32 / peak,
+            edge: edge / peak,
+        }
+    }
+}
+
+impl Measures {
+    /// Measures `clip`.
+    pub fn of(clip: &Clip) -> Self {
+        let rate = clip.sample_rate() as f32;
+        let mono = clip.with_channels(1);
+        let samples = &mono.channels()[0][..];
+        let Faults { peak, offset, edge } = Faults::of(&mono);
+        if peak <= 0.0 {
+            return Self::default();
+        }
         let tail = &samples[samples.len() * 9 / 10..];
         let (attack, decay) = shape(samples, rate);
         let (brightness, bandwidth) = spectrum(samples, rate);
@@ -67,8 +96,8 @@ impl Measures {
         } = pitch(samples, rate);
         Self {
             peak,
-            offset: mean.abs() as f32 / peak,
-            edge: edge / peak,
+            offset,
+            edge,
             tail_db: (20.0 * (loudest(tail, rate) / loudest(samples, rate)).log10()).max(-120.0),
             attack,
             decay,
@@ -249,7 +278,7 @@ fn period(curve: &[f32], least: usize) -> (f32, f32) {
     (b.clamp(0.0, 1.0), i as f32 + shift)
 }
 
-fn median(mut values: Vec<f32>) -> Option<f32> {
+pub(super) fn median(mut values: Vec<f32>) -> Option<f32> {
     values.sort_by(f32::total_cmp);
     values.get(values.len() / 2).copied()
 }

@@ -8,7 +8,7 @@ use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
-use audiodiff::eval::{self, Estimate, Judgement, Part, Reference, SCORES, Sounds};
+use audiodiff::eval::{self, Ear, Estimate, Judgement, Part, Reference, SCORES, Signal, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::Format;
@@ -19,9 +19,10 @@ use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, interr
 
 #[derive(Args)]
 #[command(
-    after_help = "Distances are taken to --reference; beside each stands what real sounds get against other real
-sounds. With --held-out they are taken to the sounds that training with that --validation held back, and
-copies are sought among the others.
+    after_help = "Distances are taken to --reference; beside each stands what unseen real sounds get. With --held-out
+they are taken to the sounds that training with that --validation held back, whole sources of them where there
+are some, and copies are sought among the others. Then follow measures of how noise, attacks and silence are
+made; what is off by more than chance is said in a sentence, last.
 
 Examples:
   audiodiff eval --reference ./wavs
@@ -102,7 +103,13 @@ enum Source {
 struct Summary<'a> {
     reference: &'a str,
     reference_sounds: usize,
+    /// What was held back, in words.
+    held_back: Option<&'a str>,
+    notes: &'a [String],
+    /// Nearer to a learnt sound than this is a copy, dB.
+    copy_distance: Option<f64>,
     floor: &'a eval::Scores,
+    learnt: Option<&'a eval::Scores>,
     results: &'a [Judgement],
 }
 
@@ -118,23 +125,39 @@ impl EvalArgs {
         super::scan_options(&self.labels, &self.include)
     }
 
-    fn sounds(
-        &self,
-        folder: &Path,
-        part: Part,
-        format: Format,
-        global: &Global,
-    ) -> anyhow::Result<Sounds> {
+    fn sounds(&self, folder: &Path, ear: &Ear, global: &Global) -> anyhow::Result<Sounds> {
         let bar = Bar::new("reading sounds", global);
         let options = ScanOptions {
-            validation: self.held_out.unwrap_or(0.0),
+            validation: 0.0,
             ..self.options()
         };
-        let sounds = Sounds::of_folder(folder, &options, part, format, &mut |done, all| {
+        let sounds = Sounds::of_folder(folder, &options, Part::All, ear, &mut |done, all| {
             bar.set(done, all)
         })?;
         bar.finish();
         Ok(sounds)
+    }
+
+    /// The reference, and the sounds that were learnt as far as they are told.
+    fn real(&self, ear: &Ear, global: &Global) -> anyhow::Result<(Sounds, Option<Sounds>)> {
+        let Some(validation) = self.held_out else {
+            let learnt = self.learnt.as_ref();
+            let learnt = learnt.map(|folder| self.sounds(folder, ear, global));
+            return Ok((
+                self.sounds(&self.reference, ear, global)?,
+                learnt.transpose()?,
+            ));
+        };
+        let bar = Bar::new("reading sounds", global);
+        let options = ScanOptions {
+            validation,
+            ..self.options()
+        };
+        let (held, learnt) = Sounds::parted(&self.reference, &options, ear, &mut |done, all| {
+            bar.set(done, all)
+        })?;
+        bar.finish();
+        Ok((held, Some(learnt)))
     }
 
     /// The rounds of sounds of one source.
@@ -142,12 +165,12 @@ impl EvalArgs {
         &self,
         source: &Source,
         reference: &Sounds,
-        format: Format,
+        ear: &Ear,
         global: &Global,
     ) -> anyhow::Result<Vec<Sounds>> {
         let model = match source {
             Source::Folder(folder) => {
-                return Ok(vec![self.sounds(folder, Part::All, format, global)?]);
+                return Ok(vec![self.sounds(folder, ear, global)?]);
             }
             Source::Model(model) => model,
         };
@@ -185,7 +208,7 @@ impl EvalArgs {
         let each: usize = wanted.values().sum();
         let rounds = (0..self.rounds).map(|round| {
             let first = self.seed + (round * each) as u64;
-            Sounds::rendered(&renderer, &settings, &wanted, first, &mut |done, _| {
+            Sounds::rendered(&renderer, &settings, &wanted, first, ear, &mut |done, _| {
                 bar.set(round * each + done, self.rounds * each);
                 if interrupted() {
                     ControlFlow::Break(())
@@ -197,6 +220,26 @@ impl EvalArgs {
         let rounds = rounds.collect::<audiodiff::Result<Vec<_>>>()?;
         bar.finish();
         Ok(rounds)
+    }
+
+    /// How all sounds are heard: in the models' format, with lines sought at their hop; those of folders alone at that of
+    /// the built-in model.
+    fn ear(&self, sources: &[Source], global: &Global) -> anyhow::Result<Ear> {
+        let format = self.format(sources)?;
+        let mut hops = sources.iter().filter_map(|source| match source {
+            Source::Model(model) => Some(model.config.representation.hop()),
+            Source::Folder(_) => None,
+        });
+        let usual = (256.0 * f64::from(format.sample_rate) / 44_100.0).round() as usize;
+        let hop = hops.next().unwrap_or(usual);
+        if let Some(other) = hops.find(|other| *other != hop)
+            && !global.quiet
+        {
+            eprintln!(
+                "lines in the envelope are sought at a hop of {hop}; those of the other model's, {other}, are not"
+            );
+        }
+        Ok(Ear::new(format, hop)?)
     }
 
     fn format(&self, sources: &[Source]) -> anyhow::Result<Format> {
@@ -253,24 +296,13 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     if args.against.is_some() {
         sources.push(args.open(args.against.as_ref())?);
     }
-    let format = args.format(&sources)?;
+    let ear = args.ear(&sources, global)?;
     catch_interrupts()?;
-    let (part, learnt) = match (&args.learnt, args.held_out) {
-        (Some(folder), _) => (
-            Part::All,
-            Some(args.sounds(folder, Part::All, format, global)?),
-        ),
-        (None, Some(_)) => (
-            Part::HeldBack,
-            Some(args.sounds(&args.reference, Part::Learnt, format, global)?),
-        ),
-        (None, None) => (Part::All, None),
-    };
-    let real = args.sounds(&args.reference, part, format, global)?;
+    let (real, learnt) = args.real(&ear, global)?;
     let reference = Reference::new(real, learnt, args.seed)?;
     let (mut judged, mut first) = (Vec::new(), Vec::new());
     for source in &sources {
-        let mut rounds = args.rounds(source, reference.sounds(), format, global)?;
+        let mut rounds = args.rounds(source, reference.sounds(), &ear, global)?;
         judged.push(reference.judge(&rounds)?);
         first.push(rounds.swap_remove(0));
     }
@@ -285,6 +317,10 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         return super::print_json(&Summary {
             reference: &reference.sounds().name,
             reference_sounds: reference.sounds().sounds.len(),
+            held_back: reference.sounds().chosen.as_deref(),
+            notes: reference.notes(),
+            copy_distance: reference.copy_distance(),
+            learnt: reference.learnt(),
             floor: reference.floor(),
             results: &judged,
         });
@@ -295,12 +331,14 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
 /// Draws `made` beside `real`, class by class.
 fn sheet(path: &Path, real: &Sounds, made: &Sounds) -> anyhow::Result<()> {
     let labels = real.labels();
-    let rows = labels.keys().map(|label| ClassRow {
-        label: label.clone().unwrap_or_else(|| "sounds".to_owned()),
-        sounds: [made, real].map(|all| {
-            let own = all.sounds.iter().filter(|sound| sound.label == *label);
-            own.map(|sound| &*sound.clip).collect()
-        }),
+    let clips = labels.keys().map(|label| {
+        let [made, real] = [made, real].map(|all| all.clips(label, usize::MAX));
+        Ok((label, [made?, real?]))
+    });
+    let clips = clips.collect::<audiodiff::Result<Vec<_>>>()?;
+    let rows = clips.iter().map(|(label, sounds)| ClassRow {
+        label: label.as_deref().unwrap_or("sounds").to_owned(),
+        sounds: [&sounds[0], &sounds[1]].map(|own| own.iter().map(|(_, clip)| &**clip).collect()),
     });
     let rows: Vec<ClassRow<'_>> = rows.collect();
     // A picture is shown to others: of a folder, its own name is enough.
@@ -328,6 +366,12 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
         real.sounds.len(),
         real.name
     )?;
+    if let Some(chosen) = &real.chosen {
+        writeln!(out, "held back: {chosen}")?;
+    }
+    for note in reference.notes() {
+        writeln!(out, "{note}")?;
+    }
     for (place, judgement) in judged.iter().enumerate() {
         writeln!(
             out,
@@ -337,16 +381,25 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             judgement.name,
             judgement.unusable
         )?;
+        for note in &judgement.notes {
+            writeln!(out, "{note}")?;
+        }
     }
     write!(out, "\n{:28}", "")?;
     for place in 0..judged.len() {
         write!(out, "{:>18}", ["judged", "against"][place])?;
+    }
+    if reference.learnt().is_some() {
+        write!(out, "{:>18}", "what was learnt")?;
     }
     writeln!(out, "{:>18}  better", "floor")?;
     for (name, get, percent, better) in SCORES {
         write!(out, "{name:28}")?;
         for judgement in judged {
             write!(out, "{:>18}", shown(get(&judgement.scores), percent))?;
+        }
+        if let Some(learnt) = reference.learnt() {
+            write!(out, "{:>18}", shown(get(learnt), percent))?;
         }
         writeln!(
             out,
@@ -402,13 +455,100 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
                 three(row.real)
             )?;
         }
+        signals(&mut out, &judgement.signals)?;
         if let Some(pair) = judgement.nearest.first() {
+            let ratio = pair.ratio.map_or(String::new(), |ratio| {
+                format!(", {ratio:.2} of the distance to the second")
+            });
             writeln!(
                 out,
-                "\nnearest to a learnt sound: {} to {} ({:.2} of the distance to the second)",
-                pair.made, pair.learnt, pair.ratio
+                "\nnearest to a learnt sound: {} to {} ({:.2} dB{ratio})",
+                pair.made, pair.learnt, pair.distance
             )?;
         }
+        if let Some(bound) = reference.copy_distance() {
+            writeln!(out, "nearer than {bound:.2} dB is a copy")?;
+        }
+    }
+    for judgement in judged {
+        if judgement.verdicts.is_empty() {
+            writeln!(
+                out,
+                "\n{}: nothing is off by more than chance",
+                judgement.name
+            )?;
+            continue;
+        }
+        writeln!(out, "\n{}: off by more than chance", judgement.name)?;
+        for verdict in &judgement.verdicts {
+            writeln!(out, "  {verdict}")?;
+        }
+    }
+    Ok(())
+}
+
+/// How noise, attacks and silence are made: all measures, and most of them by class.
+fn signals(out: &mut impl Write, signals: &[Signal]) -> anyhow::Result<()> {
+    let number = |value: f64| match value.abs() {
+        x if x >= 100.0 => format!("{value:.0}"),
+        x if x >= 1.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    };
+    let shown = |estimate: Option<Estimate>| match estimate {
+        None => "–".to_owned(),
+        Some(Estimate { value, error }) => format!("{value:.3} ± {error:.3}"),
+    };
+    writeln!(out, "\n{:28}{:>20}{:>20}", "median", "made", "real")?;
+    for row in signals {
+        let off = if row.off { "  off" } else { "" };
+        writeln!(
+            out,
+            "{:28}{:>20}{:>20}{off}",
+            row.measure,
+            shown(row.made),
+            shown(row.real)
+        )?;
+    }
+    const COLUMNS: [(usize, &str); 7] = [
+        (0, "kurtosis"),
+        (1, "hop line"),
+        (2, "half"),
+        (3, "quarter"),
+        (5, "roughness"),
+        (7, "first ms"),
+        (8, "level"),
+    ];
+    let mut labels: Vec<&str> = (signals.iter())
+        .flat_map(|row| row.classes.iter().map(|class| class.label.as_str()))
+        .filter(|label| !label.is_empty())
+        .collect();
+    labels.sort_unstable();
+    labels.dedup();
+    if labels.is_empty() {
+        return Ok(());
+    }
+    write!(out, "\n{:16}", "made (real)")?;
+    for (_, heading) in COLUMNS {
+        write!(out, "{heading:>17}")?;
+    }
+    writeln!(out, "   * off")?;
+    for label in labels {
+        write!(out, "{label:16}")?;
+        for (place, _) in COLUMNS {
+            let class = signals
+                .get(place)
+                .and_then(|row| row.classes.iter().find(|class| class.label == label));
+            let text = class.map_or("–".to_owned(), |class| {
+                let off = if class.off { "*" } else { "" };
+                format!(
+                    "{off}{} ({})",
+                    number(class.made.value),
+                    number(class.real.value)
+                )
+            });
+            write!(out, "{text:>17}")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

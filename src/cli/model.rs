@@ -81,12 +81,22 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             .iter()
             .map(|(n, ratio)| format!("{n}: {ratio:.2}"));
         let measured: Vec<_> = measured.collect();
-        let distance = match measured.is_empty() {
-            true => String::new(),
-            false => format!(
-                "; distance to real sounds over the teacher's by steps: {}",
+        let excess = own
+            .excess
+            .iter()
+            .map(|e| format!("{}: {:+.1} ± {:.1}", e.steps, e.value, e.error));
+        let excess: Vec<_> = excess.collect();
+        let distance = match (excess.is_empty(), measured.is_empty()) {
+            (false, _) => format!(
+                "; Fréchet distance to real sounds beyond the teacher's by steps, dB²: {}",
+                list(&excess)
+            ),
+            // What older files say.
+            (true, false) => format!(
+                "; Fréchet distance to real sounds over the teacher's by steps, measured once and without errors: {}",
                 list(&measured)
             ),
+            (true, true) => String::new(),
         };
         rows.push((
             "rendering",

@@ -17,6 +17,8 @@ pub(super) struct File {
     /// Below the root, for reports and for the order of files.
     pub relative: PathBuf,
     pub label: Option<String>,
+    /// Name of the source it comes from with others: a pack, a kit, a folder.
+    pub source: Option<String>,
 }
 
 /// The files below a root, in order of their relative paths' bytes.
@@ -137,6 +139,7 @@ impl Folder {
                                 path,
                                 relative,
                                 label: None,
+                                source: None,
                             });
                         }
                     }
@@ -170,6 +173,7 @@ impl Folder {
                             path,
                             relative,
                             label: None,
+                            source: None,
                         });
                     }
                 }
@@ -228,8 +232,34 @@ impl Folder {
         Ok(())
     }
 
-    /// Labels from a CSV file with the columns `path` and `label`, others ignored. Paths are relative
-    /// to the root or to the manifest's folder, or absolute.
+    /// Tells every file the source that it comes from together with others, where there is one: what the manifest's
+    /// column `group` says; else the folder below that of its label, `kit` in `label/kit/x.wav`; else what stands
+    /// before `__` in its name, if it does so in another file's as well.
+    pub fn attribute(&mut self) {
+        let prefix = |file: &File| -> Option<String> {
+            let name = file.relative.file_name()?.to_string_lossy();
+            let (prefix, _) = name.split_once("__")?;
+            (!prefix.is_empty()).then(|| prefix.to_owned())
+        };
+        let mut shared: HashMap<String, usize> = HashMap::new();
+        for prefix in self.files.iter().filter_map(prefix) {
+            *shared.entry(prefix).or_default() += 1;
+        }
+        for file in &mut self.files {
+            if file.source.is_some() {
+                continue;
+            }
+            let parts: Vec<_> = file.relative.components().collect();
+            file.source = if parts.len() > 2 {
+                Some(parts[1].as_os_str().to_string_lossy().into_owned())
+            } else {
+                prefix(file).filter(|prefix| shared[prefix] > 1)
+            };
+        }
+    }
+
+    /// Labels from a CSV file with the columns `path` and `label`, and sources from its column `group` where it has one;
+    /// other columns are ignored. Paths are relative to the root or to the manifest's folder, or absolute.
     fn label_by(&mut self, root: &Path, manifest: &Path) -> Result<()> {
         let refuse = |reason: String| Error::Dataset {
             path: manifest.to_owned(),
@@ -244,24 +274,23 @@ impl Folder {
             .byte_headers()
             .map_err(|error| refuse(error.to_string()))?
             .clone();
+        let name_of = |field: &[u8]| {
+            String::from_utf8_lossy(field)
+                .trim_start_matches('\u{feff}')
+                .to_lowercase()
+        };
+        let place = |name: &str| header.iter().position(|field| name_of(field) == name);
         let column = |name: &str| {
-            let name_of = |field: &[u8]| {
-                String::from_utf8_lossy(field)
-                    .trim_start_matches('\u{feff}')
-                    .to_lowercase()
-            };
-            header
-                .iter()
-                .position(|field| name_of(field) == name)
-                .ok_or_else(|| {
-                    let fields: Vec<_> = header.iter().map(name_of).collect();
-                    refuse(format!(
-                        "expected a CSV header with path and label, found {:?}",
-                        fields.join(",")
-                    ))
-                })
+            place(name).ok_or_else(|| {
+                let fields: Vec<_> = header.iter().map(name_of).collect();
+                refuse(format!(
+                    "expected a CSV header with path and label, found {:?}",
+                    fields.join(",")
+                ))
+            })
         };
         let (path_column, label_column) = (column("path")?, column("label")?);
+        let group_column = place("group");
         let index: HashMap<PathBuf, usize> = (self.files.iter().enumerate())
             .filter_map(|(n, file)| Some((fs::canonicalize(&file.path).ok()?, n)))
             .collect();
@@ -303,6 +332,10 @@ impl Folder {
                     }
                     _ => {
                         file.label = Some(label);
+                        let group = group_column.and_then(|column| record.get(column));
+                        let group = group.filter(|group| !group.is_empty());
+                        file.source =
+                            group.map(|group| String::from_utf8_lossy(group).into_owned());
                         continue;
                     }
                 },

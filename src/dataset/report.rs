@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use super::split::HeldBack;
+
 /// What is odd about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -153,6 +155,8 @@ pub struct Report {
     /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a
     /// model.
     pub not_learnt_seconds: Option<f64>,
+    /// What is held back for validation; `None` where nothing was to be.
+    pub held_back: Option<HeldBack>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,
 }
@@ -268,6 +272,9 @@ impl fmt::Display for Report {
                     duration(missed)
                 )?;
             }
+        }
+        if let Some(held) = &self.held_back {
+            writeln!(f, "  held back     {}", printable(&held.to_string()))?;
         }
         if !self.others.is_empty() {
             writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::alike::Print;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
 use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
-use crate::audio;
+use crate::audio::{self, Faults};
 use crate::error::{Error, Result};
 use crate::representation::Format;
 
@@ -25,46 +26,50 @@ pub(super) struct Model {
     pub crop: Crop,
 }
 
-/// A usable sound.
-pub(super) struct Found {
-    pub file: File,
-    pub hash: blake3::Hash,
-    /// Length of its file, as far as it was read.
-    pub seconds: f64,
-    /// Where there is a model.
-    pub source: Option<Source>,
-}
-
 /// What one file turned out to be.
-struct Heard {
+struct Heard<T> {
     remarks: Vec<Remark>,
     /// Absent when it cannot be used.
-    facts: Option<Facts>,
-    source: Option<Source>,
+    found: Option<(Facts, T)>,
 }
 
-struct Facts {
-    hash: blake3::Hash,
+/// What is known of a usable file.
+pub(super) struct Facts {
+    pub hash: blake3::Hash,
+    /// Its outline; taken for a model only.
+    pub print: Option<Print>,
+    /// Of the sound as it came.
+    pub faults: Faults,
     sample_rate: u32,
     channels: usize,
     frames: usize,
+}
+
+impl Facts {
+    /// Length of the file, as far as it was read.
+    pub fn seconds(&self) -> f64 {
+        self.frames as f64 / f64::from(self.sample_rate)
+    }
 }
 
 /// The files below `root` that `options` choose, without a look into them.
 pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
     let mut folder = Folder::walk(root)?;
     folder.label(root, &options.labels)?;
+    folder.attribute();
     folder.retain(root, &options.labels, &options.include)?;
     Ok(folder)
 }
 
-/// Reads all files of a folder in parallel and hands the usable ones to `keep`, in order of path.
-pub(super) fn read(
+/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if there
+/// is one, and hands what it saw to `keep`, in order of path.
+pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<Model>,
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
-    mut keep: impl FnMut(Found),
+    look: impl Fn(&Facts, Option<Source>) -> T + Sync,
+    mut keep: impl FnMut(File, Facts, T),
 ) -> Result<Report> {
     let mut folder = walk(root, options)?;
     check_labels(root, &mut folder, model.is_some())?;
@@ -105,20 +110,12 @@ pub(super) fn read(
             .by_ref()
             .take(4 * rayon::current_num_threads())
             .collect();
-        let heard: Vec<Heard> = part
+        let heard: Vec<Heard<T>> = part
             .par_iter()
-            .map(|file| hear(&file.path, model))
+            .map(|file| hear(&file.path, model, &look))
             .collect();
         done += part.len();
-        for (
-            file,
-            Heard {
-                remarks,
-                facts,
-                source,
-            },
-        ) in part.into_iter().zip(heard)
-        {
+        for (file, Heard { remarks, found }) in part.into_iter().zip(heard) {
             let mut remark = |(kind, detail, action)| {
                 report.issues.push(Issue {
                     path: file.relative.clone(),
@@ -127,7 +124,9 @@ pub(super) fn read(
                     action,
                 });
             };
-            let first = facts.as_ref().and_then(|facts| first_of.get(&facts.hash));
+            let first = found
+                .as_ref()
+                .and_then(|(facts, _)| first_of.get(&facts.hash));
             if let Some((first, label)) = first {
                 let elsewhere = match label {
                     Some(label) if file.label.as_ref() != Some(label) => {
@@ -140,8 +139,8 @@ pub(super) fn read(
                 continue;
             }
             remarks.into_iter().for_each(remark);
-            let Some(facts) = facts else { continue };
-            let seconds = facts.frames as f64 / f64::from(facts.sample_rate);
+            let Some((facts, seen)) = found else { continue };
+            let seconds = facts.seconds();
             report.total.add(seconds);
             match &file.label {
                 Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
@@ -159,12 +158,7 @@ pub(super) fn read(
                 }
             }
             first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
-            keep(Found {
-                file,
-                hash: facts.hash,
-                seconds,
-                source,
-            });
+            keep(file, facts, seen);
         }
         on_progress(done, count);
     }
@@ -224,11 +218,14 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
 }
 
 /// Reads one file, and prepares it for a model if there is one.
-fn hear(path: &Path, model: Option<Model>) -> Heard {
+fn hear<T>(
+    path: &Path,
+    model: Option<Model>,
+    look: &impl Fn(&Facts, Option<Source>) -> T,
+) -> Heard<T> {
     let refused = |kind, detail| Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
-        facts: None,
-        source: None,
+        found: None,
     };
     let reason = |error| match error {
         Error::Sound { reason, .. } => reason,
@@ -251,6 +248,7 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
     };
     let mut clip = decoded.clip;
     let hash = sound::content(&clip);
+    let faults = Faults::of(&clip);
     let mut remarks = sound::examine(&mut clip);
     if remarks
         .iter()
@@ -258,8 +256,7 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
     {
         return Heard {
             remarks,
-            facts: None,
-            source: None,
+            found: None,
         };
     }
     if decoded.truncated {
@@ -273,6 +270,8 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
     }
     let facts = Facts {
         hash,
+        print: model.map(|_| Print::of(&clip)),
+        faults,
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),
         frames: clip.len_frames(),
@@ -292,10 +291,10 @@ fn hear(path: &Path, model: Option<Model>) -> Heard {
             Err(error) => return refused(IssueKind::Unreadable, reason(error)),
         };
     }
+    let seen = look(&facts, source);
     Heard {
         remarks,
-        facts: Some(facts),
-        source,
+        found: Some((facts, seen)),
     }
 }
 

@@ -326,7 +326,7 @@ fn resampled_part(clip: Clip, peak: f32, length: usize, format: Format) -> Resul
 }
 
 /// The first frame at the onset's level in the first half millisecond that has this level on average.
-fn onset(clip: &Clip, peak: f32) -> usize {
+pub(super) fn onset(clip: &Clip, peak: f32) -> usize {
     let block = (clip.sample_rate() as usize / 2000).max(1);
     let threshold = ONSET_LEVEL * peak;
     let begins = |channel: &Vec<f32>| {

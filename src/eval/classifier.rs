@@ -35,12 +35,7 @@ fn layers(x: &Tensor, mut get: impl FnMut(&str) -> Result<Tensor>) -> Result<Ten
 
 impl Classifier {
     /// Learns which of `classes` each row of `features` belongs to. The same seed gives the same one.
-    pub fn train(
-        features: &[&Vec<f32>],
-        labels: &[u32],
-        classes: usize,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn train(features: &[&[f32]], labels: &[u32], classes: usize, seed: u64) -> Result<Self> {
         let (n, d) = (features.len(), features[0].len());
         let mut mean = vec![0.0f32; d];
         let mut scale = vec![0.0f32; d];
@@ -103,7 +98,7 @@ impl Classifier {
         Ok(this)
     }
 
-    fn standardised(&self, features: &[&Vec<f32>]) -> Result<Tensor> {
+    fn standardised(&self, features: &[&[f32]]) -> Result<Tensor> {
         let d = self.mean.len();
         let values = features.iter().flat_map(|row| {
             let terms = row.iter().zip(&self.mean).zip(&self.scale);
@@ -117,7 +112,7 @@ impl Classifier {
     }
 
     /// The likeliest class of each row.
-    pub fn classify(&self, features: &[&Vec<f32>]) -> Result<Vec<u32>> {
+    pub fn classify(&self, features: &[&[f32]]) -> Result<Vec<u32>> {
         if features.is_empty() {
             return Ok(Vec::new());
         }
@@ -147,7 +142,10 @@ mod tests {
             let ((x, y), (probe, truth)) = (rows(120, apart), rows(300, apart));
             let by_reference = |rows: &'_ [Vec<f32>]| rows.to_vec();
             let (x, probe) = (by_reference(&x), by_reference(&probe));
-            let (x, probe): (Vec<_>, Vec<_>) = (x.iter().collect(), probe.iter().collect());
+            let (x, probe): (Vec<_>, Vec<_>) = (
+                x.iter().map(Vec::as_slice).collect(),
+                probe.iter().map(Vec::as_slice).collect(),
+            );
             let classifier = Classifier::train(&x, &y, 3, 0)?;
             let right = classifier.classify(&probe)?;
             let share = right.iter().zip(&truth).filter(|(a, b)| a == b).count() as f64 / 300.0;

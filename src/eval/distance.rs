@@ -3,12 +3,16 @@
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 
+use super::features::Space;
 use crate::noise::Noise;
 
 /// Random halvings of both clouds for [`frechet_infinite`].
 const HALVINGS: usize = 24;
 /// Neighbours that make a sound's surroundings.
 const NEIGHBOURS: usize = 5;
+
+/// Points whose distances in pairs are sorted.
+const MOST_PAIRED: usize = 1000;
 
 type Points = [Vec<f64>];
 
@@ -77,10 +81,14 @@ fn root(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     &eigen.eigenvectors * DMatrix::from_diagonal(&roots) * eigen.eigenvectors.transpose()
 }
 
-/// Median distance between the points of one cloud.
+/// Median distance between the points of one cloud, or of every n-th of a large one.
 pub(super) fn median_distance(points: &Points) -> f64 {
-    let mut distances: Vec<f64> = (0..points.len())
-        .flat_map(|i| (0..i).map(move |j| apart(&points[i], &points[j])))
+    let some: Vec<&Vec<f64>> = (points.iter())
+        .step_by(points.len().div_ceil(MOST_PAIRED).max(1))
+        .collect();
+    let some = &some[..];
+    let mut distances: Vec<f64> = (0..some.len())
+        .flat_map(|i| (0..i).map(move |j| apart(some[i], some[j])))
         .collect();
     distances.sort_by(f64::total_cmp);
     distances.get(distances.len() / 2).map_or(0.0, |d| d.sqrt())
@@ -121,15 +129,19 @@ pub(super) struct Neighbourhood {
     pub recall: f64,
 }
 
-pub(super) fn neighbourhood(real: &Points, made: &Points) -> Neighbourhood {
-    let (real_radii, made_radii) = (radii(real), radii(made));
+/// The neighbourhood of `made` among `real`, whose [`radii`] these are.
+pub(super) fn neighbourhood(real: &Points, real_radii: &[f64], made: &Points) -> Neighbourhood {
+    let made_radii = radii(made);
     let counts: Vec<(usize, bool)> = real
         .par_iter()
-        .zip(&real_radii)
+        .zip(real_radii)
         .map(|(point, &radius)| {
-            let distances = made.iter().map(|other| apart(point, other));
-            let inside = distances.clone().filter(|&d| d < radius).count();
-            let known = distances.zip(&made_radii).any(|(d, &r)| d < r);
+            let (mut inside, mut known) = (0, false);
+            for (other, &own) in made.iter().zip(&made_radii) {
+                let d = apart(point, other);
+                inside += usize::from(d < radius);
+                known |= d < own;
+            }
             (inside, known)
         })
         .collect();
@@ -142,45 +154,99 @@ pub(super) fn neighbourhood(real: &Points, made: &Points) -> Neighbourhood {
     }
 }
 
-/// Squared distance of each point to its fifth neighbour.
-fn radii(points: &Points) -> Vec<f64> {
+/// Squared distance of each point to its fifth neighbour, or to the last where there are fewer.
+pub(super) fn radii(points: &Points) -> Vec<f64> {
     (0..points.len())
         .into_par_iter()
         .map(|i| {
-            let others = points.iter().enumerate().filter(|&(j, _)| j != i);
-            let mut distances: Vec<f64> = others.map(|(_, p)| apart(&points[i], p)).collect();
-            distances.sort_by(f64::total_cmp);
-            distances
-                .get(NEIGHBOURS.min(distances.len()).saturating_sub(1))
-                .copied()
-                .unwrap_or(0.0)
+            let mut nearest = [f64::INFINITY; NEIGHBOURS];
+            for (_, other) in points.iter().enumerate().filter(|&(j, _)| j != i) {
+                let mut d = apart(&points[i], other);
+                for place in &mut nearest {
+                    if d < *place {
+                        std::mem::swap(&mut d, place);
+                    }
+                }
+            }
+            let found = nearest.iter().rev().find(|d| d.is_finite());
+            found.copied().unwrap_or(0.0)
         })
         .collect()
 }
 
-/// The nearest and the second nearest of `among` to `point`: the place of the first, and both distances.
-/// `without` leaves one out.
-pub(super) fn nearest_two(
-    point: &[f64],
-    among: &Points,
-    without: Option<usize>,
-) -> Option<(usize, f64, f64)> {
-    let (mut first, mut second) = ((0, f64::INFINITY), f64::INFINITY);
-    for (i, other) in among.iter().enumerate() {
-        if Some(i) == without {
-            continue;
-        }
-        let d = apart(point, other);
-        if d < first.1 {
-            second = first.1;
-            first = (i, d);
-        } else {
-            second = second.min(d);
-        }
+/// Sounds among which nearest ones are sought, by the root of the mean square of the differences between features, dB.
+///
+/// Every distance is at least that between projections, which are tried first: the answers are exact all the same.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    space: Space,
+    points: Vec<Vec<f32>>,
+}
+
+/// The nearest of some sounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Near {
+    /// Which it is.
+    pub place: usize,
+    /// How far it is, dB.
+    pub distance: f64,
+    /// How far the second nearest is, where there is one.
+    pub second: Option<f64>,
+}
+
+/// Sounds from which the projections of [`Neighbours`] are found, and how many directions these have.
+const PROJECTED_BY: usize = 500;
+const PROJECTIONS: usize = 12;
+
+impl Neighbours {
+    pub fn new(among: &[&[f32]]) -> Self {
+        let step = among.len().div_ceil(PROJECTED_BY).max(1);
+        let some: Vec<&[f32]> = among.iter().step_by(step).copied().collect();
+        let space = Space::of(&some, PROJECTIONS);
+        let points = projected(&space, among);
+        Self { space, points }
     }
-    second
-        .is_finite()
-        .then(|| (first.0, first.1.sqrt(), second.sqrt()))
+
+    /// For each of `rows` the nearest of `among`, the same as at the beginning. With `own`, rows are `among` themselves,
+    /// and none is its own neighbour.
+    pub fn nearest(&self, rows: &[&[f32]], among: &[&[f32]], own: bool) -> Vec<Option<Near>> {
+        let points = projected(&self.space, rows);
+        (rows.par_iter().zip(&points).enumerate())
+            .map(|(i, (row, point))| {
+                let (mut first, mut second) = ((0, f32::INFINITY), f32::INFINITY);
+                for (j, (other, theirs)) in among.iter().zip(&self.points).enumerate() {
+                    let least: f32 = point
+                        .iter()
+                        .zip(theirs)
+                        .map(|(x, y)| (x - y) * (x - y))
+                        .sum();
+                    // Rounding must not hide a neighbour.
+                    if 0.999 * least > second || (own && i == j) {
+                        continue;
+                    }
+                    let squares: f32 = row.iter().zip(*other).map(|(x, y)| (x - y) * (x - y)).sum();
+                    let d = squares / row.len() as f32;
+                    if d < first.1 {
+                        second = first.1;
+                        first = (j, d);
+                    } else {
+                        second = second.min(d);
+                    }
+                }
+                let root = |d: f32| f64::from(d).sqrt();
+                first.1.is_finite().then(|| Near {
+                    place: first.0,
+                    distance: root(first.1),
+                    second: second.is_finite().then(|| root(second)),
+                })
+            })
+            .collect()
+    }
+}
+
+fn projected(space: &Space, rows: &[&[f32]]) -> Vec<Vec<f32>> {
+    let narrow = |point: Vec<f64>| point.into_iter().map(|x| x as f32).collect();
+    space.points(rows).into_iter().map(narrow).collect()
 }
 
 #[cfg(test)]
@@ -239,29 +305,69 @@ mod tests {
             points
         };
         let real = modes(400, 4, 1);
-        let same = neighbourhood(&real, &modes(400, 4, 2));
+        let radii = radii(&real);
+        let same = neighbourhood(&real, &radii, &modes(400, 4, 2));
         assert!(same.coverage > 0.93 && (same.density - 1.0).abs() < 0.15 && same.recall > 0.93);
-        let one = neighbourhood(&real, &modes(400, 1, 2));
+        let one = neighbourhood(&real, &radii, &modes(400, 1, 2));
         assert!(
             (one.coverage - 0.25).abs() < 0.02 && (one.recall - 0.25).abs() < 0.02,
             "{one:?}"
         );
         assert!(one.density > 0.8, "{one:?}");
-        let noise = neighbourhood(&real, &cloud(400, 2, 500.0, 100.0, 3));
+        let noise = neighbourhood(&real, &radii, &cloud(400, 2, 500.0, 100.0, 3));
         assert!(noise.density < 0.01 && noise.coverage < 0.01, "{noise:?}");
     }
 
     #[test]
-    fn nearest_two_leaves_one_out() {
-        let points = vec![vec![0.0], vec![1.0], vec![3.0]];
-        assert_eq!(
-            nearest_two(&[0.9], &points, None),
-            Some((1, 0.09999999999999998, 0.9))
-        );
-        assert_eq!(
-            nearest_two(&points[1], &points, Some(1)),
-            Some((0, 1.0, 2.0))
-        );
-        assert_eq!(nearest_two(&[0.0], &points[..1], None), None);
+    fn neighbours_are_those_of_comparing_with_all_and_own_rows_are_left_out() {
+        let rows = |n: usize, seed| -> Vec<Vec<f32>> {
+            let narrow = |row: Vec<f64>| row.into_iter().map(|x| x as f32).collect();
+            cloud(n, 40, 0.0, 3.0, seed)
+                .into_iter()
+                .map(narrow)
+                .collect()
+        };
+        let (among, asked) = (rows(700, 1), rows(60, 2));
+        let among: Vec<&[f32]> = among.iter().map(Vec::as_slice).collect();
+        let asked: Vec<&[f32]> = asked.iter().map(Vec::as_slice).collect();
+        let neighbours = Neighbours::new(&among);
+        let plain = |row: &[f32], without: Option<usize>| {
+            let mut all: Vec<(f64, usize)> = (among.iter().enumerate())
+                .filter(|&(j, _)| Some(j) != without)
+                .map(|(j, other)| {
+                    let squares = row
+                        .iter()
+                        .zip(*other)
+                        .map(|(x, y)| f64::from(x - y).powi(2));
+                    ((squares.sum::<f64>() / 40.0).sqrt(), j)
+                })
+                .collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            (all[0], all[1].0)
+        };
+        let same = |near: Option<Near>, ((distance, place), second): ((f64, usize), f64)| {
+            let near = near.expect("there are others");
+            assert_eq!(near.place, place);
+            assert!((near.distance - distance).abs() < 1e-4);
+            assert!((near.second.expect("there are two") - second).abs() < 1e-4);
+        };
+        for (row, near) in asked.iter().zip(neighbours.nearest(&asked, &among, false)) {
+            same(near, plain(row, None));
+        }
+        let own = neighbours.nearest(&among, &among, true);
+        for (i, near) in own.into_iter().enumerate() {
+            same(near, plain(among[i], Some(i)));
+        }
+        let alone = Neighbours::new(&among[..1]);
+        assert_eq!(alone.nearest(&among[..1], &among[..1], true), [None]);
+        let only = alone.nearest(&asked[..1], &among[..1], false)[0].expect("there is one");
+        assert_eq!((only.place, only.second), (0, None));
+    }
+
+    #[test]
+    fn the_median_distance_of_many_is_that_of_some() {
+        let many = cloud(5000, 4, 0.0, 1.0, 1);
+        // Distances between normal points of four coordinates: the median of chi with 4 degrees, times the root of two.
+        assert!((median_distance(&many) - 1.832 * 2f64.sqrt()).abs() < 0.05);
     }
 }

@@ -16,6 +16,8 @@ const HOP: usize = 256;
 const COLUMNS: [usize; 9] = [2, 2, 2, 2, 4, 4, 4, 4, 8];
 /// Most dimensions of a [`Space`].
 const MOST_DIMENSIONS: usize = 32;
+/// Sounds that are needed for each dimension: half as many, as the floor is made of, still have covariances.
+const SOUNDS_A_DIMENSION: usize = 8;
 
 /// Log-mel features of clips of one format, in dB relative to the clip's loudest cell, from -60 dB up.
 #[derive(Debug)]
@@ -47,12 +49,8 @@ impl Features {
         })
     }
 
-    /// One row of numbers for each clip, all equally long.
-    pub fn of(&self, clips: &[&Clip]) -> Result<Vec<Vec<f32>>> {
-        clips.par_iter().map(|clip| self.one(clip)).collect()
-    }
-
-    fn one(&self, clip: &Clip) -> Result<Vec<f32>> {
+    /// A row of numbers, equally long for every clip.
+    pub fn of(&self, clip: &Clip) -> Result<Vec<f32>> {
         let len_frames = self.mel.shape().0 * HOP;
         let mono = clip.with_channels(1).slice(0, clip.len_frames());
         let mut samples = mono.channels()[0].clone();
@@ -93,12 +91,17 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// The principal directions of `features`, up to 32, fewer for fewer than 128 sounds.
-    pub fn of(features: &[Vec<f32>]) -> Self {
+    /// How many directions are looked along when the smaller of the sets that are compared has `n` sounds.
+    pub fn dimensions(n: usize) -> usize {
+        (n / SOUNDS_A_DIMENSION).clamp(1, MOST_DIMENSIONS)
+    }
+
+    /// The first `dimensions` principal directions of `features`, as far as there are so many.
+    pub fn of(features: &[&[f32]], dimensions: usize) -> Self {
         let (n, d) = (features.len(), features[0].len());
         let mut mean = vec![0.0f32; d];
         for row in features {
-            for (sum, x) in mean.iter_mut().zip(row) {
+            for (sum, x) in mean.iter_mut().zip(*row) {
                 *sum += x / n as f32;
             }
         }
@@ -113,11 +116,10 @@ impl Space {
         let eigen = SymmetricEigen::new(gram);
         let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
         order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
-        let wanted = (n / 4).clamp(1, MOST_DIMENSIONS);
         let least = 1e-6 * eigen.eigenvalues[order[0]].max(0.0);
         let directions = order
             .iter()
-            .take(wanted)
+            .take(dimensions)
             .filter(|&&k| eigen.eigenvalues[k] > least)
             .map(|&k| {
                 let vector = eigen.eigenvectors.column(k);
@@ -142,8 +144,8 @@ impl Space {
     }
 
     /// Coordinates of each row of features.
-    pub fn points(&self, features: &[Vec<f32>]) -> Vec<Vec<f64>> {
-        let point = |row: &Vec<f32>| {
+    pub fn points(&self, features: &[&[f32]]) -> Vec<Vec<f64>> {
+        let point = |row: &&[f32]| {
             let unit = (row.len() as f32).sqrt().recip();
             let away = row.iter().zip(&self.mean).map(|(x, m)| unit * (x - m));
             let away: Vec<f32> = away.collect();

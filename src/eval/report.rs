@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Estimate, Judgement, Reference, Sound, Sounds};
+use super::{Estimate, Judgement, Reference, Sounds};
 use crate::audio::{BitDepth, wav_bytes};
 use crate::error::Result;
 use crate::file::write_whole;
@@ -93,10 +93,17 @@ fn head(page: &mut String, reference: &Reference, judged: &[Judgement]) {
         page,
         "<!doctype html><html lang=en><meta charset=utf-8><title>audiodiff: sounds judged</title><style>{STYLE}</style>\
          <body><h1>Made sounds against real ones</h1><p>Reference: {} sounds of {}. Each number stands with its \
-         standard error; the floor is what one half of the reference gets against the other.</p><table><tr><th></th>",
+         standard error; the floor is what unseen real sounds get.</p>",
         real.sounds.len(),
         escaped(&real.name)
     );
+    let chosen = real
+        .chosen
+        .iter()
+        .map(|chosen| format!("The reference was held back: {chosen}."));
+    let notes = reference.notes().iter().cloned();
+    paragraphs(page, chosen.chain(notes));
+    *page += "<table><tr><th></th>";
     for judgement in judged {
         let _ = write!(
             page,
@@ -112,11 +119,17 @@ fn head(page: &mut String, reference: &Reference, judged: &[Judgement]) {
             judgement.unusable
         );
     }
+    if reference.learnt().is_some() {
+        *page += "<th>what was learnt</th>";
+    }
     *page += "<th>floor</th><th>better</th></tr>";
     for (name, get, percent, better) in super::SCORES {
         let _ = write!(page, "<tr><td>{name}</td>");
         for judgement in judged {
             *page += &cell(get(&judgement.scores), percent);
+        }
+        if let Some(learnt) = reference.learnt() {
+            *page += &cell(get(learnt), percent);
         }
         *page += &cell(get(floor), percent);
         let _ = write!(page, "<td>{better}</td></tr>");
@@ -124,8 +137,23 @@ fn head(page: &mut String, reference: &Reference, judged: &[Judgement]) {
     *page += "</table>";
 }
 
+fn paragraphs(page: &mut String, sentences: impl Iterator<Item = String>) {
+    for sentence in sentences {
+        let _ = write!(page, "<p>{}</p>", escaped(&sentence));
+    }
+}
+
 fn details(page: &mut String, judgement: &Judgement) {
     let _ = write!(page, "<h2>{}</h2>", escaped(&judgement.name));
+    paragraphs(page, judgement.notes.iter().cloned());
+    if !judgement.verdicts.is_empty() {
+        *page += "<h3>Off by more than chance</h3><ul>";
+        for verdict in &judgement.verdicts {
+            let _ = write!(page, "<li>{}</li>", escaped(verdict));
+        }
+        *page += "</ul>";
+    }
+    signals(page, judgement);
     let number = |x: Option<f32>| x.map_or("–".to_owned(), |x| digits(f64::from(x)));
     if !judgement.classes.is_empty() {
         *page += "<table><tr><th>class</th><th>made</th><th>real</th><th>recognized</th><th>real recognized</th>\
@@ -167,15 +195,63 @@ fn details(page: &mut String, judgement: &Judgement) {
         );
     }
     *page += "</table><details><summary>Nearest to learnt sounds</summary><table><tr><th>made</th><th>learnt</th>\
-              <th>nearest / second</th></tr>";
+              <th>dB apart</th><th>nearest / second</th><th></th></tr>";
     for pair in &judgement.nearest {
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{:.2}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escaped(&pair.made),
             escaped(&pair.learnt),
-            pair.ratio
+            digits(pair.distance),
+            pair.ratio.map_or("–".to_owned(), digits),
+            if pair.copy { "copy" } else { "" }
         );
+    }
+    *page += "</table></details>";
+}
+
+/// How noise, attacks and silence are made, with the medians of each class.
+fn signals(page: &mut String, judgement: &Judgement) {
+    *page +=
+        "<table><tr><th>median</th><th>made</th><th>real</th><th>difference</th><th></th></tr>";
+    for row in &judgement.signals {
+        let _ = write!(page, "<tr><td>{}</td>", row.measure);
+        for estimate in [row.made, row.real, row.difference] {
+            *page += &cell(estimate, false);
+        }
+        let off = if row.off { "off" } else { "" };
+        let _ = write!(page, "<td>{off}</td></tr>");
+    }
+    *page += "</table>";
+    let labels: std::collections::BTreeSet<&str> = (judgement.signals.iter())
+        .flat_map(|row| row.classes.iter().map(|class| class.label.as_str()))
+        .filter(|label| !label.is_empty())
+        .collect();
+    if labels.is_empty() {
+        return;
+    }
+    *page +=
+        "<details><summary>The same by class</summary><table><tr><th>made (real), off in bold</th>";
+    for label in &labels {
+        let _ = write!(page, "<th>{}</th>", escaped(label));
+    }
+    *page += "</tr>";
+    for row in &judgement.signals {
+        let _ = write!(page, "<tr><td>{}</td>", row.measure);
+        for label in &labels {
+            let Some(class) = row.classes.iter().find(|class| class.label == **label) else {
+                *page += "<td>–</td>";
+                continue;
+            };
+            let (made, real) = (digits(class.made.value), digits(class.real.value));
+            let made = if class.off {
+                format!("<b>{made}</b>")
+            } else {
+                made
+            };
+            let _ = write!(page, "<td>{made} <small>({real})</small></td>");
+        }
+        *page += "</tr>";
     }
     *page += "</table></details>";
 }
@@ -188,17 +264,18 @@ fn gallery(page: &mut String, real: &Sounds, made: &[&Sounds]) -> Result<()> {
             escaped(label.as_deref().unwrap_or("sounds"))
         );
         for sounds in made.iter().copied().chain([real]) {
-            let own: Vec<&Sound> = (sounds.sounds.iter().filter(|s| s.label == label))
-                .take(DRAWN)
-                .collect();
+            let own = sounds.clips(&label, DRAWN)?;
             if own.is_empty() {
                 continue;
             }
-            let cells: Vec<_> = own.iter().map(|s| (s.name.clone(), &*s.clip)).collect();
+            let cells: Vec<_> = own
+                .iter()
+                .map(|(s, clip)| (s.name.clone(), &**clip))
+                .collect();
             let picture = STANDARD.encode(sound_sheet_png(&cells)?);
             let _ = write!(page, "<h3>{}</h3><div class=row>", escaped(&sounds.name));
-            for sound in own.iter().take(HEARD) {
-                let wav = STANDARD.encode(wav_bytes(&sound.clip, BitDepth::Int16)?);
+            for (sound, clip) in own.iter().take(HEARD) {
+                let wav = STANDARD.encode(wav_bytes(clip, BitDepth::Int16)?);
                 let _ = write!(
                     page,
                     "<audio controls preload=none title=\"{}\" src=\"data:audio/wav;base64,{wav}\"></audio>",

@@ -26,6 +26,7 @@ const FEW_STEPS: Rendering = Rendering {
     guidance: 1.0,
     steps: 4,
     measured: Vec::new(),
+    excess: Vec::new(),
 };
 
 /// Statistics are measured on at most this many sounds: they are means over hundreds of rows of each.
@@ -217,6 +218,7 @@ pub(super) fn tuned(
         rendering: match (config.tuning, &old.rendering) {
             (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
                 measured: Vec::new(),
+                excess: Vec::new(),
                 ..own.clone()
             }),
             (Some(_), _) => Some(FEW_STEPS),

@@ -1,0 +1,350 @@
+//! Sounds as they are judged: heard once, and only what was heard of them is kept.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::features::Features;
+use crate::audio::{Clip, Faults, Measures, Texture};
+use crate::dataset::{self, ScanOptions, Surveyed};
+use crate::error::{Error, Result};
+use crate::render::{RenderSettings, Renderer};
+use crate::representation::Format;
+
+/// Sounds rendered together.
+const BATCH: usize = 16;
+/// Made sounds of a class whose audio is kept: as many as pages and sheets show.
+pub(super) const SHOWN: usize = 16;
+
+/// How sounds are heard: in one mono format, with lines in their envelopes sought at one hop.
+#[derive(Debug)]
+pub struct Ear {
+    format: Format,
+    hop: usize,
+    features: Features,
+}
+
+impl Ear {
+    /// For clips of `format`, made mono; `hop` is that of the frames which the sounds may be made of, in samples.
+    ///
+    /// # Errors
+    /// When there is no log-mel spectrogram of this format.
+    pub fn new(format: Format, hop: usize) -> Result<Self> {
+        let format = Format {
+            channels: 1,
+            ..format
+        };
+        Ok(Self {
+            format,
+            hop,
+            features: Features::new(format.sample_rate, format.len_frames)?,
+        })
+    }
+
+    /// What clips are brought to.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    fn hear(&self, clip: &Clip, faults: Faults) -> Result<Heard> {
+        let Faults { peak, offset, edge } = faults;
+        Ok(Heard {
+            measures: Measures {
+                peak,
+                offset,
+                edge,
+                ..Measures::of(clip)
+            },
+            texture: Texture::of(clip, self.hop),
+            features: self.features.of(clip)?,
+        })
+    }
+}
+
+/// What is kept of a sound.
+#[derive(Debug, Clone)]
+struct Heard {
+    measures: Measures,
+    texture: Texture,
+    features: Vec<f32>,
+}
+
+/// Where a sound's audio is.
+#[derive(Debug, Clone)]
+enum Audio {
+    Kept(Arc<Clip>),
+    File(PathBuf),
+    Gone,
+}
+
+/// One sound with what it is compared by.
+#[derive(Debug, Clone)]
+pub struct Sound {
+    /// A path, or class and seed.
+    pub name: String,
+    /// What it is, or was asked to be.
+    pub label: Option<String>,
+    /// Faults ([`Measures::peak`], `offset`, `edge`) of the sound as it came, the rest of the clip as a model would learn
+    /// it: from its onset, levelled.
+    pub measures: Measures,
+    /// Of the same clip.
+    pub texture: Texture,
+    pub(super) features: Vec<f32>,
+    audio: Audio,
+}
+
+impl Sound {
+    /// Hears `clip`, which is brought to the ear's format; `None` when nothing is left of it there.
+    ///
+    /// # Errors
+    /// When it cannot be resampled.
+    pub fn new(
+        ear: &Ear,
+        name: String,
+        label: Option<String>,
+        clip: &Clip,
+    ) -> Result<Option<Self>> {
+        let faults = Faults::of(clip);
+        let Some(clip) = dataset::prepare(clip.clone(), ear.format)? else {
+            return Ok(None);
+        };
+        let heard = ear.hear(&clip, faults)?;
+        Ok(Some(Self::of(
+            name,
+            label,
+            heard,
+            Audio::Kept(Arc::new(clip)),
+        )))
+    }
+
+    fn of(name: String, label: Option<String>, heard: Heard, audio: Audio) -> Self {
+        Self {
+            name,
+            label,
+            measures: heard.measures,
+            texture: heard.texture,
+            features: heard.features,
+            audio,
+        }
+    }
+}
+
+/// Sounds in one format.
+#[derive(Debug, Clone)]
+pub struct Sounds {
+    /// A folder or a model.
+    pub name: String,
+    /// What their clips were brought to.
+    pub format: Format,
+    /// The usable ones.
+    pub sounds: Vec<Sound>,
+    /// How many were silent or could not be read.
+    pub unusable: usize,
+    /// How a part was chosen, in words; of a whole, nothing.
+    pub chosen: Option<String>,
+}
+
+/// Which sounds of a folder to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    All,
+    /// Those that training holds back, by [`ScanOptions::validation`].
+    HeldBack,
+    /// The others.
+    Learnt,
+}
+
+impl Sounds {
+    /// The sounds below `root`. Every file is read once, a few at a time, and its audio let go.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`](crate::dataset::Dataset::open), or when `part` holds nothing.
+    pub fn of_folder(
+        root: &Path,
+        options: &ScanOptions,
+        part: Part,
+        ear: &Ear,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        let (held, learnt) = Self::both_parts(root, options, ear, on_progress)?;
+        let sounds = match part {
+            Part::HeldBack => held,
+            Part::Learnt => learnt,
+            Part::All => {
+                let mut all = Self {
+                    chosen: None,
+                    unusable: held.unusable,
+                    ..learnt
+                };
+                all.sounds.extend(held.sounds);
+                all.sounds.sort_by(|a, b| a.name.cmp(&b.name));
+                all
+            }
+        };
+        sounds.some(root)
+    }
+
+    /// [`Part::HeldBack`] and [`Part::Learnt`] of a folder that is read once.
+    ///
+    /// # Errors
+    /// As [`Sounds::of_folder`].
+    pub fn parted(
+        root: &Path,
+        options: &ScanOptions,
+        ear: &Ear,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Self, Self)> {
+        let (held, learnt) = Self::both_parts(root, options, ear, on_progress)?;
+        Ok((held.some(root)?, learnt.some(root)?))
+    }
+
+    fn some(self, root: &Path) -> Result<Self> {
+        if !self.sounds.is_empty() {
+            return Ok(self);
+        }
+        let reason = match &self.chosen {
+            Some(chosen) => format!("no sound is in the part asked for; held back: {chosen}"),
+            None => "no sound is held back".to_owned(),
+        };
+        Err(Error::Dataset {
+            path: root.to_owned(),
+            reason,
+        })
+    }
+
+    /// [`Sounds::parted`], where one of the parts may be empty.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`](crate::dataset::Dataset::open).
+    pub fn both_parts(
+        root: &Path,
+        options: &ScanOptions,
+        ear: &Ear,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Self, Self)> {
+        let (found, report) =
+            dataset::survey(root, ear.format, options, on_progress, |clip, faults| {
+                ear.hear(clip, faults)
+            })?;
+        let unusable = report.found.saturating_sub(found.len());
+        let chosen = report.held_back.map(|held| held.to_string());
+        let empty = |unusable| Self {
+            name: root.display().to_string(),
+            format: ear.format,
+            sounds: Vec::new(),
+            unusable,
+            chosen: chosen.clone(),
+        };
+        let (mut held, mut learnt) = (empty(unusable), empty(0));
+        for Surveyed {
+            path,
+            label,
+            held: is_held,
+            seen,
+        } in found
+        {
+            let name = path.strip_prefix(root).unwrap_or(&path);
+            let name = name.display().to_string();
+            let part = if is_held { &mut held } else { &mut learnt };
+            part.sounds
+                .push(Sound::of(name, label, seen, Audio::File(path)));
+        }
+        Ok((held, learnt))
+    }
+
+    /// How many sounds each label has, those without one under `None`.
+    pub fn labels(&self) -> BTreeMap<Option<String>, usize> {
+        let mut counts = BTreeMap::new();
+        for sound in &self.sounds {
+            *counts.entry(sound.label.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Up to `most` sounds with `label`, as far as their audio is there: files are read again, and of made ones
+    /// the first sixteen of a class are kept.
+    ///
+    /// # Errors
+    /// When a file can no longer be read.
+    pub fn clips(&self, label: &Option<String>, most: usize) -> Result<Vec<(&Sound, Arc<Clip>)>> {
+        let own = self.sounds.iter().filter(|sound| sound.label == *label);
+        let own: Vec<&Sound> = own.take(most.min(SHOWN)).collect();
+        let clip = |sound: &&'_ Sound| -> Result<Option<Arc<Clip>>> {
+            Ok(match &sound.audio {
+                Audio::Kept(clip) => Some(clip.clone()),
+                Audio::File(path) => dataset::reread(path, self.format)?.map(Arc::new),
+                Audio::Gone => None,
+            })
+        };
+        let clips: Vec<_> = own.par_iter().map(clip).collect::<Result<_>>()?;
+        let pairs = own.into_iter().zip(clips);
+        Ok(pairs
+            .filter_map(|(sound, clip)| Some((sound, clip?)))
+            .collect())
+    }
+
+    /// Renders `wanted` sounds of each label with seeds from `seed` on. `on_progress` hears how many of how many are done,
+    /// and may stop it. For a label that the model does not have it is asked for any sound.
+    ///
+    /// # Errors
+    /// As [`Renderer::render_batch`].
+    pub fn rendered(
+        renderer: &Renderer,
+        settings: &RenderSettings,
+        wanted: &BTreeMap<Option<String>, usize>,
+        seed: u64,
+        ear: &Ear,
+        on_progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Self> {
+        let all: usize = wanted.values().sum();
+        let (mut sounds, mut unusable, mut first) = (Vec::new(), 0, seed);
+        for (label, &count) in wanted {
+            let known = |label: &String| renderer.config().labels.contains(label);
+            let settings = RenderSettings {
+                class: label.clone().filter(known),
+                ..settings.clone()
+            };
+            let seeds: Vec<u64> = (first..first + count as u64).collect();
+            first += count as u64;
+            let mut shown = 0;
+            for seeds in seeds.chunks(BATCH) {
+                let done = sounds.len() + unusable;
+                if on_progress(done, all).is_break() {
+                    return Err(Error::Stopped);
+                }
+                let clips =
+                    renderer.render_batch(&settings, seeds, &mut |_| ControlFlow::Continue(()))?;
+                let made: Vec<Option<Sound>> = clips
+                    .par_iter()
+                    .zip(seeds)
+                    .map(|(clip, seed)| {
+                        let name = match label {
+                            Some(label) => format!("{label} {seed}"),
+                            None => seed.to_string(),
+                        };
+                        Sound::new(ear, name, label.clone(), clip)
+                    })
+                    .collect::<Result<_>>()?;
+                unusable += made.iter().filter(|sound| sound.is_none()).count();
+                for mut sound in made.into_iter().flatten() {
+                    if shown >= SHOWN {
+                        sound.audio = Audio::Gone;
+                    }
+                    shown += 1;
+                    sounds.push(sound);
+                }
+            }
+        }
+        Ok(Self {
+            name: renderer.config().name.clone(),
+            format: ear.format,
+            sounds,
+            unusable,
+            chosen: None,
+        })
+    }
+}
