@@ -5,17 +5,22 @@
 //! out.
 
 mod decode;
+pub(crate) mod effect;
 mod encode;
 mod finish;
 mod iff;
 mod measure;
+mod pitch;
 mod resample;
 pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
-pub use finish::{Level, finish, loudness};
+pub(crate) use finish::fade_end;
+pub use finish::{Ending, Level, finish, loudness};
+pub(crate) use measure::onset;
 pub use measure::{Faults, Measures};
+pub(crate) use pitch::Contour;
 pub use texture::Texture;
 
 use crate::error::Result;

@@ -28,6 +28,7 @@ mod scan;
 mod sound;
 mod split;
 
+pub(crate) use augment::SEMITONES_PER_UNIT;
 pub use augment::{Augment, Change, Descriptor, SHORTEST_T60};
 pub use report::{Action, Amount, Issue, IssueKind, Report};
 pub use split::{HeldBack, Whole};

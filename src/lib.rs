@@ -3,18 +3,24 @@
 //! In one breath: *noise at level sigma hides a clip; a network learns to guess the clip; walking
 //! sigma from high to zero, guess by guess, makes a clip nobody recorded.*
 //!
-//! ```no_run
+//! ```
+//! # #[cfg(feature = "embedded-model")] {
 //! use std::ops::ControlFlow;
 //!
 //! use audiodiff::audio::{BitDepth, write_wav};
 //! use audiodiff::checkpoint::Checkpoint;
 //! use audiodiff::render::{RenderSettings, Renderer};
 //!
-//! let model = Checkpoint::load("run/model.safetensors".as_ref())?;
+//! // Or one of your own: Checkpoint::load("run/model.safetensors".as_ref())?
+//! let model = Checkpoint::embedded()?;
 //! let renderer = Renderer::new(&model, &candle_core::Device::Cpu)?;
-//! let settings = RenderSettings { class: Some("kick".into()), ..RenderSettings::default() };
-//! let clip = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()))?;
-//! write_wav("kick.wav".as_ref(), &clip, BitDepth::Int24)?;
+//! let settings = RenderSettings { class: Some("kick".into()), ..renderer.settings() };
+//! let kick = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()))?;
+//! assert_eq!(kick.class.as_deref(), Some("kick"));
+//! # let folder = tempfile::tempdir().expect("a folder");
+//! # std::env::set_current_dir(folder.path()).expect("a folder");
+//! write_wav("kick.wav".as_ref(), &kick.clip, BitDepth::Int24)?;
+//! # }
 //! # Ok::<(), audiodiff::Error>(())
 //! ```
 //!
@@ -33,7 +39,7 @@
 //! | [`checkpoint`] | one file is one model |
 //! | [`import`] | models of other programs, read as ours |
 //! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
-//! | [`render`] | settings and a seed to a clip |
+//! | [`render`] | settings and a seed to a sound |
 //! | [`eval`] | distances of made sounds to real ones, class consistency, copies, signal health |
 //! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
 //!

@@ -146,6 +146,35 @@ impl Portrait {
         self
     }
 
+    /// A portrait at `share` of the way to another, each quality by its place in its range. A quality that only one of
+    /// them has is that one's, on its half of the way.
+    pub(crate) fn towards(&self, other: &Self, share: f32) -> Self {
+        let mut between = Self::default();
+        for quality in Quality::ALL {
+            let nearer = if share < 0.5 { self } else { other };
+            let value = match (self.get(quality), other.get(quality)) {
+                (Some(from), Some(to)) => {
+                    let (from, to) = (quality.place(from), quality.place(to));
+                    Some(quality.at(from + share * (to - from)))
+                }
+                _ => nearer.get(quality),
+            };
+            between.set(quality, value);
+        }
+        between
+    }
+
+    /// How far another is away in the qualities that this one has, as shares of their ranges; one that the other lacks
+    /// counts as a whole range.
+    pub(crate) fn distance(&self, other: &Self) -> f32 {
+        let apart = Quality::ALL.map(|quality| match (self.get(quality), other.get(quality)) {
+            (Some(a), Some(b)) => (quality.place(a) - quality.place(b)).abs(),
+            (Some(_), None) => 1.0,
+            (None, _) => 0.0,
+        });
+        apart.iter().map(|x| x * x).sum::<f32>().sqrt()
+    }
+
     /// A sound nearby.
     pub(crate) fn jittered(mut self, noise: &mut Noise) -> Self {
         for quality in Quality::ALL {
@@ -214,6 +243,24 @@ mod tests {
                     < 1e-4
             );
         }
+    }
+
+    #[test]
+    fn between_two_portraits_lie_places_in_proportion_and_a_lack_is_far() {
+        let portrait = |length, pitch| {
+            let mut portrait = Portrait::default();
+            portrait.set(Quality::Length, Some(length));
+            portrait.set(Quality::Pitch, pitch);
+            portrait
+        };
+        let (short, long) = (portrait(0.1, Some(100.0)), portrait(0.4, None));
+        let length = |share| short.towards(&long, share).get(Quality::Length).unwrap();
+        assert!((length(0.5) - 0.2).abs() < 1e-4 && (length(0.0) - 0.1).abs() < 1e-4);
+        assert_eq!(short.towards(&long, 0.4).get(Quality::Pitch), Some(100.0));
+        assert_eq!(short.towards(&long, 0.6).get(Quality::Pitch), None);
+        assert_eq!(short.towards(&long, 0.6).get(Quality::Noisiness), None);
+        assert!(short.distance(&long) > 1.0 && long.distance(&short) < 0.5);
+        assert_eq!(Portrait::default().distance(&short), 0.0);
     }
 
     #[test]

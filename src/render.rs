@@ -1,12 +1,13 @@
-//! From settings and a seed to a [`Clip`].
+//! From settings and a seed to a sound.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::audio::{Clip, Level, Measures, finish};
+use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish, onset};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::guidance::Guided;
 use crate::diffusion::inpaint::Inpainted;
@@ -17,7 +18,13 @@ use crate::error::{Error, Result};
 use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
 use crate::portrait::{Portrait, Quality};
-use crate::representation::{Decoding, Format, Frames, Representation};
+use crate::representation::{Crop, Decoding, Format, Frames, Representation};
+
+mod mend;
+mod told;
+
+pub use mend::Remark;
+use told::{Asked, Told};
 
 /// First number of the place ([`Noise::at`]) that rendering draws from.
 const PLACE: u64 = 0x2000;
@@ -28,12 +35,27 @@ const MORPH_STRENGTH: f64 = 0.6;
 /// Longest sound that is rendered, in seconds.
 const MAX_SECONDS: f64 = 60.0;
 
+/// Most steps that a model which was tuned to few is taken through: 16 are no finer, and 64 spoil the sound.
+pub const MOST_FEW_STEPS: usize = 8;
+
+/// A sound that is to be played faster is made longer first, but not by more than this factor.
+const MOST_LONGER: f64 = 4.0;
+
+/// A length that is asked for takes this much of a sound, for its attack and what follows its last hundredth.
+const ROOM: f64 = 1.25;
+
+/// How often a sound is made that misses what is asked, each time like another learnt sound; the best is taken.
+const ATTEMPTS: u64 = 4;
+
+/// What lies before the onset of a sound to begin with is remarked on from so many seconds on.
+const LEFT_OUT: f64 = 0.01;
+
 /// What to render, all but the seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderSettings {
-    /// One of the model's classes, or none for any sound.
+    /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the shares of the data.
     pub class: Option<String>,
-    /// Steps from noise to sound.
+    /// Steps from noise to sound. A model that was tuned to few takes at most [`MOST_FEW_STEPS`].
     pub steps: usize,
     /// How to walk.
     pub sampler: Sampler,
@@ -47,12 +69,16 @@ pub struct RenderSettings {
     pub guidance: f64,
     /// Noise levels at which guidance acts, `(low, high)`.
     pub guidance_interval: (f64, f64),
-    /// Length in seconds, or the model's own.
+    /// Length in seconds, exactly; or the model's own, of which only what sounds is kept.
     pub seconds: Option<f64>,
+    /// Whether a one-shot of the model's own length ends where it falls below -72 dB of its peak. Models that do not
+    /// say that they learnt one-shots trim nothing.
+    pub trim: bool,
     /// What to begin with instead of pure noise.
     pub init: Option<Init>,
-    /// The model's descriptors by name; those not named are neutral. Of the [`Quality`]s, if any is named, the others
-    /// are left to the model; if none is, they are those of a learnt sound.
+    /// The model's descriptors by name; those not named are neutral. The [`Quality`]s that
+    /// are not named are those of a learnt sound which is like those that are. Pitch, length and brightness are measured
+    /// in what was made, and mended; `varispeed` plays what was made faster, by two semitones for 1.
     pub descriptors: Vec<(String, f32)>,
     /// How loud the result is made.
     pub level: Level,
@@ -65,7 +91,7 @@ pub enum Init {
     Vary {
         /// In any format.
         clip: Clip,
-        /// How far to go from it: 0 keeps it, 1 forgets it.
+        /// How far to go from it: 0 keeps it, 1 forgets it and makes the sound that the seed makes without it.
         strength: f64,
     },
     /// A sound of which parts are kept and the rest is varied, to go with them. Over waveforms what is kept comes out
@@ -73,7 +99,7 @@ pub enum Init {
     Inpaint {
         /// In any format.
         clip: Clip,
-        /// From when to when, in seconds.
+        /// From when to when, in seconds of the clip.
         kept: Vec<(f64, f64)>,
         /// How far to go from the rest: 1 forgets it.
         strength: f64,
@@ -91,44 +117,42 @@ pub enum Init {
     },
 }
 
-impl Default for RenderSettings {
-    fn default() -> Self {
+impl RenderSettings {
+    /// The settings that suit a model.
+    pub fn of(config: &ModelConfig) -> Self {
+        let own = config.rendering.as_ref();
         Self {
             class: None,
-            steps: 16,
-            sampler: Sampler::DpmPp2m,
-            schedule: Schedule::LogSnr,
-            sigma_max: 20.0,
+            steps: own.map_or(16, |own| own.steps),
+            sampler: own.map_or(Sampler::DpmPp2m, |own| own.sampler),
+            schedule: own.map_or(Schedule::LogSnr, |own| own.schedule),
+            sigma_max: config.sigma_max,
             sigma_min: 0.01,
-            guidance: 1.5,
-            guidance_interval: (0.2, 5.0),
+            guidance: own.map_or(Self::GUIDANCE, |own| own.guidance),
+            guidance_interval: config.representation.guidance_interval(),
             seconds: None,
+            trim: true,
             init: None,
             descriptors: Vec::new(),
             level: Level::default(),
         }
     }
+
+    /// How strongly an ordinary model insists on the class.
+    pub const GUIDANCE: f64 = 1.5;
 }
 
-impl RenderSettings {
-    /// The settings that suit a model.
-    pub fn of(config: &ModelConfig) -> Self {
-        let plain = Self {
-            sigma_max: config.sigma_max,
-            guidance_interval: config.representation.guidance_interval(),
-            ..Self::default()
-        };
-        match &config.rendering {
-            None => plain,
-            Some(own) => Self {
-                sampler: own.sampler,
-                schedule: own.schedule,
-                guidance: own.guidance,
-                steps: own.steps,
-                ..plain
-            },
-        }
-    }
+/// A sound, and how it came to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The sound.
+    pub clip: Clip,
+    /// The class that it was made as: the one asked for, or the one drawn. None where the model was told none.
+    pub class: Option<String>,
+    /// Steps taken.
+    pub steps: usize,
+    /// What was asked and could not be had.
+    pub remarks: Vec<Remark>,
 }
 
 /// How far a rendering has come.
@@ -140,12 +164,21 @@ pub struct Progress {
     pub steps: usize,
 }
 
-/// What the sound of one item is asked to be like.
-#[derive(Clone, Copy)]
-enum Told {
-    /// Like a learnt sound, which this seed draws.
-    Drawn(u64),
-    Like(Portrait),
+/// What is to be made of one seed.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    seed: u64,
+    told: Told,
+    /// Frames of audio to make, at least the model's own, and how many of them, once mended, are wanted.
+    made: usize,
+    wanted: usize,
+}
+
+/// A clip to begin with, in a model's format, its onset where the model's sounds have theirs.
+struct Beginning {
+    clip: Clip,
+    /// Seconds of the clip as it was given that lie before this one; below zero where silence was put in front.
+    start: f64,
 }
 
 /// A model ready to render.
@@ -201,6 +234,11 @@ impl Renderer {
         &self.config
     }
 
+    /// The settings that suit the model.
+    pub fn settings(&self) -> RenderSettings {
+        RenderSettings::of(&self.config)
+    }
+
     /// One sound.
     ///
     /// # Errors
@@ -210,12 +248,12 @@ impl Renderer {
         settings: &RenderSettings,
         seed: u64,
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Clip> {
-        let mut clips = self.render_batch(settings, &[seed], on_step)?;
-        Ok(clips.pop().expect("one seed gives one clip"))
+    ) -> Result<Rendered> {
+        let mut made = self.render_batch(settings, &[seed], on_step)?;
+        Ok(made.pop().expect("one seed gives one sound"))
     }
 
-    /// One sound for each seed, together. A seed's noise is the same in any batch.
+    /// One sound for each seed, together. A seed's sound is the same in any batch.
     ///
     /// # Errors
     /// When a setting makes no sense or does not fit the model; [`Error::Stopped`] when `on_step` broke
@@ -225,59 +263,205 @@ impl Renderer {
         settings: &RenderSettings,
         seeds: &[u64],
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Vec<Clip>> {
-        if seeds.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<Vec<Rendered>> {
+        let asked = Asked::new(settings, &self.config)?;
+        let (steps, mut shared) = (self.steps(settings), Vec::new());
+        if steps < settings.steps {
+            let asked = settings.steps;
+            shared.push(Remark::Steps {
+                asked,
+                taken: steps,
+            });
         }
-        let (format, wanted_frames) = self.format(settings)?;
-        let representation = self
-            .config
-            .representation
-            .build(&format, &self.config.statistics)?;
-        let (t, c) = representation.shape();
-        let told: Vec<Told> = match &settings.init {
-            None => seeds.iter().map(|&seed| Told::Drawn(seed)).collect(),
+        let own = match &settings.init {
             Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => {
-                let own = Portrait::of(&Measures::of(clip));
-                vec![Told::Like(own); seeds.len()]
+                let beginning = self.beginning(clip, &self.config.format)?;
+                if beginning.start > LEFT_OUT {
+                    let seconds = beginning.start;
+                    shared.push(Remark::LeftOut { seconds });
+                }
+                Some(Portrait::of(&Measures::of(&beginning.clip)))
             }
-            // The more a walk is told, the less it can be walked back.
-            Some(Init::Morph { .. }) => vec![Told::Like(Portrait::default()); seeds.len()],
+            Some(Init::Morph { .. }) | None => None,
         };
-        let cond = self.conditioning(settings, &told)?;
+        let mut rendered: Vec<Option<Rendered>> = seeds.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..seeds.len()).collect();
+        for attempt in 0..ATTEMPTS {
+            let told = |seed| asked.told(&self.config, settings.init.as_ref(), own, seed, attempt);
+            let item = |&i: &usize| -> Result<Item> {
+                let (seed, told) = (seeds[i], told(seeds[i]));
+                let (made, wanted) = self.lengths(settings, &asked, &told)?;
+                Ok(Item {
+                    seed,
+                    told,
+                    made,
+                    wanted,
+                })
+            };
+            let items: Vec<Item> = open.iter().map(item).collect::<Result<_>>()?;
+            let sounds = self.render_items(settings, &asked, &items, on_step)?;
+            let mut failed = Vec::new();
+            for ((i, item), mut sound) in open.into_iter().zip(items).zip(sounds) {
+                let miss = |sound: &Rendered| {
+                    let misses = sound.remarks.iter().map(Remark::miss);
+                    misses.fold(0.0, f32::max)
+                };
+                let missed = miss(&sound);
+                if missed > 0.0 && item.told.like {
+                    failed.push(i);
+                }
+                sound.remarks.splice(0..0, shared.iter().copied());
+                if rendered[i].as_ref().is_none_or(|last| missed < miss(last)) {
+                    rendered[i] = Some(sound);
+                }
+            }
+            open = failed;
+            if open.is_empty() {
+                break;
+            }
+        }
+        Ok(rendered.into_iter().flatten().collect())
+    }
+
+    /// The sounds of these items.
+    fn render_items(
+        &self,
+        settings: &RenderSettings,
+        asked: &Asked,
+        items: &[Item],
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Rendered>> {
+        // What is of one length, and has a class or none, is walked together.
+        let mut groups: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
+        for (i, item) in items.iter().enumerate() {
+            let key = (item.made, item.told.class.is_some());
+            groups.entry(key).or_default().push(i);
+        }
+        let (count, mut before) = (groups.len(), 0);
+        let mut rendered: Vec<Option<Rendered>> = items.iter().map(|_| None).collect();
+        for ((len_frames, _), members) in groups {
+            let group: Vec<Item> = members.iter().map(|&i| items[i]).collect();
+            let format = Format {
+                len_frames,
+                ..self.config.format
+            };
+            let representation = self
+                .config
+                .representation
+                .build(&format, &self.config.statistics)?;
+            let mut taken = 0;
+            let mut step = |at: Progress| {
+                taken = at.steps;
+                on_step(Progress {
+                    step: before + at.step,
+                    steps: at.steps * count,
+                })
+            };
+            let values = self.walk(
+                settings,
+                asked,
+                &group,
+                &format,
+                &*representation,
+                &mut step,
+            )?;
+            before += taken;
+            let (t, c) = representation.shape();
+            let finished = |(data, item): (&[f32], &Item)| {
+                let frames = Frames {
+                    frames: t,
+                    width: c,
+                    data: data.to_vec(),
+                };
+                let clip = self.decoded(&frames, &*representation, item)?;
+                let (clip, remarks) = self.finished(clip, settings, asked, item);
+                let class = item.told.class;
+                Ok(Rendered {
+                    clip,
+                    class: class.map(|class| self.config.labels[class as usize].clone()),
+                    steps: self.steps(settings),
+                    remarks,
+                })
+            };
+            let finished: Vec<Rendered> = values
+                .par_chunks(t * c)
+                .zip(&group)
+                .map(finished)
+                .collect::<Result<_>>()?;
+            for (i, made) in members.into_iter().zip(finished) {
+                rendered[i] = Some(made);
+            }
+        }
+        Ok(rendered.into_iter().flatten().collect())
+    }
+
+    /// How many of the steps that the settings ask for are taken.
+    fn steps(&self, settings: &RenderSettings) -> usize {
+        if self.config.is_few_step() && settings.sampler == Sampler::Consistency {
+            settings.steps.min(MOST_FEW_STEPS)
+        } else {
+            settings.steps
+        }
+    }
+
+    /// The frames of a group of one length, walked from noise or from what the settings begin with.
+    fn walk(
+        &self,
+        settings: &RenderSettings,
+        asked: &Asked,
+        group: &[Item],
+        format: &Format,
+        representation: &dyn Representation,
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<f32>> {
+        let (t, c) = representation.shape();
+        let told: Vec<Told> = group.iter().map(|item| item.told).collect();
+        let cond = self.conditioning(asked, &told)?;
         let ladder = NoiseSchedule {
             kind: settings.schedule,
             sigma_min: settings.sigma_min,
             sigma_max: settings.sigma_max,
         };
-        let mut noises: Vec<Noise> = seeds
+        let steps = self.steps(settings);
+        let mut noises: Vec<Noise> = group
             .iter()
-            .map(|&seed| Noise::at(seed, &[PLACE]))
+            .map(|item| Noise::at(item.seed, &[PLACE]))
             .collect();
         let noise = |noises: &mut [Noise]| unit_noise(noises, t, c, &self.device);
-        let class = settings.class.as_ref();
-        let mut guidance = class.map_or(1.0, |_| settings.guidance);
-        let (mut before, mut sigmas) = (0, ladder.sigmas(settings.steps)?);
+        let encode = |clip: &Clip| -> Result<(Tensor, f64)> {
+            let beginning = self.beginning(clip, format)?;
+            let frames = representation.encode(&beginning.clip)?;
+            let shape = (1, frames.frames, frames.width);
+            let frames = Tensor::from_vec(frames.data, shape, &self.device)?;
+            Ok((frames, beginning.start))
+        };
+        let has_class = told.iter().all(|told| told.class.is_some());
+        let mut guidance = if has_class { settings.guidance } else { 1.0 };
+        let (mut before, mut sigmas) = (0, ladder.sigmas(steps)?);
         let mut known = None;
         let x = match &settings.init {
             None => (noise(&mut noises)? * sigmas[0])?,
             Some(Init::Vary { clip, strength }) => {
                 let start = strength_to_sigma(&ladder, *strength)?;
-                sigmas = ladder.sigmas_from(settings.steps, start)?;
-                let clip = self.encode(clip, &format, &*representation)?;
-                clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
+                if *strength < 1.0 {
+                    sigmas = ladder.sigmas_from(steps, start)?;
+                    let (clip, _) = encode(clip)?;
+                    clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
+                } else {
+                    (noise(&mut noises)? * sigmas[0])?
+                }
             }
             Some(Init::Inpaint {
                 clip,
                 kept,
                 strength,
             }) => {
-                let is_kept = self.kept_frames(&format, t, kept)?;
                 let start = strength_to_sigma(&ladder, *strength)?;
                 if *strength < 1.0 {
-                    sigmas = ladder.sigmas_from(settings.steps, start)?;
+                    sigmas = ladder.sigmas_from(steps, start)?;
                 }
-                let clip = self.encode(clip, &format, &*representation)?;
+                let (clip, begin) = encode(clip)?;
+                let is_kept = self.kept_frames(format, t, kept, begin)?;
                 let x = clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?;
                 known = Some((clip, is_kept));
                 x
@@ -286,11 +470,9 @@ impl Renderer {
                 check_share(*share)?;
                 guidance = 1.0;
                 let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
-                sigmas =
-                    ladder.sigmas_from(settings.steps, strength_to_sigma(&ladder, strength)?)?;
-                let [from, to] =
-                    [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
-                let mixed = ((from? * (1.0 - share))? + (to? * *share)?)?;
+                sigmas = ladder.sigmas_from(steps, strength_to_sigma(&ladder, strength)?)?;
+                let ((from, _), (to, _)) = (encode(&clips[0])?, encode(&clips[1])?);
+                let mixed = ((from * (1.0 - share))? + (to * *share)?)?;
                 mixed.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
             }
             Some(Init::Morph { clips, share }) => {
@@ -298,11 +480,9 @@ impl Renderer {
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
-                let cond = self.conditioning(settings, &[Told::Like(Portrait::default()); 2])?;
-                let clips =
-                    [&clips[0], &clips[1]].map(|clip| self.encode(clip, &format, &*representation));
-                let [from, to] = clips;
-                let clips = Tensor::cat(&[from?, to?], 0)?;
+                let cond = self.conditioning(asked, &[told[0], told[0]])?;
+                let ((from, _), (to, _)) = (encode(&clips[0])?, encode(&clips[1])?);
+                let clips = Tensor::cat(&[from, to], 0)?;
                 let back = &mut |step: &Step| {
                     on_step(Progress {
                         step: step.index + 1,
@@ -312,7 +492,7 @@ impl Renderer {
                 let sampler = settings.sampler;
                 let begun = sampler.invert(&self.denoiser, &cond, clips, &sigmas, back)?;
                 let [from, to] = [begun.narrow(0, 0, 1)?, begun.narrow(0, 1, 1)?];
-                along_arc(&from, &to, *share)?.repeat((seeds.len(), 1, 1))?
+                along_arc(&from, &to, *share)?.repeat((group.len(), 1, 1))?
             }
         };
         let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
@@ -337,29 +517,64 @@ impl Renderer {
             Some(inpainted) => inpainted.completed(&frames)?,
             None => frames,
         };
-        let values = frames
+        Ok(frames
             .to_device(&Device::Cpu)?
             .flatten_all()?
-            .to_vec1::<f32>()?;
-        let decode = |(data, &seed): (&[f32], &u64)| -> Result<Clip> {
-            if data.iter().any(|x| !x.is_finite()) {
-                return Err(self.damaged());
-            }
-            let frames = Frames {
-                frames: t,
-                width: c,
-                data: data.to_vec(),
-            };
-            let crop = self.config.learnt_crop();
-            let clip = representation.decode(&frames, &Decoding { seed, crop })?;
-            if !clip.is_finite() {
-                return Err(self.damaged());
-            }
-            let mut clip = clip.slice(0, wanted_frames);
-            finish(&mut clip, settings.level);
-            Ok(clip)
+            .to_vec1::<f32>()?)
+    }
+
+    /// The sound of these frames, as the network left it.
+    fn decoded(
+        &self,
+        frames: &Frames,
+        representation: &dyn Representation,
+        item: &Item,
+    ) -> Result<Clip> {
+        if frames.data.iter().any(|x| !x.is_finite()) {
+            return Err(self.damaged());
+        }
+        let with = Decoding {
+            seed: item.seed,
+            crop: self.config.learnt_crop(),
         };
-        values.par_chunks(t * c).zip(seeds).map(decode).collect()
+        let clip = representation.decode(frames, &with)?;
+        if clip.is_finite() {
+            Ok(clip)
+        } else {
+            Err(self.damaged())
+        }
+    }
+
+    /// The sound as it was asked for, ended and levelled.
+    fn finished(
+        &self,
+        mut clip: Clip,
+        settings: &RenderSettings,
+        asked: &Asked,
+        item: &Item,
+    ) -> (Clip, Vec<Remark>) {
+        let mut remarks = Vec::new();
+        let is_one_shot = self.config.learnt_crop() == Some(Crop::Onset);
+        if is_one_shot {
+            mend::hold_tail(&mut clip, self.config.format.len_frames);
+        }
+        let mut clip = mend::mended(clip, asked, &item.told, &mut remarks);
+        let end = clip.len_frames();
+        if is_one_shot && end < item.wanted {
+            fade_end(&mut clip);
+        }
+        let mut clip = clip.slice(0, item.wanted);
+        let ending = match is_one_shot {
+            true if settings.trim && settings.seconds.is_none() => Ending::Trimmed,
+            true => Ending::Faded,
+            false => Ending::Cut,
+        };
+        if let (Err(reached), Level::Loudness(asked)) =
+            (finish(&mut clip, settings.level, ending), settings.level)
+        {
+            remarks.push(Remark::Loudness { asked, reached });
+        }
+        (clip, remarks)
     }
 
     fn damaged(&self) -> Error {
@@ -367,126 +582,148 @@ impl Renderer {
         Error::checkpoint(&self.config.name, reason)
     }
 
-    /// The format to render in, and how much of it is wanted. A sound shorter than the model's is
-    /// rendered whole and cut: the model knows sounds only from their onset.
-    fn format(&self, settings: &RenderSettings) -> Result<(Format, usize)> {
-        let own = self.config.format;
-        let Some(seconds) = settings.seconds else {
-            return Ok((own, own.len_frames));
-        };
-        if !(0.01..=MAX_SECONDS).contains(&seconds) {
+    /// How many frames of audio are made, and how many of them are wanted once the sound was mended. A sound shorter than
+    /// the model's is rendered whole and cut: the model knows sounds only from their onset.
+    fn lengths(
+        &self,
+        settings: &RenderSettings,
+        asked: &Asked,
+        told: &Told,
+    ) -> Result<(usize, usize)> {
+        let own = self.config.format.len_frames;
+        let rate = f64::from(self.config.format.sample_rate);
+        if let Some(seconds) = settings
+            .seconds
+            .filter(|s| !(0.01..=MAX_SECONDS).contains(s))
+        {
             return Err(Error::setting(format!(
                 "seconds: expected 0.01 to {MAX_SECONDS}, found {seconds}"
             )));
         }
-        let wanted = (seconds * own.sample_rate as f64).round() as usize;
+        let asked_length = asked.qualities.get(Quality::Length);
+        let wanted = match settings.seconds {
+            Some(seconds) => (seconds * rate).round(),
+            // What is played faster, and nothing else, is shorter.
+            None if asked.qualities == Portrait::default() => (own as f64 / told.speed).round(),
+            None => {
+                let room = asked_length.map_or(0.0, |seconds| ROOM * f64::from(seconds) * rate);
+                room.max(own as f64)
+            }
+        };
+        let longer = match settings.seconds.is_none() && asked.qualities == Portrait::default() {
+            true => own as f64,
+            false => (wanted * told.speed.clamp(1.0, MOST_LONGER)).min(MAX_SECONDS * rate),
+        };
+        let wanted = wanted as usize;
+        if longer as usize <= own {
+            return Ok((own, wanted));
+        }
         let unit = self.config.representation.hop() * self.config.network.frames_multiple();
-        let len_frames = wanted.max(own.len_frames).div_ceil(unit) * unit;
-        let frames = self.config.representation.frames(len_frames);
+        let made = (longer as usize).div_ceil(unit) * unit;
+        let frames = self.config.representation.frames(made);
         self.config.network.check_frames(frames)?;
-        Ok((Format { len_frames, ..own }, wanted))
+        Ok((made, wanted))
     }
 
-    /// Which of `t` frames lie in what is kept, by their middles.
-    fn kept_frames(&self, format: &Format, t: usize, kept: &[(f64, f64)]) -> Result<Vec<bool>> {
+    /// Which of `t` frames lie in what is kept, by their middles; `kept` is in seconds of a clip of which they begin at
+    /// `begin`.
+    fn kept_frames(
+        &self,
+        format: &Format,
+        t: usize,
+        kept: &[(f64, f64)],
+        begin: f64,
+    ) -> Result<Vec<bool>> {
         let rate = f64::from(format.sample_rate);
-        let seconds = format.len_frames as f64 / rate;
+        let first = begin.max(0.0);
+        let last = begin + format.len_frames as f64 / rate;
         for &(from, to) in kept {
-            if !(0.0 <= from && from < to && from < seconds) {
+            if !(0.0 <= from && from < to && from < last && to > first) {
                 return Err(Error::setting(format!(
-                    "what to keep: expected a part of the first {seconds:.3} s, found {from} to {to} s"
+                    "what to keep: expected a part of what lies from {first:.3} s, where the sound begins, to \
+                     {last:.3} s, found {from} to {to} s"
                 )));
             }
         }
         let hop = self.config.representation.hop() as f64 / rate;
-        let middle = |i: usize| (i as f64 + 0.5) * hop;
-        let within = |at: f64| kept.iter().any(|&(from, to)| (from..to).contains(&at));
+        let middle = |i: usize| begin + (i as f64 + 0.5) * hop;
+        // The silence put in front belongs to the first frame of the clip.
+        let within = |at: f64| {
+            let at = at.max(0.0);
+            kept.iter().any(|&(from, to)| (from..to).contains(&at))
+        };
         let is_kept: Vec<bool> = (0..t).map(|i| within(middle(i))).collect();
         if is_kept.iter().all(|&kept| kept) || !is_kept.contains(&true) {
             return Err(Error::setting(format!(
-                "what to keep: expected a part of {seconds:.3} s, found {}",
+                "what to keep: expected a part of {first:.3} to {last:.3} s, found {}",
                 if is_kept[0] { "all of it" } else { "nothing" }
             )));
         }
         Ok(is_kept)
     }
 
-    /// Class, descriptors and portraits of a batch; a quality that is set goes before all of `of`.
-    fn conditioning(&self, settings: &RenderSettings, of: &[Told]) -> Result<Conditioning> {
-        let config = &self.config;
-        let class = settings
-            .class
-            .as_deref()
-            .map(|label| config.class(label))
-            .transpose()?;
-        let mut row = vec![0.0; config.descriptors.len()];
-        let mut wanted = Portrait::default();
-        for (name, value) in &settings.descriptors {
-            let quality = Quality::ALL
-                .into_iter()
-                .find(|q| !config.portraits.is_empty() && q.name() == name);
-            if let Some(quality) = quality {
-                let (low, high) = quality.range();
-                if !(low..=high).contains(value) {
-                    return Err(Error::setting(format!(
-                        "descriptor {name}: expected {low} to {high} {}, found {value}",
-                        quality.unit()
-                    )));
-                }
-                wanted.set(quality, Some(*value));
-                continue;
-            }
-            let index = config.descriptor(name)?;
-            if !(-3.0..=3.0).contains(value) {
-                return Err(Error::setting(format!(
-                    "descriptor {name}: expected -3 to 3, found {value}"
-                )));
-            }
-            row[index] = *value;
-        }
-        let cond = Conditioning::new(&vec![class; of.len()], &row.repeat(of.len()), &self.device)?;
-        if config.portraits.is_empty() {
+    /// Class, descriptors and portraits of a batch.
+    fn conditioning(&self, asked: &Asked, told: &[Told]) -> Result<Conditioning> {
+        let classes: Vec<Option<u32>> = told.iter().map(|told| told.class).collect();
+        let cond = Conditioning::new(&classes, &asked.row.repeat(told.len()), &self.device)?;
+        if self.config.portraits.is_empty() {
             return Ok(cond);
         }
-        let told = |of: &Told| match *of {
-            _ if wanted != Portrait::default() => wanted.columns(),
-            Told::Drawn(seed) => self.drawn(class, seed).columns(),
-            Told::Like(portrait) => portrait.columns(),
-        };
-        cond.with_portraits(of.iter().map(told).collect::<Vec<_>>().as_flattened())
+        let columns: Vec<_> = told.iter().map(|told| told.portrait.columns()).collect();
+        cond.with_portraits(columns.as_flattened())
     }
 
-    /// What the sound of `seed` is asked to be like where nobody says: what some learnt sound of the class is.
-    fn drawn(&self, class: Option<u32>, seed: u64) -> Portrait {
-        let all = self.config.portraits.iter();
-        let own: Vec<&Portrait> = all
-            .filter(|(label, _)| class.is_none() || *label == class)
-            .map(|(_, portrait)| portrait)
-            .collect();
-        let mut noise = Noise::at(seed, &[PLACE, 1]);
-        match own.len() {
-            0 => Portrait::default(),
-            n => own[noise.below(n)].jittered(&mut noise),
-        }
-    }
-
-    /// The clean frames of a clip in any format, `[1, T, C]`.
-    fn encode(
-        &self,
-        clip: &Clip,
-        format: &Format,
-        representation: &dyn Representation,
-    ) -> Result<Tensor> {
+    /// A clip in any format as the model learnt its sounds: at its level, and where they were cut at their onset, with the
+    /// onset where theirs lies. Elsewhere only silence that is longer than the model's sounds is left out.
+    fn beginning(&self, clip: &Clip, format: &Format) -> Result<Beginning> {
         if !clip.is_finite() {
             return Err(Error::setting(
                 "the sound to begin with: expected numbers, found NaN or infinity",
             ));
         }
-        let mut clip = clip
+        let clip = clip
             .resampled(format.sample_rate)?
-            .with_channels(format.channels)
-            .slice(0, format.len_frames);
+            .with_channels(format.channels);
         let peak = clip.peak();
+        if peak <= 0.0 {
+            return Err(Error::setting(
+                "the sound to begin with: expected something in it, found silence",
+            ));
+        }
+        let onset = onset(&clip, peak);
+        let is_one_shot = self.config.learnt_crop() == Some(Crop::Onset);
+        let lead_in = format.lead_in();
+        let start = match is_one_shot || onset >= format.len_frames {
+            true => onset as isize - lead_in as isize,
+            false => 0,
+        };
+        let pad = (-start).max(0) as usize;
+        let from = start.max(0) as usize;
+        let padded = match pad {
+            0 => Cow::Borrowed(&clip),
+            _ => {
+                let silence = vec![0.0; pad];
+                let lead = |channel: &Vec<f32>| [&silence[..], channel].concat();
+                let channels = clip.channels().iter().map(lead).collect();
+                Cow::Owned(Clip::new(format.sample_rate, channels))
+            }
+        };
+        let mut aligned = padded.slice(from, format.len_frames);
+        if is_one_shot {
+            // What precedes the onset fades in, and what is cut at the end out.
+            for channel in aligned.channels_mut() {
+                let before = &mut channel[pad..lead_in.max(pad)];
+                let length = before.len() as f32;
+                for (n, x) in before.iter_mut().enumerate() {
+                    let place = (n as f32 + 0.5) / length;
+                    *x *= 0.5 - 0.5 * (std::f32::consts::PI * place).cos();
+                }
+            }
+            if padded.len_frames() > from + format.len_frames {
+                fade_end(&mut aligned);
+            }
+        }
+        let peak = aligned.peak();
         if peak <= 0.0 {
             return Err(Error::setting(format!(
                 "the sound to begin with: expected something in its first {:.2} s, found silence",
@@ -494,13 +731,11 @@ impl Renderer {
             )));
         }
         // The level that the model learnt sounds at.
-        clip.scale(0.95 / peak);
-        let frames = representation.encode(&clip)?;
-        Ok(Tensor::from_vec(
-            frames.data,
-            (1, frames.frames, frames.width),
-            &self.device,
-        )?)
+        aligned.scale(0.95 / peak);
+        Ok(Beginning {
+            clip: aligned,
+            start: start as f64 / f64::from(format.sample_rate),
+        })
     }
 }
 

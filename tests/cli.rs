@@ -169,6 +169,7 @@ fn train_resume_info_and_render_from_a_folder() {
         "7",
         "--bits",
         "16",
+        "--no-trim",
     ]);
     assert!(
         other.starts_with(b"RIFF") && other.len() == 44 + 2 * 1024,
@@ -186,6 +187,7 @@ fn train_resume_info_and_render_from_a_folder() {
         text(&init),
         "--strength",
         "0.3",
+        "--no-trim",
     ]);
     assert_eq!(
         hound::WavReader::open(&out).unwrap().duration(),
@@ -423,9 +425,12 @@ fn a_dance_diffusion_model_is_imported_played_and_learns_on() {
 #[test]
 fn what_cannot_end_well_is_not_begun() {
     let folder = tempfile::tempdir().unwrap();
-    let (picture, missing) = (folder.path().join("x.png"), folder.path().join("no/x.wav"));
-    let said = fails(2, &["render", "-o", text(&picture), "--plot"]);
-    assert!(said.contains("would replace the sound"), "{said}");
+    let missing = folder.path().join("no/x.wav");
+    for name in ["x.png", "x.mp3", "x.WAVE.flac"] {
+        let path = folder.path().join(name);
+        let said = fails(2, &["render", "-o", text(&path)]);
+        assert!(said.contains("ending in .wav or .wave"), "{said}");
+    }
     let said = fails(1, &["render", "-o", text(&missing)]);
     let expected = format!(
         "error: {}: No such file or directory (os error 2)\n",
@@ -597,4 +602,81 @@ fn the_built_in_model_is_tuned_to_what_is_asked_and_says_when_it_cannot_be() {
         refused.contains("--target v asks for another network than its own"),
         "{refused}"
     );
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn what_was_drawn_and_what_was_missed_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x.wav");
+    let output = audiodiff(&[
+        "render",
+        "-o",
+        text(&out),
+        "--seed",
+        "4",
+        "--steps",
+        "64",
+        "-n",
+        "2",
+        "--json",
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("64 asked, 8 taken").count(), 1, "{said}");
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(made["steps"], 8);
+    for sound in made["sounds"].as_array().unwrap() {
+        assert!(sound["class"].is_string() && sound["remarks"].as_array().unwrap().len() == 1);
+    }
+    let output = audiodiff(&[
+        "render",
+        "-o",
+        text(&out),
+        "--class",
+        "hat_closed",
+        "--set",
+        "pitch=220",
+        "--seed",
+        "3",
+    ]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("seed 3: pitch: 220 Hz asked"), "{said}");
+
+    // Seeds of a morph differ where the walk draws noise; where it does not, there is one sound.
+    let (a, b) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
+    for (path, class) in [(&a, "snare"), (&b, "tom")] {
+        done(&["render", "-o", text(path), "--class", class, "--seed", "1"]);
+    }
+    let morph = [
+        "render",
+        "-o",
+        text(&out),
+        "--init",
+        text(&a),
+        "--to",
+        text(&b),
+        "-n",
+        "2",
+    ];
+    done(&morph);
+    let read = |name| std::fs::read(folder.path().join(name)).unwrap();
+    assert_ne!(read("x-01.wav"), read("x-02.wav"));
+    let said = fails(2, &[&morph[..], &["--sampler", "ddim"]].concat());
+    assert!(said.contains("--to: expected one sound"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_class_that_is_no_text_is_answered_all_the_same() {
+    use std::os::unix::ffi::OsStrExt;
+    let output = Command::cargo_bin("audiodiff")
+        .unwrap()
+        .args(["render", "-o", "x.wav", "--class"])
+        .arg(std::ffi::OsStr::from_bytes(b"kick\xff"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("found `kick\u{fffd}`"), "{said}");
 }

@@ -249,7 +249,8 @@ fn an_imported_model_renders_at_any_length() {
     };
     let clip = renderer
         .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
-        .expect("a sound");
+        .expect("a sound")
+        .clip;
     assert_eq!((clip.channels().len(), clip.len_frames()), (2, 441));
     assert!(clip.is_finite() && clip.peak() > 0.0);
 }
@@ -282,6 +283,7 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
         renderer
             .render(&settings(Some(init)), seed, go)
             .expect("a sound")
+            .clip
     };
     // A variation is near when it is slight, and far when it is not.
     let [near, far] = [0.0, 1.0].map(|strength| {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use audiodiff::Error;
-use audiodiff::audio::Clip;
+use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, Precision};
 use audiodiff::network::Precision as Digits;
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::portrait::Quality;
+use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
 use candle_core::Device;
 use realfft::RealFftPlanner;
 
@@ -19,12 +20,16 @@ fn render(class: &str, seeds: std::ops::Range<u64>) -> Vec<Clip> {
     let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let settings = RenderSettings {
         class: Some(class.into()),
-        ..RenderSettings::of(&model.config)
+        trim: false,
+        ..renderer.settings()
     };
     let seeds: Vec<u64> = seeds.collect();
     renderer
         .render_batch(&settings, &seeds, &mut |_| ControlFlow::Continue(()))
         .unwrap()
+        .into_iter()
+        .map(|made| made.clip)
+        .collect()
 }
 
 /// Share of the energy between two frequencies in Hz.
@@ -123,7 +128,7 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     let stop = Arc::new(AtomicBool::new(false));
     renderer.engine().stop_with(Arc::clone(&stop));
     let mut steps = 0;
-    let stopped = renderer.render(&RenderSettings::default(), 0, &mut |_| {
+    let stopped = renderer.render(&renderer.settings(), 0, &mut |_| {
         steps += 1;
         stop.store(true, Ordering::Relaxed);
         ControlFlow::Continue(())
@@ -145,12 +150,13 @@ fn bf16_renders_the_same_sound() {
     for class in ["kick", "hat_closed"] {
         let settings = RenderSettings {
             class: Some(class.into()),
-            ..RenderSettings::of(&config)
+            trim: false,
+            ..renderer.settings()
         };
         let mut render = |precision| {
             renderer.engine().use_precision(precision);
             let clip = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()));
-            representation.encode(&clip.unwrap()).unwrap().data
+            representation.encode(&clip.unwrap().clip).unwrap().data
         };
         let (full, rounded) = (render(Digits::F32), render(Digits::Bf16));
         let power = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
@@ -159,4 +165,285 @@ fn bf16_renders_the_same_sound() {
         eprintln!("{class}: {ratio} dB");
         assert!((15.0..60.0).contains(&ratio), "{class}: {ratio} dB");
     }
+}
+
+fn renderer() -> Renderer {
+    Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap()
+}
+
+/// Sounds of these seeds, of a class if there is one, with the settings that `change` makes.
+fn made(
+    renderer: &Renderer,
+    class: Option<&str>,
+    seeds: std::ops::Range<u64>,
+    change: impl Fn(&mut RenderSettings),
+) -> Vec<Rendered> {
+    let mut settings = RenderSettings {
+        class: class.map(str::to_owned),
+        ..renderer.settings()
+    };
+    change(&mut settings);
+    let seeds: Vec<u64> = seeds.collect();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    renderer.render_batch(&settings, &seeds, go_on).unwrap()
+}
+
+fn set(name: &'static str, value: f32) -> impl Fn(&mut RenderSettings) {
+    move |settings| settings.descriptors = vec![(name.into(), value)]
+}
+
+fn cents(found: f32, wanted: f32) -> f32 {
+    1200.0 * (found / wanted).log2()
+}
+
+#[test]
+fn without_a_class_the_sound_is_of_the_class_that_is_told() {
+    let renderer = renderer();
+    let sounds = made(&renderer, None, 0..32, |_| {});
+    let brightness = |prefixes: [&str; 2]| {
+        let of = |made: &&Rendered| {
+            let class = made.class.as_deref().expect("a class");
+            prefixes.iter().any(|prefix| class.starts_with(prefix))
+        };
+        let of = sounds.iter().filter(of);
+        median(of.map(|made| Measures::of(&made.clip).brightness).collect())
+    };
+    let (high, low) = (brightness(["hat", "cymbal"]), brightness(["kick", "bass"]));
+    assert!(high > 3000.0 && low < 400.0, "{high} Hz, {low} Hz");
+    // The same alone, and from a class that is near what is asked.
+    assert_eq!(made(&renderer, None, 5..6, |_| {})[0], sounds[5]);
+    let bright = made(&renderer, None, 0..8, set("brightness", 10_000.0));
+    for made in bright {
+        let class = made.class.expect("a class");
+        assert!(!["kick", "bass", "mallet"].contains(&&*class), "{class}");
+    }
+}
+
+#[test]
+fn a_pitch_that_is_asked_for_is_met_or_missed_aloud() {
+    let renderer = renderer();
+    let (mut met, mut all) = (0, 0);
+    for (class, hz) in [
+        ("bass", 110.0),
+        ("bass", 220.0),
+        ("pluck", 311.1),
+        ("pluck", 110.0),
+        ("mallet", 440.0),
+        ("synth", 220.0),
+        ("mallet", 1760.0),
+    ] {
+        for made in made(&renderer, Some(class), 20..23, set("pitch", hz)) {
+            all += 1;
+            if !made.remarks.is_empty() {
+                continue;
+            }
+            let found = Measures::of(&made.clip).pitch;
+            let off = found.map(|found| cents(found, hz));
+            // Its windows are short: it may take an octave for the note, or nothing.
+            met += usize::from(off.is_some_and(|off| off.abs() < 5.0));
+        }
+    }
+    assert!(met >= all - 2, "{met} of {all} have the pitch");
+    for class in ["hat_closed", "clap"] {
+        let made = &made(&renderer, Some(class), 3..4, set("pitch", 220.0))[0];
+        assert_eq!(made.remarks, [Remark::Unpitched { asked: 220.0 }]);
+    }
+}
+
+#[test]
+fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
+    let renderer = renderer();
+    let mut pitched = 0;
+    for class in ["bass", "pluck", "mallet"] {
+        let whole = |settings: &mut RenderSettings| settings.trim = false;
+        let plain = made(&renderer, Some(class), 12..15, whole);
+        let fast = made(&renderer, Some(class), 12..15, |settings| {
+            whole(settings);
+            set("varispeed", 1.0)(settings);
+        });
+        for (plain, fast) in plain.iter().zip(&fast) {
+            let (before, after) = (Measures::of(&plain.clip), Measures::of(&fast.clip));
+            let ratio = 2f32.powf(2.0 / 12.0);
+            if let (Some(before), Some(after)) = (before.pitch, after.pitch) {
+                let off = cents(after, before) - 200.0;
+                assert!(off.abs() < 8.0, "{class}: {off} cents");
+                pitched += 1;
+            }
+            let brighter = after.brightness / before.brightness / ratio;
+            assert!((brighter - 1.0).abs() < 0.02, "{class}: {brighter}");
+            let shorter = plain.clip.seconds() / fast.clip.seconds() / f64::from(ratio);
+            assert!((shorter - 1.0).abs() < 0.001, "{class}: {shorter}");
+        }
+    }
+    assert!(pitched >= 5, "{pitched} have a pitch");
+}
+
+#[test]
+fn length_and_brightness_are_met_or_missed_aloud() {
+    let renderer = renderer();
+    let mut missed = 0;
+    for (class, name, value) in [
+        ("kick", "length", 0.1),
+        ("tom", "length", 0.4),
+        ("snare", "length", 0.2),
+        ("snare", "brightness", 3000.0),
+        ("perc", "brightness", 1000.0),
+        ("kick", "brightness", 12_000.0),
+    ] {
+        let made = &made(&renderer, Some(class), 4..5, set(name, value))[0];
+        let measures = Measures::of(&made.clip);
+        let (quality, found) = match name {
+            "length" => (Quality::Length, measures.decay),
+            _ => (Quality::Brightness, measures.brightness),
+        };
+        let near = (found / value).log2().abs() < 1.12f32.log2();
+        let said = made
+            .remarks
+            .iter()
+            .any(|remark| matches!(remark, Remark::Missed { quality: of, .. } if *of == quality));
+        assert_eq!(near, !said, "{class} {name}: {found} of {value}");
+        missed += usize::from(said);
+    }
+    assert_eq!(missed, 1, "no kick is that bright");
+}
+
+#[test]
+fn more_steps_than_the_model_is_good_for_are_not_taken() {
+    let renderer = renderer();
+    let many = &made(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
+    let most = &made(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];
+    assert_eq!(many.clip, most.clip);
+    assert_eq!((many.steps, most.steps), (MOST_FEW_STEPS, MOST_FEW_STEPS));
+    let (asked, taken) = (64, MOST_FEW_STEPS);
+    assert_eq!(many.remarks, [Remark::Steps { asked, taken }]);
+    assert!(most.remarks.is_empty());
+}
+
+/// Seconds at which a sound first comes within 40 dB of its peak.
+fn onset(clip: &Clip) -> f64 {
+    let threshold = 0.01 * clip.peak();
+    let at = clip.channels()[0].iter().position(|x| x.abs() >= threshold);
+    at.unwrap() as f64 / f64::from(clip.sample_rate())
+}
+
+#[test]
+fn a_sound_to_begin_with_counts_from_its_onset() {
+    let renderer = renderer();
+    let snare = made(&renderer, Some("snare"), 3..4, |_| {}).remove(0).clip;
+    let tom = made(&renderer, Some("tom"), 3..4, |_| {}).remove(0).clip;
+    let late = |clip: &Clip, seconds: f64| {
+        let mut samples = vec![0.0; (seconds * f64::from(clip.sample_rate())) as usize];
+        samples.extend(&clip.channels()[0]);
+        Clip::new(clip.sample_rate(), vec![samples])
+    };
+    let begun = |init: Init, seed| {
+        let change = |settings: &mut RenderSettings| settings.init = Some(init.clone());
+        made(&renderer, None, seed..seed + 1, change).remove(0)
+    };
+    for silence in [0.2, 2.0] {
+        let clip = late(&snare, silence);
+        let varied = begun(
+            Init::Vary {
+                clip: clip.clone(),
+                strength: 0.4,
+            },
+            1,
+        );
+        assert!(onset(&varied.clip) < 0.03, "{}", onset(&varied.clip));
+        assert!(varied.class.is_some());
+        assert!(matches!(varied.remarks[..], [Remark::LeftOut { seconds }]
+            if (seconds - silence).abs() < 0.01));
+        // What is kept is counted from the file's beginning.
+        let keep = |from, to| Init::Inpaint {
+            clip: clip.clone(),
+            kept: vec![(from, to)],
+            strength: 1.0,
+        };
+        let kept = begun(keep(silence, silence + 0.05), 1);
+        assert!(onset(&kept.clip) < 0.03);
+        let settings = RenderSettings {
+            init: Some(keep(0.0, 0.1)),
+            ..renderer.settings()
+        };
+        let refused = renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()));
+        assert!(refused.unwrap_err().to_string().contains("what to keep"));
+    }
+    let between = begun(
+        Init::Morph {
+            clips: [late(&snare, 0.2), tom],
+            share: 0.5,
+        },
+        1,
+    );
+    assert!(onset(&between.clip) < 0.03);
+    // At full strength nothing is left of it.
+    let forgotten = begun(
+        Init::Vary {
+            clip: late(&snare, 0.2),
+            strength: 1.0,
+        },
+        7,
+    );
+    let fresh = made(&renderer, None, 7..8, |_| {}).remove(0);
+    assert_eq!(forgotten.clip, fresh.clip);
+    assert_eq!(forgotten.class, fresh.class);
+}
+
+#[test]
+fn one_shots_end_where_they_end_and_tails_die_away() {
+    let renderer = renderer();
+    let format = renderer.config().format;
+    for made in made(&renderer, Some("rim"), 4..8, |_| {}) {
+        assert!(made.clip.seconds() < 0.6, "{}", made.clip.seconds());
+        let samples = &made.clip.channels()[0];
+        let last = samples.iter().rposition(|x| x.abs() > 1e-3);
+        assert!(last.is_some() && samples[samples.len() - 1] == 0.0);
+    }
+    let whole = made(&renderer, Some("rim"), 0..1, |s| s.trim = false);
+    assert_eq!(whole[0].clip.len_frames(), format.len_frames);
+    let two = made(&renderer, Some("rim"), 0..1, |s| s.seconds = Some(2.0));
+    assert_eq!(two[0].clip.len_frames(), 2 * format.sample_rate as usize);
+    // Beyond the model's own length nothing returns, and nothing stays.
+    for (class, seed) in [("bass", 2), ("synth", 2), ("cymbal", 1)] {
+        let long = made(&renderer, Some(class), seed..seed + 1, |s| {
+            s.seconds = Some(9.0)
+        });
+        let samples = &long[0].clip.channels()[0];
+        let second = format.sample_rate as usize;
+        let level = |from: usize| {
+            let part = &samples[from..from + second];
+            let power = part.iter().map(|x| x * x).sum::<f32>() / second as f32;
+            10.0 * power.max(1e-12).log10()
+        };
+        let levels: Vec<f32> = (0..9).map(|i| level(i * second)).collect();
+        for pair in levels[1..].windows(2) {
+            let is_over = pair[1] < -90.0;
+            assert!(is_over || pair[1] < pair[0] - 1.0, "{class}: {levels:?}");
+        }
+        assert!(levels[8] < -60.0, "{class}: {levels:?}");
+    }
+}
+
+#[test]
+fn a_loudness_that_the_peak_forbids_is_remarked_on() {
+    let renderer = renderer();
+    let loud = |lufs| {
+        made(&renderer, Some("kick"), 1..2, |s| {
+            s.level = Level::Loudness(lufs)
+        })
+    };
+    assert!(loud(-30.0)[0].remarks.is_empty());
+    let [
+        Remark::Loudness {
+            asked,
+            reached: Some(reached),
+        },
+    ] = loud(-3.0)[0].remarks[..]
+    else {
+        panic!("no remark");
+    };
+    assert!(
+        asked == -3.0 && (-30.0..-5.0).contains(&reached),
+        "{reached}"
+    );
 }

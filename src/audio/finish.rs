@@ -32,25 +32,65 @@ const SILENCE: f32 = 1e-4;
 /// The highest peak that levelling by loudness makes, -0.1 dBFS.
 const CEILING_DB: f32 = -0.1;
 
-/// Removes the offset, fades the edges and sets the level of a rendered sound.
+/// How a finished sound ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Where it is cut, as a loop or a texture is: with a fade of 5 ms.
+    Cut,
+    /// At its length. A note that still sounds there fades, the longer the louder it is: over 5 ms at -72 dB of the
+    /// peak, over 65 ms from -40 dB on.
+    Faded,
+    /// Where it falls below -72 dB of the peak for good, with a fade of 5 ms; a note that sounds longer fades.
+    Trimmed,
+}
+
+/// Level against the peak below which the end of a sound is left out: -72 dB.
+const INAUDIBLE: f32 = 2.511_886_4e-4;
+
+/// Level against the peak from which on an end counts as cut: -40 dB.
+const CUT: f32 = 0.01;
+
+/// Fade of an end that is silent, and of one that is cut, in seconds.
+const FADES: (f64, f64) = (0.005, 0.065);
+
+/// Over which part at the end it is told how loud a sound ends, in seconds.
+const LAST: f64 = 0.03;
+
+/// Removes the offset, ends the sound, and sets the level of it; where the peak kept the loudness below what was asked,
+/// says so with the LUFS that it reached, if any.
 ///
-/// The offset goes as [`Clip::remove_dc`] says. A start that is not near zero gets a fade of 1 ms;
-/// the end always gets one of 5 ms (at most half the clip), so that neither clicks. A clip that is
+/// The offset goes as [`Clip::remove_dc`] says. A start that is not near zero gets a fade of 1 ms; the end gets one as
+/// `ending` says (at most half the clip), so that neither clicks. A clip that is
 /// silent (peak below -80 dBFS) or holds samples that are not finite is left exactly as it came;
 /// [`Level::Loudness`] also keeps the level of sounds that lie wholly below the gate of -70 LUFS.
-pub fn finish(clip: &mut Clip, level: Level) {
+pub fn finish(clip: &mut Clip, level: Level, ending: Ending) -> Result<(), Option<f32>> {
     if level == Level::Raw {
         let samples = clip.channels_mut().flatten();
         samples.for_each(|x| *x = x.clamp(-1.0, 1.0));
-        return;
+        return Ok(());
     }
+    let unlevelled = match level {
+        Level::Loudness(_) => Err(None),
+        _ => Ok(()),
+    };
     if clip.peak() < SILENCE || !clip.is_finite() {
-        return;
+        return unlevelled;
     }
     clip.remove_dc();
+    let shortest = (FADES.0 * f64::from(clip.sample_rate())).ceil() as usize;
+    let mut is_over = false;
+    if ending == Ending::Trimmed {
+        let threshold = INAUDIBLE * clip.peak();
+        let last = |c: &Vec<f32>| c.iter().rposition(|x| x.abs() >= threshold);
+        let last = clip.channels().iter().filter_map(last).max().unwrap_or(0);
+        let end = last + 1 + shortest;
+        is_over = end <= clip.len_frames();
+        if is_over {
+            *clip = clip.slice(0, end);
+        }
+    }
 
-    let ms = |ms: f64| (ms * 1e-3 * f64::from(clip.sample_rate())).ceil() as usize;
-    let (fade_in, fade_out) = (ms(1.0), ms(5.0).min(clip.len_frames() / 2));
+    let fade_in = (1e-3 * f64::from(clip.sample_rate())).ceil() as usize;
     // -60 dB below the peak is as near to zero as makes no click.
     let near_zero = clip.peak() * 1e-3;
     let starts_loud = clip
@@ -62,22 +102,46 @@ pub fn finish(clip: &mut Clip, level: Level) {
     } else {
         0
     };
-    clip.fade(fade_in, fade_out);
+    clip.fade(fade_in, 0);
+    if is_over || ending == Ending::Cut {
+        clip.fade(0, shortest.min(clip.len_frames() / 2));
+    } else {
+        fade_end(clip);
+    }
 
     // An offset without sound leaves nothing behind.
     let peak = clip.peak();
     if peak < SILENCE {
-        return;
+        return unlevelled;
     }
-    let gain = match level {
-        Level::Keep | Level::Raw => return,
-        Level::Peak(dbfs) => amplitude(dbfs) / peak,
-        Level::Loudness(lufs) => match loudness(clip) {
-            Some(now) => amplitude(lufs - now).min(amplitude(CEILING_DB) / peak),
-            None => return,
-        },
-    };
-    clip.scale(gain);
+    match level {
+        Level::Keep | Level::Raw => Ok(()),
+        Level::Peak(dbfs) => {
+            clip.scale(amplitude(dbfs) / peak);
+            Ok(())
+        }
+        Level::Loudness(lufs) => {
+            let now = loudness(clip).ok_or(None)?;
+            let (wanted, most) = (amplitude(lufs - now), amplitude(CEILING_DB) / peak);
+            clip.scale(wanted.min(most));
+            match wanted <= most {
+                true => Ok(()),
+                false => Err(Some(now + 20.0 * most.log10())),
+            }
+        }
+    }
+}
+
+/// Fades the end of a sound out, the longer the louder it still is ([`Ending::Faded`]).
+pub(crate) fn fade_end(clip: &mut Clip) {
+    let (rate, len) = (f64::from(clip.sample_rate()), clip.len_frames());
+    let last = len.saturating_sub((LAST * rate) as usize);
+    let tail = |c: &Vec<f32>| c[last..].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let tail = clip.channels().iter().map(tail).fold(0.0, f32::max);
+    let level = tail / clip.peak().max(f32::MIN_POSITIVE);
+    let share = (level / INAUDIBLE).max(1.0).ln() / (CUT / INAUDIBLE).ln();
+    let seconds = FADES.0 + (FADES.1 - FADES.0) * f64::from(share.min(1.0));
+    clip.fade(0, ((seconds * rate).ceil() as usize).min(len / 2));
 }
 
 /// Decibels to a factor on amplitudes.
@@ -290,7 +354,7 @@ mod tests {
             .map(|x| x + 0.25)
             .collect();
         let mut clip = Clip::new(48000, vec![loud[30..].to_vec(), loud[..9670].to_vec()]);
-        finish(&mut clip, Level::default());
+        assert_eq!(finish(&mut clip, Level::default(), Ending::Cut), Ok(()));
         for channel in clip.channels() {
             assert_eq!(channel[0], 0.0);
             assert_eq!(channel[channel.len() - 1], 0.0);
@@ -304,7 +368,7 @@ mod tests {
     fn an_onset_at_zero_is_not_faded() {
         let tone = sine(48000, 440.0, 0.5, 9600);
         let mut clip = Clip::new(48000, vec![tone.clone()]);
-        finish(&mut clip, Level::Keep);
+        assert_eq!(finish(&mut clip, Level::Keep, Ending::Cut), Ok(()));
         // Only the high-pass has touched it: by up to 2 · 5 Hz / 440 Hz of the amplitude.
         for (n, want) in tone.iter().enumerate().take(48) {
             assert!((clip.channels()[0][n] - want).abs() < 0.012, "{n}");
@@ -315,10 +379,19 @@ mod tests {
     fn loudness_level_is_met_or_stopped_by_the_peak() {
         let tone = sine(48000, 997.0, 0.02, 48000);
         let mut clip = Clip::new(48000, vec![tone.clone(), tone.clone()]);
-        finish(&mut clip, Level::Loudness(-20.0));
+        assert_eq!(
+            finish(&mut clip, Level::Loudness(-20.0), Ending::Cut),
+            Ok(())
+        );
         assert!((loudness(&clip).unwrap() + 20.0).abs() < 0.05);
         let mut clip = Clip::new(48000, vec![tone]);
-        finish(&mut clip, Level::Loudness(3.0));
+        let reached = finish(&mut clip, Level::Loudness(3.0), Ending::Cut)
+            .unwrap_err()
+            .unwrap();
+        assert!(
+            (loudness(&clip).unwrap() - reached).abs() < 0.05,
+            "{reached}"
+        );
         assert!((clip.peak() - 0.988_553_1).abs() < 1e-5, "{}", clip.peak());
     }
 
@@ -329,7 +402,8 @@ mod tests {
             let before = Clip::new(48000, vec![channel]);
             for level in [Level::Peak(-1.0), Level::Loudness(-14.0), Level::Keep] {
                 let mut clip = before.clone();
-                finish(&mut clip, level);
+                let levelled = finish(&mut clip, level, Ending::Trimmed);
+                assert_eq!(levelled.is_err(), matches!(level, Level::Loudness(_)));
                 let bits = |c: &Clip| {
                     c.channels()[0]
                         .iter()
@@ -341,10 +415,56 @@ mod tests {
         }
         // An offset alone leaves silence, not a boosted remainder.
         let mut clip = Clip::new(48000, vec![vec![0.5; 4800]]);
-        finish(&mut clip, Level::Peak(-1.0));
+        assert_eq!(finish(&mut clip, Level::Peak(-1.0), Ending::Cut), Ok(()));
         assert_eq!(clip.peak(), 0.0);
         let mut one = Clip::new(48000, vec![vec![0.5]]);
-        finish(&mut one, Level::Peak(-1.0));
+        assert_eq!(finish(&mut one, Level::Peak(-1.0), Ending::Trimmed), Ok(()));
         assert!(one.is_finite());
+    }
+
+    #[test]
+    fn a_sound_ends_where_it_is_72_db_down_and_a_cut_note_fades() {
+        let rate = 44_100;
+        let falling = |db_per_second: f64| -> Clip {
+            let tone = sine(rate, 500.0, 0.5, rate as usize);
+            let fall = |n: usize| 10f64.powf(-db_per_second * n as f64 / f64::from(rate) / 20.0);
+            let samples = tone.iter().enumerate().map(|(n, x)| x * fall(n) as f32);
+            Clip::new(rate, vec![samples.collect()])
+        };
+        // 72 dB down after 0.36 s.
+        let mut short = falling(200.0);
+        assert_eq!(
+            finish(&mut short, Level::default(), Ending::Trimmed),
+            Ok(())
+        );
+        assert!(
+            (short.seconds() - 0.365).abs() < 0.003,
+            "{}",
+            short.seconds()
+        );
+        let mut whole = falling(200.0);
+        assert_eq!(finish(&mut whole, Level::default(), Ending::Faded), Ok(()));
+        assert_eq!(whole.len_frames(), rate as usize);
+        let before = short.len_frames() - 240;
+        assert!(whole.channels()[0][..before] == short.channels()[0][..before]);
+
+        // What the last milliseconds keep of a tone that does not end.
+        let kept = |ending, seconds: f64| {
+            let (mut cut, mut not) = (falling(10.0), falling(10.0));
+            assert_eq!(finish(&mut cut, Level::Keep, ending), Ok(()));
+            not.remove_dc();
+            let from = ((1.0 - seconds) * f64::from(rate)) as usize;
+            let peak = |clip: &Clip| {
+                let part = &clip.channels()[0][from..from + 100];
+                part.iter().fold(0.0f32, |m, x| m.max(x.abs()))
+            };
+            peak(&cut) / peak(&not)
+        };
+        for ending in [Ending::Faded, Ending::Trimmed] {
+            // A raised cosine over 65 ms is half way down 32.5 ms before its end.
+            assert!((kept(ending, 0.0325 + 0.001) - 0.5).abs() < 0.06);
+            assert!(kept(ending, 0.068) > 0.999);
+        }
+        assert!(kept(Ending::Cut, 0.008) > 0.999);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Clip;
 
 /// Frequencies among which a pitch is sought, Hz.
-const PITCHES: (f32, f32) = (40.0, 2000.0);
+pub(super) const PITCHES: (f32, f32) = (40.0, 2000.0);
 
 /// Height of the first peak of the normalised autocorrelation, relative to the highest, that is taken for
 /// the period [McLeod & Wyvill 2005, who recommend 0.8 to 1].
@@ -15,6 +15,28 @@ const PEAK_SHARE: f32 = 0.93;
 
 /// Clarity from which a frame counts as pitched.
 const CLEAR: f32 = 0.8;
+
+/// The onset is where the level first comes within this of the peak: -40 dB.
+const ONSET_LEVEL: f32 = 0.01;
+
+/// The frame at which a sound whose peak is `peak` begins: the first at the onset's level in the first half millisecond
+/// that has this level on average; 0 of silence.
+pub(crate) fn onset(clip: &Clip, peak: f32) -> usize {
+    let block = (clip.sample_rate() as usize / 2000).max(1);
+    let threshold = ONSET_LEVEL * peak;
+    let begins = |channel: &Vec<f32>| {
+        let loud = |part: &[f32]| {
+            part.iter().map(|x| x * x).sum::<f32>() >= threshold * threshold * part.len() as f32
+        };
+        let start = channel.chunks(block).position(loud)? * block;
+        // Half the level already counts: the mean lies above some values of an attack.
+        let first = channel[start..]
+            .iter()
+            .position(|x| x.abs() >= 0.5 * threshold)?;
+        Some(start + first)
+    };
+    clip.channels().iter().filter_map(begins).min().unwrap_or(0)
+}
 
 /// Measures of one sound, of all its channels mixed to one.
 ///
@@ -257,7 +279,7 @@ fn pitch(samples: &[f32], rate: f32) -> Pitch {
 
 /// Clarity and lag of the first peak that is nearly as high as the highest; its place between the samples
 /// is that of a parabola through it and its neighbours.
-fn period(curve: &[f32], least: usize) -> (f32, f32) {
+pub(super) fn period(curve: &[f32], least: usize) -> (f32, f32) {
     // Peaks count after the curve was first below zero.
     let start = curve.iter().position(|&x| x < 0.0).unwrap_or(curve.len());
     let peak = |&i: &usize| curve[i] > curve[i - 1] && curve[i] >= curve[i + 1];

@@ -1,5 +1,7 @@
 //! `render` and `play`: new sounds to files, to stdout, to the loudspeaker.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::picture;
-use audiodiff::render::{Init, RenderSettings, Renderer};
+use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
 use serde::Serialize;
 
@@ -25,16 +27,17 @@ pub struct SoundSettings {
     /// Model file [default: the built-in model]
     #[arg(long, short, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Class of the sound, one of those `info` lists [default: any]
+    /// Class of the sound, one of those `info` lists [default: any, in the shares of the sounds learnt from]
     #[arg(long, short)]
-    class: Option<String>,
+    class: Option<OsString>,
     /// How many sounds
     #[arg(short = 'n', long = "count", default_value_t = 1, value_name = "N")]
     count: usize,
     /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Steps from noise to sound: more is finer, and slower in proportion [default: the model's, else 16]
+    /// Steps from noise to sound: 1 to 4 for a model tuned to few, such as the built-in one, which takes 8 at most;
+    /// for others more is finer, and slower in proportion [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
@@ -47,29 +50,34 @@ pub struct SoundSettings {
     /// How strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
     #[arg(long, value_name = "W")]
     guidance: Option<f64>,
-    /// Length in seconds [default: the model's, also for what is kept of --init]
+    /// Length in seconds, exactly: padded with silence, or faded [default: the model's at most, also for what is kept
+    /// of --init; a one-shot ends where it falls below -72 dB of its peak]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
-    /// Begin with this sound and vary it
+    /// Keep the model's length where a one-shot is over sooner
+    #[arg(long)]
+    no_trim: bool,
+    /// Begin with this sound and vary it, from its onset on where the model makes one-shots
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Make the sound between --init and this one
     #[arg(long, requires = "init", value_name = "FILE")]
     to: Option<PathBuf>,
-    /// Keep this part of --init, in seconds, and make the rest anew to go with it; may be given again
+    /// Keep this part of --init, in seconds of that file, and make the rest anew to go with it; may be given again
     #[arg(long, requires = "init", conflicts_with = "to", value_name = "FROM-TO", value_parser = span)]
     keep: Vec<(f64, f64)>,
     /// How far to go from --init: 0 keeps it, 1 forgets it; with --to, how far towards that [default: 0.5, with
     /// --keep 1]
     #[arg(long, requires = "init", value_name = "0..1")]
     strength: Option<f64>,
-    /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1
+    /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1; varispeed=1 plays the sound two
+    /// semitones higher; or ask for a quality: pitch=HZ, to the cent, length=SECONDS, brightness=HZ
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = descriptor)]
     descriptors: Vec<(String, f32)>,
     /// Peak level in dB of full scale, -96 to 0
     #[arg(long, default_value_t = -1.0, value_name = "DB", allow_negative_numbers = true)]
     peak: f32,
-    /// Loudness in LUFS, -70 to 0, instead of a peak level
+    /// Loudness in LUFS, -70 to 0, instead of a peak level, as far as the peak allows
     #[arg(
         long,
         conflicts_with = "peak",
@@ -125,14 +133,10 @@ impl SoundSettings {
         let usual = if self.keep.is_empty() { 0.5 } else { 1.0 };
         let strength = self.strength.unwrap_or(usual);
         let init = match (&self.init, &self.to) {
-            (Some(from), Some(to)) if self.count == 1 => Some(Init::Morph {
+            (Some(from), Some(to)) => Some(Init::Morph {
                 clips: [audio::read(from)?, audio::read(to)?],
                 share: strength,
             }),
-            (_, Some(_)) => {
-                let found = self.count;
-                return Err(usage(format!("--to: expected one sound, found -n {found}")));
-            }
             (Some(path), None) if self.keep.is_empty() => Some(Init::Vary {
                 clip: audio::read(path)?,
                 strength,
@@ -142,23 +146,33 @@ impl SoundSettings {
                 kept: self.keep.clone(),
                 strength,
             }),
-            (None, None) => None,
+            (None, _) => None,
         };
         let own = RenderSettings::of(model);
         let sampler = match self.sampler.unwrap_or(own.sampler) {
             Sampler::Ipndm if self.reference => Sampler::IplmsReference,
             sampler => sampler,
         };
+        if self.to.is_some() && self.count > 1 && !sampler.is_stochastic() {
+            return Err(usage(format!(
+                "--to: expected one sound, for with {sampler} all seeds make the same, found -n {}",
+                self.count
+            )));
+        }
         let level = self
             .loudness
             .map_or(Level::Peak(self.peak), Level::Loudness);
         Ok(RenderSettings {
-            class: self.class.clone(),
+            class: self
+                .class
+                .as_ref()
+                .map(|class| class.to_string_lossy().into_owned()),
             steps: self.steps.unwrap_or(own.steps),
             sampler,
             schedule: self.schedule.unwrap_or(own.schedule),
             guidance: self.guidance.unwrap_or(own.guidance),
             seconds: self.seconds,
+            trim: !self.no_trim,
             init,
             descriptors: self.descriptors.clone(),
             level: if self.reference { Level::Raw } else { level },
@@ -187,7 +201,7 @@ fn render_all(
     renderer: &Renderer,
     sound: &SoundSettings,
     global: &Global,
-    each: &mut dyn FnMut(u64, Clip) -> anyhow::Result<()>,
+    each: &mut dyn FnMut(u64, Rendered) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (settings, first) = (sound.settings(renderer.config())?, sound.first_seed());
     if let (Some(path), Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. })) =
@@ -198,7 +212,7 @@ fn render_all(
         let kept = sound.seconds.unwrap_or(0.0).max(own);
         if clip.seconds() > kept && !global.quiet {
             eprintln!(
-                "{}: {:.2} s long, of which the first {kept:.2} s are taken",
+                "{}: {:.2} s long, of which at most {kept:.2} s are taken",
                 path.display(),
                 clip.seconds()
             );
@@ -209,9 +223,9 @@ fn render_all(
     let seeds: Vec<u64> = (0..sound.count as u64)
         .map(|i| first.wrapping_add(i))
         .collect();
-    let mut done = 0;
+    let (mut done, mut said) = (0, BTreeSet::new());
     for seeds in seeds.chunks(BATCH) {
-        let clips = renderer.render_batch(&settings, seeds, &mut |step| {
+        let made = renderer.render_batch(&settings, seeds, &mut |step| {
             let within = step.step as f64 / step.steps as f64 * seeds.len() as f64;
             bar.fraction((done as f64 + within) / sound.count as f64);
             if interrupted() {
@@ -220,9 +234,20 @@ fn render_all(
                 ControlFlow::Continue(())
             }
         })?;
-        done += clips.len();
-        for (&seed, clip) in seeds.iter().zip(clips) {
-            bar.aside(|| each(seed, clip))?;
+        done += made.len();
+        for (&seed, made) in seeds.iter().zip(made) {
+            bar.aside(|| {
+                for remark in made.remarks.iter().filter(|_| !global.quiet) {
+                    let line = match remark {
+                        Remark::Steps { .. } | Remark::LeftOut { .. } => remark.to_string(),
+                        _ => format!("seed {seed}: {remark}"),
+                    };
+                    if said.insert(line.clone()) {
+                        eprintln!("{line}");
+                    }
+                }
+                each(seed, made)
+            })?;
         }
     }
     bar.finish();
@@ -238,7 +263,8 @@ fn render_all(
   audiodiff render -o new.wav --init a.wav --to b.wav             between the two
   audiodiff render -o - --class snare | sox -t wav - snare.mp3")]
 pub struct RenderArgs {
-    /// WAV file to write; `-` for stdout. With -n, a number is added to the name
+    /// WAV file to write, its name ending in .wav, .wave or nothing; `-` for stdout. With -n, a number is added to the
+    /// name
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -258,8 +284,12 @@ pub struct RenderArgs {
 struct Made {
     path: String,
     seed: u64,
+    /// As which it was made: asked for, or drawn.
+    class: Option<String>,
     seconds: f64,
     peak_db: f32,
+    /// What was asked and could not be had.
+    remarks: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -286,6 +316,15 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
         ));
     }
     // What cannot end well is not begun.
+    let extension = args.out.extension().map(|e| e.to_string_lossy());
+    if let Some(found) =
+        extension.filter(|e| !["wav", "wave"].contains(&&*e.to_lowercase()) && !to_stdout)
+    {
+        return Err(usage(format!(
+            "-o {}: WAV is what is written; expected a name ending in .wav or .wave, found .{found}",
+            args.out.display()
+        )));
+    }
     if args.out.is_dir() {
         return Err(usage(format!(
             "-o {}: expected a file, found a folder",
@@ -297,12 +336,6 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
         std::fs::metadata(folder).map_err(audiodiff::Error::io(folder))?;
     }
     let sheet = args.out.with_extension("png");
-    if args.plot && sheet == args.out {
-        return Err(usage(format!(
-            "--plot: its picture would replace the sound {}; give that another name",
-            args.out.display()
-        )));
-    }
     if args.plot && args.sound.count > picture::MOST_SOUNDS {
         return Err(usage(format!(
             "--plot: expected at most {} sounds, found {}",
@@ -311,13 +344,15 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
         )));
     }
     let width = args.sound.count.to_string().len().max(2);
-    let (mut made, mut clips) = (Vec::new(), Vec::new());
+    let (mut made, mut clips, mut steps) = (Vec::new(), Vec::new(), 0);
     let start = Instant::now();
     let renderer = args.sound.renderer()?;
-    let rendered = render_all(&renderer, &args.sound, global, &mut |seed, clip| {
+    let rendered = render_all(&renderer, &args.sound, global, &mut |seed, rendered| {
+        let (clip, class) = (rendered.clip, rendered.class);
+        steps = rendered.steps;
         if to_stdout {
             if !global.quiet {
-                eprintln!("seed {seed}");
+                eprintln!("{}", named(seed, class.as_deref()));
             }
             std::io::stdout().write_all(&audio::wav_bytes(&clip, depth)?)?;
         } else {
@@ -331,8 +366,10 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
             made.push(Made {
                 path: path.display().to_string(),
                 seed,
+                class,
                 seconds: clip.seconds(),
                 peak_db,
+                remarks: rendered.remarks.iter().map(Remark::to_string).collect(),
             });
             if args.plot {
                 clips.push((format!("seed {seed}"), clip));
@@ -346,8 +383,12 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     if args.json {
         super::print_json(&Summary {
             model: renderer.config().name.clone(),
-            class: args.sound.class.clone(),
-            steps: args.sound.steps.unwrap_or(own.steps),
+            class: args
+                .sound
+                .class
+                .as_ref()
+                .map(|class| class.to_string_lossy().into_owned()),
+            steps,
             sampler: args.sound.sampler.unwrap_or(own.sampler).to_string(),
             milliseconds_per_sound: milliseconds,
             sounds: made,
@@ -355,7 +396,8 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     } else if !global.quiet && !to_stdout {
         let mut out = std::io::stdout().lock();
         for sound in &made {
-            writeln!(out, "{}  seed {}", sound.path, sound.seed)?;
+            let named = named(sound.seed, sound.class.as_deref());
+            writeln!(out, "{}  {named}", sound.path)?;
         }
     }
     rendered?;
@@ -367,6 +409,14 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
         picture::sound_sheet(&cells, &sheet)?;
     }
     Ok(())
+}
+
+/// What names a sound: its seed, and the class that it was made as.
+fn named(seed: u64, class: Option<&str>) -> String {
+    match class {
+        Some(class) => format!("seed {seed}  {class}"),
+        None => format!("seed {seed}"),
+    }
 }
 
 /// `out.wav` → `out-07.wav`.
@@ -384,7 +434,7 @@ fn numbered(path: &Path, number: usize, width: usize) -> PathBuf {
 pub struct PlayArgs {
     /// A sound file to play instead of rendering one
     #[arg(conflicts_with_all = [
-        "model", "class", "count", "seed", "steps", "sampler", "schedule", "guidance", "seconds", "init",
+        "model", "class", "count", "seed", "steps", "sampler", "schedule", "guidance", "seconds", "no_trim", "init",
         "descriptors", "peak", "loudness", "device", "precision"
     ])]
     file: Option<PathBuf>,
@@ -400,11 +450,12 @@ pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
             &args.sound.renderer()?,
             &args.sound,
             global,
-            &mut |seed, clip| {
+            &mut |seed, made| {
                 if !global.quiet {
-                    writeln!(std::io::stdout(), "seed {seed}")?;
+                    let named = named(seed, made.class.as_deref());
+                    writeln!(std::io::stdout(), "{named}")?;
                 }
-                speaker::play(&clip)
+                speaker::play(&made.clip)
             },
         ),
     }

@@ -702,7 +702,8 @@ fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()
             class,
             ..RenderSettings::of(&model.config)
         };
-        let clip = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
+        let made = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
+        let clip = made.clip;
         // A class may be called anything; a file may not.
         let plain = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
         let mut name: String = title

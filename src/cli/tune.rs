@@ -102,7 +102,7 @@ impl TuneArgs {
     fn guidance(&self, from: &Checkpoint) -> f64 {
         let usual = match from.config.is_few_step() {
             true => 1.0,
-            false => RenderSettings::default().guidance,
+            false => RenderSettings::GUIDANCE,
         };
         self.guidance.unwrap_or(usual)
     }

@@ -6,8 +6,7 @@ use rayon::prelude::*;
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
-use super::sound;
-use crate::audio::Clip;
+use crate::audio::{Clip, onset};
 
 /// Bands, evenly over the logarithm of these frequencies in Hz: what every usual sample rate has.
 const BANDS: usize = 12;
@@ -47,7 +46,7 @@ impl Print {
             false => &clip.channels()[0],
         };
         let peak = samples.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        let onset = sound::onset(&Clip::new(clip.sample_rate(), vec![samples.clone()]), peak);
+        let onset = onset(&Clip::new(clip.sample_rate(), vec![samples.clone()]), peak);
 
         let window = ((WINDOW_SECONDS * rate) as usize).max(8);
         let n = (2 * window).next_power_of_two();

@@ -1,10 +1,8 @@
 //! Random changes to a clip that the model is told about.
 
-use std::f32::consts::PI;
-
 use serde::{Deserialize, Serialize};
 
-use crate::audio::Clip;
+use crate::audio::{Clip, effect};
 use crate::noise::Noise;
 use crate::portrait::{Portrait, Quality};
 use crate::representation::RepresentationConfig;
@@ -66,7 +64,7 @@ impl Descriptor {
 /// Seconds in which the strongest decay shortening falls by 60 dB.
 pub const SHORTEST_T60: f32 = 0.25;
 
-const SEMITONES_PER_UNIT: f32 = 2.0;
+pub(crate) const SEMITONES_PER_UNIT: f32 = 2.0;
 const TILT_DB_PER_UNIT: f32 = 3.0;
 const GAIN_DB_PER_UNIT: f32 = 6.0;
 
@@ -198,92 +196,12 @@ pub(super) fn ratio(semitones: f32) -> f32 {
     (semitones / 12.0).exp2()
 }
 
-/// The clip played faster (`semitones` above 0, and shorter) or slower, `len_frames` long: pitch and
-/// time change together, as on tape. Frame `pivot` stays where it is; past either end there is silence.
-///
-/// Windowed-sinc interpolation, 32 taps, between 512 stored phases. When playing faster the cutoff
-/// falls with the speed, so that next to nothing folds back.
+/// The clip played faster (`semitones` above 0, and shorter) or slower, `len_frames` long. Frame `pivot` stays where it
+/// is; past either end there is silence.
 pub(super) fn varispeed(clip: &Clip, semitones: f32, pivot: usize, len_frames: usize) -> Clip {
-    const TAPS: usize = 32;
-    const PHASES: usize = 512;
     let step = f64::from(ratio(semitones));
-    let cutoff = (1.0 / step as f32).min(1.0) * 0.93;
-    // Row p holds the filter for a point p/PHASES behind tap TAPS/2 - 1; each sums to one.
-    let mut table = vec![0.0f32; (PHASES + 1) * TAPS];
-    for (p, row) in table.chunks_exact_mut(TAPS).enumerate() {
-        for (tap, weight) in row.iter_mut().enumerate() {
-            let x = tap as f32 - (TAPS / 2 - 1) as f32 - p as f32 / PHASES as f32;
-            let sinc = if x == 0.0 {
-                1.0
-            } else {
-                (PI * cutoff * x).sin() / (PI * cutoff * x)
-            };
-            // Kaiser window: side lobes at -70 dB.
-            let place = x / (TAPS / 2) as f32;
-            *weight = sinc * bessel(7.0 * (1.0 - place * place).max(0.0).sqrt());
-        }
-        let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|weight| *weight /= sum);
-    }
     let origin = pivot as f64 * (1.0 - step);
-    let lead = TAPS + (-origin).max(0.0).ceil() as usize;
-    let channels = clip.channels().iter().map(|channel| {
-        let mut padded = vec![0.0; lead + channel.len() + TAPS];
-        padded[lead..lead + channel.len()].copy_from_slice(channel);
-        let mut out = vec![0.0; len_frames];
-        for (n, y) in out.iter_mut().enumerate() {
-            let position = lead as f64 + origin + n as f64 * step;
-            let whole = position as usize;
-            let first = whole + 1 - TAPS / 2;
-            let Some(window) = padded.get(first..first + TAPS) else {
-                break;
-            };
-            let phase = (position - whole as f64) as f32 * PHASES as f32;
-            let row = (phase as usize).min(PHASES - 1);
-            let between = phase - row as f32;
-            let (a, b) = table[row * TAPS..(row + 2) * TAPS].split_at(TAPS);
-            let mut sums = [0.0f32; 2];
-            for ((x, a), b) in window.iter().zip(a).zip(b) {
-                sums[0] += x * a;
-                sums[1] += x * b;
-            }
-            *y = sums[0] + between * (sums[1] - sums[0]);
-        }
-        out
-    });
-    Clip::new(clip.sample_rate(), channels.collect())
-}
-
-/// The modified Bessel function of the first kind and order zero, by its power series.
-fn bessel(x: f32) -> f32 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for k in 1..32 {
-        term *= (x / (2 * k) as f32).powi(2);
-        sum += term;
-    }
-    sum
-}
-
-/// Raises the treble and lowers the bass, or the reverse, around 1 kHz: 10 kHz gains `tilt_db`
-/// against 100 Hz, half of it on either side.
-///
-/// A first-order tilt, `(G s + 1) / (s + G)` with s in units of the pivot, by the bilinear transform.
-pub(super) fn tilt(clip: &mut Clip, tilt_db: f32) {
-    const PIVOT_HZ: f32 = 1000.0;
-    // A pivot beyond a quarter of a low sample rate would leave nothing above it.
-    let turn = (PIVOT_HZ / clip.sample_rate() as f32).min(0.25);
-    let k = (PI * turn).tan();
-    let g = 10f32.powf(tilt_db / 40.0);
-    let a0 = 1.0 + g * k;
-    let (b0, b1, a1) = ((g + k) / a0, (k - g) / a0, (g * k - 1.0) / a0);
-    for channel in clip.channels_mut() {
-        let mut state = 0.0;
-        for x in channel {
-            let y = b0 * *x + state;
-            state = b1 * *x - a1 * y;
-            *x = y;
-        }
-    }
+    effect::varispeed(clip, step, len_frames, |n| origin + n as f64 * step)
 }
 
 /// Multiplies by an exponential decay that begins at `onset`; `amount` 1 falls 60 dB in [`SHORTEST_T60`].
@@ -353,28 +271,6 @@ mod tests {
                 .iter()
                 .any(|&x| x.abs() > 0.5)
         );
-    }
-
-    #[test]
-    fn tilt_changes_10_khz_against_100_hz_by_its_db() {
-        for tilt_db in [-3.0, 1.5, 3.0] {
-            let change = |hz| {
-                let mut clip = sine(hz, 30_000);
-                let before = level(&clip);
-                tilt(&mut clip, tilt_db);
-                20.0 * (level(&clip) / before).log10()
-            };
-            let difference = change(10_000.0) - change(100.0);
-            assert!(
-                (difference - f64::from(tilt_db)).abs() < 0.1,
-                "{tilt_db} dB asked, {difference} dB measured"
-            );
-            assert!(
-                change(1000.0).abs() < 0.02,
-                "the pivot moved by {} dB",
-                change(1000.0)
-            );
-        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::f32::consts::PI;
 use super::Crop;
 use super::augment::{self, Change};
 use super::report::{Action, IssueKind};
-use crate::audio::{Clip, Measures};
+use crate::audio::{Clip, Measures, effect, onset};
 use crate::error::Result;
 use crate::portrait::Portrait;
 use crate::representation::Format;
@@ -15,8 +15,6 @@ pub(super) const LONGEST_SECONDS: f64 = 120.0;
 /// A moment more is read, to know which files go on.
 pub(super) const READ_SECONDS: f64 = LONGEST_SECONDS + 0.001;
 
-/// The onset is where the level first comes within this of the peak: -40 dB.
-const ONSET_LEVEL: f32 = 0.01;
 /// Peak of an undisturbed clip.
 const PEAK: f32 = 0.95;
 /// A window of a long file may be raised by this at most, so that its pauses stay quiet: 40 dB.
@@ -288,7 +286,7 @@ impl Source {
         fade(&mut clip, end - length..end, false);
 
         if change.tilt_db != 0.0 {
-            augment::tilt(&mut clip, change.tilt_db);
+            effect::tilt(&mut clip, change.tilt_db, effect::TILT_PIVOT_HZ);
         }
         if change.decay > 0.0 {
             augment::shorten(&mut clip, change.decay, lead_in);
@@ -323,24 +321,6 @@ fn resampled_part(clip: Clip, peak: f32, length: usize, format: Format) -> Resul
         Clip::new(clip.sample_rate(), part.collect()).resampled(format.sample_rate)?,
         rest,
     ))
-}
-
-/// The first frame at the onset's level in the first half millisecond that has this level on average.
-pub(super) fn onset(clip: &Clip, peak: f32) -> usize {
-    let block = (clip.sample_rate() as usize / 2000).max(1);
-    let threshold = ONSET_LEVEL * peak;
-    let begins = |channel: &Vec<f32>| {
-        let loud = |part: &[f32]| {
-            part.iter().map(|x| x * x).sum::<f32>() >= threshold * threshold * part.len() as f32
-        };
-        let start = channel.chunks(block).position(loud)? * block;
-        // Half the level already counts: the mean lies above some values of an attack.
-        let first = channel[start..]
-            .iter()
-            .position(|x| x.abs() >= 0.5 * threshold)?;
-        Some(start + first)
-    };
-    clip.channels().iter().filter_map(begins).min().unwrap_or(0)
 }
 
 /// Rises from 0 to 1 while `x` does.

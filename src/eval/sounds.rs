@@ -321,12 +321,12 @@ impl Sounds {
                 let made: Vec<Option<Sound>> = clips
                     .par_iter()
                     .zip(seeds)
-                    .map(|(clip, seed)| {
+                    .map(|(made, seed)| {
                         let name = match label {
                             Some(label) => format!("{label} {seed}"),
                             None => seed.to_string(),
                         };
-                        Sound::new(ear, name, label.clone(), clip)
+                        Sound::new(ear, name, label.clone(), &made.clip)
                     })
                     .collect::<Result<_>>()?;
                 unusable += made.iter().filter(|sound| sound.is_none()).count();

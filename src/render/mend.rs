@@ -1,0 +1,452 @@
+//! What is done to a decoded sound so that it is what was asked for, and what is said where it is not.
+
+use std::f64::consts::TAU;
+use std::fmt;
+
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex32;
+
+use super::told::{Asked, Told};
+use crate::audio::{Clip, Contour, Measures, effect, onset};
+use crate::portrait::Quality;
+
+/// A pitch is mended again where it is off by more, in cents.
+const IN_TUNE: f64 = 1.0;
+
+/// A pitch that is off by more is remarked on, in cents.
+const OUT_OF_TUNE: f64 = 5.0;
+
+/// A course of pitch is made steady where it spreads over less, in cents: beyond, it is a glide.
+const WAVER: f64 = 120.0;
+
+/// A pitch that is farther than this from the one that was told is not taken for it, in semitones.
+const ASTRAY: f64 = 7.0;
+
+/// Largest tilt by which brightness is mended, dB from a decade below to a decade above.
+const MOST_TILT_DB: f32 = 18.0;
+
+/// Largest gain by which a tail is raised, dB.
+const MOST_SWELL_DB: f64 = 12.0;
+
+/// Steepest fall by which a sound is shortened, dB/s.
+const STEEPEST: f64 = 20_000.0;
+
+/// A length or a brightness that is off by a larger factor is remarked on.
+const NEAR: f32 = 1.1;
+
+/// Something that a rendering says about itself: what was asked and could not be had.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Remark {
+    /// More steps than the model is good for: they would spoil the sound.
+    Steps {
+        /// Steps asked for.
+        asked: usize,
+        /// Steps taken.
+        taken: usize,
+    },
+    /// A pitch was asked for, and none was found in the sound.
+    Unpitched {
+        /// Hz.
+        asked: f32,
+    },
+    /// A quality came out otherwise than asked.
+    Missed {
+        /// Which.
+        quality: Quality,
+        /// In its unit.
+        asked: f32,
+        /// In its unit.
+        found: f32,
+    },
+    /// The sound to begin with starts later: what lies before its onset is left out.
+    LeftOut {
+        /// Seconds of it.
+        seconds: f64,
+    },
+    /// The peak kept the loudness below what was asked.
+    Loudness {
+        /// LUFS.
+        asked: f32,
+        /// LUFS; nothing where the sound is too quiet to have a loudness.
+        reached: Option<f32>,
+    },
+}
+
+impl Remark {
+    /// By how much what was asked for is missed, in octaves; a pitch that is not there is missed by far.
+    pub(super) fn miss(&self) -> f32 {
+        match *self {
+            Self::Unpitched { .. } => f32::MAX,
+            Self::Missed { asked, found, .. } => (found / asked).log2().abs(),
+            _ => 0.0,
+        }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Steps { asked, taken } => write!(
+                f,
+                "steps: {asked} asked, {taken} taken: the model was tuned to few, and more would spoil the sound"
+            ),
+            Self::Unpitched { asked } => write!(
+                f,
+                "pitch: {asked} Hz asked, and the sound has none that could be found"
+            ),
+            Self::Missed {
+                quality,
+                asked,
+                found,
+            } => {
+                let (name, unit) = (quality.name(), quality.unit());
+                write!(f, "{name}: {asked} {unit} asked, {found:.4} {unit} reached")
+            }
+            Self::LeftOut { seconds } => write!(
+                f,
+                "the sound to begin with: the {seconds:.3} s before its onset are left out"
+            ),
+            Self::Loudness { asked, reached } => match reached {
+                Some(reached) => write!(
+                    f,
+                    "loudness: {asked} LUFS asked, {reached:.1} reached: the peak is at full scale"
+                ),
+                None => write!(
+                    f,
+                    "loudness: {asked} LUFS asked, and the sound is too quiet to have one"
+                ),
+            },
+        }
+    }
+}
+
+/// The sound with the speed and the qualities that were asked for, as nearly as there is one.
+pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<Remark>) -> Clip {
+    let of = |quality| asked.qualities.get(quality);
+    let mut clip = match of(Quality::Pitch) {
+        Some(hz) => tuned(&clip, hz, told.speed, remarks),
+        None if told.speed == 1.0 => clip,
+        None => played(&clip, told.speed, |_| told.speed),
+    };
+    if let Some(hz) = of(Quality::Brightness) {
+        brighten(&mut clip, hz);
+    }
+    if let Some(seconds) = of(Quality::Length) {
+        lengthen(&mut clip, seconds);
+    }
+    if of(Quality::Brightness).or(of(Quality::Length)).is_some() {
+        let measures = Measures::of(&clip);
+        for (quality, found) in [
+            (Quality::Length, measures.decay),
+            (Quality::Brightness, measures.brightness),
+        ] {
+            if let Some(asked) = of(quality).filter(|&asked| factor(asked, found) > NEAR) {
+                remarks.push(Remark::Missed {
+                    quality,
+                    asked,
+                    found,
+                });
+            }
+        }
+    }
+    clip
+}
+
+/// The larger of two numbers over the smaller.
+fn factor(a: f32, b: f32) -> f32 {
+    (a / b).max(b / a)
+}
+
+/// The clip at the speed that `speed` says for each of its frames, at most `fastest`; its onset stays where it is.
+fn played(clip: &Clip, fastest: f64, speed: impl Fn(f64) -> f64) -> Clip {
+    let begin = onset(clip, clip.peak());
+    let mut at = begin as f64 - begin as f64 * speed(begin as f64);
+    let end = clip.len_frames() as f64;
+    let mut places = Vec::with_capacity(clip.len_frames());
+    while at < end {
+        places.push(at);
+        at += speed(at);
+    }
+    effect::varispeed(clip, fastest, places.len(), |n| places[n])
+}
+
+/// The clip at a pitch of `hz`: played faster or slower as a whole, and what only wavers made steady. Without a pitch
+/// it is played at the speed at which it was to be.
+fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
+    let wanted = f64::from(hz);
+    // Far from what it was told to have, it is a partial that was found.
+    let astray = |contour: &Contour| 12.0 * (contour.hz() * speed / wanted).log2().abs() > ASTRAY;
+    let Some(contour) = Contour::of(clip).filter(|contour| !astray(contour)) else {
+        remarks.push(Remark::Unpitched { asked: hz });
+        return match speed == 1.0 {
+            true => clip.clone(),
+            false => played(clip, speed, |_| speed),
+        };
+    };
+    let steady = contour.spread() < WAVER;
+    let middle = contour.hz();
+    let cents = |hz: f64| 1200.0 * (hz / wanted).log2();
+    let (mut correction, mut found, mut best) = (1.0, None, clip.clone());
+    for _ in 0..3 {
+        let whole = correction * wanted / middle;
+        let by_course = |at: f64| correction * wanted / contour.hz_at(at);
+        best = match steady {
+            // The course stays within its spread.
+            true => played(clip, whole * (WAVER / 1200.0).exp2(), by_course),
+            false => played(clip, whole, |_| whole),
+        };
+        found = Contour::of(&best);
+        match found.as_ref().map(Contour::hz) {
+            Some(hz) if cents(hz).abs() > IN_TUNE => correction *= wanted / hz,
+            _ => break,
+        }
+    }
+    let Some(found) = found else {
+        remarks.push(Remark::Unpitched { asked: hz });
+        return best;
+    };
+    // Where the pitch of the whole and that of most of the time differ, neither is.
+    let (whole, mostly) = (found.hz(), found.median_hz());
+    let worse = match cents(whole).abs() > cents(mostly).abs() {
+        true => whole,
+        false => mostly,
+    };
+    if cents(worse).abs() > OUT_OF_TUNE {
+        remarks.push(Remark::Missed {
+            quality: Quality::Pitch,
+            asked: hz,
+            found: worse as f32,
+        });
+    }
+    best
+}
+
+/// Tilts the clip until its brightness is `hz`, within bounds.
+fn brighten(clip: &mut Clip, hz: f32) {
+    let found = Measures::of(clip).brightness;
+    if found <= 0.0 {
+        return;
+    }
+    let pivot = (hz * found).sqrt();
+    let tilted = |db: f32| {
+        let mut tilted = clip.clone();
+        effect::tilt(&mut tilted, db, pivot);
+        tilted
+    };
+    let (mut low, mut high) = (-MOST_TILT_DB, MOST_TILT_DB);
+    for _ in 0..10 {
+        let middle = 0.5 * (low + high);
+        if Measures::of(&tilted(middle)).brightness < hz {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    *clip = tilted(0.5 * (low + high));
+}
+
+/// Lets the clip fall faster from its peak on, or slower within bounds, until its length is `seconds`.
+fn lengthen(clip: &mut Clip, seconds: f32) {
+    let mono = clip.with_channels(1);
+    let peak = mono.peak();
+    let highest = mono.channels()[0].iter().position(|x| x.abs() >= peak);
+    let from = highest.unwrap_or(0);
+    let rate = f64::from(clip.sample_rate());
+    let fallen = |db_per_second: f64| {
+        let mut fallen = clip.clone();
+        // A swell stays as loud as it has become.
+        let turn = match db_per_second < 0.0 {
+            true => (MOST_SWELL_DB / -db_per_second * rate) as usize,
+            false => usize::MAX,
+        };
+        for channel in fallen.channels_mut() {
+            for (n, x) in channel.iter_mut().skip(from).enumerate() {
+                let db = db_per_second * n.min(turn) as f64 / rate;
+                *x *= 10f64.powf(-db / 20.0) as f32;
+            }
+        }
+        fallen
+    };
+    let length = |db_per_second: f64| Measures::of(&fallen(db_per_second)).decay;
+    // Steepness on a scale that is fine around zero.
+    let (mut low, mut high) = match length(0.0) < seconds {
+        true => (-(MOST_SWELL_DB / 0.02).cbrt(), 0.0),
+        false => (0.0, STEEPEST.cbrt()),
+    };
+    for _ in 0..14 {
+        let middle = 0.5 * (low + high);
+        if length(middle.powi(3)) > seconds {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    *clip = fallen((0.5 * (low + high)).powi(3));
+}
+
+/// Window and hop, in frames of audio, of what watches over tails.
+const WINDOW: usize = 2048;
+const TAIL_HOP: usize = 512;
+
+/// Lowest edge of the bands in which tails are watched, Hz; a third of an octave each from there on.
+const LOWEST_EDGE: f64 = 100.0;
+
+/// A tail may lie this far above the line that it is held to, dB: noise is uneven.
+const HEADROOM_DB: f64 = 1.5;
+
+/// How much slower than the whole a band may fall.
+const SLOWER: f64 = 0.7;
+
+/// What lies this far below the loudest cell is silence, dB.
+const SILENCE_DB: f64 = -100.0;
+
+/// Lets what lies beyond frame `own` fade as the half before it did, band by band: a model of one-shots knows nothing of
+/// what comes later than its clips end, and makes ghosts of the sound there, or a tail that stops decaying.
+///
+/// In each band a line is laid through the levels in dB over the second half of what the model knows, and what rises
+/// above the line is brought down to it; what once was lower falls on from there. Nothing is raised. No band falls much slower than the whole did, there or since
+/// its peak: what rings on in one band alone is what the model made up.
+pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
+    if clip.len_frames() <= own || own < 8 * TAIL_HOP {
+        return;
+    }
+    let mut planner = RealFftPlanner::<f32>::new();
+    let (forward, inverse) = (
+        planner.plan_fft_forward(WINDOW),
+        planner.plan_fft_inverse(WINDOW),
+    );
+    let hann: Vec<f32> = (0..WINDOW)
+        .map(|n| (0.5 - 0.5 * (TAU * n as f64 / WINDOW as f64).cos()) as f32)
+        .collect();
+    let bins = WINDOW / 2 + 1;
+    let bin_hz = f64::from(clip.sample_rate()) / WINDOW as f64;
+    let band_of = |bin: usize| {
+        let place = 3.0 * (bin as f64 * bin_hz / LOWEST_EDGE).log2();
+        if place < 0.0 { 0 } else { 1 + place as usize }
+    };
+    let bands = 1 + band_of(bins - 1);
+    let rows = clip.len_frames() / TAIL_HOP + WINDOW / TAIL_HOP;
+    // Row t is centred on this frame of audio.
+    let centre = |t: usize| (t * TAIL_HOP) as f64;
+    let start = |t: usize| (t * TAIL_HOP) as isize - (WINDOW / 2) as isize;
+    let len = clip.len_frames();
+    for channel in clip.channels_mut() {
+        let mut spectra = vec![Complex32::default(); rows * bins];
+        let mut block = vec![0.0f32; WINDOW];
+        for (t, row) in spectra.chunks_exact_mut(bins).enumerate() {
+            for (n, (x, w)) in block.iter_mut().zip(&hann).enumerate() {
+                let at = start(t) + n as isize;
+                let sample = usize::try_from(at).ok().and_then(|at| channel.get(at));
+                *x = w * sample.copied().unwrap_or(0.0);
+            }
+            forward
+                .process(&mut block, row)
+                .expect("the lengths are the plan's");
+        }
+        let mut powers = vec![0.0f64; rows * bands];
+        for (row, powers) in spectra
+            .chunks_exact(bins)
+            .zip(powers.chunks_exact_mut(bands))
+        {
+            for (bin, x) in row.iter().enumerate() {
+                powers[band_of(bin)] += f64::from(x.norm_sqr());
+            }
+        }
+        let loudest = powers.iter().fold(0.0f64, |m, &p| m.max(p));
+        if loudest <= 0.0 {
+            continue;
+        }
+        let db = |power: f64| (10.0 * (power / loudest).max(1e-30).log10()).max(SILENCE_DB);
+        let is_known =
+            |t: &usize| (0.5 * own as f64..own as f64 - WINDOW as f64).contains(&centre(*t));
+        let whole: Vec<f64> = powers
+            .chunks_exact(bands)
+            .map(|row| db(row.iter().sum()))
+            .collect();
+        let within = &whole[..own / TAIL_HOP];
+        let top = (0..within.len()).max_by(|&a, &b| within[a].total_cmp(&within[b]));
+        let fallen = top.map_or(0.0, |top| {
+            let end = within.len() - 1;
+            (within[end] - within[top]) / (centre(end) - centre(top)).max(1.0)
+        });
+        let known: Vec<(f64, f64)> = (0..rows)
+            .filter(is_known)
+            .map(|t| (centre(t), whole[t]))
+            .collect();
+        let lately = fitted(&known).map_or(0.0, |(slope, _)| slope);
+        let slowest = (SLOWER * lately).min(0.5 * SLOWER * fallen).min(0.0);
+        let mut gains = vec![1.0f32; rows * bands];
+        for band in 0..bands {
+            // Over so many rows on either side, so that the unevenness of noise stays as it is.
+            let level = |t: usize, around: usize| {
+                let near = t.saturating_sub(around)..(t + around + 1).min(rows);
+                let count = near.len() as f64;
+                db(near.map(|t| powers[t * bands + band]).sum::<f64>() / count)
+            };
+            let known: Vec<(f64, f64)> = (0..rows)
+                .filter(is_known)
+                .map(|t| (centre(t), level(t, 2)))
+                .collect();
+            let Some((slope, height)) = fitted(&known) else {
+                continue;
+            };
+            let mut line = height + slope * own as f64;
+            for t in (0..rows).filter(|&t| centre(t) > own as f64) {
+                // Once it is lower, it falls on from there.
+                line += slope.min(slowest) * TAIL_HOP as f64;
+                line = line.min(level(t, 10) + HEADROOM_DB);
+                let allowed = line + HEADROOM_DB;
+                let allowed = if allowed <= SILENCE_DB + HEADROOM_DB {
+                    -200.0
+                } else {
+                    allowed
+                };
+                let over = level(t, 2) - allowed;
+                if over > 0.0 {
+                    gains[t * bands + band] = 10f64.powf(-over / 20.0) as f32;
+                }
+            }
+        }
+        let (mut signal, mut weight) = (vec![0.0f32; len], vec![0.0f32; len]);
+        let scale = 1.0 / WINDOW as f32;
+        for (t, row) in spectra.chunks_exact_mut(bins).enumerate() {
+            let gains = &gains[t * bands..][..bands];
+            for (bin, x) in row.iter_mut().enumerate() {
+                *x *= gains[band_of(bin)];
+            }
+            row[0].im = 0.0;
+            row[bins - 1].im = 0.0;
+            inverse
+                .process(row, &mut block)
+                .expect("the lengths are the plan's, and the ends are real");
+            for (n, (x, w)) in block.iter().zip(&hann).enumerate() {
+                let Some(at) = usize::try_from(start(t) + n as isize)
+                    .ok()
+                    .filter(|&at| at < len)
+                else {
+                    continue;
+                };
+                signal[at] += w * x * scale;
+                weight[at] += w * w;
+            }
+        }
+        // What the model knows stays as it is to the bit.
+        let first = own.saturating_sub(WINDOW);
+        for (n, x) in channel.iter_mut().enumerate().skip(first) {
+            *x = signal[n] / weight[n].max(1e-6);
+        }
+    }
+}
+
+/// Slope and height of the straight line nearest to these points.
+fn fitted(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let n = points.len() as f64;
+    let (x, y) = points
+        .iter()
+        .fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
+    let (xy, xx) = points.iter().fold((0.0, 0.0), |(xy, xx), p| {
+        (xy + (p.0 - x) * (p.1 - y), xx + (p.0 - x).powi(2))
+    });
+    (xx > 0.0).then(|| (xy / xx, y - xy / xx * x))
+}
