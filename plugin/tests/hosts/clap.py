@@ -1,8 +1,10 @@
 """A CLAP host of our own: loads the plugin as a host does, and holds it to what hosts rely on.
 
-    python3 plugin/tests/hosts/clap.py PLUGIN [--soak SECONDS]
+    python3 plugin/tests/hosts/clap.py PLUGIN [--soak SECONDS] [--kits FOLDER]
 
-PLUGIN is a bundle's .clap file or the shared library in it. A debug build aborts when `process` allocates.
+PLUGIN is a bundle's .clap file or the shared library in it. With --kits it only makes fresh kits, and writes 64
+sounds of each drum as FOLDER/CLASS/NUMBER.wav, as the instrument plays them: to be judged like any folder. A debug
+build aborts when `process` allocates.
 Needs nothing but Python. Ends with 0 if all held.
 """
 
@@ -12,8 +14,10 @@ import math
 import os
 import random
 import resource
+import struct as binary
 import sys
 import time
+import wave
 
 # The interface, as version 1.2 of CLAP's headers has it.
 
@@ -484,15 +488,71 @@ def soak(library, id, saved, seconds):
     return blocks
 
 
+DRUMS = ["kick", "snare", "clap", "rim", "hat_closed", "hat_open", "tom", "cymbal", "perc"]
+
+
+def write_kits(library, id, folder, each=64, rate=44100):
+    """`each` sounds of every drum, made and played by the instrument, pad by pad."""
+    instance = Instance(library, id, rate=float(rate)).activate()
+    instance.hear(0)  # From now on the model's names are known.
+    params = {info.name.decode(): info for info in instance.infos()}
+
+    def value(name, text):
+        found = F64()
+        assert instance.params.to_value(
+            instance.address, params[name].id, text.encode(), c.addressof(found)), (name, text)
+        return set_value(0, params[name].id, found.value)
+    wanted = [(drum, number) for drum in DRUMS for number in range(each)]
+    generate = 0.0
+    for start in range(0, len(wanted), 16):
+        batch = wanted[start:start + 16]
+        changes = [event for pad, (drum, number) in enumerate(batch) for event in (
+            value(f"Pad {pad + 1} Class", drum), value(f"Pad {pad + 1} Seed", str(1000 + number)),
+            value(f"Pad {pad + 1} Choke group", "0"))]
+        generate = 1.0 - generate
+        changes += [set_value(0, params[f"Pad {pad + 1} Generate"].id, generate) for pad in range(len(batch))]
+        # Where an offline rendering may begin, an activation waits for the sounds that were asked for.
+        instance.deactivate()
+        instance.flush(*changes)
+        instance.activate()
+        for pad, (drum, number) in enumerate(batch):
+            instance.plugin.reset(instance.address)
+            left, right = [], []
+            instance.ended.clear()
+            while not instance.ended and len(left) < 10 * rate:
+                events = [] if left else [note_on(0, 36 + pad)]
+                block = instance.process(512, events)[0]
+                left += block[0]
+                right += block[1]
+            level = max(peak(left), peak(right))
+            assert level > 0.01, (drum, number)
+            last = max(i for i in range(len(left)) if left[i] != 0.0 or right[i] != 0.0)
+            path = os.path.join(folder, drum, f"{number:03}.wav")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with wave.open(path, "wb") as file:
+                file.setnchannels(2)
+                file.setsampwidth(2)
+                file.setframerate(rate)
+                scaled = [round(32767 * 0.9 / level * x) for i in range(last + 1) for x in (left[i], right[i])]
+                file.writeframes(binary.pack(f"<{len(scaled)}h", *scaled))
+    instance.close()
+    return len(wanted)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plugin")
     parser.add_argument("--soak", type=float, default=5.0, metavar="SECONDS")
+    parser.add_argument("--kits", metavar="FOLDER")
     options = parser.parse_args()
     library = Library(options.plugin)
     names = {d.id: d.name.decode() for d in library.descriptors()}
     print(f"plugins: {', '.join(names.values())}")
     stereo, multi = (i for i in sorted(names, key=len))
+    if options.kits:
+        print(f"{write_kits(library, stereo, options.kits)} sounds in {options.kits}")
+        library.entry.deinit()
+        return
 
     start = time.time()
     instance = Instance(library, stereo, offline=False).activate()
