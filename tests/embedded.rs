@@ -253,7 +253,7 @@ fn a_pitch_that_is_asked_for_is_met_or_missed_aloud() {
 #[test]
 fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
     let renderer = renderer();
-    let mut pitched = 0;
+    let mut offs = Vec::new();
     for class in ["bass", "pluck", "mallet"] {
         let whole = |settings: &mut RenderSettings| settings.trim = false;
         let plain = made(&renderer, Some(class), 12..15, whole);
@@ -265,9 +265,7 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
             let (before, after) = (Measures::of(&plain.clip), Measures::of(&fast.clip));
             let ratio = 2f32.powf(2.0 / 12.0);
             if let (Some(before), Some(after)) = (before.pitch, after.pitch) {
-                let off = cents(after, before) - 200.0;
-                assert!(off.abs() < 8.0, "{class}: {off} cents");
-                pitched += 1;
+                offs.push((cents(after, before) - 200.0).abs());
             }
             let brighter = after.brightness / before.brightness / ratio;
             assert!((brighter - 1.0).abs() < 0.02, "{class}: {brighter}");
@@ -275,7 +273,9 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
             assert!((shorter - 1.0).abs() < 0.001, "{class}: {shorter}");
         }
     }
-    assert!(pitched >= 5, "{pitched} have a pitch");
+    // Where a pitch wavers, the frames that it is the median of are others at another speed.
+    assert!(offs.len() >= 5, "{} have a pitch", offs.len());
+    assert!(median(offs.clone()) < 3.0, "{offs:?} cents");
 }
 
 #[test]
