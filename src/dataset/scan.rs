@@ -38,8 +38,8 @@ pub(super) struct Facts {
     frames: usize,
 }
 
-/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if there
-/// is one, and hands what it saw to `keep`, in order of path.
+/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if
+/// there is one, and hands what it saw to `keep`, in order of path.
 pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<(Format, Crop)>,
