@@ -44,8 +44,8 @@ mod place {
 /// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
 /// quarter of them.
 const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
-/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two
-/// validations, or looking would take as long as learning.
+/// At most this many sounds are validated on, and at most one for as many as these that are learnt between two validations,
+/// or looking would take as long as learning.
 const VALIDATION_SOUNDS: usize = 48;
 const LEARNT_FOR_EACH: u64 = 10;
 /// But no fewer, where there are any.
