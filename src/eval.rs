@@ -1,16 +1,16 @@
 //! How good made sounds are, by distances to real ones and by how their signals are made.
 //!
 //! [`Sounds`] come from a folder or from a model, heard by an [`Ear`]; a [`Reference`] is made of real ones, once, and
-//! then [judges](Reference::judge) any number of others. Every number stands beside its floor, what real sounds get that
-//! are not the reference's own, and has a standard error.
+//! then [judges](Reference::judge) any number of others. Every number stands beside its floor, what real sounds get
+//! that are not the reference's own, and has a standard error.
 //!
 //! Sounds are compared as the model would learn them: from their onset, in its format, levelled. The distances are
 //! taken between log-mel spectrograms in up to 32 directions in which real sounds differ most, and in the distance from
 //! these. They are no "Fréchet audio distance": that name belongs to one particular network's features.
 //!
 //! A spectrogram averaged over bands and rows is the language that models of log-mel frames themselves speak: a hiss
-//! and a train of clicks read alike in it. So [`Signal`]s stand beside the distances, and every one that differs from that
-//! of real sounds by more than chance gets a sentence in [`Judgement::verdicts`].
+//! and a train of clicks read alike in it. So [`Signal`]s stand beside the distances, and every one that differs from
+//! that of real sounds by more than chance gets a sentence in [`Judgement::verdicts`].
 
 use std::collections::BTreeMap;
 
@@ -90,8 +90,8 @@ pub struct Scores {
     /// Share that a classifier of real sounds takes for what they were asked to be, one that learnt neither them nor
     /// what a model learnt where these are told apart; none without classes.
     pub consistency: Option<Estimate>,
-    /// Share that is three times nearer to one learnt sound than to any other, or nearer than 99% of the reference are to
-    /// theirs.
+    /// Share that is three times nearer to one learnt sound than to any other, or nearer than 99% of the reference are
+    /// to theirs.
     pub copies: Option<Estimate>,
 }
 

@@ -222,8 +222,8 @@ impl EvalArgs {
         Ok(rounds)
     }
 
-    /// How all sounds are heard: in the models' format, with lines sought at their hop; those of folders alone at that of
-    /// the built-in model.
+    /// How all sounds are heard: in the models' format, with lines sought at their hop; those of folders alone at that
+    /// of the built-in model.
     fn ear(&self, sources: &[Source], global: &Global) -> anyhow::Result<Ear> {
         let format = self.format(sources)?;
         let mut hops = sources.iter().filter_map(|source| match source {

@@ -26,8 +26,8 @@ const TEACHER_STEPS: usize = 32;
 const ROUNDS: usize = 6;
 /// Sounds of all rounds together, about; no round has fewer than distances need.
 const SOUNDS: usize = 400;
-/// Student's t with five degrees of freedom that chance exceeds once in a hundred times, on one side. Two numbers of steps
-/// are tried against the last.
+/// Student's t with five degrees of freedom that chance exceeds once in a hundred times, on one side. Two numbers of
+/// steps are tried against the last.
 const SHOWN: f64 = 3.365;
 
 #[derive(Args)]

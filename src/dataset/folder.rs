@@ -258,8 +258,8 @@ impl Folder {
         }
     }
 
-    /// Labels from a CSV file with the columns `path` and `label`, and sources from its column `group` where it has one;
-    /// other columns are ignored. Paths are relative to the root or to the manifest's folder, or absolute.
+    /// Labels from a CSV file with the columns `path` and `label`, and sources from its column `group` where it has
+    /// one; other columns are ignored. Paths are relative to the root or to the manifest's folder, or absolute.
     fn label_by(&mut self, root: &Path, manifest: &Path) -> Result<()> {
         let refuse = |reason: String| Error::Dataset {
             path: manifest.to_owned(),

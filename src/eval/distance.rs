@@ -207,8 +207,8 @@ impl Neighbours {
         Self { space, points }
     }
 
-    /// For each of `rows` the nearest of `among`, the same as at the beginning. With `own`, rows are `among` themselves,
-    /// and none is its own neighbour.
+    /// For each of `rows` the nearest of `among`, the same as at the beginning. With `own`, rows are `among`
+    /// themselves, and none is its own neighbour.
     pub fn nearest(&self, rows: &[&[f32]], among: &[&[f32]], own: bool) -> Vec<Option<Near>> {
         let points = projected(&self.space, rows);
         (rows.par_iter().zip(&points).enumerate())

@@ -79,8 +79,8 @@ impl Features {
 /// The directions in which a set of sounds differs most, and the distance from all of them.
 ///
 /// Coordinates are in dB over the root of the number of features, so that a squared distance between two sounds is
-/// their mean squared difference. A point has one coordinate for each direction, and as the last one the length of what the directions
-/// leave over: without it a fault that no real sound has would be invisible.
+/// their mean squared difference. A point has one coordinate for each direction, and as the last one the length of what
+/// the directions leave over: without it a fault that no real sound has would be invisible.
 #[derive(Debug)]
 pub(super) struct Space {
     mean: Vec<f32>,

@@ -254,16 +254,16 @@ impl Reference {
         &self.sounds
     }
 
-    /// What real sounds get that neither the reference nor the space knows: one random half of the reference against the
-    /// other, in the space of the learnt sounds or of the one half. Smaller sets are farther apart: no fresh real sounds
-    /// of the same sources get more, but by chance. The errors are the deviations between halvings.
+    /// What real sounds get that neither the reference nor the space knows: one random half of the reference against
+    /// the other, in the space of the learnt sounds or of the one half. Smaller sets are farther apart: no fresh real
+    /// sounds of the same sources get more, but by chance. The errors are the deviations between halvings.
     pub fn floor(&self) -> &Scores {
         &self.floor
     }
 
-    /// What the learnt sounds get, where they are known: each half of them, at the reference's shares of classes, in the
-    /// space of the other half. From other sources than the reference they are farther from it than the floor; a model
-    /// that says nothing but what it learnt gets this.
+    /// What the learnt sounds get, where they are known: each half of them, at the reference's shares of classes, in
+    /// the space of the other half. From other sources than the reference they are farther from it than the floor; a
+    /// model that says nothing but what it learnt gets this.
     pub fn learnt(&self) -> Option<&Scores> {
         self.learnt_scores.as_ref()
     }

@@ -87,8 +87,8 @@ pub struct Sound {
     pub name: String,
     /// What it is, or was asked to be.
     pub label: Option<String>,
-    /// Faults ([`Measures::peak`], `offset`, `edge`) of the sound as it came, the rest of the clip as a model would learn
-    /// it: from its onset, levelled.
+    /// Faults ([`Measures::peak`], `offset`, `edge`) of the sound as it came, the rest of the clip as a model would
+    /// learn it: from its onset, levelled.
     pub measures: Measures,
     /// Of the same clip.
     pub texture: Texture,
@@ -287,8 +287,8 @@ impl Sounds {
             .collect())
     }
 
-    /// Renders `wanted` sounds of each label with seeds from `seed` on. `on_progress` hears how many of how many are done,
-    /// and may stop it. For a label that the model does not have it is asked for any sound.
+    /// Renders `wanted` sounds of each label with seeds from `seed` on. `on_progress` hears how many of how many are
+    /// done, and may stop it. For a label that the model does not have it is asked for any sound.
     ///
     /// # Errors
     /// As [`Renderer::render_batch`].
