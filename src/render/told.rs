@@ -2,7 +2,7 @@
 
 use super::{Init, PLACE, RenderSettings};
 use crate::checkpoint::ModelConfig;
-use crate::dataset::SEMITONES_PER_UNIT;
+use crate::dataset::{Descriptor, SEMITONES_PER_UNIT};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::portrait::{Portrait, Quality};
@@ -29,9 +29,6 @@ const BLURRED: f32 = 14.0;
 
 /// The attempt from which on every low pitch is taken for blurred.
 const DOUBT: u64 = 2;
-
-/// The descriptor that is no matter of the network: the finished sound is played faster.
-const VARISPEED: &str = "varispeed";
 
 /// What the settings ask of every sound.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +85,7 @@ impl Asked {
                     "descriptor {name}: expected -3 to 3, found {value}"
                 )));
             }
-            if name == VARISPEED {
+            if Descriptor::named(name) == Some(Descriptor::Varispeed) {
                 asked.varispeed = SEMITONES_PER_UNIT * value;
             } else {
                 asked.row[index] = *value;
