@@ -37,7 +37,8 @@ impl Row {
         }
     }
 
-    /// The row's columns, with levels multiplied by `gain`: `log10(level + floor)`, `log10((left + floor) / (right + floor))`,
+    /// The row's columns, with levels multiplied by `gain`: `log10(level + floor)`,
+    /// `log10((left + floor) / (right + floor))`,
     /// and coherence, which fades to nothing below the floor.
     pub fn columns(&self, gain: f32, floor: f32) -> Vec<f32> {
         let level = |x: &f32| x * gain;
