@@ -16,8 +16,8 @@ pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
-pub(crate) use finish::fade_end;
 pub use finish::{Ending, Level, finish, loudness};
+pub(crate) use finish::{amplitude, fade_end};
 pub(crate) use measure::onset;
 pub use measure::{Faults, Measures};
 pub(crate) use pitch::Contour;

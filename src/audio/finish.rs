@@ -145,7 +145,7 @@ pub(crate) fn fade_end(clip: &mut Clip) {
 }
 
 /// Decibels to a factor on amplitudes.
-fn amplitude(db: f32) -> f32 {
+pub(crate) fn amplitude(db: f32) -> f32 {
     10f32.powf(db / 20.0)
 }
 

@@ -9,7 +9,7 @@ use rustfft::num_complex::Complex32;
 use super::{
     Crop, Decoding, Format, Frames, Representation, Statistics, Stereo, for_each_clip, rotate,
 };
-use crate::audio::Clip;
+use crate::audio::{Clip, amplitude};
 use crate::error::Result;
 use crate::noise::Noise;
 
@@ -116,7 +116,7 @@ impl Mel {
             format: *format,
             transform: Stft::new(n_fft, hop),
             bank: Bank::new(format.sample_rate, n_fft, mels),
-            floor: floor(floor_db),
+            floor: amplitude(floor_db),
             stereo,
             mean: statistics.mean.clone(),
             scale: statistics.scale.clone(),
@@ -163,8 +163,8 @@ pub(super) fn fit(
     let width = mels * stereo.parts(format.channels);
     let (mut sums, mut squares, mut rows) = (vec![0.0; width], vec![0.0; width], 0u64);
     for_each_clip(format, clips, |clip| {
-        for row in
-            columns(&transform, &bank, floor(floor_db), stereo, format, clip)?.chunks_exact(width)
+        for row in columns(&transform, &bank, amplitude(floor_db), stereo, format, clip)?
+            .chunks_exact(width)
         {
             rows += 1;
             for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(row) {
@@ -235,17 +235,13 @@ impl Representation for Mel {
             (1, _) => {
                 let levels = self.levels(part(0));
                 let onset = gate(&[&levels]);
-                let sketch = self.sketch(&levels, onset, with.seed, 0);
-                vec![self.finished(sketch, onset)]
+                vec![self.signal(&levels, onset, with.seed, 0)]
             }
             (_, Stereo::MidSide) => {
                 let levels = [self.levels(part(0)), self.levels(part(1))];
                 let onset = gate(&[&levels[0], &levels[1]]);
                 let mut channels: Vec<Vec<f32>> = (0..2)
-                    .map(|i| {
-                        let sketch = self.sketch(&levels[i], onset, with.seed, i as u64);
-                        self.finished(sketch, onset)
-                    })
+                    .map(|i| self.signal(&levels[i], onset, with.seed, i as u64))
                     .collect();
                 rotate(&mut channels);
                 channels
@@ -281,17 +277,30 @@ impl Mel {
         self.transform.onset(&envelope)
     }
 
-    /// A spectrogram `[T, F]` with these levels.
-    fn sketch(&self, levels: &[f32], onset: usize, seed: u64, channel: u64) -> Vec<Complex32> {
-        let bins = self.transform.bins();
+    /// The signal of one channel with these levels.
+    fn signal(&self, levels: &[f32], onset: usize, seed: u64, channel: u64) -> Vec<f32> {
         let magnitudes = self.bank.spread(levels);
+        let sketch = self.sketch(levels, &magnitudes, onset, seed, channel);
+        self.finished(sketch, onset)
+    }
+
+    /// A spectrogram `[T, F]` with these levels, which are spread over its `magnitudes`.
+    fn sketch(
+        &self,
+        levels: &[f32],
+        magnitudes: &[f32],
+        onset: usize,
+        seed: u64,
+        channel: u64,
+    ) -> Vec<Complex32> {
+        let bins = self.transform.bins();
         let silent = magnitudes.iter().all(|&m| m == 0.0);
         if silent {
             return vec![Complex32::default(); magnitudes.len()];
         }
         let noisiness = self.noisiness(levels);
         // All is noise from there on.
-        let top = self.bank.bin_above(NOISE_HZ.1).min(bins);
+        let top = self.bank.bin_above(NOISE_HZ.1);
         let low: Vec<f32> = magnitudes
             .chunks_exact(bins)
             .flat_map(|row| &row[..top])
@@ -302,7 +311,7 @@ impl Mel {
                 let mut noise = Noise::at(seed, &[PLACE, channel, 0]);
                 phases::integrated(&self.transform, &low, top, &mut noise)
             },
-            || self.carrier(&magnitudes, onset, seed, channel),
+            || self.carrier(magnitudes, onset, seed, channel),
         );
         let mut spectra = carrier;
         spectra
@@ -340,8 +349,8 @@ impl Mel {
         seed: u64,
     ) -> [Vec<Complex32>; 2] {
         let (bands, bins) = (self.bank.len(), self.transform.bins());
-        let shared = self.sketch(levels, onset, seed, 0);
         let magnitudes = self.bank.spread(levels);
+        let shared = self.sketch(levels, &magnitudes, onset, seed, 0);
         let mut apart = self.carrier(&magnitudes, onset, seed, 1);
         for (cell, m) in apart.iter_mut().zip(&magnitudes) {
             *cell *= m;
@@ -465,11 +474,6 @@ impl fmt::Debug for Mel {
             .field("mels", &self.bank.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The amplitude of a level in dB.
-fn floor(db: f32) -> f32 {
-    10f32.powf(db / 20.0)
 }
 
 /// The columns of a clip before they are whitened, see [`Mel`].
