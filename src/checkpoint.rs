@@ -209,10 +209,10 @@ impl ModelConfig {
         }
         for (label, portrait) in &self.portraits {
             if label.is_some_and(|label| label as usize >= self.labels.len())
-                || portrait.0.iter().flatten().any(|x| !x.is_finite())
+                || !portrait.is_plausible()
             {
                 return fail(format!(
-                    "portraits: expected numbers and one of {} labels, found {label:?}, {:?}",
+                    "portraits: expected measures of a sound and one of {} labels, found {label:?}, {:?}",
                     self.labels.len(),
                     portrait.0
                 ));

@@ -344,7 +344,7 @@ impl Dataset {
     }
 
     /// The sounds held back: whole sources (what a manifest's column `group` names, folders below those of the labels,
-    /// what stands before `__` in names), and never one of two near-duplicates. Sources are drawn by their names and
+    /// what stands before `__` in names), and never one of two near-duplicates, unless too many sounds are alike. Sources are drawn by their names and
     /// sounds without one by their content, so they mostly stay there when files are added. Empty for fewer than three
     /// sounds, or where each label has but one.
     pub fn validation(&self) -> &[usize] {

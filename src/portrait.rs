@@ -112,6 +112,18 @@ impl Quality {
 pub struct Portrait(pub [Option<f32>; Quality::ALL.len()]);
 
 impl Portrait {
+    /// Whether a sound could have these qualities: nothing that a file says may play it a million times as fast.
+    pub(crate) fn is_plausible(&self) -> bool {
+        Quality::ALL.into_iter().all(|quality| {
+            let range = match quality {
+                Quality::Pitch => 10.0..=20_000.0,
+                Quality::Noisiness => 0.0..=1.0,
+                Quality::Attack | Quality::Length | Quality::Brightness => 0.0..=1e6,
+            };
+            self.get(quality).is_none_or(|value| range.contains(&value))
+        })
+    }
+
     /// The portrait of a sound with these measures; of silence, nothing is known.
     pub fn of(measures: &Measures) -> Self {
         if measures.peak <= 0.0 {

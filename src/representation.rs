@@ -8,6 +8,7 @@
 //! `config.fit(&format, &mut clips)` measures the [`Statistics`], `config.build(&format, &statistics)`
 //! gives the [`Representation`].
 
+use std::f32::consts::SQRT_2;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub use wave::Wave;
 pub struct Format {
     /// Hz.
     pub sample_rate: u32,
-    /// 1, or 2 (carried as mid and side).
+    /// 1 or 2.
     pub channels: usize,
     /// Length in frames of audio, a multiple of the representation's hop.
     pub len_frames: usize,
@@ -306,6 +307,16 @@ impl RepresentationConfig {
         match self {
             Self::Mdct { .. } | Self::Wave { .. } => (0.3, 1.4),
             Self::Mel { .. } => (1.3, 1.8),
+        }
+    }
+
+    /// How many times as large the values of the mid of two equal channels are as those of one of them.
+    pub(crate) fn gain_of_mid(&self) -> f32 {
+        match *self {
+            Self::Mdct { companding, .. } => SQRT_2.powf(companding),
+            Self::Wave { .. } => SQRT_2,
+            // Levels are told against the loudest.
+            Self::Mel { .. } => 1.0,
         }
     }
 

@@ -112,6 +112,9 @@ struct StateNote {
     /// Validation loss and step of the best weights, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     best: Option<(f32, u64)>,
+    /// Clips and seconds until then.
+    #[serde(default)]
+    until_best: (u64, f64),
     #[serde(default)]
     misses: u64,
 }
@@ -120,6 +123,8 @@ struct StateNote {
 struct Best {
     validation: f32,
     step: u64,
+    windows: u64,
+    seconds: f64,
     weights: BTreeMap<String, Tensor>,
 }
 
@@ -350,7 +355,10 @@ impl<'d> Trainer<'d> {
         (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
         (trainer.validation, trainer.from) = (note.validation, from);
         trainer.misses = note.misses;
-        if let Some((validation, step)) = note.best {
+        // A run that is no longer to end by its validation saves what it comes to.
+        if trainer.config.patience == 0 {
+            trainer.misses = 0;
+        } else if let Some((validation, step)) = note.best {
             let mut weights = BTreeMap::new();
             for (name, own) in trainer.ema.weights() {
                 let found = tensors.get(&format!("best.{name}"));
@@ -363,9 +371,12 @@ impl<'d> Trainer<'d> {
                 })?;
                 weights.insert(name.clone(), found.clone());
             }
+            let (windows, seconds) = note.until_best;
             trainer.best = Some(Best {
                 validation,
                 step,
+                windows,
+                seconds,
                 weights,
             });
         }
@@ -607,6 +618,8 @@ impl<'d> Trainer<'d> {
         self.best = Some(Best {
             validation,
             step: self.step,
+            windows: self.windows,
+            seconds: self.seconds,
             weights: self.ema.weights().iter().map(copy).collect::<Result<_>>()?,
         });
         Ok(())
@@ -695,11 +708,15 @@ impl<'d> Trainer<'d> {
         let best = self.best.as_ref();
         let weights = best.map_or(self.ema.weights(), |best| &best.weights);
         let validation_loss = best.map_or(self.validation, |best| Some(best.validation));
+        let (steps, windows, seconds) = match best {
+            Some(best) => (best.step, best.windows, best.seconds),
+            None => (self.step, self.windows, self.seconds),
+        };
         let training = TrainingRecord {
             audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
-            steps: self.step,
-            windows: self.windows,
-            seconds: self.seconds,
+            steps,
+            windows,
+            seconds,
             validation_loss,
             sounds: self.dataset.train().len() as u64,
             seed: self.config.seed,
@@ -744,6 +761,10 @@ impl<'d> Trainer<'d> {
             gradient_norm,
             validation: self.validation,
             best: self.best.as_ref().map(|best| (best.validation, best.step)),
+            until_best: self
+                .best
+                .as_ref()
+                .map_or((0, 0.0), |best| (best.windows, best.seconds)),
             misses: self.misses,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");

@@ -335,8 +335,9 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     assert!(same.contains("100.0% ± 0.0"), "{same}");
     // They are all copies of themselves, and nothing else is wrong with them.
     let (_, off) = same.split_once("off by more than chance\n").unwrap();
+    let off: Vec<&str> = off.lines().collect();
     assert!(
-        off.lines().all(|line| line.starts_with("  copies: 100% ")),
+        matches!(off[..], [line] if line.starts_with("  copies: 100% ")),
         "{same}"
     );
     for (args, words) in [

@@ -7,6 +7,7 @@ use audiodiff::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, 
 use audiodiff::diffusion::Target;
 use audiodiff::network::{Level, NetworkConfig, UNetConfig};
 use audiodiff::noise::Noise;
+use audiodiff::portrait::Portrait;
 use audiodiff::representation::{Format, RepresentationConfig, Statistics};
 use candle_core::{Device, Tensor};
 
@@ -38,7 +39,10 @@ fn model() -> Checkpoint {
         },
         labels: vec!["kick".into(), "snare".into()],
         descriptors: vec!["tilt".into()],
-        portraits: Vec::new(),
+        portraits: vec![(
+            Some(0),
+            Portrait([Some(0.01), Some(0.2), Some(900.0), Some(220.0), None]),
+        )],
         rendering: None,
         sigma_data: 1.0,
         sigma_max: 20.0,
@@ -220,6 +224,14 @@ fn a_configuration_that_asks_for_too_much_is_refused() {
         tamper("\"embedding\":8", "\"embedding\":1099511627776").contains("found 1099511627776")
     );
     assert!(tamper("\"sigma_data\":1.0", "\"sigma_data\":0.0").contains("sigma_data"));
+    // What no sound is like would be played a million times as fast, or ask for no end of memory.
+    for pitch in ["1e-30", "-220.0", "0.0", "1e30"] {
+        assert!(
+            tamper("220.0", pitch).contains("measures of a sound"),
+            "{pitch}"
+        );
+    }
+    assert!(tamper("[0,[0.01", "[2,[0.01").contains("2 labels"));
     assert!(tamper("\"blocks\":1", "\"blocks\":2").contains("expected a tensor"));
     assert!(tamper("\"labels\":[\"kick\",\"snare\"]", "\"labels\":[\"kick\"]").contains("classes"));
     assert!(tamper("\"target\":\"x\"", "\"target\":\"eps\"").contains("configuration"));

@@ -246,6 +246,17 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     };
     let (_, then) = train(short, &set, &folder.path().join("short"), step);
     assert_eq!(bits(&model), bits(&then));
+    assert_eq!(model.config.training.steps, step);
+    // Who then wants no end by the validation gets what the run comes to, not what once was best.
+    let on = folder.path().join("on");
+    train(config.clone(), &set, &on, step + 7);
+    let endless = TrainConfig {
+        patience: 0,
+        ..config.clone()
+    };
+    let (_, later) = train(endless.clone(), &set, &on, step + 9);
+    let (_, plain) = train(endless, &set, &folder.path().join("plain"), step + 9);
+    assert_eq!(bits(&later), bits(&plain));
     // An interruption after the best changes nothing, and there is nothing left to do at the end.
     train(config.clone(), &set, &resumed, step + 7);
     let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
@@ -842,6 +853,40 @@ fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
     let (old, new) = (&mono.weights["out.weight"], &stereo.weights["out.weight"]);
     assert_eq!(columns(new, 0, 24), columns(old, 0, 24));
     assert!(columns(new, 24, width - 24).iter().all(|&w| w == 0.0));
+    // Where the mid of a sound that was mono is larger, it is taken for that: the network hears the same.
+    for representation in [mdct(), RepresentationConfig::Wave { patch: 8 }] {
+        let name = representation.name();
+        let (mono_set, one) = as_format(plain.format);
+        let one = TrainConfig {
+            representation,
+            ..one
+        };
+        let (_, mono) = train(one.clone(), &mono_set, &folder.path().join(name), u64::MAX);
+        let (set, two) = as_format(config.format);
+        let two = TrainConfig {
+            representation: one.representation.clone(),
+            ..two
+        };
+        let (stereo, _) = begun(two, &set, folder.path(), &mono).unwrap();
+        let sound = mono_set.clip(0).unwrap();
+        let both = Clip::new(RATE, vec![sound.channels()[0].clone(); 2]);
+        let rows = |model: &Checkpoint, clip: &Clip| {
+            let config = &model.config;
+            let built = config
+                .representation
+                .build(&config.format, &config.statistics);
+            built.unwrap().encode(clip).unwrap()
+        };
+        let (one, two) = (rows(&mono, &sound), rows(&stereo, &both));
+        for (one, two) in one.data.chunks(one.width).zip(two.data.chunks(two.width)) {
+            let off = one
+                .iter()
+                .zip(two)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(off < 1e-3, "{name}: {off}");
+        }
+    }
     // It learns, renders in stereo, and goes back to mono.
     let run = folder.path().join("stereo");
     let open = |set| {

@@ -207,7 +207,7 @@ impl EvalArgs {
         let bar = Bar::new("rendering", global);
         let each: usize = wanted.values().sum();
         let rounds = (0..self.rounds).map(|round| {
-            let first = self.seed + (round * each) as u64;
+            let first = self.seed.wrapping_add((round * each) as u64);
             Sounds::rendered(&renderer, &settings, &wanted, first, ear, &mut |done, _| {
                 bar.set(round * each + done, self.rounds * each);
                 if interrupted() {

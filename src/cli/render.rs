@@ -155,7 +155,7 @@ impl SoundSettings {
         };
         if self.to.is_some() && self.count > 1 && !sampler.is_stochastic() {
             return Err(usage(format!(
-                "--to: expected one sound, for with {sampler} all seeds make the same, found -n {}",
+                "--to: expected one sound, for with {sampler} seeds change no more than the noise in it, found -n {}",
                 self.count
             )));
         }

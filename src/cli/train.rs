@@ -66,7 +66,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SIZE")]
     preset: Option<String>,
     /// How sound is represented: mdct, wave or mel, or with settings mdct:BINS:COMPANDING:EMPHASIS,
-    /// wave:PATCH, mel:WINDOW:HOP:BANDS [default: mel]
+    /// wave:PATCH, mel:WINDOW:HOP:BANDS:FLOOR [default: mel]
     #[arg(long, value_name = "KIND")]
     representation: Option<Wanted>,
     /// What the network learns to say: x, edm or v [default: x]
@@ -276,8 +276,8 @@ impl TrainArgs {
             }
             Some(seconds) => {
                 let frames = seconds * f64::from(sample_rate);
-                // `--seconds 1.1` means the 1.11 s that there are.
-                if (frames / own.len_frames as f64 - 1.0).abs() < 0.05 {
+                // The model's own length may be known by rounded seconds.
+                if (frames / own.len_frames as f64 - 1.0).abs() < 0.005 {
                     whole(own.len_frames)
                 } else {
                     whole(frames.round() as usize)

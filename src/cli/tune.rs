@@ -197,7 +197,7 @@ impl TuneArgs {
         let distances = |model: &Checkpoint, settings: RenderSettings, run: usize| {
             let renderer = Renderer::new(model, device)?;
             let rounds = (0..ROUNDS).map(|round| {
-                let seed = self.seed + (round * each) as u64;
+                let seed = self.seed.wrapping_add((round * each) as u64);
                 let done_before = (run * ROUNDS + round) * each;
                 let mut heard = |done, _| {
                     bar.set(done_before + done, runs * ROUNDS * each);

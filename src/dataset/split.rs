@@ -31,8 +31,7 @@ pub struct HeldBack {
     pub whole: Whole,
     /// The sources they are from, as far as they have names.
     pub sources: Vec<String>,
-    /// Whether the sounds have named sources, which then were too few or too large to be held back whole unless
-    /// `whole` says otherwise.
+    /// Whether any sound has a named source.
     pub named: bool,
 }
 
@@ -65,7 +64,7 @@ impl std::fmt::Display for HeldBack {
             Whole::NearDuplicates => write!(f, "{sounds}, with their near-duplicates"),
             Whole::Sounds => write!(
                 f,
-                "{sounds}, though near-duplicates of them are learnt: all sounds are alike"
+                "{sounds}, though near-duplicates of them are learnt: too many sounds are alike"
             ),
         }
     }
@@ -92,7 +91,7 @@ pub(super) struct Part {
 /// chosen; every label keeps a sound for training. A near-duplicate of a learnt sound is learnt, whatever its source.
 ///
 /// Where whole sources do not come to half the fraction, near-duplicates are held back whole instead; where even
-/// these hang together, single sounds.
+/// these do not, single sounds.
 pub(super) fn split(parts: &[Part], fraction: f32) -> (BTreeSet<usize>, HeldBack) {
     let named = parts.iter().any(|part| part.source.is_some());
     let sources = |held: &BTreeSet<usize>| -> Vec<String> {
@@ -108,20 +107,17 @@ pub(super) fn split(parts: &[Part], fraction: f32) -> (BTreeSet<usize>, HeldBack
     if fraction <= 0.0 || parts.len() < TOO_FEW {
         return (BTreeSet::new(), summary(&BTreeSet::new(), Whole::Sounds));
     }
-    let mut least = 1;
+    let (least, ..) = amounts(parts.len(), fraction);
     for whole in [Whole::Sources, Whole::NearDuplicates, Whole::Sounds] {
         if whole == Whole::Sources && !named {
             continue;
         }
         let units = Units::of(parts, whole);
         let held = units.choose(parts, fraction);
-        if whole == Whole::Sources {
-            least = amounts(parts.len(), fraction).0;
-        }
-        if held.len() >= least {
+        // Of few sounds with few of a label, even single ones may not come to it.
+        if held.len() >= least || whole == Whole::Sounds {
             return (held.clone(), summary(&held, whole));
         }
-        least = 1;
     }
     (BTreeSet::new(), summary(&BTreeSet::new(), Whole::Sounds))
 }
@@ -362,6 +358,14 @@ mod tests {
         assert!((6..=24).contains(&held.len()) && held.len().is_multiple_of(3));
         assert!((0..60).all(|n| held.contains(&n) == held.contains(&(n / 3 * 3))));
         assert!(how.to_string().contains("too few or too large"), "{how}");
+        // Nearly all of them alike: the few others would be too few to judge by.
+        all.iter_mut()
+            .enumerate()
+            .for_each(|(n, part)| part.cluster = n.max(2));
+        all.iter_mut().skip(2).for_each(|part| part.cluster = 2);
+        let (held, how) = split(&all, 0.2);
+        assert_eq!(how.whole, Whole::Sounds);
+        assert!((6..=24).contains(&held.len()));
         // All of them alike: one is held back all the same, and that is said.
         all.iter_mut().for_each(|part| part.cluster = 0);
         let (held, how) = split(&all, 0.2);

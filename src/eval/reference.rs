@@ -334,10 +334,10 @@ impl Reference {
                 "distances are left out: they need {FEWEST} sounds, there are {fewest}"
             ));
         } else {
-            if fewest.max(own.len()) > MOST {
+            let most = learnt.as_ref().map_or(0, Vec::len).max(own.len());
+            if most > MOST {
                 self.notes.push(format!(
-                    "distances are taken between {MOST} sounds drawn at random, at most, of {}",
-                    own.len()
+                    "distances are taken between {MOST} sounds drawn at random, at most, of {most}"
                 ));
             }
             let dimensions = Space::dimensions(fewest.min(MOST));

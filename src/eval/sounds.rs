@@ -308,7 +308,7 @@ impl Sounds {
                 class: label.clone().filter(known),
                 ..settings.clone()
             };
-            let seeds: Vec<u64> = (first..first + count as u64).collect();
+            let seeds: Vec<u64> = (0..count as u64).map(|n| first.wrapping_add(n)).collect();
             first += count as u64;
             let mut shown = 0;
             for seeds in seeds.chunks(BATCH) {

@@ -124,6 +124,7 @@ impl fmt::Display for Remark {
 /// The sound with the speed and the qualities that were asked for, as nearly as there is one.
 pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<Remark>) -> Clip {
     let of = |quality| asked.qualities.get(quality);
+    let peak = clip.peak();
     let mut clip = match of(Quality::Pitch) {
         Some(hz) => tuned(&clip, hz, told.speed, remarks),
         None if told.speed == 1.0 => clip,
@@ -136,6 +137,11 @@ pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<R
         lengthen(&mut clip, seconds);
     }
     if of(Quality::Brightness).or(of(Quality::Length)).is_some() {
+        // What is left at its own level is not to be cut at full scale.
+        let raised = clip.peak() / peak;
+        if raised > 1.0 {
+            clip.channels_mut().flatten().for_each(|x| *x /= raised);
+        }
         let measures = Measures::of(&clip);
         for (quality, found) in [
             (Quality::Length, measures.decay),
@@ -305,8 +311,8 @@ const SILENCE_DB: f64 = -100.0;
 /// what comes later than its clips end, and makes ghosts of the sound there, or a tail that stops decaying.
 ///
 /// In each band a line is laid through the levels in dB over the second half of what the model knows, and what rises
-/// above the line is brought down to it; what once was lower falls on from there. Nothing is raised. No band falls much slower than the whole did, there or since
-/// its peak: what rings on in one band alone is what the model made up.
+/// above the line is brought down to it; what once was lower falls on from there. Nothing is raised. No band falls much
+/// slower than the whole did, there or since its peak: what rings on in one band alone is what the model made up.
 pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
     if clip.len_frames() <= own || own < 8 * TAIL_HOP {
         return;
@@ -431,7 +437,7 @@ pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
                 weight[at] += w * w;
             }
         }
-        // What the model knows stays as it is to the bit.
+        // What the model knows stays as it is to the bit, but for its last window.
         let first = own.saturating_sub(WINDOW);
         for (n, x) in channel.iter_mut().enumerate().skip(first) {
             *x = signal[n] / weight[n].max(1e-6);

@@ -147,6 +147,14 @@ pub(super) fn fresh(
     Ok((model, parameters))
 }
 
+/// Takes the first `width` columns for `gain` times as large as they were.
+fn scale(statistics: &mut Statistics, width: usize, gain: f32) {
+    let columns = statistics.mean.iter_mut().take(width);
+    columns
+        .chain(statistics.scale.iter_mut().take(width))
+        .for_each(|x| *x *= gain);
+}
+
 /// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
 /// another length and rate change nothing of the network, other channels only its two ends.
 pub(super) fn tuned(
@@ -197,10 +205,18 @@ pub(super) fn tuned(
         // What the model knew is measured as it knew it, or it would mean something else.
         statistics.mean[..own].copy_from_slice(&old.statistics.mean);
         statistics.scale[..own].copy_from_slice(&old.statistics.scale);
+        scale(&mut statistics, own, config.representation.gain_of_mid());
     } else {
         statistics.clone_from(&old.statistics);
         statistics.mean.truncate(width);
         statistics.scale.truncate(width);
+        if width < own {
+            scale(
+                &mut statistics,
+                width,
+                1.0 / config.representation.gain_of_mid(),
+            );
+        }
     }
     let model = ModelConfig {
         name: config.name.clone(),

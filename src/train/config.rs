@@ -15,6 +15,7 @@ use crate::representation::{Format, RepresentationConfig};
 /// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
 /// quarter of them.
 const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
+
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
