@@ -144,6 +144,14 @@ impl Portrait {
         self.0[quality as usize] = value;
     }
 
+    /// The portrait with what another knows where this one knows nothing.
+    pub(crate) fn or(mut self, other: &Self) -> Self {
+        for quality in Quality::ALL {
+            self.set(quality, self.get(quality).or(other.get(quality)));
+        }
+        self
+    }
+
     /// The same sound played faster by `semitones`.
     pub(crate) fn varispeed(mut self, semitones: f32) -> Self {
         let ratio = (semitones / 12.0).exp2();

@@ -53,7 +53,8 @@ const LEFT_OUT: f64 = 0.01;
 /// What to render, all but the seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderSettings {
-    /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the shares of the data.
+    /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the shares of the
+    /// data, where the model knows what its sounds were like ([`ModelConfig::portraits`]); others are told no class.
     pub class: Option<String>,
     /// Steps from noise to sound. A model that was tuned to few takes at most [`MOST_FEW_STEPS`].
     pub steps: usize,
@@ -273,16 +274,29 @@ impl Renderer {
                 taken: steps,
             });
         }
-        let own = match &settings.init {
-            Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => {
-                let beginning = self.beginning(clip, &self.config.format)?;
-                if beginning.start > LEFT_OUT {
-                    let seconds = beginning.start;
-                    shared.push(Remark::LeftOut { seconds });
-                }
-                Some(Portrait::of(&Measures::of(&beginning.clip)))
+        if self.config.is_few_step() && settings.sampler != Sampler::Consistency {
+            let asked = settings.sampler;
+            shared.push(Remark::Sampler { asked });
+        }
+        let mut own = None;
+        if let Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) = &settings.init {
+            let beginning = self.beginning(clip, &self.config.format)?;
+            if beginning.start > LEFT_OUT {
+                let seconds = beginning.start;
+                shared.push(Remark::LeftOut { seconds });
             }
-            Some(Init::Morph { .. }) | None => None,
+            if matches!(settings.init, Some(Init::Vary { .. })) {
+                own = Some(Portrait::of(&Measures::of(&beginning.clip)));
+            }
+        }
+        let (mut end, mut at_end) = (Progress { step: 0, steps: 0 }, false);
+        // A sound that is made anew is not begun anew for those who look on: what is left stays the last step.
+        let mut on_step = |at: Progress| {
+            if !at_end {
+                end = at;
+                at_end = at.step == at.steps;
+            }
+            on_step(end)
         };
         let mut rendered: Vec<Option<Rendered>> = seeds.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..seeds.len()).collect();
@@ -299,7 +313,7 @@ impl Renderer {
                 })
             };
             let items: Vec<Item> = open.iter().map(item).collect::<Result<_>>()?;
-            let sounds = self.render_items(settings, &asked, &items, on_step)?;
+            let sounds = self.render_items(settings, &asked, &items, &mut on_step)?;
             let mut failed = Vec::new();
             for ((i, item), mut sound) in open.into_iter().zip(items).zip(sounds) {
                 let miss = |sound: &Rendered| {
@@ -462,7 +476,11 @@ impl Renderer {
                 }
                 let (clip, begin) = encode(clip)?;
                 let is_kept = self.kept_frames(format, t, kept, begin)?;
-                let x = clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?;
+                let noise = (noise(&mut noises)? * sigmas[0])?;
+                let x = match *strength < 1.0 {
+                    true => clip.broadcast_add(&noise)?,
+                    false => noise,
+                };
                 known = Some((clip, is_kept));
                 x
             }
@@ -480,9 +498,10 @@ impl Renderer {
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
-                let cond = self.conditioning(asked, &[told[0], told[0]])?;
+                let n = group.len();
+                let cond = self.conditioning(asked, &[&told[..], &told].concat())?;
                 let ((from, _), (to, _)) = (encode(&clips[0])?, encode(&clips[1])?);
-                let clips = Tensor::cat(&[from, to], 0)?;
+                let clips = Tensor::cat(&[from.repeat((n, 1, 1))?, to.repeat((n, 1, 1))?], 0)?;
                 let back = &mut |step: &Step| {
                     on_step(Progress {
                         step: step.index + 1,
@@ -491,8 +510,11 @@ impl Renderer {
                 };
                 let sampler = settings.sampler;
                 let begun = sampler.invert(&self.denoiser, &cond, clips, &sigmas, back)?;
-                let [from, to] = [begun.narrow(0, 0, 1)?, begun.narrow(0, 1, 1)?];
-                along_arc(&from, &to, *share)?.repeat((group.len(), 1, 1))?
+                let between = |i: usize| {
+                    let (from, to) = (begun.narrow(0, i, 1)?, begun.narrow(0, n + i, 1)?);
+                    along_arc(&from, &to, *share)
+                };
+                Tensor::cat(&(0..n).map(between).collect::<Result<Vec<_>>>()?, 0)?
             }
         };
         let guided = Guided::new(&self.denoiser, guidance, settings.guidance_interval)?;
@@ -564,6 +586,7 @@ impl Renderer {
             fade_end(&mut clip);
         }
         let mut clip = clip.slice(0, item.wanted);
+        mend::missed(&clip, asked, &mut remarks);
         let ending = match is_one_shot {
             true if settings.trim && settings.seconds.is_none() => Ending::Trimmed,
             true => Ending::Faded,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use audiodiff::Error;
 use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::network::Precision as Digits;
 use audiodiff::portrait::Quality;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
@@ -387,6 +388,45 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
     let fresh = made(&renderer, None, 7..8, |_| {}).remove(0);
     assert_eq!(forgotten.clip, fresh.clip);
     assert_eq!(forgotten.class, fresh.class);
+    // Nor is it where something is asked for; and a variation is of the class of its sound, whatever is asked for.
+    let vary = |strength, clip: &Clip| {
+        let clip = clip.clone();
+        move |settings: &mut RenderSettings| {
+            let clip = clip.clone();
+            settings.init = Some(Init::Vary { clip, strength });
+            settings.descriptors = vec![("length".into(), 0.2)];
+        }
+    };
+    let short = made(&renderer, None, 7..8, set("length", 0.2)).remove(0);
+    let forgotten = made(&renderer, None, 7..8, vary(1.0, &snare)).remove(0);
+    assert_eq!((forgotten.clip, forgotten.class), (short.clip, short.class));
+    let kick = made(&renderer, Some("kick"), 3..4, |_| {}).remove(0).clip;
+    for seed in 0..4 {
+        let varied = made(&renderer, None, seed..seed + 1, vary(0.3, &kick)).remove(0);
+        let class = varied.class.unwrap();
+        assert!(["kick", "tom", "bass"].contains(&&*class), "{class}");
+    }
+    // A morph by a walk back and forth is that of its seed, whatever is made beside it.
+    let morph = |settings: &mut RenderSettings| {
+        settings.sampler = Sampler::Ddim;
+        settings.steps = 4;
+        settings.descriptors = vec![("length".into(), 0.3)];
+        settings.init = Some(Init::Morph {
+            clips: [snare.clone(), kick.clone()],
+            share: 0.5,
+        });
+    };
+    let both = made(&renderer, None, 1..3, morph);
+    assert_eq!(
+        both[1].clip,
+        made(&renderer, None, 2..3, morph).remove(0).clip
+    );
+    assert!(matches!(
+        both[1].remarks[0],
+        Remark::Sampler {
+            asked: Sampler::Ddim
+        }
+    ));
 }
 
 #[test]

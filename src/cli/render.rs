@@ -239,7 +239,9 @@ fn render_all(
             bar.aside(|| {
                 for remark in made.remarks.iter().filter(|_| !global.quiet) {
                     let line = match remark {
-                        Remark::Steps { .. } | Remark::LeftOut { .. } => remark.to_string(),
+                        Remark::Steps { .. } | Remark::Sampler { .. } | Remark::LeftOut { .. } => {
+                            remark.to_string()
+                        }
                         _ => format!("seed {seed}: {remark}"),
                     };
                     if said.insert(line.clone()) {

@@ -8,6 +8,7 @@ use realfft::num_complex::Complex32;
 
 use super::told::{Asked, Told};
 use crate::audio::{Clip, Contour, Measures, effect, onset};
+use crate::diffusion::sampler::Sampler;
 use crate::portrait::Quality;
 
 /// A pitch is mended again where it is off by more, in cents.
@@ -44,6 +45,11 @@ pub enum Remark {
         asked: usize,
         /// Steps taken.
         taken: usize,
+    },
+    /// The model was tuned to few steps of another sampler.
+    Sampler {
+        /// The one asked for.
+        asked: Sampler,
     },
     /// A pitch was asked for, and none was found in the sound.
     Unpitched {
@@ -90,6 +96,11 @@ impl fmt::Display for Remark {
             Self::Steps { asked, taken } => write!(
                 f,
                 "steps: {asked} asked, {taken} taken: the model was tuned to few, and more would spoil the sound"
+            ),
+            Self::Sampler { asked } => write!(
+                f,
+                "sampler: {asked} asked, and the model was tuned to few steps of {}: the sound may be spoilt",
+                Sampler::Consistency
             ),
             Self::Unpitched { asked } => write!(
                 f,
@@ -142,21 +153,29 @@ pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<R
         if raised > 1.0 {
             clip.channels_mut().flatten().for_each(|x| *x /= raised);
         }
-        let measures = Measures::of(&clip);
-        for (quality, found) in [
-            (Quality::Length, measures.decay),
-            (Quality::Brightness, measures.brightness),
-        ] {
-            if let Some(asked) = of(quality).filter(|&asked| factor(asked, found) > NEAR) {
-                remarks.push(Remark::Missed {
-                    quality,
-                    asked,
-                    found,
-                });
-            }
-        }
     }
     clip
+}
+
+/// Says where the length or the brightness of the whole is not what was asked.
+pub(super) fn missed(clip: &Clip, asked: &Asked, remarks: &mut Vec<Remark>) {
+    let of = |quality| asked.qualities.get(quality);
+    if of(Quality::Brightness).or(of(Quality::Length)).is_none() {
+        return;
+    }
+    let measures = Measures::of(clip);
+    for (quality, found) in [
+        (Quality::Length, measures.decay),
+        (Quality::Brightness, measures.brightness),
+    ] {
+        if let Some(asked) = of(quality).filter(|&asked| factor(asked, found) > NEAR) {
+            remarks.push(Remark::Missed {
+                quality,
+                asked,
+                found,
+            });
+        }
+    }
 }
 
 /// The larger of two numbers over the smaller.

@@ -94,14 +94,15 @@ impl Asked {
         Ok(asked)
     }
 
-    /// What is told of the sound of `seed`; `own` is the portrait of the sound it begins with. Another `attempt` draws
+    /// What is told of the sound of `seed`; `own` is the portrait of the sound that it varies. Another `attempt` draws
     /// anew.
     ///
     /// Where nobody says what a sound shall be like, it is what some learnt sound is, and of the class of that one. Where
     /// qualities are asked for, those are told, and the others are those of a learnt sound which is much like them; so
-    /// is the class, if none is asked for. A variation is told what its sound is like, the less the farther it goes. A
-    /// sound of which a part is kept is told nothing but its class: nobody knows what the whole will be. Nor is a morph:
-    /// the more a walk is told, the less it can be walked back.
+    /// is the class, if none is asked for. A variation is told what its sound is like, with what is asked for in its
+    /// place, the less the farther it goes. A sound of which a part is kept is told nothing but its class and what is
+    /// asked for: nobody knows what the whole will be. Nor is a morph: the more a walk is told, the less it can be
+    /// walked back.
     pub fn told(
         &self,
         config: &ModelConfig,
@@ -128,15 +129,22 @@ impl Asked {
             n => Noise::at(seed, &[PLACE, 1, n]),
         };
         let portraits = &config.portraits;
+        let strength = match init {
+            Some(Init::Vary { strength, .. }) => *strength as f32,
+            _ => 1.0,
+        };
+        let own = own.filter(|_| strength < 1.0);
         if self.qualities != Portrait::default() {
-            told.class = self
-                .class
-                .or_else(|| near(portraits, &self.qualities, &mut noise));
+            let wanted = self.qualities.or(&own.unwrap_or_default());
+            told.class = self.class.or_else(|| near(portraits, &wanted, &mut noise));
             let hz = self.qualities.get(Quality::Pitch);
             // A sound that is there has a pitch already.
             let own_pitch = own.and_then(|own| own.get(Quality::Pitch)).zip(hz);
             let like = match (own, hz) {
-                (Some(own), _) => own,
+                (Some(own), _) => {
+                    let drawn = like(portraits, told.class, &wanted, &mut noise);
+                    own.towards(&drawn, strength)
+                }
                 (None, Some(hz)) => {
                     let played = ratio(-self.varispeed) as f32;
                     let pitched = pitched(portraits, told.class, hz * played, attempt, &mut noise);
@@ -149,18 +157,10 @@ impl Asked {
             }
             // Of a class that has no pitch, no draw has one.
             told.like = own.is_none() && (hz.is_none() || like.get(Quality::Pitch).is_some());
-            told.portrait = self.qualities.varispeed(-12.0 * (told.speed as f32).log2());
-            for quality in Quality::ALL {
-                let value = told.portrait.get(quality).or(like.get(quality));
-                told.portrait.set(quality, value);
-            }
+            let slower = self.qualities.varispeed(-12.0 * (told.speed as f32).log2());
+            told.portrait = slower.or(&like);
             return told;
         }
-        let strength = match init {
-            Some(Init::Vary { strength, .. }) => *strength as f32,
-            _ => 1.0,
-        };
-        let own = own.filter(|_| strength < 1.0);
         if let Some(own) = &own {
             told.class = self.class.or_else(|| near(portraits, own, &mut noise));
         }
@@ -246,10 +246,8 @@ fn pitched(
         let blurred = if is_blurred(at) { BLURRED } else { 0.0 };
         semitones(hz, at.0) + care * (LONELY / beside(at).count() as f32 + blurred)
     };
-    let known = pitched
-        .iter()
-        .copied()
-        .min_by(|&a, &b| cost(a).total_cmp(&cost(b)))?;
+    let costs = pitched.iter().map(|&at| (cost(at), at));
+    let (_, known) = costs.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let around: Vec<&Portrait> = beside(known).map(|p| p.1).collect();
     let clear = |p: &&Portrait| value(p, Quality::Noisiness) <= CLEAR;
     let around: Vec<&Portrait> = match around.iter().any(clear) {
