@@ -83,8 +83,6 @@ fn bench(c: &mut Criterion) {
 /// From a seed to a finished sound, in so many steps without guidance, and in the model's own way.
 #[cfg(feature = "embedded-model")]
 fn render(c: &mut Criterion) {
-    use std::ops::ControlFlow;
-
     use audiodiff::checkpoint::Checkpoint;
     use audiodiff::render::{RenderSettings, Renderer};
 
@@ -105,8 +103,7 @@ fn render(c: &mut Criterion) {
         c.bench_function(&format!("render/{name}"), |b| {
             b.iter(|| {
                 seed += 1;
-                let go_on = &mut |_| ControlFlow::Continue(());
-                black_box(renderer.render(&settings, seed, go_on).expect("a sound"))
+                black_box(renderer.render(&settings, seed).expect("a sound"))
             });
         });
     }

@@ -5,8 +5,6 @@
 //!
 //! ```
 //! # #[cfg(feature = "embedded-model")] {
-//! use std::ops::ControlFlow;
-//!
 //! use audiodiff::audio::{BitDepth, write_wav};
 //! use audiodiff::checkpoint::Checkpoint;
 //! use audiodiff::render::{RenderSettings, Renderer};
@@ -15,7 +13,7 @@
 //! let model = Checkpoint::embedded()?;
 //! let renderer = Renderer::new(&model, &candle_core::Device::Cpu)?;
 //! let settings = RenderSettings { class: Some("kick".into()), ..renderer.settings() };
-//! let kick = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()))?;
+//! let kick = renderer.render(&settings, 7)?;
 //! assert_eq!(kick.class.as_deref(), Some("kick"));
 //! # let folder = tempfile::tempdir().expect("a folder");
 //! # std::env::set_current_dir(folder.path()).expect("a folder");
@@ -41,6 +39,7 @@
 //! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
 //! | [`render`] | settings and a seed to a sound |
 //! | [`eval`] | distances of made sounds to real ones, class consistency, copies, signal health |
+//! | [`distill`] | how many steps a distilled model is best rendered with |
 //! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
 //!
 //! # Notation
@@ -102,6 +101,7 @@ pub mod audio;
 pub mod checkpoint;
 pub mod dataset;
 pub mod diffusion;
+pub mod distill;
 pub mod error;
 pub mod eval;
 pub mod file;

@@ -243,8 +243,16 @@ impl Renderer {
     /// One sound.
     ///
     /// # Errors
+    /// When a setting makes no sense or does not fit the model.
+    pub fn render(&self, settings: &RenderSettings, seed: u64) -> Result<Rendered> {
+        self.render_with(settings, seed, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// One sound; `on_step` hears how far it has come, and may stop it.
+    ///
+    /// # Errors
     /// As [`Renderer::render_batch`].
-    pub fn render(
+    pub fn render_with(
         &self,
         settings: &RenderSettings,
         seed: u64,

@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 mod begin;
 mod classes;
 mod config;
+mod demo;
+mod recipe;
 mod told;
 
 pub use classes::ClassMatch;
-pub use config::{Length, TrainConfig, Tuning};
+pub use config::{ConsistencyTuning, Length, TrainConfig};
+pub use demo::illustrate;
 
 use begin::{adapted, fresh, tuned};
 use told::{BatchSource, Told};
@@ -179,7 +182,7 @@ impl<'d> Trainer<'d> {
     /// When settings make no sense, when `folder` holds a run with other settings, other sounds or another
     /// beginning, or a model without the state to go on from, or when `from` does not fit.
     pub fn open(
-        config: TrainConfig,
+        mut config: TrainConfig,
         dataset: &'d Dataset,
         folder: &Path,
         from: Option<&Checkpoint>,
@@ -192,6 +195,9 @@ impl<'d> Trainer<'d> {
             let mut trainer = Self::resume(config, dataset, folder, print, &state, device)?;
             trainer.teacher = trainer.taught_by(from)?;
             return Ok(trainer);
+        }
+        if config.batch == 0 {
+            config.batch = config.fitting_batch(device);
         }
         config.validate()?;
         if folder.join("model.safetensors").exists() {

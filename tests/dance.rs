@@ -16,7 +16,7 @@ use audiodiff::diffusion::{Preconditioned, Target};
 use audiodiff::import::{Import, ImportSettings, load};
 use audiodiff::network::{Conditioning, Network, Parameters};
 use audiodiff::noise::Noise;
-use audiodiff::render::{Init, Progress, RenderSettings, Renderer};
+use audiodiff::render::{Init, RenderSettings, Renderer};
 use candle_core::{Device, Result, Tensor};
 
 const CPU: Device = Device::Cpu;
@@ -247,10 +247,7 @@ fn an_imported_model_renders_at_any_length() {
         seconds: Some(0.01),
         ..RenderSettings::of(&model.config)
     };
-    let clip = renderer
-        .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
-        .expect("a sound")
-        .clip;
+    let clip = renderer.render(&settings, 1).expect("a sound").clip;
     assert_eq!((clip.channels().len(), clip.len_frames()), (2, 441));
     assert!(clip.is_finite() && clip.peak() > 0.0);
 }
@@ -259,7 +256,6 @@ fn an_imported_model_renders_at_any_length() {
 fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
     let model = load(&fixtures().join("folder")).expect("a model");
     let renderer = Renderer::new(&model, &CPU).expect("a renderer");
-    let go = &mut |_: Progress| ControlFlow::Continue(());
     let settings = |init| RenderSettings {
         steps: 20,
         init,
@@ -279,9 +275,9 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
         let each = pairs.flat_map(|(a, b)| a[frames.clone()].iter().zip(&b[frames.clone()]));
         each.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
     };
-    let mut made = |init, seed| {
+    let made = |init, seed| {
         renderer
-            .render(&settings(Some(init)), seed, go)
+            .render(&settings(Some(init)), seed)
             .expect("a sound")
             .clip
     };
@@ -292,7 +288,7 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
     });
     assert!(near < 0.1 && far > 0.3, "{near} {far}");
     // The ends of a morph are its sounds.
-    let mut morph = |share| {
+    let morph = |share| {
         let clips = [first.clone(), second.clone()];
         made(Init::Morph { clips, share }, 1)
     };
@@ -303,7 +299,7 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
     ];
     assert!(ends[0] < 0.2 && ends[1] < 0.2 && ends[2] > 0.5, "{ends:?}");
     // What is kept is kept to the bit but for rounding, the rest is each seed's own.
-    let mut kept = |seed| {
+    let kept = |seed| {
         let (clip, kept) = (first.clone(), vec![(0.0, 12.0 / 44_100.0)]);
         let strength = 1.0;
         made(
@@ -343,7 +339,7 @@ fn parts_to_keep_that_make_no_sense_are_refused() {
             init: Some(init),
             ..RenderSettings::of(&model.config)
         };
-        let error = renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()));
+        let error = renderer.render(&settings, 1);
         let error = error.expect_err("no such part").to_string();
         assert!(error.contains("what to keep"), "{error}");
     }

@@ -129,7 +129,7 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     let stop = Arc::new(AtomicBool::new(false));
     renderer.engine().stop_with(Arc::clone(&stop));
     let mut steps = 0;
-    let stopped = renderer.render(&renderer.settings(), 0, &mut |_| {
+    let stopped = renderer.render_with(&renderer.settings(), 0, &mut |_| {
         steps += 1;
         stop.store(true, Ordering::Relaxed);
         ControlFlow::Continue(())
@@ -156,7 +156,7 @@ fn bf16_renders_the_same_sound() {
         };
         let mut render = |precision| {
             renderer.engine().use_precision(precision);
-            let clip = renderer.render(&settings, 7, &mut |_| ControlFlow::Continue(()));
+            let clip = renderer.render(&settings, 7);
             representation.encode(&clip.unwrap().clip).unwrap().data
         };
         let (full, rounded) = (render(Digits::F32), render(Digits::Bf16));
@@ -366,7 +366,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
             init: Some(keep(0.0, 0.1)),
             ..renderer.settings()
         };
-        let refused = renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()));
+        let refused = renderer.render(&settings, 1);
         assert!(refused.unwrap_err().to_string().contains("what to keep"));
     }
     let between = begun(

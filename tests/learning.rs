@@ -17,7 +17,7 @@ use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Crop, Format, RepresentationConfig, Stereo};
 use audiodiff::train::{
-    ClassMatch, Event, Length, Outcome, TrainConfig, Trainer, Tuning, read_stats,
+    ClassMatch, ConsistencyTuning, Event, Length, Outcome, TrainConfig, Trainer, read_stats,
 };
 use audiodiff::{Error, dataset};
 use candle_core::Device;
@@ -389,8 +389,7 @@ fn every_representation_trains_saves_and_renders() {
             trim: false,
             ..renderer.settings()
         };
-        let go_on = &mut |_| ControlFlow::Continue(());
-        let mut render = |seed| renderer.render(&settings, seed, go_on).unwrap().clip;
+        let render = |seed| renderer.render(&settings, seed).unwrap().clip;
         let clip = render(7);
         assert_eq!((clip.sample_rate(), clip.len_frames()), (RATE, LEN));
         assert!(
@@ -478,7 +477,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
     let (_, teacher) = train(config(mdct(), 200), &set, &run, u64::MAX);
     for guidance in [1.0, 1.5] {
         let tuning = TrainConfig {
-            tuning: Some(Tuning {
+            tuning: Some(ConsistencyTuning {
                 consistency: Consistency::default(),
                 guidance,
                 guidance_interval: (0.2, 5.0),
@@ -533,7 +532,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         let rendering = known.config.rendering.as_mut().unwrap();
         (rendering.steps, rendering.measured) = (2, vec![(2, 1.1)]);
         let again = TrainConfig {
-            tuning: Some(Tuning::again(&known.config)),
+            tuning: Some(ConsistencyTuning::again(&known.config)),
             ..tuning
         };
         let out = folder.path().join("again");
@@ -556,7 +555,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
     }
     // Without a model to begin from there is nothing to tune.
     let alone = TrainConfig {
-        tuning: Some(Tuning {
+        tuning: Some(ConsistencyTuning {
             consistency: Consistency::default(),
             guidance: 1.0,
             guidance_interval: (0.2, 5.0),
@@ -639,7 +638,7 @@ fn rendering_can_be_stopped_between_steps() {
     );
     let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let mut seen = 0;
-    let stopped = renderer.render(&renderer.settings(), 1, &mut |progress| {
+    let stopped = renderer.render_with(&renderer.settings(), 1, &mut |progress| {
         seen = progress.step;
         if progress.step == 3 {
             ControlFlow::Break(())
@@ -672,7 +671,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         ..renderer.settings()
     };
     let together = renderer.render_batch(&settings, &[5, 6, 7], go_on).unwrap();
-    let alone = renderer.render(&settings, 6, go_on).unwrap().clip;
+    let alone = renderer.render(&settings, 6).unwrap().clip;
     let error = together[1].clip.channels()[0]
         .iter()
         .zip(&alone.channels()[0])
@@ -683,7 +682,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
             seconds: Some(seconds),
             ..settings.clone()
         };
-        let clip = renderer.render(&settings, 6, go_on).unwrap().clip;
+        let clip = renderer.render(&settings, 6).unwrap().clip;
         assert_eq!(clip.len_frames(), (seconds * RATE as f64).round() as usize);
     }
     // A weak variation stays near the sound, the strongest forgets it.
@@ -694,10 +693,10 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         }),
         ..settings.clone()
     };
-    let forgotten = renderer.render(&vary(1.0), 6, go_on).unwrap().clip;
+    let forgotten = renderer.render(&vary(1.0), 6).unwrap().clip;
     assert_eq!(forgotten, alone, "at 1 nothing of the original is left");
-    let near = renderer.render(&vary(0.05), 9, go_on).unwrap().clip;
-    let far = renderer.render(&vary(1.0), 9, go_on).unwrap().clip;
+    let near = renderer.render(&vary(0.05), 9).unwrap().clip;
+    let far = renderer.render(&vary(1.0), 9).unwrap().clip;
     let distance_to = |sound: &Clip, clip: &Clip| {
         let pairs = clip.channels()[0].iter().zip(&sound.channels()[0]);
         pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>()
@@ -721,7 +720,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
             ..settings.clone()
         };
         let mut steps = Vec::new();
-        let clip = renderer.render(&settings, 0, &mut |progress| {
+        let clip = renderer.render_with(&settings, 0, &mut |progress| {
             steps.push((progress.step, progress.steps));
             ControlFlow::Continue(())
         });
@@ -739,7 +738,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         "{both:?} of {apart}"
     );
     // So too where the walk draws noise, and none leads back.
-    let mut morph = |share| {
+    let morph = |share| {
         let settings = RenderSettings {
             steps: 4,
             sampler: Sampler::Consistency,
@@ -750,7 +749,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
             }),
             ..settings.clone()
         };
-        renderer.render(&settings, 0, go_on).unwrap().clip
+        renderer.render(&settings, 0).unwrap().clip
     };
     let ends = [distance(&morph(0.0)), distance_to(other, &morph(1.0))];
     assert!(
@@ -909,9 +908,7 @@ fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
         steps: 2,
         ..RenderSettings::of(&stereo.config)
     };
-    let clip = renderer
-        .render(&settings, 1, &mut |_| ControlFlow::Continue(()))
-        .unwrap();
+    let clip = renderer.render(&settings, 1).unwrap();
     assert_eq!(clip.clip.channels().len(), 2);
     let (set, config) = as_format(plain.format);
     let (back, _) = begun(config, &set, folder.path(), &stereo).unwrap();
@@ -1026,7 +1023,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
             steps: 1,
             ..RenderSettings::of(&tuned.config)
         };
-        renderer.render(&settings, 1, &mut |_| ControlFlow::Continue(()))
+        renderer.render(&settings, 1)
     };
     assert!(set_to("tilt").is_ok());
     let error = set_to("gain").unwrap_err().to_string();

@@ -124,7 +124,7 @@ impl Source for Model {
         };
         let renderer = &self.loaded.renderer;
         workers.run(|| {
-            let made = renderer.render(&settings, recipe.seed, &mut |progress| {
+            let made = renderer.render_with(&settings, recipe.seed, &mut |progress| {
                 keep_going(progress.step as f32 / progress.steps.max(1) as f32)
             });
             made.map(|made| made.clip)

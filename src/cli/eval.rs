@@ -1,7 +1,6 @@
 //! `eval`: made sounds against real ones.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use audiodiff::checkpoint::Checkpoint;
@@ -15,7 +14,7 @@ use audiodiff::representation::Format;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, interrupted, usage};
+use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, keep_going, usage};
 
 #[derive(Args)]
 #[command(
@@ -210,11 +209,7 @@ impl EvalArgs {
             let first = self.seed.wrapping_add((round * each) as u64);
             Sounds::rendered(&renderer, &settings, &wanted, first, ear, &mut |done, _| {
                 bar.set(round * each + done, self.rounds * each);
-                if interrupted() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                keep_going()
             })
         });
         let rounds = rounds.collect::<audiodiff::Result<Vec<_>>>()?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, interrupted, usage};
+use super::{Bar, DeviceChoice, Global, PrecisionChoice, catch_interrupts, keep_going, usage};
 
 /// Sounds rendered together: enough to keep the cores busy, few enough to report often.
 const BATCH: usize = 8;
@@ -228,11 +227,7 @@ fn render_all(
         let made = renderer.render_batch(&settings, seeds, &mut |step| {
             let within = step.step as f64 / step.steps as f64 * seeds.len() as f64;
             bar.fraction((done as f64 + within) / sound.count as f64);
-            if interrupted() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            keep_going()
         })?;
         done += made.len();
         for (&seed, made) in seeds.iter().zip(made) {
@@ -519,7 +514,7 @@ mod speaker {
         stream.play().context("the sound output does not start")?;
         // A fifth of a second more, for what the output has buffered.
         let end = clip.len_frames() + stream_config.sample_rate as usize / 5;
-        while at.load(Ordering::Relaxed) < end && !super::interrupted() {
+        while at.load(Ordering::Relaxed) < end && super::keep_going().is_continue() {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())

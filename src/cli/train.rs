@@ -1,37 +1,24 @@
 //! `train`: from a folder of sounds to a model, with progress, demo sounds and pictures.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use audiodiff::audio::{self, BitDepth, Clip};
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{self, Augment, Crop, Dataset, ScanOptions};
+use audiodiff::dataset::{self, Crop, Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
-use audiodiff::diffusion::objective::Objective;
 use audiodiff::network::{NetworkConfig, UNetConfig};
-use audiodiff::optim::{AdamConfig, LearningRate};
-use audiodiff::picture::{self, Series};
-use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig};
-use audiodiff::train::{
-    Event, Length, Outcome, StepReport, TrainConfig, Trainer, Tuning, read_stats,
-};
+use audiodiff::train::{self, Event, Length, Outcome, StepReport, TrainConfig, Trainer};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 
 use super::{
-    Bar, DeviceChoice, Global, PrecisionChoice, SoundArgs, catch_interrupts, interrupted, usage,
+    Bar, DeviceChoice, Global, PrecisionChoice, SoundArgs, catch_interrupts, keep_going, usage,
 };
 
 /// Folders up to this many sounds are tuned from the built-in model unless told otherwise.
 const SMALL_SET: usize = 2000;
-/// At most this many demo sounds at each checkpoint.
-const DEMOS: usize = 16;
-/// No further demo sound is begun after this long.
-const DEMO_TIME: Duration = Duration::from_secs(30);
 /// Of a training's time, demo sounds take at most one part in this many, its end apart.
 const DEMO_SHARE: u32 = 10;
 
@@ -87,7 +74,7 @@ pub struct TrainArgs {
     crop: Option<CropChoice>,
     /// Clips a step; `auto` fits memory and cores
     #[arg(long, default_value = "auto", value_name = "N")]
-    batch: String,
+    batch: BatchSize,
     /// Highest learning rate [default: 1e-3, base 4e-4, tuning 2e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
@@ -251,183 +238,118 @@ impl TrainArgs {
         }
     }
 
-    /// The clips' format: what was asked for, else that of the model that is tuned, else the usual one.
-    fn format(
-        &self,
-        own: Option<&Format>,
-        representation: &RepresentationConfig,
-        network: &NetworkConfig,
-    ) -> anyhow::Result<Format> {
-        let own = own.copied().unwrap_or(Format {
-            sample_rate: 44_100,
-            channels: 1,
-            len_frames: 49_152,
-        });
-        let sample_rate = self.sample_rate.unwrap_or(own.sample_rate);
-        let unit = representation.hop() * network.frames_multiple();
-        let whole = |frames: usize| frames.div_ceil(unit) * unit;
-        let len_frames = match self.seconds {
-            // At another rate as many frames, other hertz.
-            None => whole(own.len_frames),
-            Some(seconds) if !(0.01..=60.0).contains(&seconds) => {
-                return Err(usage(format!(
-                    "--seconds: expected 0.01 to 60, found {seconds}"
-                )));
-            }
-            Some(seconds) => {
-                let frames = seconds * f64::from(sample_rate);
-                // The model's own length may be known by rounded seconds.
-                if (frames / own.len_frames as f64 - 1.0).abs() < 0.005 {
-                    whole(own.len_frames)
-                } else {
-                    whole(frames.round() as usize)
-                }
-            }
-        };
-        let format = Format {
-            sample_rate,
-            channels: self.channels.unwrap_or(own.channels),
-            len_frames,
-        };
-        representation.validate(&format)?;
-        Ok(format)
-    }
-
+    /// The recipe, changed where a flag says so.
     fn config(&self, from: Option<&Checkpoint>) -> anyhow::Result<TrainConfig> {
-        let (representation, network, target) = match from {
-            Some(Checkpoint { config: c, .. }) => {
-                (c.representation.clone(), c.network.clone(), c.target)
-            }
+        let mut config = match from {
+            Some(model) => TrainConfig::fine_tune(model),
             None => {
                 let wanted = self.representation.as_ref();
                 let preset = UNetConfig::preset(self.preset.as_deref().unwrap_or("nano"))?;
-                (
-                    wanted
-                        .map(|wanted| wanted.config.clone())
-                        .unwrap_or_default(),
-                    NetworkConfig::UNet(preset),
+                TrainConfig::from_scratch(
+                    wanted.map_or_else(Default::default, |wanted| wanted.config.clone()),
                     self.target.unwrap_or_default(),
+                    NetworkConfig::UNet(preset),
                 )
             }
         };
-        let own = from.map(|model| &model.config.format);
-        let format = self.format(own, &representation, &network)?;
-        let adapting = from.is_some();
-        let rate = if adapting {
-            2e-4
-        } else if self.preset.as_deref() == Some("base") {
-            4e-4
-        } else {
-            1e-3
-        };
-        let name = match &self.name {
+        config.set_format(self.sample_rate, self.channels, self.seconds)?;
+        config.name = match &self.name {
             Some(name) => name.clone(),
             None => {
-                let folder = std::path::absolute(&self.sounds.folder)
-                    .unwrap_or_else(|_| self.sounds.folder.clone());
-                folder
-                    .file_name()
-                    .map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
+                let folder = &self.sounds.folder;
+                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+                let name = folder.file_name();
+                name.map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
             }
         };
-        let sigma_data = from.map_or(1.0, |model| model.config.sigma_data);
-        let objective = self.objective(target, &representation, sigma_data)?;
+        let objective = &mut config.objective;
+        for (flag, range, value, field) in [
+            (
+                "--sigma-mean",
+                -10.0..=10.0,
+                self.sigma_mean,
+                &mut objective.log_sigma_mean,
+            ),
+            (
+                "--sigma-deviation",
+                0.0..=10.0,
+                self.sigma_deviation,
+                &mut objective.log_sigma_deviation,
+            ),
+            (
+                "--weight-clip",
+                f64::MIN_POSITIVE..=f64::INFINITY,
+                self.weight_clip,
+                &mut objective.weight_clip,
+            ),
+        ] {
+            let Some(value) = value else { continue };
+            if !range.contains(&value) {
+                let (from, to) = range.into_inner();
+                let expected = match to.is_finite() {
+                    true => format!("{from} to {to}"),
+                    false => "more than 0".to_owned(),
+                };
+                return Err(usage(format!("{flag}: expected {expected}, found {value}")));
+            }
+            *field = value;
+        }
+        if let Some(length) = length(self.steps, self.minutes) {
+            config.length = length;
+        }
+        if let Some(peak) = self.learning_rate {
+            config.learning_rate.peak = peak;
+        }
+        if self.no_augment {
+            config.augment = None;
+        }
+        // Of what begins anywhere, attack and length say little: a fresh network learns without.
+        if self.no_portraits || (from.is_none() && self.crop(from) == Crop::Anywhere) {
+            config.portraits = false;
+        }
+        if let Some(every) = self.validate_every {
+            config.validate_every = every;
+        }
+        if let Some(patience) = self.patience {
+            config.patience = patience;
+        }
         Ok(TrainConfig {
-            name,
-            format,
-            representation,
-            network,
-            target,
-            // A model that needs few steps learns new sounds in the way that keeps them few.
-            tuning: from
-                .filter(|model| model.config.is_few_step())
-                .map(|model| Tuning::again(&model.config)),
-            objective,
-            batch: 0,
-            length: self
-                .steps
-                .map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
-            learning_rate: LearningRate {
-                peak: self.learning_rate.unwrap_or(rate),
-                warmup: if adapting { 50 } else { 300 },
-                decay: 0.4,
-            },
+            batch: self.batch.0,
             precision: self.precision.into(),
-            adam: AdamConfig::default(),
-            ema_gamma: 6.94,
-            class_dropout: 0.12,
-            augment: (!self.no_augment).then(Augment::default),
-            // Of what begins anywhere, attack and length say little: a fresh network learns without.
-            portraits: !self.no_portraits && (adapting || self.crop(from) == Crop::Onset),
             licence: self.licence.clone(),
             seed: self.seed,
-            validate_every: self
-                .validate_every
-                .unwrap_or(if adapting { 100 } else { 250 }),
-            patience: self.patience.unwrap_or(if adapting { 6 } else { 0 }),
             save_every_s: 60.0 * self.save_every,
+            ..config
         })
     }
+}
 
-    fn objective(
-        &self,
-        target: Target,
-        representation: &RepresentationConfig,
-        sigma_data: f64,
-    ) -> anyhow::Result<Objective> {
-        let default = Objective::new(target, sigma_data);
-        let (mean, deviation) = representation.log_sigma();
-        let objective = Objective {
-            log_sigma_mean: self.sigma_mean.unwrap_or(mean),
-            log_sigma_deviation: self.sigma_deviation.unwrap_or(deviation),
-            weight_clip: self.weight_clip.unwrap_or(default.weight_clip),
-            ..default
-        };
-        if !(-10.0..=10.0).contains(&objective.log_sigma_mean)
-            || !(0.0..=10.0).contains(&objective.log_sigma_deviation)
-            || objective.weight_clip.is_nan()
-            || objective.weight_clip <= 0.0
-        {
-            return Err(usage(
-                "--sigma-mean, --sigma-deviation and --weight-clip: expected -10 to 10, 0 to 10, and more than 0",
-            ));
-        }
-        Ok(objective)
-    }
+/// Clips a step; `auto` is 0, which leaves them to the trainer.
+#[derive(Debug, Clone, Copy)]
+struct BatchSize(usize);
 
-    /// Clips a step. A run that is resumed keeps its own unless told otherwise, whatever is free now.
-    fn batch(&self, config: &TrainConfig, device: &Device) -> anyhow::Result<usize> {
-        if self.batch != "auto" {
-            let parsed = self.batch.parse();
-            return parsed.map_err(|_| {
-                usage(format!(
-                    "--batch: expected a number or auto, found `{}`",
-                    self.batch
-                ))
-            });
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self(0));
         }
-        if self.out.join("state.safetensors").exists() {
-            return Ok(0);
-        }
-        if !device.is_cpu() {
-            return Ok(64);
-        }
-        let frames = config.representation.frames(config.format.len_frames);
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        // Half of what is free, so that the user's other programs stay in memory.
-        let room = system.available_memory() / 2;
-        let window = config.network.training_bytes(frames);
-        // Small batches learn the most from each clip; on many cores, larger ones cost no time.
-        let most = rayon::current_num_threads().clamp(16, 64) as u64;
-        Ok((room / window.max(1)).clamp(1, most) as usize)
+        let size = text.parse().ok().filter(|&size| size > 0);
+        size.map(Self)
+            .ok_or_else(|| "expected a number above 0, or auto".to_owned())
     }
+}
+
+/// How long to train, where one of the two flags says so.
+pub(super) fn length(steps: Option<u64>, minutes: Option<f64>) -> Option<Length> {
+    steps.map(Length::Steps).or(minutes.map(Length::Minutes))
 }
 
 pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let (from, why_none) = args.start()?;
-    let mut config = args.config(from.as_ref())?;
+    let config = args.config(from.as_ref())?;
     let mut options = args.sounds.options();
     options.validation = args.validation;
     options.cache_mb = args.cache_mb;
@@ -436,7 +358,6 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
         eprintln!("{why}: training from nothing");
     }
     let dataset = open_sounds(&args.sounds.folder, config.format, &options, global)?;
-    config.batch = args.batch(&config, &device)?;
     let begin = match &from {
         Some(model) => format!("tuning `{}`", model.config.name),
         None => "training from nothing".to_owned(),
@@ -571,9 +492,9 @@ pub(super) fn run(
                 progress = report.progress;
                 monitor.step(report);
             }
-            Event::Saved(path) if progress >= 1.0 || Instant::now() >= next_demos => {
+            Event::Saved(_) if progress >= 1.0 || Instant::now() >= next_demos => {
                 let begun = Instant::now();
-                if let Err(error) = illustrate(path, out, device) {
+                if let Err(error) = train::illustrate(out, device, &mut keep_going) {
                     // The model is safe; its pictures are not worth ending the run.
                     eprintln!("warning: demo sounds: {error:#}");
                 }
@@ -581,11 +502,7 @@ pub(super) fn run(
             }
             Event::Saved(_) => {}
         }
-        if interrupted() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        keep_going()
     })?;
     monitor.bar.finish();
     let model = out.join("model.safetensors");
@@ -669,85 +586,6 @@ impl Monitor {
             );
         }
     }
-}
-
-/// Demo sounds of classes from all over the list, as many as are made in [`DEMO_TIME`] and always from the same seeds,
-/// and the curve of the loss.
-fn illustrate(model: &Path, folder: &Path, device: &Device) -> anyhow::Result<()> {
-    let model = Checkpoint::load(model)?;
-    let renderer = Renderer::new(&model, device)?;
-    let demos = folder.join("demos");
-    std::fs::create_dir_all(&demos).map_err(audiodiff::Error::io(&demos))?;
-    let labels = &model.config.labels;
-    let mut names = HashSet::new();
-    let mut wanted: Vec<(String, Option<String>, u64)> = Vec::new();
-    let shown = labels.len().min(DEMOS);
-    for i in 0..shown {
-        let label = &labels[i * labels.len() / shown];
-        wanted.push((label.clone(), Some(label.clone()), 0));
-    }
-    for seed in 0..(DEMOS - wanted.len()) as u64 {
-        wanted.push((format!("any-{seed}"), None, seed));
-    }
-    let mut clips: Vec<(String, Clip)> = Vec::new();
-    let begun = Instant::now();
-    for (title, class, seed) in wanted {
-        if interrupted() {
-            return Ok(());
-        }
-        if begun.elapsed() > DEMO_TIME {
-            break;
-        }
-        let settings = RenderSettings {
-            class,
-            ..RenderSettings::of(&model.config)
-        };
-        let made = renderer.render(&settings, seed, &mut |_| ControlFlow::Continue(()))?;
-        let clip = made.clip;
-        // A class may be called anything; a file may not.
-        let plain = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
-        let mut name: String = title
-            .chars()
-            .map(|c| if plain(c) { c } else { '_' })
-            .collect();
-        while !names.insert(name.clone()) {
-            name.push('_');
-        }
-        audio::write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;
-        clips.push((title, clip));
-    }
-    let cells: Vec<(String, &Clip)> = clips
-        .iter()
-        .map(|(title, clip)| (title.clone(), clip))
-        .collect();
-    picture::sound_sheet(&cells, &demos.join("demos.png"))?;
-    let stats = read_stats(&folder.join("stats.jsonl"))?;
-    let training = stats
-        .iter()
-        .map(|r| (r.step as f64, r.loss as f64))
-        .collect();
-    let validation = stats
-        .iter()
-        .filter_map(|r| Some((r.step as f64, r.validation? as f64)))
-        .collect();
-    let series = [
-        Series {
-            name: "training".to_owned(),
-            points: training,
-        },
-        Series {
-            name: "validation".to_owned(),
-            points: validation,
-        },
-    ];
-    Ok(picture::curve(
-        &folder.join("loss.png"),
-        "loss",
-        &series,
-        "step",
-        "weighted loss",
-        true,
-    )?)
 }
 
 #[cfg(test)]

@@ -1,34 +1,17 @@
 //! `tune`: a finished model taught to need one to four steps.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use audiodiff::checkpoint::{Checkpoint, Excess, Precision, Rendering};
-use audiodiff::dataset::{self, Augment, ScanOptions};
-use audiodiff::diffusion::objective::Objective;
-use audiodiff::eval::{Ear, Estimate, FEWEST, Reference, Sounds};
-use audiodiff::optim::{AdamConfig, LearningRate};
-use audiodiff::render::{RenderSettings, Renderer};
-use audiodiff::train::{Length, Outcome, TrainConfig, Tuning};
-use candle_core::Device;
+use audiodiff::checkpoint::{Checkpoint, Excess, Precision};
+use audiodiff::dataset::{self, ScanOptions};
+use audiodiff::distill::{Comparison, MEASURED, StepCounts};
+use audiodiff::eval::Estimate;
+use audiodiff::train::{Outcome, TrainConfig};
 use clap::Args;
 
-use super::train::{open_run, open_sounds};
-use super::{Bar, DeviceChoice, Global, PrecisionChoice, interrupted, usage};
-
-/// Numbers of steps that are measured. The last is taken unless another one is shown to be nearer to real sounds: none
-/// of them takes long, and variety grows with them.
-const MEASURED: [usize; 3] = [1, 2, 4];
-/// Steps of the teacher that they are measured against.
-const TEACHER_STEPS: usize = 32;
-/// Rounds that each is measured in, with seeds of their own.
-const ROUNDS: usize = 6;
-/// Sounds of all rounds together, about; no round has fewer than distances need.
-const SOUNDS: usize = 400;
-/// Student's t with five degrees of freedom that chance exceeds once in a hundred times, on one side. Two numbers of
-/// steps are tried against the last.
-const SHOWN: f64 = 3.365;
+use super::train::{length, open_run, open_sounds};
+use super::{Bar, DeviceChoice, Global, PrecisionChoice, keep_going};
 
 #[derive(Args)]
 #[command(
@@ -98,51 +81,23 @@ pub struct TuneArgs {
 }
 
 impl TuneArgs {
-    /// How strongly the teacher insists on the class. One that needs few steps already does so as it is.
-    fn guidance(&self, from: &Checkpoint) -> f64 {
-        let usual = match from.config.is_few_step() {
-            true => 1.0,
-            false => RenderSettings::GUIDANCE,
-        };
-        self.guidance.unwrap_or(usual)
-    }
-
-    fn config(&self, from: &Checkpoint) -> TrainConfig {
-        let model = &from.config;
-        let again = model.is_few_step();
-        TrainConfig {
-            name: self.name.clone().unwrap_or_else(|| model.name.clone()),
-            format: model.format,
-            representation: model.representation.clone(),
-            network: model.network.clone(),
-            target: model.target,
-            objective: Objective::new(model.target, model.sigma_data),
-            tuning: Some(match again {
-                true => Tuning::again(model),
-                false => Tuning::of(model, self.guidance(from)),
-            }),
+    /// The recipe, changed where a flag says so.
+    fn config(&self, from: &Checkpoint) -> audiodiff::Result<TrainConfig> {
+        let mut config = TrainConfig::distill(from, self.guidance)?;
+        if let Some(name) = &self.name {
+            config.name.clone_from(name);
+        }
+        if let Some(length) = length(self.steps, self.minutes) {
+            config.length = length;
+        }
+        config.learning_rate.peak = self.learning_rate;
+        Ok(TrainConfig {
             batch: self.batch,
-            length: self
-                .steps
-                .map_or(Length::Minutes(self.minutes.unwrap_or(30.0)), Length::Steps),
-            learning_rate: LearningRate {
-                peak: self.learning_rate,
-                warmup: 50,
-                decay: 0.4,
-            },
             precision: self.precision.into(),
-            adam: AdamConfig::default(),
-            ema_gamma: 6.94,
-            class_dropout: 0.12,
-            augment: Some(Augment::default()),
-            portraits: true,
             licence: self.licence.clone(),
             seed: self.seed,
-            validate_every: if again { 100 } else { 250 },
-            // A denoiser first has to learn another walk; what has learnt it may have nothing left to gain.
-            patience: if again { 6 } else { 0 },
-            save_every_s: 240.0,
-        }
+            ..config
+        })
     }
 
     fn options(&self) -> ScanOptions {
@@ -151,121 +106,14 @@ impl TuneArgs {
             ..super::scan_options(&self.labels, &self.include)
         }
     }
-
-    /// How the model that it began from is rendered beside it: at its best.
-    fn teacher_settings(&self, teacher: &Checkpoint) -> RenderSettings {
-        let own = RenderSettings::of(&teacher.config);
-        if teacher.config.is_few_step() {
-            return own;
-        }
-        RenderSettings {
-            steps: TEACHER_STEPS,
-            guidance: self.guidance(teacher),
-            ..own
-        }
-    }
-
-    /// Distances to the held-back sounds, or to all where too few are, in [`ROUNDS`] rounds: of each number of steps,
-    /// and last of the teacher. Rounds have the same seeds for all.
-    fn measure(
-        &self,
-        tuned: &Checkpoint,
-        teacher: &Checkpoint,
-        device: &Device,
-        global: &Global,
-    ) -> anyhow::Result<Vec<Vec<f64>>> {
-        let bar = Bar::new("measuring", global);
-        let ear = Ear::new(tuned.config.format, tuned.config.representation.hop())?;
-        let (held, mut rest) =
-            Sounds::both_parts(&self.data, &self.options(), &ear, &mut |_, _| ())?;
-        // What was learnt spans the space; where little was held back all sounds judge.
-        let (real, learnt) = if held.sounds.len() >= 4 * FEWEST && rest.sounds.len() >= FEWEST {
-            (held, Some(rest))
-        } else {
-            rest.sounds.extend(held.sounds);
-            (rest, None)
-        };
-        let mut wanted = real.labels();
-        let all = real.sounds.len() as f64;
-        let share = (SOUNDS / ROUNDS).max(FEWEST) as f64 / all;
-        for count in wanted.values_mut() {
-            *count = (*count as f64 * share).ceil() as usize;
-        }
-        let each: usize = wanted.values().sum();
-        let reference = Reference::new(real, learnt, self.seed)?;
-        let runs = MEASURED.len() + 1;
-        let distances = |model: &Checkpoint, settings: RenderSettings, run: usize| {
-            let renderer = Renderer::new(model, device)?;
-            let rounds = (0..ROUNDS).map(|round| {
-                let seed = self.seed.wrapping_add((round * each) as u64);
-                let done_before = (run * ROUNDS + round) * each;
-                let mut heard = |done, _| {
-                    bar.set(done_before + done, runs * ROUNDS * each);
-                    match interrupted() {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                };
-                let made = Sounds::rendered(&renderer, &settings, &wanted, seed, &ear, &mut heard)?;
-                let frechet = reference.judge(&[made])?.scores.frechet;
-                let frechet = frechet.ok_or_else(|| usage("too few sounds to measure with"))?;
-                Ok(frechet.value)
-            });
-            rounds.collect::<anyhow::Result<Vec<f64>>>()
-        };
-        let mut found = Vec::new();
-        for (run, steps) in MEASURED.into_iter().enumerate() {
-            let settings = RenderSettings {
-                steps,
-                ..RenderSettings::of(&tuned.config)
-            };
-            found.push(distances(tuned, settings, run)?);
-        }
-        let settings = self.teacher_settings(teacher);
-        found.push(distances(teacher, settings, runs - 1)?);
-        bar.finish();
-        Ok(found)
-    }
-}
-
-/// Mean difference of `a` to `b`, round by round, with its error.
-fn difference(a: &[f64], b: &[f64]) -> Estimate {
-    Estimate::of(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>())
-}
-
-/// The place of the number of steps to render with, by the distances of each: the last, unless one before it is nearer
-/// by more than chance; the nearest of those that are.
-fn best(distances: &[Vec<f64>]) -> usize {
-    let last = distances.len() - 1;
-    let shown = (0..last).filter(|&k| {
-        let Estimate { value, error } = difference(&distances[k], &distances[last]);
-        value < 0.0 && -value > SHOWN * error
-    });
-    let mean = |k: &usize| distances[*k].iter().sum::<f64>();
-    shown
-        .min_by(|a, b| mean(a).total_cmp(&mean(b)))
-        .unwrap_or(last)
 }
 
 pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.device.open()?;
     let teacher = super::load_model(Some(&args.model))?;
     let again = teacher.config.is_few_step();
-    if let Some(guidance) = args.guidance {
-        if !guidance.is_finite() {
-            return Err(usage(format!(
-                "--guidance: expected a number, found {guidance}"
-            )));
-        }
-        if again && guidance != 1.0 {
-            return Err(usage(format!(
-                "--guidance: `{}` needs few steps already and is tuned further by the sounds alone, expected 1, found \
-                 {guidance}",
-                teacher.config.name
-            )));
-        }
-    }
-    let config = args.config(&teacher);
+    let config = args.config(&teacher)?;
+    let guidance = config.tuning.map_or(1.0, |tuning| tuning.guidance);
     let options = ScanOptions {
         crop: teacher.config.learnt_crop().unwrap_or_default(),
         cache_mb: args.cache_mb,
@@ -299,85 +147,49 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let mut found = match args.measure(&model, &teacher, &device, global) {
-        Ok(measured) => measured,
+    let bar = Bar::new("measuring", global);
+    let comparison = Comparison {
+        student: &model,
+        teacher: &teacher,
+        guidance,
+        sounds: &args.data,
+        options: &args.options(),
+        seed: args.seed,
+    };
+    let measured = comparison.measure(&device, &mut |done, all| {
+        bar.set(done, all);
+        keep_going()
+    });
+    bar.finish();
+    let counts = match measured {
+        Ok(counts) => counts,
         // The tuned model is safe: what cannot be measured of it is no reason to hide that.
         Err(error) => {
             eprintln!("warning: not measured at 1, 2 and 4 steps: {error:#}");
             return Ok(());
         }
     };
-    let teachers = found.pop().unwrap_or_default();
-    let excess: Vec<Excess> = (MEASURED.iter().zip(&found))
-        .map(|(&steps, own)| {
-            let Estimate { value, error } = difference(own, &teachers);
-            Excess {
-                steps,
-                value,
-                error,
-            }
-        })
-        .collect();
-    if let Some(rendering) = &mut model.config.rendering {
-        *rendering = Rendering {
-            steps: MEASURED[best(&found)],
-            measured: Vec::new(),
-            excess: excess.clone(),
-            ..rendering.clone()
-        };
-    }
+    counts.settle(&mut model.config);
     model.save(&path, Precision::F32)?;
+    print(&counts, &teacher.config.name)
+}
+
+/// The distances as a table.
+fn print(counts: &StepCounts, teacher: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let shown = |Estimate { value, error }: Estimate| format!("{value:.2} ± {error:.2}");
     writeln!(out, "steps  Fréchet distance, dB²  beyond the teacher's")?;
-    for (
-        own,
-        Excess {
-            steps,
-            value,
-            error,
-        },
-    ) in found.iter().zip(excess)
-    {
+    let measured = MEASURED.iter().zip(&counts.student).zip(counts.excess());
+    for ((steps, own), Excess { value, error, .. }) in measured {
         let own = shown(Estimate::of(own));
         let beyond = shown(Estimate { value, error });
         writeln!(out, "{steps:>5}  {own:>21}  {beyond:>20}")?;
     }
-    let own = shown(Estimate::of(&teachers));
-    let steps = args.teacher_settings(&teacher).steps;
-    let name = &teacher.config.name;
+    let own = shown(Estimate::of(&counts.teacher));
+    let steps = counts.teacher_steps;
     writeln!(
         out,
-        "{steps:>5}  {own:>21}  the model it began from, `{name}`"
+        "{steps:>5}  {own:>21}  the model it began from, `{teacher}`"
     )?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use audiodiff::noise::Noise;
-
-    #[test]
-    fn noise_does_not_win_the_choice_of_steps_and_a_difference_does() {
-        let mut noise = Noise::new(1);
-        let mut rounds = |mean: f64| -> Vec<f64> {
-            (0..ROUNDS)
-                .map(|_| mean + 5.0 * f64::from(noise.normal()))
-                .collect()
-        };
-        // Alike, near zero: the last is kept but for one time in fifty.
-        let fewer = (0..500)
-            .filter(|_| best(&[rounds(0.5), rounds(0.5), rounds(0.5)]) != 2)
-            .count();
-        assert!(fewer <= 20, "{fewer} of 500");
-        // Worse ones are never taken, and far nearer ones are.
-        let count = |a: f64, b: f64, place: usize, rounds: &mut dyn FnMut(f64) -> Vec<f64>| {
-            (0..200)
-                .filter(|_| best(&[rounds(a), rounds(b), rounds(30.0)]) == place)
-                .count()
-        };
-        assert_eq!(count(60.0, 60.0, 2, &mut rounds), 200);
-        assert!(count(60.0, -10.0, 1, &mut rounds) > 190);
-    }
 }

@@ -36,7 +36,7 @@ struct Heard<T> {
 /// What is known of a usable file.
 pub(super) struct Facts {
     pub hash: blake3::Hash,
-    /// Its outline; taken for a model only.
+    /// Its outline; taken where sounds are held back from a model only.
     pub print: Option<Print>,
     /// Of the sound as it came.
     pub faults: Faults,
@@ -112,7 +112,7 @@ pub(super) fn read<T: Send>(
             .collect();
         let heard: Vec<Heard<T>> = part
             .par_iter()
-            .map(|file| hear(&file.path, model, &look))
+            .map(|file| hear(&file.path, model, options.validation > 0.0, &look))
             .collect();
         done += part.len();
         for (file, Heard { remarks, found }) in part.into_iter().zip(heard) {
@@ -221,6 +221,7 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
 fn hear<T>(
     path: &Path,
     model: Option<Model>,
+    splits: bool,
     look: &impl Fn(&Facts, Option<Source>) -> T,
 ) -> Heard<T> {
     let refused = |kind, detail| Heard {
@@ -270,7 +271,7 @@ fn hear<T>(
     }
     let facts = Facts {
         hash,
-        print: model.map(|_| Print::of(&clip)),
+        print: (model.is_some() && splits).then(|| Print::of(&clip)),
         faults,
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),

@@ -28,7 +28,7 @@ pub enum Length {
 
 /// How a finished model is taught to need few steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Tuning {
+pub struct ConsistencyTuning {
     /// Levels and stages.
     pub consistency: Consistency,
     /// Guidance of the teacher, the model that it begins from; 1 learns from the sounds alone.
@@ -37,7 +37,7 @@ pub struct Tuning {
     pub guidance_interval: (f64, f64),
 }
 
-impl Tuning {
+impl ConsistencyTuning {
     /// For a denoiser that has no few-step ability yet.
     pub fn of(model: &ModelConfig, guidance: f64) -> Self {
         Self {
@@ -82,8 +82,8 @@ pub struct TrainConfig {
     pub objective: Objective,
     /// Consistency tuning in place of that loss; needs a model to begin from.
     #[serde(default)]
-    pub tuning: Option<Tuning>,
-    /// Clips a step; 0 takes over the batch of the run that is resumed.
+    pub tuning: Option<ConsistencyTuning>,
+    /// Clips a step; 0 is what fits memory and cores, and the batch of the run where one is resumed.
     pub batch: usize,
     /// When to end.
     pub length: Length,
@@ -178,7 +178,7 @@ impl TrainConfig {
                     score,
                 )
             }
-            Some(Tuning { consistency, .. }) => {
+            Some(ConsistencyTuning { consistency, .. }) => {
                 let (low, high) = consistency.levels;
                 level(
                     consistency.log_level_mean,

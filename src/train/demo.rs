@@ -1,0 +1,125 @@
+//! What shows how a training goes: sounds that its model makes, and the curve of its loss.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+
+use super::read_stats;
+use crate::audio::{BitDepth, Clip, write_wav};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::picture::{self, Series};
+use crate::render::{RenderSettings, Renderer};
+
+/// At most this many demo sounds.
+const DEMOS: usize = 16;
+
+/// No further demo sound is begun after this long.
+const DEMO_TIME: Duration = Duration::from_secs(30);
+
+/// Writes sounds of classes from all over the list of `run`'s model to `run/demos`, with a picture of them, and the curve
+/// of the loss to `run/loss.png`: 16 sounds, or as many as are made in half a minute, always from the same seeds.
+///
+/// `on_sound` is asked before each sound and may stop it; then nothing more is written.
+///
+/// # Errors
+/// When `run` holds no model, or a file cannot be written.
+pub fn illustrate(
+    run: &Path,
+    device: &Device,
+    on_sound: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<()> {
+    let model = Checkpoint::load(&run.join("model.safetensors"))?;
+    let renderer = Renderer::new(&model, device)?;
+    let demos = run.join("demos");
+    std::fs::create_dir_all(&demos).map_err(Error::io(&demos))?;
+    let begun = Instant::now();
+    let mut names = HashSet::new();
+    let mut clips: Vec<(String, Clip)> = Vec::new();
+    for (title, class, seed) in wanted(&model.config.labels) {
+        if on_sound().is_break() {
+            return Ok(());
+        }
+        if begun.elapsed() > DEMO_TIME {
+            break;
+        }
+        let settings = RenderSettings {
+            class,
+            ..renderer.settings()
+        };
+        let clip = renderer.render(&settings, seed)?.clip;
+        // A class may be called anything; a file may not.
+        let plain = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
+        let plain = |c: char| if plain(c) { c } else { '_' };
+        let mut name: String = title.chars().map(plain).collect();
+        while !names.insert(name.clone()) {
+            name.push('_');
+        }
+        write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;
+        clips.push((title, clip));
+    }
+    let cells: Vec<(String, &Clip)> = clips
+        .iter()
+        .map(|(title, clip)| (title.clone(), clip))
+        .collect();
+    picture::sound_sheet(&cells, &demos.join("demos.png"))?;
+    draw_loss(run)
+}
+
+/// Title, class and seed of each demo sound.
+fn wanted(labels: &[String]) -> Vec<(String, Option<String>, u64)> {
+    let shown = labels.len().min(DEMOS);
+    let of_class = (0..shown).map(|i| &labels[i * labels.len() / shown]);
+    let of_class = of_class.map(|label| (label.clone(), Some(label.clone()), 0));
+    let any = (0..(DEMOS - shown) as u64).map(|seed| (format!("any-{seed}"), None, seed));
+    of_class.chain(any).collect()
+}
+
+fn draw_loss(run: &Path) -> Result<()> {
+    let stats = read_stats(&run.join("stats.jsonl"))?;
+    let training = stats.iter().map(|r| (r.step as f64, f64::from(r.loss)));
+    let validation = stats
+        .iter()
+        .filter_map(|r| Some((r.step as f64, f64::from(r.validation?))));
+    let series = [
+        Series {
+            name: "training".to_owned(),
+            points: training.collect(),
+        },
+        Series {
+            name: "validation".to_owned(),
+            points: validation.collect(),
+        },
+    ];
+    picture::curve(
+        &run.join("loss.png"),
+        "loss",
+        &series,
+        "step",
+        "weighted loss",
+        true,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demo_sounds_are_of_classes_from_all_over_the_list() {
+        let labels = |n: usize| -> Vec<String> { (0..n).map(|i| format!("{i:02}")).collect() };
+        let titles = |n: usize| -> Vec<String> {
+            wanted(&labels(n)).into_iter().map(|demo| demo.0).collect()
+        };
+        assert_eq!(
+            titles(0),
+            (0..16).map(|i| format!("any-{i}")).collect::<Vec<_>>()
+        );
+        assert_eq!(titles(3)[..4], ["00", "01", "02", "any-0"]);
+        assert_eq!((titles(3).len(), titles(32).len()), (16, 16));
+        assert_eq!(titles(32)[15], "30");
+    }
+}

@@ -1,0 +1,301 @@
+//! How to train what: every number that nobody has to know.
+
+use candle_core::Device;
+
+use super::config::{ConsistencyTuning, Length, TrainConfig};
+use crate::checkpoint::{Checkpoint, ModelConfig};
+use crate::dataset::Augment;
+use crate::diffusion::Target;
+use crate::diffusion::objective::Objective;
+use crate::error::{Error, Result};
+use crate::network::{self, NetworkConfig, UNetConfig};
+use crate::optim::{AdamConfig, LearningRate};
+use crate::render::RenderSettings;
+use crate::representation::{Format, RepresentationConfig};
+
+/// Minutes that a training takes where nobody says.
+const MINUTES: f64 = 30.0;
+
+/// Rate and length of one-shots: 1.11 s.
+const ONE_SHOT: Format = Format {
+    sample_rate: 44_100,
+    channels: 1,
+    len_frames: 49_152,
+};
+
+/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for another walk.
+const FRESH_RATE: f64 = 1e-3;
+const BASE_RATE: f64 = 4e-4;
+const FINE_TUNING_RATE: f64 = 2e-4;
+const DISTILLING_RATE: f64 = 1e-4;
+
+/// Clips a step where there is room for them: small batches learn the most from each clip, and on many cores larger
+/// ones cost no time.
+const BATCHES: (usize, usize) = (16, 64);
+
+/// Lengths of a clip, seconds.
+const SECONDS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
+
+impl TrainConfig {
+    /// A training from nothing of mono one-shots of 1.11 s, for [`MINUTES`]: 30.
+    pub fn from_scratch(
+        representation: RepresentationConfig,
+        target: Target,
+        network: NetworkConfig,
+    ) -> Self {
+        let is_base =
+            UNetConfig::preset("base").is_ok_and(|base| network == NetworkConfig::UNet(base));
+        let (log_sigma_mean, log_sigma_deviation) = representation.log_sigma();
+        Self {
+            name: "sounds".to_owned(),
+            format: ONE_SHOT,
+            objective: Objective {
+                log_sigma_mean,
+                log_sigma_deviation,
+                ..Objective::new(target, 1.0)
+            },
+            representation,
+            network,
+            target,
+            tuning: None,
+            batch: 0,
+            length: Length::Minutes(MINUTES),
+            learning_rate: LearningRate {
+                peak: if is_base { BASE_RATE } else { FRESH_RATE },
+                warmup: 300,
+                decay: 0.4,
+            },
+            precision: network::Precision::F32,
+            adam: AdamConfig::default(),
+            ema_gamma: 6.94,
+            class_dropout: 0.12,
+            augment: Some(Augment::default()),
+            portraits: true,
+            licence: None,
+            seed: 0,
+            validate_every: 250,
+            patience: 0,
+            save_every_s: 240.0,
+        }
+    }
+
+    /// A training that goes on from a model with other sounds, until these teach it nothing more: in its format, with
+    /// its network. A model that needs few steps learns them in the way that keeps them few.
+    pub fn fine_tune(from: &Checkpoint) -> Self {
+        let model = &from.config;
+        Self {
+            tuning: model.is_few_step().then(|| ConsistencyTuning::again(model)),
+            learning_rate: LearningRate {
+                peak: FINE_TUNING_RATE,
+                warmup: 50,
+                decay: 0.4,
+            },
+            validate_every: 100,
+            patience: 6,
+            ..Self::like(model)
+        }
+    }
+
+    /// A training in which a model learns to need one to four steps; one that does so already learns the sounds further,
+    /// until these teach it nothing more. `guidance` is how strongly the model, as the teacher, insists on the class:
+    /// 1 learns from the sounds alone, in less time; none is [`RenderSettings::GUIDANCE`], or 1 for a model that needs
+    /// few steps already.
+    ///
+    /// # Errors
+    /// When the guidance is no number, or another than 1 for a model that needs few steps already.
+    pub fn distill(from: &Checkpoint, guidance: Option<f64>) -> Result<Self> {
+        let model = &from.config;
+        let again = model.is_few_step();
+        let tuning = match (again, guidance) {
+            (_, Some(guidance)) if !guidance.is_finite() => {
+                return Err(Error::setting(format!(
+                    "guidance: expected a number, found {guidance}"
+                )));
+            }
+            (true, Some(guidance)) if guidance != 1.0 => {
+                return Err(Error::setting(format!(
+                    "guidance: `{}` needs few steps already and is tuned further by the sounds alone, expected 1, \
+                     found {guidance}",
+                    model.name
+                )));
+            }
+            (true, _) => ConsistencyTuning::again(model),
+            (false, guidance) => {
+                ConsistencyTuning::of(model, guidance.unwrap_or(RenderSettings::GUIDANCE))
+            }
+        };
+        Ok(Self {
+            tuning: Some(tuning),
+            batch: BATCHES.0,
+            learning_rate: LearningRate {
+                peak: DISTILLING_RATE,
+                warmup: 50,
+                decay: 0.4,
+            },
+            objective: Objective::new(model.target, model.sigma_data),
+            validate_every: if again { 100 } else { 250 },
+            // A denoiser first has to learn another walk; what has learnt it may have nothing left to gain.
+            patience: if again { 6 } else { 0 },
+            ..Self::like(model)
+        })
+    }
+
+    /// A training of a model's network in its format.
+    fn like(model: &ModelConfig) -> Self {
+        let fresh = Self::from_scratch(
+            model.representation.clone(),
+            model.target,
+            model.network.clone(),
+        );
+        Self {
+            name: model.name.clone(),
+            format: model.format,
+            objective: Objective {
+                sigma_data: model.sigma_data,
+                ..fresh.objective
+            },
+            ..fresh
+        }
+    }
+
+    /// Changes the clips to another rate in Hz, number of channels and length in seconds, each where it is given. Lengths
+    /// are rounded up to what frames and network take. At another rate alone a clip has as many samples as before.
+    ///
+    /// # Errors
+    /// When the representation cannot hold such clips.
+    pub fn set_format(
+        &mut self,
+        sample_rate: Option<u32>,
+        channels: Option<usize>,
+        seconds: Option<f64>,
+    ) -> Result<()> {
+        let own = self.format;
+        let sample_rate = sample_rate.unwrap_or(own.sample_rate);
+        let unit = self.representation.hop() * self.network.frames_multiple();
+        let whole = |frames: usize| frames.div_ceil(unit) * unit;
+        let len_frames = match seconds {
+            None => own.len_frames,
+            Some(seconds) if !SECONDS.contains(&seconds) => {
+                return Err(Error::setting(format!(
+                    "seconds: expected {} to {}, found {seconds}",
+                    SECONDS.start(),
+                    SECONDS.end()
+                )));
+            }
+            Some(seconds) => {
+                let frames = seconds * f64::from(sample_rate);
+                // Its own length may be known by rounded seconds.
+                let is_own = (frames / own.len_frames as f64 - 1.0).abs() < 0.005;
+                if is_own {
+                    own.len_frames
+                } else {
+                    frames.round() as usize
+                }
+            }
+        };
+        let format = Format {
+            sample_rate,
+            channels: channels.unwrap_or(own.channels),
+            len_frames: whole(len_frames),
+        };
+        self.representation.validate(&format)?;
+        self.format = format;
+        Ok(())
+    }
+
+    /// As many clips a step as half of the memory that is free has room for, so that other programs stay in memory.
+    pub(super) fn fitting_batch(&self, device: &Device) -> usize {
+        if !device.is_cpu() {
+            return BATCHES.1;
+        }
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let room = system.available_memory() / 2;
+        let frames = self.representation.frames(self.format.len_frames);
+        let clip = self.network.training_bytes(frames);
+        let most = rayon::current_num_threads().clamp(BATCHES.0, BATCHES.1) as u64;
+        (room / clip.max(1)).clamp(1, most) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nano() -> NetworkConfig {
+        NetworkConfig::UNet(UNetConfig::preset("nano").unwrap())
+    }
+
+    #[test]
+    fn lengths_are_rounded_up_to_what_frames_and_network_take() {
+        let mut config = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, nano());
+        let unit = 256 * config.network.frames_multiple();
+        for seconds in [0.05, 0.3, 1.0, 1.2, 3.0, 1.1146, 1.1145] {
+            config.format = ONE_SHOT;
+            config.set_format(None, Some(2), Some(seconds)).unwrap();
+            let format = config.format;
+            let asked = seconds * 44_100.0;
+            assert_eq!((format.len_frames % unit, format.channels), (0, 2));
+            let over = format.len_frames as f64 - asked;
+            assert!((-250.0..unit as f64).contains(&over), "{seconds}: {over}");
+        }
+        config.format = ONE_SHOT;
+        config.set_format(None, None, Some(1.115)).unwrap();
+        assert_eq!(config.format, ONE_SHOT, "its own length, read off a table");
+        config.set_format(Some(22_050), None, None).unwrap();
+        assert_eq!(config.format.len_frames, ONE_SHOT.len_frames);
+        for seconds in [f64::NAN, 0.0, -1.0, 61.0] {
+            assert!(config.set_format(None, None, Some(seconds)).is_err());
+        }
+        assert!(config.set_format(Some(0), None, None).is_err());
+    }
+
+    #[test]
+    fn the_numbers_of_each_kind_of_training() {
+        let fresh = |representation| TrainConfig::from_scratch(representation, Target::X, nano());
+        let mel = fresh(RepresentationConfig::mel());
+        let levels = |config: &TrainConfig| {
+            let objective = &config.objective;
+            (objective.log_sigma_mean, objective.log_sigma_deviation)
+        };
+        assert_eq!(levels(&mel), (1.3, 1.8));
+        assert_eq!(levels(&fresh(RepresentationConfig::wave())), (0.3, 1.4));
+        assert_eq!((mel.learning_rate.peak, mel.patience), (1e-3, 0));
+        let base = NetworkConfig::UNet(UNetConfig::preset("base").unwrap());
+        let base = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, base);
+        assert_eq!(base.learning_rate.peak, 4e-4);
+        for config in [&mel, &base] {
+            let batch = config.fitting_batch(&Device::Cpu);
+            assert!((1..=64).contains(&batch), "{batch}");
+            assert!(
+                TrainConfig {
+                    batch,
+                    ..config.clone()
+                }
+                .validate()
+                .is_ok()
+            );
+        }
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn a_model_that_needs_few_steps_goes_on_needing_few() {
+        let model = Checkpoint::embedded().unwrap();
+        let tuned = TrainConfig::fine_tune(&model);
+        assert_eq!(tuned.format, model.config.format);
+        assert_eq!(tuned.tuning, Some(ConsistencyTuning::again(&model.config)));
+        assert_eq!((tuned.learning_rate.peak, tuned.patience), (2e-4, 6));
+        let further = TrainConfig::distill(&model, None).unwrap();
+        assert_eq!((further.tuning, further.patience), (tuned.tuning, 6));
+        let refused = TrainConfig::distill(&model, Some(2.0)).unwrap_err();
+        assert!(refused.to_string().contains("expected 1, found 2"));
+        assert!(TrainConfig::distill(&model, Some(f64::NAN)).is_err());
+        let mut denoiser = model;
+        denoiser.config.rendering = None;
+        let first = TrainConfig::distill(&denoiser, None).unwrap();
+        let tuning = first.tuning.unwrap();
+        assert_eq!((tuning.guidance, first.patience, first.batch), (1.5, 0, 16));
+        assert_eq!(TrainConfig::fine_tune(&denoiser).tuning, None);
+    }
+}
