@@ -292,7 +292,7 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     assert_eq!(info["rendering"]["sampler"], "consistency");
     assert_eq!(info["training"]["before"]["steps"], 304);
     command.extend(["--guidance", "2"]);
-    assert!(fails(2, &command).contains("--guidance: "));
+    assert!(fails(2, &command).contains("guidance: "));
 
     let page = folder.path().join("report.html");
     let judged: serde_json::Value = serde_json::from_slice(&done(&[
