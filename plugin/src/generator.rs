@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use audiodiff::audio::Clip;
-use audiodiff::render::Init;
+use audiodiff::render::{Init, Rendered};
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
@@ -19,21 +18,23 @@ use crate::state::{PADS, Project, Recipe, Request, Store, StoredSound};
 /// be a call into the operating system. Nobody notices it before a sound that takes seconds.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// What a model calls itself and its classes.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What a model calls itself and its classes, and how many steps it takes.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Names {
     /// The model: its name, and what tells it from others of that name.
     pub model: String,
     /// Its classes, in their order.
     pub labels: Vec<String>,
+    /// Steps that it takes at most, however many are asked for.
+    pub most_steps: usize,
 }
 
 /// What makes sounds: the model, or a double in tests.
 pub trait Source: Send {
-    /// What it calls itself and its classes; always the same.
+    /// What it says of itself; always the same.
     fn names(&self) -> Arc<Names>;
 
-    /// Makes one clip, from `init` if there is one. `keep_going` is told the share that is done, and may
+    /// Makes one sound, from `init` if there is one. `keep_going` is told the share that is done, and may
     /// break off the work.
     ///
     /// # Errors
@@ -43,7 +44,7 @@ pub trait Source: Send {
         recipe: &Recipe,
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip>;
+    ) -> Result<Rendered>;
 }
 
 /// Opens the source that a path names, or else the one that is built in. Called on the thread, when it is
@@ -74,7 +75,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// What the model calls itself and its classes, once it is open.
+    /// What the model says of itself, once it is open.
     pub fn names(&self) -> Option<Arc<Names>> {
         lock(&self.names).clone()
     }
@@ -267,7 +268,7 @@ impl Worker {
         *lock(&status.begun) = Some(Instant::now());
         status.set_done(pad, 0.0);
         let source = &mut model.source;
-        let clip = source.generate(&job.recipe, job.init.clone(), &mut |done| {
+        let rendered = source.generate(&job.recipe, job.init.clone(), &mut |done| {
             status.set_done(pad, done);
             let newest = store.pending(pad);
             if newest != Some(request) {
@@ -286,7 +287,7 @@ impl Worker {
                 ControlFlow::Continue(())
             }
         })?;
-        store.finish(request, job.recipe, &clip);
+        store.finish(request, StoredSound::rendered(job.recipe, &rendered));
         status.set_done(pad, 1.0);
         Ok(())
     }
@@ -296,6 +297,9 @@ impl Worker {
 mod tests {
     use std::sync::atomic::AtomicU64;
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use audiodiff::audio::Clip;
+    use audiodiff::render::Remark;
 
     use super::*;
     use crate::state::tests::recipe;
@@ -314,6 +318,7 @@ mod tests {
             Arc::new(Names {
                 model: "test".into(),
                 labels: vec!["kick".into()],
+                most_steps: 4,
             })
         }
 
@@ -322,7 +327,7 @@ mod tests {
             recipe: &Recipe,
             init: Option<Init>,
             keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-        ) -> Result<Clip> {
+        ) -> Result<Rendered> {
             self.started.send(recipe.seed).unwrap();
             match recipe.seed {
                 13 => panic!("unlucky"),
@@ -342,7 +347,13 @@ mod tests {
                 Some(Init::Morph { clips, .. }) => first(&clips[0]) * first(&clips[1]),
             };
             let value = recipe.seed as f32 + begun;
-            Ok(Clip::new(100, vec![vec![value; 10]]))
+            let (asked, taken) = (recipe.steps as usize, 4);
+            Ok(Rendered {
+                clip: Clip::new(100, vec![vec![value; 10]]),
+                class: recipe.class.clone(),
+                steps: taken,
+                remarks: vec![Remark::Steps { asked, taken }],
+            })
         }
     }
 
@@ -448,6 +459,8 @@ mod tests {
         bench.settled();
         assert_eq!(bench.sound(), Some(5));
         assert_eq!(bench.heard(), [5.0; 10]);
+        let remarks = bench.store.project().sound(PAD).unwrap().remarks().to_vec();
+        assert!(remarks[0].contains("8 asked, 4 taken"), "{remarks:?}");
         assert_eq!(
             (bench.status.done(PAD), bench.status.trouble()),
             (1.0, None)

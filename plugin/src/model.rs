@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use audiodiff::audio::Clip;
 #[cfg(feature = "embedded-model")]
 use audiodiff::checkpoint::Checkpoint;
+use audiodiff::diffusion::schedule::NoiseSchedule;
 use audiodiff::import;
-use audiodiff::render::{Init, RenderSettings, Renderer};
+use audiodiff::render::{Init, MOST_FEW_STEPS, RenderSettings, Rendered, Renderer};
 use audiodiff::{Error, Result};
 use candle_core::Device;
 use nice_plug::prelude::nice_warn;
@@ -74,6 +74,11 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     let names = Names {
         model: format!("{} {}", checkpoint.config.name, &print[..8]),
         labels: checkpoint.config.labels.clone(),
+        most_steps: if checkpoint.config.is_few_step() {
+            MOST_FEW_STEPS
+        } else {
+            NoiseSchedule::MAX_STEPS
+        },
     };
     let loaded = Arc::new(Loaded {
         renderer: Renderer::new(&checkpoint, &Device::Cpu)?,
@@ -100,7 +105,7 @@ impl Source for Model {
         recipe: &Recipe,
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip> {
+    ) -> Result<Rendered> {
         let own = RenderSettings::of(self.loaded.renderer.config());
         let settings = RenderSettings {
             class: recipe.class.clone(),
@@ -124,10 +129,9 @@ impl Source for Model {
         };
         let renderer = &self.loaded.renderer;
         workers.run(|| {
-            let made = renderer.render(&settings, recipe.seed, &mut |progress| {
+            renderer.render(&settings, recipe.seed, &mut |progress| {
                 keep_going(progress.step as f32 / progress.steps.max(1) as f32)
-            });
-            made.map(|made| made.clip)
+            })
         })
     }
 }
@@ -195,6 +199,9 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "embedded-model")]
+    use audiodiff::render::Remark;
+
     use super::*;
 
     #[test]
@@ -233,15 +240,16 @@ mod tests {
             file: None,
         };
         let mut seen = Vec::new();
-        let clip = model.generate(&recipe, None, &mut |done| {
+        let made = model.generate(&recipe, None, &mut |done| {
             seen.push(done);
             ControlFlow::Continue(())
         });
-        let clip = clip.unwrap();
+        let made = made.unwrap();
+        let clip = made.clip.clone();
         assert!(clip.peak() > 0.0);
         assert_eq!(seen.last(), Some(&1.0));
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(again.unwrap(), clip);
+        assert_eq!(again.unwrap(), made);
         let varied = Recipe {
             seconds: Some(0.5),
             ..recipe.clone()
@@ -251,12 +259,26 @@ mod tests {
             strength: 0.3,
         };
         let varied = model.generate(&varied, Some(init), &mut |_| ControlFlow::Continue(()));
-        let varied = varied.unwrap();
+        let varied = varied.unwrap().clip;
         assert!(
             varied.seconds() < 0.6 && varied.peak() > 0.0,
             "{}",
             varied.seconds()
         );
+        let mut taking = |steps| {
+            let recipe = Recipe {
+                steps,
+                ..recipe.clone()
+            };
+            model
+                .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
+                .unwrap()
+        };
+        let (asked, taken) = (64, names.most_steps);
+        let (most, more) = (taking(taken as u32), taking(asked as u32));
+        assert_eq!((most.steps, &most.remarks[..]), (taken, &[][..]));
+        assert_eq!(more.remarks, [Remark::Steps { asked, taken }]);
+        assert_eq!(more.clip, most.clip);
         let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Stopped)));
     }
@@ -286,6 +308,7 @@ mod tests {
             model
                 .generate(&recipe, init, &mut |_| ControlFlow::Continue(()))
                 .unwrap()
+                .clip
         };
         let clip = made(None);
         assert_eq!((clip.sample_rate(), clip.channels().len()), (44_100, 2));
@@ -314,7 +337,7 @@ mod tests {
         };
         assert_eq!(model.names().model, names.model);
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(again.unwrap(), clip);
+        assert_eq!(again.unwrap().clip, clip);
     }
 
     #[test]

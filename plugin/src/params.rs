@@ -293,7 +293,7 @@ impl PadParams {
                 .with_unit(" ms")
                 .with_step_size(0.1)
         };
-        let (shown, typed) = (status.clone(), status.clone());
+        let (shown, typed, taken) = (status.clone(), status.clone(), status.clone());
         let ask = |task: Task, both: bool| {
             let store = store.clone();
             Arc::new(move |on: bool| {
@@ -323,11 +323,10 @@ impl PadParams {
                 IntRange::Linear { min: 0, max: 9999 },
             ),
             steps: IntParam::new(name("Steps"), 0, IntRange::Linear { min: 0, max: 64 })
-                .with_value_to_string(Arc::new(|steps| match steps {
-                    0 => AUTO.into(),
-                    steps => steps.to_string(),
+                .with_value_to_string(Arc::new(move |steps| {
+                    steps_to_string(taken.names().map(|names| names.most_steps), steps)
                 }))
-                .with_string_to_value(Arc::new(|text| auto_or(text, str::parse))),
+                .with_string_to_value(Arc::new(string_to_steps)),
             guidance: FloatParam::new(
                 name("Guidance"),
                 0.0,
@@ -618,6 +617,20 @@ fn auto_or<T: Default, E>(
     parse(text).ok()
 }
 
+/// Steps that are asked for, and those that the model takes where these are fewer.
+fn steps_to_string(most: Option<usize>, steps: i32) -> String {
+    match (steps, most) {
+        (0, _) => AUTO.to_owned(),
+        (steps, Some(most)) if steps as usize > most => format!("{steps} ({most} taken)"),
+        (steps, _) => steps.to_string(),
+    }
+}
+
+fn string_to_steps(text: &str) -> Option<i32> {
+    let asked = text.split_once('(').map_or(text, |(asked, _)| asked);
+    auto_or(asked.trim(), str::parse)
+}
+
 fn class_to_string(names: Option<&Arc<Names>>, class: i32) -> String {
     let label = names.and_then(|names| {
         names
@@ -649,6 +662,7 @@ mod tests {
         Names {
             model: "drums".into(),
             labels: vec!["kick".into(), "snare".into()],
+            most_steps: 8,
         }
     }
 
@@ -821,6 +835,25 @@ mod tests {
         assert!((change(Modulated::Cutoff, 9.0).cutoff - 10f32.log2()).abs() < 1e-4);
         assert!((change(Modulated::Gain, 9.0).gain - util::db_to_gain(6.0)).abs() < 1e-4);
         assert!(params.modulation(4, 0.1).is_none() && params.modulation(128, 0.1).is_none());
+    }
+
+    #[test]
+    fn steps_say_how_many_of_them_the_model_takes() {
+        let texts = |most| [0, 1, 8, 9, 64].map(|steps| steps_to_string(most, steps));
+        assert_eq!(texts(None), [AUTO, "1", "8", "9", "64"]);
+        assert_eq!(texts(Some(1000)), texts(None));
+        assert_eq!(
+            texts(Some(8)),
+            [AUTO, "1", "8", "9 (8 taken)", "64 (8 taken)"]
+        );
+        for steps in 0..=64 {
+            for most in [None, Some(8)] {
+                let text = steps_to_string(most, steps);
+                assert_eq!(string_to_steps(&text), Some(steps), "{text}");
+            }
+        }
+        assert_eq!(string_to_steps(" auto "), Some(0));
+        assert_eq!(string_to_steps("many"), None);
     }
 
     #[test]

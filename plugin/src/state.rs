@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audiodiff::audio::Clip;
+use audiodiff::render::{Remark, Rendered};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nice_plug::params::persist::PersistentField;
@@ -78,6 +79,7 @@ impl Recipe {
 #[serde(try_from = "Packed", into = "Packed")]
 pub struct StoredSound {
     recipe: Recipe,
+    remarks: Vec<String>,
     sample_rate: u32,
     /// Value of the sample 32767.
     peak: f32,
@@ -118,9 +120,18 @@ impl StoredSound {
             .collect();
         Self {
             recipe,
+            remarks: Vec::new(),
             sample_rate,
             peak,
             channels,
+        }
+    }
+
+    /// Packs what the model made, with its remarks.
+    pub fn rendered(recipe: Recipe, rendered: &Rendered) -> Self {
+        Self {
+            remarks: rendered.remarks.iter().map(Remark::to_string).collect(),
+            ..Self::new(recipe, &rendered.clip)
         }
     }
 
@@ -132,6 +143,11 @@ impl StoredSound {
     /// How it was made.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// What was asked of the model and could not be had, a sentence each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The sound.
@@ -151,6 +167,8 @@ impl StoredSound {
 #[derive(Serialize, Deserialize)]
 struct Packed {
     recipe: Recipe,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     sample_rate: u32,
     peak: f32,
     /// Little-endian samples of each channel in Base64.
@@ -165,6 +183,7 @@ impl From<StoredSound> for Packed {
         Self {
             channels: sound.channels.iter().map(text).collect(),
             recipe: sound.recipe,
+            remarks: sound.remarks,
             sample_rate: sound.sample_rate,
             peak: sound.peak,
         }
@@ -177,6 +196,7 @@ impl TryFrom<Packed> for StoredSound {
     fn try_from(packed: Packed) -> Result<Self, String> {
         let Packed {
             recipe,
+            remarks,
             sample_rate,
             peak,
             channels,
@@ -215,6 +235,7 @@ impl TryFrom<Packed> for StoredSound {
         }
         Ok(Self {
             recipe,
+            remarks,
             sample_rate,
             peak,
             channels,
@@ -430,9 +451,8 @@ impl Store {
         self.settled[request.pad].fetch_max(request.ticket, Ordering::AcqRel);
     }
 
-    /// Answers `request` with a clip, unless a newer one came in between.
-    pub fn finish(&self, request: Request, recipe: Recipe, clip: &Clip) {
-        let sound = StoredSound::new(recipe, clip);
+    /// Answers `request` with a sound, unless a newer one came in between.
+    pub fn finish(&self, request: Request, sound: StoredSound) {
         let mut held = self.lock();
         if self.pending(request.pad) == Some(request) {
             held.histories[request.pad].push(sound.clone());
@@ -640,7 +660,8 @@ pub(crate) mod tests {
 
     fn make(store: &Store, pad: usize, seed: u64, clip: &Clip) {
         store.ask(pad, Task::Generate);
-        store.finish(store.pending(pad).unwrap(), recipe(seed), clip);
+        let sound = StoredSound::new(recipe(seed), clip);
+        store.finish(store.pending(pad).unwrap(), sound);
     }
 
     fn take(inbox: &mut Inbox) -> Vec<(usize, Option<Arc<Sound>>)> {
@@ -803,15 +824,16 @@ pub(crate) mod tests {
         let old = store.pending(4).unwrap();
         store.ask(2, Task::Generate);
         store.ask(4, Task::Vary);
-        store.finish(old, recipe(1), &clip(44_100, 0.1));
+        let made = |seed| StoredSound::new(recipe(seed), &clip(44_100, 0.1));
+        store.finish(old, made(1));
         assert!(take(&mut inbox).is_empty());
         // The longest wait comes first; a pad that was asked again waits anew.
         let next = store.next().unwrap();
         assert_eq!((next.pad, next.task), (2, Task::Generate));
-        store.finish(next, recipe(2), &clip(44_100, 0.1));
+        store.finish(next, made(2));
         let next = store.next().unwrap();
         assert_eq!((next.pad, next.task), (4, Task::Vary));
-        store.finish(next, recipe(3), &clip(44_100, 0.1));
+        store.finish(next, made(3));
         assert_eq!(store.next(), None);
         assert_eq!(take(&mut inbox).len(), 2);
         assert_eq!((seeds(&store)[2], seeds(&store)[4]), (Some(2), Some(3)));
@@ -869,6 +891,34 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn remarks_stay_with_their_sound() {
+        let (store, _inbox) = Store::new();
+        make(&store, 1, 1, &clip(44_100, 0.1));
+        assert!(!save(&store).contains("remarks"));
+        let (asked, taken) = (64, 8);
+        let rendered = Rendered {
+            clip: clip(44_100, 0.1),
+            class: None,
+            steps: taken,
+            remarks: vec![Remark::Steps { asked, taken }],
+        };
+        store.ask(1, Task::Generate);
+        let request = store.pending(1).unwrap();
+        store.finish(request, StoredSound::rendered(recipe(2), &rendered));
+        let remarks = |store: &Store| store.project().sound(1).unwrap().remarks().to_vec();
+        let told = remarks(&store);
+        assert_eq!(told, [rendered.remarks[0].to_string()]);
+        assert!(told[0].contains("64 asked, 8 taken"), "{}", told[0]);
+        let (opened, _inbox) = Store::new();
+        load(&opened, &save(&store));
+        assert_eq!(remarks(&opened), told);
+        store.step(1, -1);
+        assert!(remarks(&store).is_empty());
+        store.step(1, 1);
+        assert_eq!(remarks(&store), told);
+    }
+
+    #[test]
     fn the_model_of_a_project_is_remembered() {
         let (store, _inbox) = Store::new();
         make(&store, 0, 1, &clip(44_100, 0.1));
@@ -898,7 +948,7 @@ pub(crate) mod tests {
         let request = store.pending(0).unwrap();
         load(&store, &save(&other));
         assert_eq!(store.pending(0), None);
-        store.finish(request, recipe(1), &clip(44_100, 0.1));
+        store.finish(request, StoredSound::new(recipe(1), &clip(44_100, 0.1)));
         assert_eq!(seeds(&store)[0], Some(9));
         // A pad that was saved before its sound was made asks for it.
         assert!(store.pending(1).is_some());

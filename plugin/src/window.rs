@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use audiodiff::audio::{self, BitDepth};
 
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{
     Align2, Color32, ComboBox, CornerRadius, FontId, Grid, Pos2, Rect, RichText, Sense, Stroke,
     StrokeKind, Ui, Vec2,
@@ -483,9 +484,16 @@ impl Window {
         let pad = self.selected_pad();
         let params = self.params.clone();
         let params = &params.pads[pad];
-        let (rect, _) =
-            ui.allocate_exact_size(Vec2::new(ui.available_width(), 130.0), Sense::hover());
+        let size = Vec2::new(ui.available_width(), 130.0);
+        let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
         self.large_wave(ui, pad, params, rect);
+        if let Some((sound, _)) = &self.pictures[pad]
+            && !sound.remarks().is_empty()
+        {
+            let remarks = sound.remarks();
+            draw_line_of_text(ui, rect, &remarks.join("; "));
+            response.on_hover_text(remarks.join("\n"));
+        }
         ui.add_space(4.0);
         self.make(ui, setter, pad, params);
         ui.separator();
@@ -774,6 +782,16 @@ fn peaks(sound: &StoredSound) -> Peaks {
         })
     };
     (0..STRETCHES).map(stretch).collect()
+}
+
+/// Text along the bottom of `rect`, cut where it is too long.
+fn draw_line_of_text(ui: &Ui, rect: Rect, text: &str) {
+    let mut job = LayoutJob::simple_singleline(text.to_owned(), FontId::proportional(11.0), INK);
+    job.wrap = TextWrapping::truncate_at_width(rect.width() - 16.0);
+    let painter = ui.painter_at(rect);
+    let line = painter.layout_job(job);
+    let at = rect.left_bottom() + Vec2::new(8.0, -2.0 - line.size().y);
+    painter.galley(at, line, INK);
 }
 
 fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, color: Color32) {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use audiodiff::Result;
 use audiodiff::audio::Clip;
 use audiodiff::noise::Noise;
-use audiodiff::render::Init;
+use audiodiff::render::{Init, Rendered};
 use audiodiff_plugin::generator::{Names, Open, Source};
-use audiodiff_plugin::state::{PADS, Recipe, Task};
+use audiodiff_plugin::state::{PADS, Recipe, StoredSound, Task};
 use audiodiff_plugin::{Audiodiff, AudiodiffMulti, Instrument};
 use nice_assert_no_alloc::assert_no_alloc;
 use nice_plug::midi::{Channel, Key, VoiceID};
@@ -30,6 +30,7 @@ impl Source for Ramps {
         Arc::new(Names {
             model: "ramps".into(),
             labels: vec!["up".into()],
+            most_steps: 5,
         })
     }
 
@@ -38,7 +39,7 @@ impl Source for Ramps {
         recipe: &Recipe,
         _: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip> {
+    ) -> Result<Rendered> {
         for step in 0..5 {
             std::thread::sleep(Duration::from_millis(2));
             if keep_going(step as f32 / 5.0).is_break() {
@@ -46,10 +47,13 @@ impl Source for Ramps {
             }
         }
         let height = 0.1 + recipe.seed as f32 * 1e-3;
-        Ok(Clip::new(
-            44_100,
-            vec![(0..4410).map(|i| height * i as f32 / 4410.0).collect()],
-        ))
+        let ramp = (0..4410).map(|i| height * i as f32 / 4410.0).collect();
+        Ok(Rendered {
+            clip: Clip::new(44_100, vec![ramp]),
+            class: recipe.class.clone(),
+            steps: 5,
+            remarks: Vec::new(),
+        })
     }
 }
 
@@ -159,11 +163,8 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                     file: None,
                 };
                 let height = 0.1 + (made % 100) as f32 * 1e-3;
-                store.finish(
-                    request,
-                    recipe,
-                    &Clip::new(48_000, vec![vec![height; 2000]]),
-                );
+                let clip = Clip::new(48_000, vec![vec![height; 2000]]);
+                store.finish(request, StoredSound::new(recipe, &clip));
                 store.free_unused();
                 made += 1;
                 std::thread::sleep(Duration::from_micros(200));
