@@ -9,8 +9,11 @@ use audiodiff::Result;
 use audiodiff::audio::Clip;
 use audiodiff::noise::Noise;
 use audiodiff::render::{Init, Rendered};
-use audiodiff_plugin::generator::{Names, Open, Source};
-use audiodiff_plugin::state::{PADS, Recipe, StoredSound, Task};
+use audiodiff_plugin::generator::{Model, Open};
+use audiodiff_plugin::pad::PADS;
+use audiodiff_plugin::project::{SoundRecipe, StoredSound};
+use audiodiff_plugin::status::ModelInfo;
+use audiodiff_plugin::store::Task;
 use audiodiff_plugin::{Audiodiff, AudiodiffMulti, Instrument};
 use nice_assert_no_alloc::assert_no_alloc;
 use nice_plug::midi::{Channel, Key, VoiceID};
@@ -25,10 +28,10 @@ const RATE: f32 = 48_000.0;
 /// Ramps that differ by seed, a while after they were asked for.
 struct Ramps;
 
-impl Source for Ramps {
-    fn names(&self) -> Arc<Names> {
-        Arc::new(Names {
-            model: "ramps".into(),
+impl Model for Ramps {
+    fn info(&self) -> Arc<ModelInfo> {
+        Arc::new(ModelInfo {
+            name: "ramps".into(),
             labels: vec!["up".into()],
             most_steps: 5,
         })
@@ -36,7 +39,7 @@ impl Source for Ramps {
 
     fn generate(
         &mut self,
-        recipe: &Recipe,
+        recipe: &SoundRecipe,
         _: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Rendered> {
@@ -58,7 +61,7 @@ impl Source for Ramps {
 }
 
 fn ramps() -> Open {
-    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Source>))
+    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Model>))
 }
 
 fn note_on(timing: u32, key: u8) -> NoteEvent<()> {
@@ -151,7 +154,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                 let Some(request) = store.pending(pad) else {
                     continue;
                 };
-                let recipe = Recipe {
+                let recipe = SoundRecipe {
                     model: "ramps".into(),
                     class: None,
                     seed: made,

@@ -1,15 +1,15 @@
-//! Who gets the keys.
+//! The keyboard focus.
 //!
-//! The framework takes the keyboard at every click, and hands on to the host what nobody here wants, but not on X11,
-//! where the window that has the keyboard gets all keys. There it is given back to the host's window around ours,
-//! unless a number is being typed.
+//! The framework takes the keyboard at every click, and hands on to the host the keys that nobody here wants, but not
+//! on X11, where the window that has the keyboard gets all keys. There it is given back to the host's window around
+//! ours, unless a number is being typed.
 
 use nice_plug_egui::Frame;
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, InputFocus};
 use x11rb::rust_connection::{ReplyError, RustConnection};
 
-/// Of one window, while it is open.
+/// The focus of one window, while it is open.
 #[derive(Default)]
 pub(super) struct Keyboard {
     /// None before it is first needed, and where there is no X server.
