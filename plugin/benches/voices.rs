@@ -1,6 +1,6 @@
 //! All voices at once, each at a pitch of its own and through a filter: one block of 256 frames.
 //!
-//! At 48 kHz such a block lasts 5.33 ms; its time over that is the share of one core.
+//! At 48 kHz such a block lasts 5.33 ms; its time over that is the fraction of one core.
 
 #![allow(missing_docs)] // criterion's macros define undocumented functions
 

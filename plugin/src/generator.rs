@@ -18,7 +18,7 @@ use crate::status::{ModelInfo, Status};
 use crate::store::{Request, Store};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
-/// be a call into the operating system. Nobody notices it before a sound that takes seconds.
+/// be a call into the operating system. The delay is short beside the making of a sound.
 const LOOK: Duration = Duration::from_millis(30);
 
 /// A model that makes sounds, or a double in tests.

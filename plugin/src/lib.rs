@@ -38,7 +38,7 @@ use voice::{PadControls, VOICES, Voices};
 /// How long an offline rendering waits for sounds that are being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(120);
 
-/// How long an activation waits that may be the beginning of one.
+/// How long an activation waits that may or may not begin an offline rendering.
 const DOUBTFUL_WAIT: Duration = Duration::from_secs(5);
 
 /// One instance. If `MULTI`, each pad has an output of its own besides the main one.
@@ -118,7 +118,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
     ) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
         self.store.set_sample_rate(sample_rate.round() as u32);
-        // Where they are, not gliding there from nothing.
+        // The gain starts at its value, instead of gliding there from zero.
         self.params.gain.smoothed.reset(self.params.gain.value());
         if self.generator.is_none() {
             let project = self.store.project();

@@ -95,7 +95,7 @@ struct DiffusionModel {
     loaded: Arc<Loaded>,
     /// How many threads the next sound is made on.
     threads: fn() -> usize,
-    /// From the first sound on.
+    /// None before the first sound.
     workers: Option<Workers>,
 }
 
@@ -140,8 +140,8 @@ impl Model for DiffusionModel {
     }
 }
 
-/// A thread pool of low priority, whose threads are gone when it is: a host may unload the plugin
-/// right after, and their code with it.
+/// A thread pool of low priority. Dropping it waits for its threads, for a host may unload the plugin and its code
+/// right after.
 struct Workers {
     count: usize,
     /// Taken only when dropped.
@@ -195,7 +195,7 @@ impl Drop for Workers {
         drop(self.pool.take());
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            // It panicked or not: either way it is gone.
+            // A thread that panicked is gone, too.
             let _ = thread.join();
         }
     }

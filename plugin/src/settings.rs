@@ -7,7 +7,7 @@ use audiodiff::Result;
 use nice_plug::prelude::nice_warn;
 use serde::{Deserialize, Serialize};
 
-/// Models that are remembered.
+/// Models that the list of recent ones holds.
 const RECENT: usize = 8;
 
 /// The number of threads that make sounds, for all instances in this process; 0 before the file was first read.

@@ -36,7 +36,7 @@ pub const STRIDE: usize = 32;
 /// How long a voice takes to fall silent when it is stolen or choked.
 const FADE_MS: f32 = 4.0;
 
-/// Time constant by which the residual of a voice decays that had to be cut at once.
+/// Time constant with which the residual of a cut voice decays.
 const RESIDUAL_MS: f32 = 2.0;
 
 /// A voice below this is over: -100 dB.

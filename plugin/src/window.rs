@@ -36,7 +36,7 @@ use files::{Picking, Purpose};
 use wave::{Peaks, peaks};
 use widget::set;
 
-/// Logical points, at first.
+/// The size of the first window, in logical points.
 const SIZE: LogicalSize<f64> = LogicalSize::new(1040.0, 640.0);
 const LEAST: LogicalSize<f32> = LogicalSize::new(820.0, 600.0);
 /// No window is remembered to be larger.
@@ -222,7 +222,7 @@ impl Window {
         }
     }
 
-    /// The next window shall be as large. Not while it is being dragged.
+    /// Keeps the window's size for the next one, unless it is being dragged.
     fn remember_size(&mut self, ui: &Ui) {
         let size = self.size.logical_size();
         let size = Some([size.width, size.height]);

@@ -145,7 +145,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     let store = plugin.store().clone();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Besides the generator thread, and faster than it: what it does with a clip.
+        // Finishes and frees sounds as the generator thread does, only faster.
         let maker = scope.spawn(|| {
             let mut made = 0u64;
             while !done.load(Ordering::Relaxed) {

@@ -12,11 +12,11 @@ use crate::project::SoundRecipe;
 /// The purpose that a file is picked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To make sounds with.
+    /// A model to make sounds with.
     Model,
-    /// To be a pad's sound, and varied.
+    /// A sound for a pad, to be varied.
     Sound(usize),
-    /// To hold a pad's sound.
+    /// A file to write a pad's sound to.
     Export(usize),
 }
 

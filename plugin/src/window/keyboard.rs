@@ -39,7 +39,7 @@ impl Keyboard {
         }
     }
 
-    /// To the host's window that `window` lies in. One that stands by itself keeps the keyboard.
+    /// Gives the keyboard to the host's window around `window`. A window that stands by itself keeps it.
     fn give_back(&mut self, window: u32) -> Result<(), String> {
         if self.server.is_none() {
             let (server, _) = x11rb::connect(None).map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
 use crate::pad::{FIRST_KEY, PADS};
 use crate::params::PadParams;
 
-/// Pads in a row, and rows.
+/// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
 
 impl Window {
@@ -194,7 +194,7 @@ impl Window {
         self.past(ui, pad);
     }
 
-    /// A pad's earlier sounds, and those in files.
+    /// The pad's history, and its sounds from and to files.
     fn past(&mut self, ui: &mut Ui, pad: usize) {
         ui.horizontal(|ui| {
             let (at, of) = self.store.history(pad);

@@ -6,7 +6,7 @@ use egui::{Align2, Color32, CornerRadius, FontId, Pos2, Rect, Sense, Stroke, Ui,
 use super::{ACCENT, FAINT, INK, PANEL, WAVE, Window};
 use crate::project::StoredSound;
 
-/// Lowest and highest value of each of some stretches of a sound.
+/// The lowest and highest value of each stretch of a sound, the stretches of equal length.
 pub(super) type Peaks = Vec<[f32; 2]>;
 
 impl Window {
