@@ -102,26 +102,7 @@ pub fn editor(
     let settings = EguiNiceSettings::new()
         .with_tile("audiodiff")
         .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST));
-    let window = Window {
-        reported: store.changes(),
-        params,
-        store,
-        status,
-        display,
-        host: None,
-        pictures: Default::default(),
-        level: 0.0,
-        pressed: None,
-        settings: Settings::default(),
-        picking: None,
-        news: None,
-        exported: None,
-        multi,
-        size: state.clone(),
-        frames: 0,
-        #[cfg(target_os = "linux")]
-        keyboard: Default::default(),
-    };
+    let window = Window::new(state.clone(), params, store, status, display, multi);
     create_egui_editor(state, RepaintNotifier::new(), settings, window)
 }
 
@@ -206,6 +187,36 @@ impl NiceEguiApp for Window {
 }
 
 impl Window {
+    fn new(
+        size: Arc<EguiEditorState>,
+        params: Arc<PluginParams>,
+        store: Arc<Store>,
+        status: Arc<Status>,
+        display: Arc<Display>,
+        multi: bool,
+    ) -> Self {
+        Self {
+            reported: store.changes(),
+            params,
+            store,
+            status,
+            display,
+            host: None,
+            pictures: Default::default(),
+            level: 0.0,
+            pressed: None,
+            settings: Settings::default(),
+            picking: None,
+            news: None,
+            exported: None,
+            multi,
+            size,
+            frames: 0,
+            #[cfg(target_os = "linux")]
+            keyboard: Default::default(),
+        }
+    }
+
     fn selected_pad(&self) -> usize {
         (self.params.pad.value() - 1).clamp(0, PADS as i32 - 1) as usize
     }
@@ -307,5 +318,76 @@ impl Window {
     fn use_model(&self, path: Option<PathBuf>) {
         self.store.set_model(path);
         self.status.open_model();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use audiodiff::audio::Clip;
+    use audiodiff::render::{Remark, Rendered};
+    use egui::epaint::ClippedShape;
+    use egui::{RawInput, Rect, Shape};
+
+    use super::*;
+    use crate::params::Route;
+    use crate::project::tests::recipe;
+
+    /// Every text that is drawn where the window is `width` points wide.
+    fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<String> {
+        let input = RawInput {
+            screen_rect: Some(Rect::from_min_size(
+                Default::default(),
+                Vec2::new(width, 600.0),
+            )),
+            ..RawInput::default()
+        };
+        let mut drawn = egui::Context::default().run_ui(input, draw);
+        // egui insists that textures are applied or dropped on purpose.
+        drawn.textures_delta.clear();
+        let text = |shape: ClippedShape| match shape.shape {
+            Shape::Text(text) => {
+                let rows = text.galley.rows.iter();
+                Some(rows.map(|row| row.text()).collect::<String>())
+            }
+            _ => None,
+        };
+        drawn.shapes.into_iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn the_remarks_of_a_sound_stand_below_its_wave() {
+        let (store, _inbox) = Store::new();
+        let (status, display) = (Arc::default(), Arc::default());
+        let params = Arc::new(PluginParams::new(&store, &status, Route::Main));
+        let size = EguiEditorState::from_size(SIZE, 1.0);
+        let mut window = Window::new(size, params, store.clone(), status, display, false);
+        let mut shown = |width, remarks| {
+            let rendered = Rendered {
+                clip: Clip::new(44_100, vec![vec![0.5; 100]]),
+                class: None,
+                steps: 8,
+                remarks,
+            };
+            store.put(0, StoredSound::rendered(recipe(1), &rendered));
+            window.update_pictures();
+            let mut texts = texts(width, |ui| window.large_wave(ui, 0));
+            assert!(texts.remove(0).starts_with("pad 1: kick, seed 1"));
+            texts
+        };
+        let remarks = vec![
+            Remark::Steps {
+                asked: 64,
+                taken: 8,
+            },
+            Remark::LeftOut { seconds: 0.25 },
+        ];
+        assert_eq!(shown(2000.0, vec![]), [""; 0]);
+        let whole = format!("{}; {}", remarks[0], remarks[1]);
+        assert_eq!(shown(2000.0, remarks.clone()), [whole.clone()]);
+        let [cut] = &shown(450.0, remarks)[..] else {
+            panic!("expected one line");
+        };
+        let start = cut.strip_suffix('…').expect("it is cut");
+        assert!(whole.starts_with(start) && start.starts_with("steps: 64 asked, 8 taken"));
     }
 }
