@@ -1,6 +1,6 @@
 //! All voices at once, each at a pitch of its own and through a filter: one block of 256 frames.
 //!
-//! At 48 kHz such a block lasts 5.33 ms; its time over that is the share of one core.
+//! At 48 kHz such a block lasts 5.33 ms; its time over that is the fraction of one core.
 
 #![allow(missing_docs)] // criterion's macros define undocumented functions
 
@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use audiodiff::audio::Clip;
-use audiodiff_plugin::state::PADS;
+use audiodiff_plugin::pad::PADS;
 use audiodiff_plugin::voice::{
-    Begin, FilterKind, Mode, Note, PadControls, STRIDE, Sound, VOICES, Voices,
+    Begin, FilterKind, Mode, NoteAddress, PadControls, PlayableSound, STRIDE, VOICES, Voices,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -20,7 +20,7 @@ const BLOCK: usize = 256;
 fn bench(c: &mut Criterion) {
     let wave = |i: usize| (i as f32 * 0.05).sin();
     let clip = Clip::new(48_000, vec![(0..52_800).map(wave).collect()]);
-    let sound = Arc::new(Sound::new(&clip));
+    let sound = Arc::new(PlayableSound::new(&clip));
     for (name, filter, pitch) in [
         ("as they are", FilterKind::Off, 0.0),
         ("pitched", FilterKind::Off, 0.37),
@@ -38,7 +38,7 @@ fn bench(c: &mut Criterion) {
         for i in 0..VOICES {
             let pad = i % PADS;
             voices.set_sound(pad, Some(sound.clone()));
-            let note = Note {
+            let note = NoteAddress {
                 id: Some(i as i32),
                 channel: None,
                 key: None,

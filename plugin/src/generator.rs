@@ -1,118 +1,50 @@
-//! The background thread of one instance: newest request in, finished clip out.
+//! The background thread of one instance: newest request in, finished sound out.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use audiodiff::audio::Clip;
-use audiodiff::render::Init;
+use audiodiff::render::{Init, Rendered};
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
-use crate::state::{PADS, Project, Recipe, Request, Store, StoredSound};
+use crate::job::Job;
+use crate::project::{Project, SoundRecipe, StoredSound};
+use crate::status::{ModelInfo, Status};
+use crate::store::{Request, Store};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
-/// be a call into the operating system. Nobody notices it before a sound that takes seconds.
+/// be a call into the operating system. The delay is short beside the making of a sound.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// What a model calls itself and its classes.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Names {
-    /// The model: its name, and what tells it from others of that name.
-    pub model: String,
-    /// Its classes, in their order.
-    pub labels: Vec<String>,
-}
+/// A model that makes sounds, or a double in tests.
+pub trait Model: Send {
+    /// Its name, classes and limits; always the same.
+    fn info(&self) -> Arc<ModelInfo>;
 
-/// What makes sounds: the model, or a double in tests.
-pub trait Source: Send {
-    /// What it calls itself and its classes; always the same.
-    fn names(&self) -> Arc<Names>;
-
-    /// Makes one clip, from `init` if there is one. `keep_going` is told the share that is done, and may
-    /// break off the work.
+    /// Makes one sound, from `init` if there is one. `keep_going` is given the fraction that is done, and may break
+    /// off the work.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when it was broken off; else what the recipe asks and the model lacks.
+    /// [`Error::Stopped`] when it was broken off; else the setting of the recipe that the model cannot follow.
     fn generate(
         &mut self,
-        recipe: &Recipe,
+        recipe: &SoundRecipe,
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip>;
+    ) -> Result<Rendered>;
 }
 
-/// Opens the source that a path names, or else the one that is built in. Called on the thread, when it is
-/// needed: a project that brings its sounds loads no model.
-pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Source>> + Send>;
+/// Opens the model of a file, or else the one that is built in. Called on the thread, when it is needed: a project
+/// that brings its sounds loads no model.
+pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Model>> + Send>;
 
-/// What a request comes to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Job {
-    /// What to make.
-    pub recipe: Recipe,
-    /// What to begin with instead of noise.
-    pub init: Option<Init>,
-}
-
-/// Reads from the parameters what a request asks of a model with these names, given the sounds there
-/// are. Nothing is to be made for a locked pad.
-pub type Read = Box<dyn Fn(&Names, Request, &Project) -> Result<Option<Job>> + Send + Sync>;
-
-/// How the work goes, for whoever wants to show it.
-#[derive(Debug, Default)]
-pub struct Status {
-    names: Mutex<Option<Arc<Names>>>,
-    done: [AtomicU32; PADS],
-    begun: Mutex<Option<Instant>>,
-    trouble: Mutex<Option<String>>,
-    wants_model: AtomicBool,
-}
-
-impl Status {
-    /// What the model calls itself and its classes, once it is open.
-    pub fn names(&self) -> Option<Arc<Names>> {
-        lock(&self.names).clone()
-    }
-
-    /// Share of the present request of a pad that is done, in `0..=1`.
-    pub fn done(&self, pad: usize) -> f32 {
-        f32::from_bits(self.done[pad].load(Ordering::Relaxed))
-    }
-
-    /// How long the present request of a pad will take from now on, once a part of it is done.
-    pub fn left(&self, pad: usize) -> Option<Duration> {
-        let (begun, done) = ((*lock(&self.begun))?, self.done(pad));
-        (done > 0.0).then(|| begun.elapsed().mul_f32((1.0 - done) / done))
-    }
-
-    /// Why the last request gave no sound, or why the model cannot be opened.
-    pub fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
-    }
-
-    /// Asks for the project's model to be opened, or opened anew, before there is something to make.
-    pub fn open_model(&self) {
-        self.wants_model.store(true, Ordering::Release);
-    }
-
-    fn set_done(&self, pad: usize, done: f32) {
-        self.done[pad].store(done.to_bits(), Ordering::Relaxed);
-    }
-
-    fn set_trouble(&self, trouble: Option<String>) {
-        *lock(&self.trouble) = trouble;
-    }
-}
-
-/// What is behind these locks is replaced whole, so it is sound even if a holder panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Reads from the parameters the job that a request comes to, given the model and the project. None for a locked pad.
+pub type Read = Box<dyn Fn(&ModelInfo, Request, &Project) -> Result<Option<Job>> + Send + Sync>;
 
 /// The thread, for as long as this lives. Dropping it breaks off the work and waits for the thread.
 #[derive(Debug)]
@@ -162,34 +94,34 @@ impl Drop for Generator {
     }
 }
 
-/// A source that is open.
-struct Model {
-    /// What named it.
+/// A model that is open.
+struct OpenModel {
+    /// The path that it was opened by.
     path: Option<PathBuf>,
-    names: Arc<Names>,
-    source: Box<dyn Source>,
+    info: Arc<ModelInfo>,
+    model: Box<dyn Model>,
 }
 
 /// The model of `project`, opened if it is not yet.
 fn open<'a>(
-    model: &'a mut Option<Model>,
+    opened: &'a mut Option<OpenModel>,
     open: &Open,
     project: &Project,
     status: &Status,
-) -> Result<&'a mut Model> {
-    model.take_if(|model| model.path != project.model);
-    Ok(match model {
-        Some(model) => model,
+) -> Result<&'a mut OpenModel> {
+    opened.take_if(|opened| opened.path != project.model);
+    Ok(match opened {
+        Some(opened) => opened,
         none => {
-            // Whatever comes of it, the names of the last one are no longer true.
-            *lock(&status.names) = None;
-            let source = open(project.model.as_deref())?;
-            let names = source.names();
-            *lock(&status.names) = Some(names.clone());
-            none.insert(Model {
+            // Whether this opens or not, the last model is no longer the project's.
+            status.set_model(None);
+            let model = open(project.model.as_deref())?;
+            let info = model.info();
+            status.set_model(Some(info.clone()));
+            none.insert(OpenModel {
                 path: project.model.clone(),
-                names,
-                source,
+                info,
+                model,
             })
         }
     })
@@ -200,7 +132,7 @@ struct Worker {
     status: Arc<Status>,
     open: Open,
     read: Read,
-    model: Option<Model>,
+    model: Option<OpenModel>,
     quit: Arc<AtomicBool>,
 }
 
@@ -208,7 +140,7 @@ impl Worker {
     fn run(&mut self) {
         while !self.quit.load(Ordering::Acquire) {
             self.store.free_unused();
-            let reopen = self.status.wants_model.swap(false, Ordering::AcqRel);
+            let reopen = self.status.take_open_model();
             let request = self.store.next();
             if !reopen && request.is_none() {
                 std::thread::park_timeout(LOOK);
@@ -245,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// Makes what `request`, or a newer one with the same recipe, asks for.
+    /// Makes the sound of `request`, or of a newer one that comes to the same job.
     fn answer(&mut self, mut request: Request) -> Result<()> {
         let (project, pad) = (self.store.project(), request.pad);
         let Self {
@@ -256,37 +188,37 @@ impl Worker {
             ..
         } = self;
         let model = open(&mut self.model, &self.open, &project, status)?;
-        let names = &model.names;
-        let job = read(names, request, &project)?;
-        let there = project.sound(pad).map(StoredSound::recipe);
-        let Some(job) = job.filter(|job| there != Some(&job.recipe)) else {
-            // Locked, or there already: the same recipe makes the same sound.
+        let info = &model.info;
+        let job = read(info, request, &project)?;
+        let present = project.sound(pad).map(|sound| sound.recipe());
+        let Some(job) = job.filter(|job| present != Some(&job.recipe)) else {
+            // Locked, or made already: the same recipe makes the same sound.
             store.settle(request);
             return Ok(());
         };
-        *lock(&status.begun) = Some(Instant::now());
-        status.set_done(pad, 0.0);
-        let source = &mut model.source;
-        let clip = source.generate(&job.recipe, job.init.clone(), &mut |done| {
-            status.set_done(pad, done);
-            let newest = store.pending(pad);
-            if newest != Some(request) {
-                let same = |newer: &Request| {
-                    newer.task == request.task
-                        && read(names, *newer, &project).is_ok_and(|r| r.as_ref() == Some(&job))
-                };
-                match newest.filter(same) {
-                    Some(newer) => request = newer,
-                    None => return ControlFlow::Break(()),
+        status.begin(pad);
+        let rendered = model
+            .model
+            .generate(&job.recipe, job.init.clone(), &mut |done| {
+                status.set_done(pad, done);
+                let newest = store.pending(pad);
+                if newest != Some(request) {
+                    let same = |newer: &Request| {
+                        newer.task == request.task
+                            && read(info, *newer, &project).is_ok_and(|r| r.as_ref() == Some(&job))
+                    };
+                    match newest.filter(same) {
+                        Some(newer) => request = newer,
+                        None => return ControlFlow::Break(()),
+                    }
                 }
-            }
-            if quit.load(Ordering::Acquire) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        store.finish(request, job.recipe, &clip);
+                if quit.load(Ordering::Acquire) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+        store.finish(request, StoredSound::rendered(job.recipe, &rendered));
         status.set_done(pad, 1.0);
         Ok(())
     }
@@ -294,12 +226,18 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicU64;
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
+
+    use audiodiff::audio::Clip;
+    use audiodiff::render::Remark;
 
     use super::*;
-    use crate::state::tests::recipe;
-    use crate::state::{Inbox, Task};
+    use crate::pad::PADS;
+    use crate::project::tests::recipe;
+    use crate::store::{Inbox, Task};
 
     const PAD: usize = 5;
 
@@ -309,20 +247,21 @@ mod tests {
         started: Sender<u64>,
     }
 
-    impl Source for Double {
-        fn names(&self) -> Arc<Names> {
-            Arc::new(Names {
-                model: "test".into(),
+    impl Model for Double {
+        fn info(&self) -> Arc<ModelInfo> {
+            Arc::new(ModelInfo {
+                name: "test".into(),
                 labels: vec!["kick".into()],
+                most_steps: 4,
             })
         }
 
         fn generate(
             &mut self,
-            recipe: &Recipe,
+            recipe: &SoundRecipe,
             init: Option<Init>,
             keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-        ) -> Result<Clip> {
+        ) -> Result<Rendered> {
             self.started.send(recipe.seed).unwrap();
             match recipe.seed {
                 13 => panic!("unlucky"),
@@ -342,7 +281,13 @@ mod tests {
                 Some(Init::Morph { clips, .. }) => first(&clips[0]) * first(&clips[1]),
             };
             let value = recipe.seed as f32 + begun;
-            Ok(Clip::new(100, vec![vec![value; 10]]))
+            let (asked, taken) = (recipe.steps as usize, 4);
+            Ok(Rendered {
+                clip: Clip::new(100, vec![vec![value; 10]]),
+                class: recipe.class.clone(),
+                steps: taken,
+                remarks: vec![Remark::Steps { asked, taken }],
+            })
         }
     }
 
@@ -373,13 +318,13 @@ mod tests {
                 .unwrap()
                 .take()
                 .ok_or(Error::setting("opened twice"))?;
-            Ok(Box::new(Double { steps, started }) as Box<dyn Source>)
+            Ok(Box::new(Double { steps, started }) as Box<dyn Model>)
         });
         let wanted = seed.clone();
-        let read: Read = Box::new(move |names, request, project| {
-            assert_eq!(names.labels, ["kick"]);
+        let read: Read = Box::new(move |info, request, project| {
+            assert_eq!(info.labels, ["kick"]);
             let recipe = recipe(wanted.load(Ordering::SeqCst));
-            let sound = |pad| project.sound(pad).map(StoredSound::clip);
+            let sound = |pad| project.sound(pad).map(|sound| sound.clip());
             let init = match request.task {
                 Task::Generate => None,
                 Task::Vary => sound(PAD).map(|clip| Init::Vary {
@@ -448,6 +393,8 @@ mod tests {
         bench.settled();
         assert_eq!(bench.sound(), Some(5));
         assert_eq!(bench.heard(), [5.0; 10]);
+        let remarks = bench.store.project().sound(PAD).unwrap().remarks().to_vec();
+        assert!(remarks[0].contains("8 asked, 4 taken"), "{remarks:?}");
         assert_eq!(
             (bench.status.done(PAD), bench.status.trouble()),
             (1.0, None)
@@ -474,7 +421,7 @@ mod tests {
     #[test]
     fn a_model_is_opened_when_it_is_wanted_and_changed_when_the_project_says_so() {
         let bench = bench();
-        assert_eq!(bench.status.names(), None);
+        assert_eq!(bench.status.model(), None);
         let wait = |what: &str, is: &dyn Fn() -> bool| {
             let start = Instant::now();
             while !is() {
@@ -483,13 +430,13 @@ mod tests {
             }
         };
         bench.status.open_model();
-        wait("opened", &|| bench.status.names().is_some());
+        wait("opened", &|| bench.status.model().is_some());
         bench.store.set_model(Some("/gone".into()));
         bench.status.open_model();
         wait("named", &|| {
             bench.status.trouble().is_some_and(|t| t.contains("/gone"))
         });
-        assert_eq!(bench.status.names(), None);
+        assert_eq!(bench.status.model(), None);
         // It is told again when a sound is asked for, which is then no longer waited for.
         bench.ask(3);
         bench.settled();
@@ -562,7 +509,7 @@ mod tests {
         bench.ask(13);
         bench.settled();
         assert!(bench.status.trouble().unwrap().contains("failed"));
-        // The source is lost with the panic, and opened anew.
+        // The model is lost with the panic, and opened anew.
         bench.ask(8);
         bench.settled();
         assert!(bench.status.trouble().unwrap().contains("opened twice"));

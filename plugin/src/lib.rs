@@ -1,9 +1,8 @@
 //! audiodiff as an instrument in a host: a CLAP and a VST3 plugin.
 //!
-//! Sixteen pads hold a sound each. A background thread makes them ([`generator`]), the audio thread
-//! plays them ([`voice`]), and the project keeps them ([`state`]). Between the two threads stands one
-//! [`Store`]. `process` never allocates, locks, waits or frees. There are two plugins, with one output and
-//! with one more for each pad.
+//! Sixteen pads hold a sound each. A background thread makes the sounds ([`generator`]), the audio thread plays them
+//! ([`voice`]), and the project keeps them ([`project`]). Between the threads stands one [`Store`]. `process` never
+//! allocates, locks, waits or frees. There are two plugins, with one output and with one more for each pad.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,26 +12,33 @@ use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
 use nice_plug_egui::EguiEditor;
 
+mod audio_thread;
+pub mod display;
 pub mod generator;
+pub mod job;
 pub mod model;
+pub mod pad;
 pub mod params;
+pub mod project;
 pub mod settings;
-pub mod state;
+pub mod status;
+pub mod store;
 pub mod voice;
 pub mod window;
 
-use generator::{Generator, Status};
+use display::Display;
+use generator::Generator;
+use job::Job;
+use pad::PADS;
 use params::{PluginParams, Route};
-use state::{Inbox, PADS, Store, Task};
-use voice::{Begin, Display, Note, PadControls, STRIDE, VOICES, Voices};
-
-/// How far the note expression for brightness moves a cutoff, up or down.
-const BRIGHTNESS_OCTAVES: f32 = 4.0;
+use status::Status;
+use store::{Inbox, Store, Task};
+use voice::{PadControls, VOICES, Voices};
 
 /// How long an offline rendering waits for sounds that are being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(120);
 
-/// How long an activation waits that may be the beginning of one.
+/// How long an activation waits that may or may not begin an offline rendering.
 const DOUBTFUL_WAIT: Duration = Duration::from_secs(5);
 
 /// One instance. If `MULTI`, each pad has an output of its own besides the main one.
@@ -44,21 +50,21 @@ pub struct Instrument<const MULTI: bool> {
     display: Arc<Display>,
     /// From the first activation on: a host that only scans starts no thread.
     generator: Option<Generator>,
-    /// The audio thread's own, as all that follows.
+    /// The audio thread's own, as are all fields below.
     voices: Voices,
     inbox: Inbox,
-    /// Those of pads that sound are up to date.
+    /// By pad; up to date for pads that sound.
     controls: [PadControls; PADS],
-    /// The host's, Hz.
+    /// The host's rate, Hz.
     sample_rate: f32,
-    /// Frames, at whatever rates they were.
+    /// Frames played so far, at any rate.
     played: u64,
 }
 
-/// With one output.
+/// The instrument with one output.
 pub type Audiodiff = Instrument<false>;
 
-/// With one for each pad besides.
+/// The instrument with an output for each pad besides the main one.
 pub type AudiodiffMulti = Instrument<true>;
 
 impl<const MULTI: bool> std::fmt::Debug for Instrument<MULTI> {
@@ -89,227 +95,12 @@ impl<const MULTI: bool> Default for Instrument<MULTI> {
 }
 
 impl<const MULTI: bool> Instrument<MULTI> {
-    /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames. `own` are
-    /// the pads' outputs, as many as there are, in silence; a pad that is to be heard on its own and
-    /// finds no room there is heard on the main one. `next_event` gives the notes in their order; `ended`
-    /// hears of notes that are over and at which frame.
-    ///
-    /// Real-time safe: no allocation, no lock, no wait, no free.
-    pub fn play(
-        &mut self,
-        left: &mut [f32],
-        right: &mut [f32],
-        own: &mut [[&mut [f32]; 2]],
-        next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
-        ended: &mut dyn FnMut(Note, u32),
-    ) {
-        let voices = &mut self.voices;
-        self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
-        for pad in 0..PADS {
-            if self.display.take_hit(pad) {
-                self.hit(pad);
-            }
-        }
-        left.fill(0.0);
-        right.fill(0.0);
-        let len = left.len().min(right.len());
-        self.played += len as u64;
-        let mut next = next_event();
-        let mut start = 0;
-        while start < len {
-            while let Some(event) = next
-                && event.timing() as usize <= start
-            {
-                self.note(event, ended);
-                next = next_event();
-            }
-            let due = next
-                .as_ref()
-                .map_or(len, |event| (event.timing() as usize).min(len));
-            let end = due.min(start + STRIDE);
-            for (pad, controls) in self.controls.iter_mut().enumerate() {
-                if self.voices.is_pad_active(pad) {
-                    *controls = self.params.pads[pad].controls();
-                }
-            }
-            let mut gains = [0.0; STRIDE];
-            let gains = &mut gains[..end - start];
-            self.params.gain.smoothed.next_block(gains, end - start);
-            let pads = &self.params.pads;
-            self.voices.render(
-                end - start,
-                self.sample_rate,
-                &self.controls,
-                &mut |pad, from_left, from_right| {
-                    let (left, right) = match (pads[pad].output.value(), own.get_mut(pad)) {
-                        (Route::Own, Some([own_left, own_right]))
-                            if own_left.len().min(own_right.len()) >= len =>
-                        {
-                            (&mut **own_left, &mut **own_right)
-                        }
-                        _ => (&mut *left, &mut *right),
-                    };
-                    for (to, from) in [(left, from_left), (right, from_right)] {
-                        for ((to, from), gain) in to[start..end].iter_mut().zip(from).zip(&*gains) {
-                            *to += from * gain;
-                        }
-                    }
-                },
-                &mut |note| ended(note, start as u32),
-            );
-            start = end;
-        }
-        let peak = |x: &[f32]| x.iter().fold(0f32, |peak, x| peak.max(x.abs()));
-        let main = peak(left).max(peak(right));
-        let loudest = own
-            .iter()
-            .flatten()
-            .fold(main, |loudest, channel| loudest.max(peak(channel)));
-        self.display.show(&self.voices, loudest);
-        // A host may send notes along with no frames at all.
-        while let Some(event) = next {
-            self.note(event, ended);
-            next = next_event();
-        }
-    }
-
-    fn note(&mut self, event: NoteEvent<()>, ended: &mut dyn FnMut(Note, u32)) {
-        let named = |id: VoiceID, channel: Channel, key: Key| Note {
-            id: id.id(),
-            channel: channel.number(),
-            key: key.number(),
-        };
-        match event {
-            NoteEvent::NoteOn {
-                timing,
-                voice_id,
-                channel,
-                key,
-                velocity,
-            } => {
-                let note = named(voice_id, channel, key);
-                self.note_on(note, velocity, &mut |note| ended(note, timing));
-            }
-            NoteEvent::NoteOff {
-                voice_id,
-                channel,
-                key,
-                ..
-            } => {
-                self.voices.note_off(named(voice_id, channel, key));
-            }
-            NoteEvent::Choke {
-                timing,
-                voice_id,
-                channel,
-                key,
-            } => {
-                self.voices
-                    .choke(named(voice_id, channel, key), &mut |note| {
-                        ended(note, timing)
-                    });
-            }
-            NoteEvent::PolyTuning {
-                voice_id,
-                channel,
-                key,
-                tuning,
-                ..
-            } => {
-                let note = named(voice_id, channel, key);
-                self.voices.express(note, |voice| voice.pitch = tuning);
-            }
-            NoteEvent::PolyVolume {
-                voice_id,
-                channel,
-                key,
-                gain,
-                ..
-            } => {
-                let note = named(voice_id, channel, key);
-                self.voices
-                    .express(note, |voice| voice.gain = gain.max(0.0));
-            }
-            NoteEvent::PolyPan {
-                voice_id,
-                channel,
-                key,
-                pan,
-                ..
-            } => {
-                let note = named(voice_id, channel, key);
-                self.voices.express(note, |voice| voice.pan = pan);
-            }
-            NoteEvent::PolyBrightness {
-                voice_id,
-                channel,
-                key,
-                brightness,
-                ..
-            } => {
-                // The middle leaves the cutoff where it is.
-                let note = named(voice_id, channel, key);
-                let octaves = BRIGHTNESS_OCTAVES * (2.0 * brightness - 1.0);
-                self.voices.express(note, |voice| voice.cutoff = octaves);
-            }
-            NoteEvent::PolyModulation {
-                voice_id,
-                poly_modulation_id,
-                normalized_offset,
-                ..
-            } => {
-                if let Some((pad, change)) = self
-                    .params
-                    .modulation(poly_modulation_id, normalized_offset)
-                {
-                    self.voices.modulate(voice_id, pad, change);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn note_on(&mut self, note: Note, velocity: f32, ended: &mut dyn FnMut(Note)) {
-        match note.key.and_then(|key| self.params.route(key)) {
-            Some((pad, key)) => self.begin(note, Begin { pad, key, velocity }, ended),
-            None => ended(note),
-        }
-    }
-
-    /// Plays a pad once, from the window: no host knows of that note.
-    fn hit(&mut self, pad: usize) {
-        let note = Note {
-            id: None,
-            channel: None,
-            key: None,
-        };
-        let begin = Begin {
-            pad,
-            key: 0.0,
-            velocity: 1.0,
-        };
-        self.begin(note, begin, &mut |_| {});
-        self.voices.note_off_pad(pad);
-    }
-
-    fn begin(&mut self, note: Note, begin: Begin, ended: &mut dyn FnMut(Note)) {
-        let pad = begin.pad;
-        let controls = self.params.pads[pad].controls();
-        if controls.choke > 0 {
-            let params = &self.params;
-            let same = |other: usize| params.pads[other].choke.value() == i32::from(controls.choke);
-            self.voices.choke_pads(same, ended);
-        }
-        self.controls[pad] = controls;
-        self.voices.note_on(note, begin, &controls, ended);
-    }
-
-    /// Where this instance's sounds live.
+    /// The sounds and requests of this instance.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// What the host shows and automates.
+    /// The parameters that the host shows and automates.
     pub fn parameters(&self) -> &Arc<PluginParams> {
         &self.params
     }
@@ -327,7 +118,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
     ) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
         self.store.set_sample_rate(sample_rate.round() as u32);
-        // Where they are, not gliding there from nothing.
+        // The gain starts at its value, instead of gliding there from zero.
         self.params.gain.smoothed.reset(self.params.gain.value());
         if self.generator.is_none() {
             let project = self.store.project();
@@ -341,9 +132,9 @@ impl<const MULTI: bool> Instrument<MULTI> {
                 self.store.clone(),
                 self.status.clone(),
                 open,
-                Box::new(move |names, request, project| {
+                Box::new(move |model, request, project| {
                     let pad = &params.pads[request.pad];
-                    let job = || pad.job(names, request, project);
+                    let job = || Job::of(pad, model, request, project);
                     (!pad.lock.value()).then(job).transpose()
                 }),
             )?);
@@ -355,7 +146,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
         Ok(())
     }
 
-    /// How long an activation may wait, as an offline rendering must not come out silent because a sound was still
+    /// How long an activation may wait, for an offline rendering must not come out silent because a sound was still
     /// being made. nice-plug 0.4.2 tells the mode of a VST3 one activation late: there a host that has been playing
     /// may be about to render offline, and one that is about to play is not kept waiting for long.
     fn patience(&self, mode: ProcessMode, api: PluginApi) -> Duration {

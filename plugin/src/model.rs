@@ -1,4 +1,4 @@
-//! The model as a [`Source`].
+//! The diffusion model as a [`Model`] of the generator.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -6,45 +6,47 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use audiodiff::audio::Clip;
 #[cfg(feature = "embedded-model")]
 use audiodiff::checkpoint::Checkpoint;
+use audiodiff::diffusion::schedule::NoiseSchedule;
 use audiodiff::import;
-use audiodiff::render::{Init, RenderSettings, Renderer};
+use audiodiff::render::{Init, MOST_FEW_STEPS, RenderSettings, Rendered, Renderer};
 use audiodiff::{Error, Result};
 use candle_core::Device;
 use nice_plug::prelude::nice_warn;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
-use crate::generator::{Names, Source};
-use crate::settings::Settings;
-use crate::state::Recipe;
+use crate::generator::Model;
+use crate::project::SoundRecipe;
+use crate::settings::threads_in_use;
+use crate::status::ModelInfo;
 
-/// Names a model file to use instead of the one that is built in.
+/// The environment variable that names a model file to use instead of the one that is built in.
 pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";
 
-/// Opens the model at `path`; without one, that which `AUDIODIFF_MODEL` names, or else the one that is
+/// Opens the model at `path`; without one, the model that `AUDIODIFF_MODEL` names, or else the one that is
 /// built in.
 ///
 /// # Errors
 /// When the file is not a model, or nothing is built in.
-pub fn open(path: Option<&Path>) -> Result<Box<dyn Source>> {
+pub fn open(path: Option<&Path>) -> Result<Box<dyn Model>> {
     let named = || std::env::var_os(MODEL_VARIABLE).map(PathBuf::from);
-    Ok(Box::new(Model {
+    Ok(Box::new(DiffusionModel {
         loaded: load(path.map(Path::to_owned).or_else(named))?,
+        threads: threads_in_use,
         workers: None,
     }))
 }
 
 struct Loaded {
     renderer: Renderer,
-    names: Arc<Names>,
+    info: Arc<ModelInfo>,
 }
 
 /// The model at `path`. Instances share it: weights are held once, and freed with the last.
 fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
-    /// What names a model, and when its file was written: it may have been trained on since.
+    /// The path of a model, and when its file was written: it may have been trained on since.
     type Place = (Option<PathBuf>, Option<SystemTime>);
     static OPENED: Mutex<Vec<(Place, Weak<Loaded>)>> = Mutex::new(Vec::new());
     let metadata = path.as_ref().and_then(|path| std::fs::metadata(path).ok());
@@ -71,36 +73,43 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     };
     // A model that was trained anew often keeps its name: its weights tell it apart.
     let print = checkpoint.fingerprint()?;
-    let names = Names {
-        model: format!("{} {}", checkpoint.config.name, &print[..8]),
+    let info = ModelInfo {
+        name: format!("{} {}", checkpoint.config.name, &print[..8]),
         labels: checkpoint.config.labels.clone(),
+        most_steps: if checkpoint.config.is_few_step() {
+            MOST_FEW_STEPS
+        } else {
+            NoiseSchedule::MAX_STEPS
+        },
     };
     let loaded = Arc::new(Loaded {
         renderer: Renderer::new(&checkpoint, &Device::Cpu)?,
-        names: Arc::new(names),
+        info: Arc::new(info),
     });
     opened.push((place, Arc::downgrade(&loaded)));
     Ok(loaded)
 }
 
-/// A model, and threads of its own to work on, as many as the [`Settings`] say.
-struct Model {
+/// A model, and threads of its own to work on.
+struct DiffusionModel {
     loaded: Arc<Loaded>,
-    /// From the first sound on.
+    /// How many threads the next sound is made on.
+    threads: fn() -> usize,
+    /// None before the first sound.
     workers: Option<Workers>,
 }
 
-impl Source for Model {
-    fn names(&self) -> Arc<Names> {
-        self.loaded.names.clone()
+impl Model for DiffusionModel {
+    fn info(&self) -> Arc<ModelInfo> {
+        self.loaded.info.clone()
     }
 
     fn generate(
         &mut self,
-        recipe: &Recipe,
+        recipe: &SoundRecipe,
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip> {
+    ) -> Result<Rendered> {
         let own = RenderSettings::of(self.loaded.renderer.config());
         let settings = RenderSettings {
             class: recipe.class.clone(),
@@ -116,7 +125,7 @@ impl Source for Model {
             init,
             ..own
         };
-        let threads = Settings::load().threads();
+        let threads = (self.threads)();
         self.workers.take_if(|workers| workers.count != threads);
         let workers = match &mut self.workers {
             Some(workers) => workers,
@@ -124,16 +133,15 @@ impl Source for Model {
         };
         let renderer = &self.loaded.renderer;
         workers.run(|| {
-            let made = renderer.render_with(&settings, recipe.seed, &mut |progress| {
+            renderer.render_with(&settings, recipe.seed, &mut |progress| {
                 keep_going(progress.step as f32 / progress.steps.max(1) as f32)
-            });
-            made.map(|made| made.clip)
+            })
         })
     }
 }
 
-/// A thread pool of low priority, whose threads are gone when it is: a host may unload the plugin
-/// right after, and their code with it.
+/// A thread pool of low priority. Dropping it waits for its threads, for a host may unload the plugin and its code
+/// right after.
 struct Workers {
     count: usize,
     /// Taken only when dropped.
@@ -187,7 +195,7 @@ impl Drop for Workers {
         drop(self.pool.take());
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            // It panicked or not: either way it is gone.
+            // A thread that panicked is gone, too.
             let _ = thread.join();
         }
     }
@@ -195,6 +203,9 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "embedded-model")]
+    use audiodiff::render::Remark;
+
     use super::*;
 
     #[test]
@@ -215,14 +226,15 @@ mod tests {
             Arc::ptr_eq(&loaded, &load(None).unwrap()),
             "instances share it"
         );
-        let mut model = Model {
+        let mut model = DiffusionModel {
             loaded,
+            threads: || 2,
             workers: None,
         };
-        let names = model.names();
-        let class = names.labels.first().cloned();
-        let recipe = Recipe {
-            model: names.model.clone(),
+        let info = model.info();
+        let class = info.labels.first().cloned();
+        let recipe = SoundRecipe {
+            model: info.name.clone(),
             class,
             seed: 5,
             steps: 2,
@@ -233,16 +245,17 @@ mod tests {
             file: None,
         };
         let mut seen = Vec::new();
-        let clip = model.generate(&recipe, None, &mut |done| {
+        let made = model.generate(&recipe, None, &mut |done| {
             seen.push(done);
             ControlFlow::Continue(())
         });
-        let clip = clip.unwrap();
+        let made = made.unwrap();
+        let clip = made.clip.clone();
         assert!(clip.peak() > 0.0);
         assert_eq!(seen.last(), Some(&1.0));
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(again.unwrap(), clip);
-        let varied = Recipe {
+        assert_eq!(again.unwrap(), made);
+        let varied = SoundRecipe {
             seconds: Some(0.5),
             ..recipe.clone()
         };
@@ -251,12 +264,26 @@ mod tests {
             strength: 0.3,
         };
         let varied = model.generate(&varied, Some(init), &mut |_| ControlFlow::Continue(()));
-        let varied = varied.unwrap();
+        let varied = varied.unwrap().clip;
         assert!(
             varied.seconds() < 0.6 && varied.peak() > 0.0,
             "{}",
             varied.seconds()
         );
+        let mut taking = |steps| {
+            let recipe = SoundRecipe {
+                steps,
+                ..recipe.clone()
+            };
+            model
+                .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
+                .unwrap()
+        };
+        let (asked, taken) = (64, info.most_steps);
+        let (most, more) = (taking(taken as u32), taking(asked as u32));
+        assert_eq!((most.steps, &most.remarks[..]), (taken, &[][..]));
+        assert_eq!(more.remarks, [Remark::Steps { asked, taken }]);
+        assert_eq!(more.clip, most.clip);
         let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Stopped)));
     }
@@ -265,14 +292,15 @@ mod tests {
     fn a_dance_diffusion_model_plays_at_its_own_rate_and_length() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/reference/dance");
         let file = Path::new(folder).join("converted.ckpt");
-        let mut model = Model {
+        let mut model = DiffusionModel {
             loaded: load(Some(file.clone())).unwrap(),
+            threads: || 2,
             workers: None,
         };
-        let names = model.names();
-        assert!(names.model.starts_with("converted ") && names.labels.is_empty());
-        let recipe = Recipe {
-            model: names.model.clone(),
+        let info = model.info();
+        assert!(info.name.starts_with("converted ") && info.labels.is_empty());
+        let recipe = SoundRecipe {
+            model: info.name.clone(),
             class: None,
             seed: 5,
             steps: 3,
@@ -286,6 +314,7 @@ mod tests {
             model
                 .generate(&recipe, init, &mut |_| ControlFlow::Continue(()))
                 .unwrap()
+                .clip
         };
         let clip = made(None);
         assert_eq!((clip.sample_rate(), clip.channels().len()), (44_100, 2));
@@ -297,7 +326,7 @@ mod tests {
             strength: 0.5,
         }));
         assert_ne!(varied, clip);
-        // What `audiodiff import` writes is the same model.
+        // `audiodiff import` writes the same model.
         let settings = import::ImportSettings {
             name: Some("converted".into()),
             ..Default::default()
@@ -308,13 +337,14 @@ mod tests {
         import
             .save(&path, audiodiff::checkpoint::Precision::F32, &mut |_, _| {})
             .unwrap();
-        let mut model = Model {
+        let mut model = DiffusionModel {
             loaded: load(Some(path)).unwrap(),
+            threads: || 2,
             workers: None,
         };
-        assert_eq!(model.names().model, names.model);
+        assert_eq!(model.info().name, info.name);
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(again.unwrap(), clip);
+        assert_eq!(again.unwrap().clip, clip);
     }
 
     #[test]

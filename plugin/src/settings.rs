@@ -1,37 +1,46 @@
-//! What the user prefers on this machine, in a file of its own: no project holds it.
+//! The user's preferences on this machine, in a file of their own: no project holds them.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use audiodiff::Result;
 use nice_plug::prelude::nice_warn;
 use serde::{Deserialize, Serialize};
 
-/// Models that are remembered.
+/// Models that the list of recent ones holds.
 const RECENT: usize = 8;
 
-/// What the user prefers on this machine.
+/// The number of threads that make sounds, for all instances in this process; 0 before the file was first read.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The user's preferences on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// Files of models, the last used first.
     pub recent: Vec<PathBuf>,
-    /// How many threads make sounds; nothing for half of the cores.
+    /// How many threads make sounds; none for half of the cores.
     pub threads: Option<usize>,
     /// Width and height that the window had last, in logical points.
     pub window: Option<[f32; 2]>,
 }
 
 impl Settings {
-    /// Those of this user. What cannot be read is as if it were not there: no sound depends on it.
+    /// Reads the user's preferences. A file that cannot be read counts as absent: no sound depends on it.
+    ///
+    /// [`threads_in_use`] follows.
     pub fn load() -> Self {
-        Self::path().map_or_else(Self::default, |path| Self::load_from(&path))
+        let settings = Self::path().map_or_else(Self::default, |path| Self::load_from(&path));
+        THREADS.store(settings.threads(), Ordering::Relaxed);
+        settings
     }
 
-    /// Keeps them for every instance that is opened from now on.
+    /// Writes them for every instance of this user. [`threads_in_use`] follows, whether they can be written or not.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self) -> Result<()> {
+        THREADS.store(self.threads(), Ordering::Relaxed);
         match Self::path() {
             Some(path) => self.save_to(&path),
             None => Ok(()),
@@ -72,6 +81,14 @@ impl Settings {
         }
         let text = serde_json::to_vec_pretty(self).expect("paths and numbers can be written");
         audiodiff::file::write_whole(path, &text)
+    }
+}
+
+/// How many threads make sounds from now on, as the preferences said when they were last read or written here.
+pub fn threads_in_use() -> usize {
+    match THREADS.load(Ordering::Relaxed) {
+        0 => Settings::load().threads(),
+        threads => threads,
     }
 }
 

@@ -1,22 +1,28 @@
-//! Notes in, sound out: the voices that play the pads' clips.
+//! The voices: notes in, audio out.
 //!
-//! Everything here runs on the audio thread. Nothing allocates, locks or waits, and nothing frees:
-//! every [`Sound`] is also held by the [`Store`](crate::state::Store) that published it.
+//! Everything here but the making of a [`PlayableSound`] runs on the audio thread. Nothing allocates, locks or waits,
+//! and nothing frees: whoever hands a sound to [`Voices::set_sound`] holds it for as long as a voice may play it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use audiodiff::audio::Clip;
-use nice_plug::prelude::Enum;
+use crate::pad::PADS;
 
-use crate::state::PADS;
-
+mod controls;
+mod envelope;
 mod filter;
+mod looping;
+mod note;
 mod sinc;
+mod sound;
 
+pub use controls::{Mode, Offsets, PadControls};
+use envelope::{Envelope, Phase};
 pub use filter::FilterKind;
 use filter::{Coefficients, State};
-use sinc::{REACH, Sinc};
+use looping::{Loop, frame_at};
+pub use note::NoteAddress;
+use sinc::Sinc;
+pub use sound::PlayableSound;
 
 /// Notes that sound at once; the oldest makes room for one more.
 pub const VOICES: usize = 64;
@@ -30,175 +36,11 @@ pub const STRIDE: usize = 32;
 /// How long a voice takes to fall silent when it is stolen or choked.
 const FADE_MS: f32 = 4.0;
 
-/// Time constant of what is left where a voice had to be cut at once.
-const REST_MS: f32 = 2.0;
-
-/// Shortest attack of a sound that begins in its middle.
-const SOFT_START_MS: f32 = 1.0;
-
-/// Where a loop returns, its end and its beginning are mixed for this long.
-const LOOP_FADE_MS: f32 = 10.0;
+/// Time constant with which the residual of a cut voice decays.
+const RESIDUAL_MS: f32 = 2.0;
 
 /// A voice below this is over: -100 dB.
 const SILENT: f32 = 1e-5;
-
-/// A clip as the voices read it: with silence around it.
-#[derive(Debug, PartialEq)]
-pub struct Sound {
-    sample_rate: f32,
-    /// [`REACH`] frames of silence, the sound, and as many again.
-    left: Vec<f32>,
-    /// As long; nothing if it is the same.
-    right: Option<Vec<f32>>,
-}
-
-impl Sound {
-    /// The clip, mono or stereo. Samples that are not finite become silence.
-    pub fn new(clip: &Clip) -> Self {
-        let stereo = clip.with_channels(clip.channels().len().min(2));
-        let mut channels = stereo.channels().iter().map(|channel| {
-            let finite = channel.iter().map(|&x| if x.is_finite() { x } else { 0.0 });
-            let silence = [0.0; REACH];
-            silence.into_iter().chain(finite).chain(silence).collect()
-        });
-        Self {
-            sample_rate: clip.sample_rate() as f32,
-            left: channels.next().unwrap_or_else(|| vec![0.0; 2 * REACH]),
-            right: channels.next(),
-        }
-    }
-
-    /// Length without the silence around it.
-    pub fn len_frames(&self) -> usize {
-        self.left.len() - 2 * REACH
-    }
-
-    /// Seconds.
-    pub fn seconds(&self) -> f32 {
-        self.len_frames() as f32 / self.sample_rate
-    }
-}
-
-/// How a host names a note; what is absent stands for any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Note {
-    /// The host's own number.
-    pub id: Option<i32>,
-    /// 0 to 15.
-    pub channel: Option<u8>,
-    /// 0 to 127; 60 is middle C.
-    pub key: Option<u8>,
-}
-
-impl Note {
-    /// Whether an event for `self` concerns the voice that began as `voice`.
-    fn means(&self, voice: &Note) -> bool {
-        match (self.id, voice.id) {
-            (Some(a), Some(b)) => a == b,
-            _ => {
-                self.channel
-                    .is_none_or(|channel| voice.channel == Some(channel))
-                    && self.key.is_none_or(|key| voice.key == Some(key))
-            }
-        }
-    }
-}
-
-/// How long a note plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub enum Mode {
-    /// To the end of the sound, whatever its key does.
-    #[id = "one-shot"]
-    #[name = "One-shot"]
-    OneShot,
-    /// Until its key is let go.
-    #[id = "gate"]
-    Gate,
-    /// Over and over, until its key is let go.
-    #[id = "loop"]
-    Loop,
-}
-
-/// What the voices of one pad obey.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PadControls {
-    /// A factor.
-    pub gain: f32,
-    /// -1 left, 0 as it is, 1 right: the other side is turned down.
-    pub pan: f32,
-    /// Semitones.
-    pub pitch: f32,
-    /// Share of the sound that is left out at its beginning, `0..1`.
-    pub start: f32,
-    /// How long a note plays.
-    pub mode: Mode,
-    /// Whether the sound is played backwards.
-    pub reverse: bool,
-    /// Time from silence to full level, ms, linear.
-    pub attack_ms: f32,
-    /// Time at full level, ms.
-    pub hold_ms: f32,
-    /// Time in which the way from full level to `sustain` is gone by 60 dB, ms.
-    pub decay_ms: f32,
-    /// A factor.
-    pub sustain: f32,
-    /// Time to fall by 60 dB once the key is let go, ms.
-    pub release_ms: f32,
-    /// What passes.
-    pub filter: FilterKind,
-    /// Where the filter begins, Hz.
-    pub cutoff: f32,
-    /// 0 flat, 1 close to ringing.
-    pub resonance: f32,
-    /// Notes of a group silence each other; 0 is none.
-    pub choke: u8,
-    /// How much of the level depends on velocity, `0..=1`.
-    pub velocity: f32,
-}
-
-impl PadControls {
-    /// The sound as it is.
-    pub const PLAIN: Self = Self {
-        gain: 1.0,
-        pan: 0.0,
-        pitch: 0.0,
-        start: 0.0,
-        mode: Mode::OneShot,
-        reverse: false,
-        attack_ms: 0.0,
-        hold_ms: 0.0,
-        decay_ms: 1000.0,
-        sustain: 1.0,
-        release_ms: 200.0,
-        filter: FilterKind::Off,
-        cutoff: 20_000.0,
-        resonance: 0.0,
-        choke: 0,
-        velocity: 1.0,
-    };
-}
-
-/// What differs from voice to voice of a pad: note expressions and polyphonic modulation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Offsets {
-    /// A factor.
-    pub gain: f32,
-    /// Added.
-    pub pan: f32,
-    /// Semitones, added.
-    pub pitch: f32,
-    /// Octaves, added to the cutoff.
-    pub cutoff: f32,
-}
-
-impl Offsets {
-    const NONE: Self = Self {
-        gain: 1.0,
-        pan: 0.0,
-        pitch: 0.0,
-        cutoff: 0.0,
-    };
-}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
@@ -208,20 +50,11 @@ enum Stage {
     Fading(f32),
 }
 
-/// Where in its AHDSR a voice is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
-    Attack,
-    /// Frames so far.
-    Hold(f32),
-    Decay,
-}
-
 #[derive(Debug)]
 struct Voice {
-    sound: Arc<Sound>,
+    sound: Arc<PlayableSound>,
     pad: usize,
-    note: Note,
+    note: NoteAddress,
     stage: Stage,
     phase: Phase,
     /// Frames played, from the end that comes first.
@@ -236,9 +69,9 @@ struct Voice {
     gains: Option<[f32; 2]>,
     /// Left and right; the left one is for both where the sound is the same.
     filters: [State; 2],
-    /// The frame it played last: what a cut would make the output jump by.
+    /// The frame it played last, left and right: a cut would make the output jump by it.
     last: [f32; 2],
-    /// When it began, counted in notes.
+    /// The number of its note, counted from the first.
     age: u64,
 }
 
@@ -246,9 +79,9 @@ struct Voice {
 #[derive(Debug)]
 pub struct Voices {
     slots: [Option<Voice>; SLOTS],
-    sounds: [Option<Arc<Sound>>; PADS],
-    /// What abrupt ends left behind; decays to nothing.
-    rest: [[f32; 2]; PADS],
+    sounds: [Option<Arc<PlayableSound>>; PADS],
+    /// The jumps that cut voices left, for each pad, left and right; they decay to nothing.
+    residuals: [[f32; 2]; PADS],
     notes: u64,
     sinc: &'static Sinc,
 }
@@ -258,68 +91,14 @@ impl Default for Voices {
         Self {
             slots: std::array::from_fn(|_| None),
             sounds: Default::default(),
-            rest: [[0.0; 2]; PADS],
+            residuals: [[0.0; 2]; PADS],
             notes: 0,
             sinc: Sinc::shared(),
         }
     }
 }
 
-/// What the audio thread and a window tell each other, all in atomics: a value or two may be late.
-#[derive(Debug)]
-pub struct Display {
-    /// Where each pad's newest voice is, as a share of its sound; beyond 1 where there is none.
-    playheads: [AtomicU32; PADS],
-    /// Highest since it was last looked at.
-    peak: AtomicU32,
-    hits: [AtomicBool; PADS],
-}
-
-impl Default for Display {
-    fn default() -> Self {
-        Self {
-            playheads: std::array::from_fn(|_| AtomicU32::new(2f32.to_bits())),
-            peak: AtomicU32::new(0),
-            hits: Default::default(),
-        }
-    }
-}
-
-impl Display {
-    /// Where a pad's newest voice is, as a share of its sound.
-    pub fn playhead(&self, pad: usize) -> Option<f32> {
-        let share = f32::from_bits(self.playheads[pad].load(Ordering::Relaxed));
-        (share <= 1.0).then_some(share)
-    }
-
-    /// The highest level since the last call.
-    pub fn take_peak(&self) -> f32 {
-        f32::from_bits(self.peak.swap(0, Ordering::Relaxed))
-    }
-
-    /// Plays a pad, as a click on it does.
-    pub fn hit(&self, pad: usize) {
-        self.hits[pad].store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a pad was hit since the last call.
-    pub fn take_hit(&self, pad: usize) -> bool {
-        self.hits[pad].load(Ordering::Relaxed) && self.hits[pad].swap(false, Ordering::Relaxed)
-    }
-
-    /// Shows where the voices are and how loud the output was.
-    pub fn show(&self, voices: &Voices, peak: f32) {
-        for (pad, playhead) in self.playheads.iter().enumerate() {
-            let share = voices.playhead(pad).unwrap_or(2.0);
-            playhead.store(share.to_bits(), Ordering::Relaxed);
-        }
-        // Of numbers that are not negative, the larger has the larger bits.
-        self.peak
-            .fetch_max(peak.max(0.0).to_bits(), Ordering::Relaxed);
-    }
-}
-
-/// What is given a pad's number and frames of one of its voices, left and right.
+/// Called with a pad's number and frames of one of its voices, left and right.
 pub type Mix<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 
 /// How a note begins.
@@ -335,7 +114,7 @@ pub struct Begin {
 
 impl Voices {
     /// Notes of `pad` that begin from now on play `sound`; those that sound keep theirs.
-    pub fn set_sound(&mut self, pad: usize, sound: Option<Arc<Sound>>) {
+    pub fn set_sound(&mut self, pad: usize, sound: Option<Arc<PlayableSound>>) {
         self.sounds[pad] = sound;
     }
 
@@ -346,10 +125,10 @@ impl Voices {
 
     /// Whether anything is to be heard of a pad.
     pub fn is_pad_active(&self, pad: usize) -> bool {
-        self.slots.iter().flatten().any(|voice| voice.pad == pad) || is_heard(self.rest[pad])
+        self.slots.iter().flatten().any(|voice| voice.pad == pad) || is_heard(self.residuals[pad])
     }
 
-    /// Where the newest voice of a pad is, as a share of its sound.
+    /// The position of the newest voice of a pad, as a fraction of its sound.
     pub fn playhead(&self, pad: usize) -> Option<f32> {
         let of_pad = self.slots.iter().flatten().filter(|voice| voice.pad == pad);
         let newest = of_pad.max_by_key(|voice| voice.age)?;
@@ -359,17 +138,17 @@ impl Voices {
     /// Silence, at once.
     pub fn reset(&mut self) {
         self.slots.fill_with(|| None);
-        self.rest = [[0.0; 2]; PADS];
+        self.residuals = [[0.0; 2]; PADS];
     }
 
     /// Begins a note; `controls` are those of its pad. Notes that end here, be it this one because there
     /// is no sound yet, are reported to `ended`.
     pub fn note_on(
         &mut self,
-        note: Note,
+        note: NoteAddress,
         begin: Begin,
         controls: &PadControls,
-        ended: &mut dyn FnMut(Note),
+        ended: &mut dyn FnMut(NoteAddress),
     ) {
         let Some(sound) = self.sounds[begin.pad].clone() else {
             return ended(note);
@@ -397,8 +176,8 @@ impl Voices {
                     .unwrap_or(0)
             });
         if let Some(cut) = &self.slots[slot] {
-            let rest = &mut self.rest[cut.pad];
-            *rest = [rest[0] + cut.last[0], rest[1] + cut.last[1]];
+            let residual = &mut self.residuals[cut.pad];
+            *residual = [residual[0] + cut.last[0], residual[1] + cut.last[1]];
         }
         self.notes += 1;
         let start = f64::from(controls.start.clamp(0.0, 1.0)) * sound.len_frames() as f64;
@@ -421,13 +200,17 @@ impl Voices {
         });
     }
 
-    /// Fades out what sounds of the pads that `chokes` means.
-    pub fn choke_pads(&mut self, chokes: impl Fn(usize) -> bool, ended: &mut dyn FnMut(Note)) {
+    /// Fades out all voices of the pads that `chokes` says.
+    pub fn choke_pads(
+        &mut self,
+        chokes: impl Fn(usize) -> bool,
+        ended: &mut dyn FnMut(NoteAddress),
+    ) {
         self.fade(|voice| chokes(voice.pad), ended);
     }
 
     /// Lets go of the voices that `note` means.
-    pub fn note_off(&mut self, note: Note) {
+    pub fn note_off(&mut self, note: NoteAddress) {
         for voice in self.slots.iter_mut().flatten() {
             if voice.stage == Stage::Held && note.means(&voice.note) {
                 voice.stage = Stage::Released;
@@ -448,11 +231,11 @@ impl Voices {
     }
 
     /// Silences the voices that `note` means, as fast as goes without a click.
-    pub fn choke(&mut self, note: Note, ended: &mut dyn FnMut(Note)) {
+    pub fn choke(&mut self, note: NoteAddress, ended: &mut dyn FnMut(NoteAddress)) {
         self.fade(|voice| note.means(&voice.note), ended);
     }
 
-    fn fade(&mut self, which: impl Fn(&Voice) -> bool, ended: &mut dyn FnMut(Note)) {
+    fn fade(&mut self, which: impl Fn(&Voice) -> bool, ended: &mut dyn FnMut(NoteAddress)) {
         for voice in self.slots.iter_mut().flatten() {
             if !matches!(voice.stage, Stage::Fading(_)) && which(voice) {
                 voice.stage = Stage::Fading(1.0);
@@ -462,7 +245,7 @@ impl Voices {
     }
 
     /// Changes the note expressions of the voices that `note` means.
-    pub fn express(&mut self, note: Note, change: impl Fn(&mut Offsets)) {
+    pub fn express(&mut self, note: NoteAddress, change: impl Fn(&mut Offsets)) {
         for voice in self.slots.iter_mut().flatten() {
             if note.means(&voice.note) {
                 change(&mut voice.expressions);
@@ -480,14 +263,14 @@ impl Voices {
     }
 
     /// Renders the next `len` frames, at most [`STRIDE`], at `sample_rate`. `mix` is given each voice's
-    /// share, left and right, with its pad. Notes that come to their end are reported to `ended`.
+    /// frames, left and right, with its pad. Notes that come to their end are reported to `ended`.
     pub fn render(
         &mut self,
         len: usize,
         sample_rate: f32,
         controls: &[PadControls; PADS],
         mix: &mut Mix<'_>,
-        ended: &mut dyn FnMut(Note),
+        ended: &mut dyn FnMut(NoteAddress),
     ) {
         let rate = sample_rate.max(1.0);
         let mut buffers = [[0f32; STRIDE]; 2];
@@ -501,20 +284,20 @@ impl Voices {
                 if !matches!(voice.stage, Stage::Fading(_)) {
                     ended(voice.note);
                 }
-                // Not freed here: the store holds the sound too.
+                // Not freed here: whoever set the sound holds it too.
                 *slot = None;
             }
         }
-        let kept = (-1000.0 / (REST_MS * rate)).exp();
-        for (pad, rest) in self.rest.iter_mut().enumerate() {
-            if !is_heard(*rest) {
-                *rest = [0.0; 2];
+        let kept = (-1000.0 / (RESIDUAL_MS * rate)).exp();
+        for (pad, residual) in self.residuals.iter_mut().enumerate() {
+            if !is_heard(*residual) {
+                *residual = [0.0; 2];
                 continue;
             }
             let [left, right] = &mut buffers;
             for (left, right) in left[..len].iter_mut().zip(&mut right[..len]) {
-                *rest = rest.map(|x| x * kept);
-                (*left, *right) = (rest[0], rest[1]);
+                *residual = residual.map(|x| x * kept);
+                (*left, *right) = (residual[0], residual[1]);
             }
             mix(pad, &left[..len], &right[..len]);
         }
@@ -526,7 +309,7 @@ fn is_heard(frame: [f32; 2]) -> bool {
 }
 
 impl Voice {
-    /// Overwrites `left` and `right`; whether that was the voice's end.
+    /// Overwrites `left` and `right`; returns whether the voice has ended.
     fn render(
         &mut self,
         left: &mut [f32],
@@ -551,36 +334,23 @@ impl Voice {
         );
         let envelope = Envelope::new(controls, rate);
         let released = self.stage == Stage::Released && controls.mode != Mode::OneShot;
-        let fade = 1000.0 / (FADE_MS * rate);
         let len = self.sound.len_frames() as f64;
-        let turn = (controls.mode == Mode::Loop)
-            .then(|| Turn::new(len, self.sound.sample_rate, controls.start))
+        let looped = (controls.mode == Mode::Loop)
+            .then(|| Loop::new(len, self.sound.sample_rate, controls.start))
             .flatten();
-        let mut over = false;
-        // What the sound says, pass by pass: little of each is done frame by frame.
+        // Pass by pass over the stride, so that little of each is done frame by frame.
         let mut positions = [0f64; STRIDE];
-        let (mut position, mut count) = (self.position, left.len());
-        for (i, place) in positions[..count].iter_mut().enumerate() {
-            if position >= len {
-                let Some(turn) = turn else {
-                    (count, over) = (i, true);
-                    break;
-                };
-                position = len - turn.length + (position - len) % turn.length;
-            }
-            *place = position;
-            position += step;
-        }
-        self.position = position;
+        let positions = &mut positions[..left.len()];
+        let mut count = self.advance(positions, step, looped);
         let positions = &positions[..count];
         let read = |channel: &[f32], out: &mut [f32]| {
             for (out, &position) in out.iter_mut().zip(positions) {
-                *out = sinc.read(channel, at(position, len, controls.reverse));
-                if let Some(turn) = turn
-                    && let Some(share) = turn.share(position, len)
+                *out = sinc.read(channel, frame_at(position, len, controls.reverse));
+                if let Some(looped) = looped
+                    && let Some(fraction) = looped.fraction(position, len)
                 {
-                    let begin = at(position - turn.length, len, controls.reverse);
-                    *out += share * (sinc.read(channel, begin) - *out);
+                    let begin = frame_at(position - looped.length, len, controls.reverse);
+                    *out += fraction * (sinc.read(channel, begin) - *out);
                 }
             }
         };
@@ -594,26 +364,8 @@ impl Voice {
         }
 
         let mut factors = [0f32; STRIDE];
-        let (mut level, mut phase) = (self.envelope, self.phase);
-        for (i, factor) in factors[..count].iter_mut().enumerate() {
-            if envelope.is_over(level, phase, released) {
-                (count, over) = (i, true);
-                break;
-            }
-            envelope.advance(&mut level, &mut phase, released);
-            *factor = level;
-        }
-        (self.envelope, self.phase) = (level, phase);
-        if let Stage::Fading(remaining) = &mut self.stage {
-            for (i, factor) in factors[..count].iter_mut().enumerate() {
-                *factor *= remaining.max(0.0);
-                *remaining -= fade;
-                if *remaining <= 0.0 {
-                    (count, over) = (i + 1, true);
-                    break;
-                }
-            }
-        }
+        let fade = 1000.0 / (FADE_MS * rate);
+        count = self.shape(&mut factors[..count], envelope, released, fade);
         let per_frame = 1.0 / left.len() as f32;
         for (channel, (from, to)) in [&mut *left, &mut *right]
             .into_iter()
@@ -627,7 +379,56 @@ impl Voice {
         if count > 0 {
             self.last = [left[count - 1], right[count - 1]];
         }
-        over
+        count < left.len() || matches!(self.stage, Stage::Fading(remaining) if remaining <= 0.0)
+    }
+
+    /// The positions of the next frames, `step` apart; returns how many there are before the sound ends.
+    fn advance(&mut self, positions: &mut [f64], step: f64, looped: Option<Loop>) -> usize {
+        let len = self.sound.len_frames() as f64;
+        let (mut position, mut count) = (self.position, positions.len());
+        for (i, place) in positions.iter_mut().enumerate() {
+            if position >= len {
+                let Some(looped) = looped else {
+                    count = i;
+                    break;
+                };
+                position = len - looped.length + (position - len) % looped.length;
+            }
+            *place = position;
+            position += step;
+        }
+        self.position = position;
+        count
+    }
+
+    /// The factors of envelope and fade for the next frames; returns how many there are before the voice ends.
+    fn shape(
+        &mut self,
+        factors: &mut [f32],
+        envelope: Envelope,
+        released: bool,
+        fade: f32,
+    ) -> usize {
+        let mut count = factors.len();
+        for (i, factor) in factors.iter_mut().enumerate() {
+            if envelope.is_over(self.envelope, self.phase, released) {
+                count = i;
+                break;
+            }
+            envelope.advance(&mut self.envelope, &mut self.phase, released);
+            *factor = self.envelope;
+        }
+        if let Stage::Fading(remaining) = &mut self.stage {
+            for (i, factor) in factors[..count].iter_mut().enumerate() {
+                *factor *= remaining.max(0.0);
+                *remaining -= fade;
+                if *remaining <= 0.0 {
+                    count = i + 1;
+                    break;
+                }
+            }
+        }
+        count
     }
 
     /// Left and right, with everything but the envelope.
@@ -640,99 +441,10 @@ impl Voice {
     }
 }
 
-/// Where in the frames a position lies.
-fn at(position: f64, len: f64, reverse: bool) -> f64 {
-    if reverse {
-        len - 1.0 - position
-    } else {
-        position
-    }
-}
-
-/// A loop over the sound from its start on, whose end fades into its beginning.
-#[derive(Debug, Clone, Copy)]
-struct Turn {
-    /// Frames from one beginning to the next.
-    length: f64,
-    fade: f64,
-}
-
-impl Turn {
-    fn new(len: f64, sample_rate: f32, start: f32) -> Option<Self> {
-        let all = len - (f64::from(start.clamp(0.0, 1.0)) * len).floor();
-        let fade = (f64::from(LOOP_FADE_MS / 1000.0 * sample_rate)).min(all / 2.0);
-        (fade >= 1.0).then_some(Self {
-            length: all - fade,
-            fade,
-        })
-    }
-
-    /// How far the beginning has faded in at `position`, where it does.
-    fn share(self, position: f64, len: f64) -> Option<f32> {
-        let into = position - (len - self.fade);
-        (into > 0.0).then_some((into / self.fade) as f32)
-    }
-}
-
-/// Factors a frame, of one AHDSR.
-#[derive(Debug, Clone, Copy)]
-struct Envelope {
-    attack: f32,
-    hold: f32,
-    decay: f32,
-    sustain: f32,
-    release: f32,
-}
-
-impl Envelope {
-    fn new(controls: &PadControls, rate: f32) -> Self {
-        let frames = |ms: f32| (ms.max(0.0) * rate / 1000.0).max(1.0);
-        let by_60_db = |ms: f32| (-3.0 * std::f32::consts::LN_10 / frames(ms)).exp();
-        let soft = if controls.start > 0.0 {
-            SOFT_START_MS
-        } else {
-            0.0
-        };
-        Self {
-            attack: 1.0 / frames(controls.attack_ms.max(soft)),
-            hold: controls.hold_ms.max(0.0) * rate / 1000.0,
-            decay: by_60_db(controls.decay_ms),
-            sustain: controls.sustain.clamp(0.0, 1.0),
-            release: by_60_db(controls.release_ms),
-        }
-    }
-
-    fn advance(self, level: &mut f32, phase: &mut Phase, released: bool) {
-        if released {
-            *level *= self.release;
-            return;
-        }
-        match phase {
-            Phase::Attack => {
-                *level += self.attack;
-                if *level >= 1.0 {
-                    *level = 1.0;
-                    *phase = Phase::Hold(0.0);
-                }
-            }
-            Phase::Hold(frames) => {
-                *frames += 1.0;
-                if *frames >= self.hold {
-                    *phase = Phase::Decay;
-                }
-            }
-            Phase::Decay => *level = self.sustain + (*level - self.sustain) * self.decay,
-        }
-    }
-
-    fn is_over(self, level: f32, phase: Phase, released: bool) -> bool {
-        let falling = released || (phase == Phase::Decay && self.sustain < SILENT);
-        falling && level < SILENT
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use audiodiff::audio::Clip;
+
     use super::*;
 
     const RATE: u32 = 48_000;
@@ -750,12 +462,12 @@ mod tests {
 
     fn voices(clip: &Clip) -> Voices {
         let mut voices = Voices::default();
-        voices.set_sound(0, Some(Arc::new(Sound::new(clip))));
+        voices.set_sound(0, Some(Arc::new(PlayableSound::new(clip))));
         voices
     }
 
-    fn note(key: u8) -> Note {
-        Note {
+    fn note(key: u8) -> NoteAddress {
+        NoteAddress {
             id: None,
             channel: Some(0),
             key: Some(key),
@@ -870,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_start_leaves_out_its_share_softly() {
+    fn a_late_start_leaves_out_its_part_softly() {
         let controls = PadControls {
             start: 0.25,
             ..PLAIN
@@ -977,7 +689,7 @@ mod tests {
     #[test]
     fn expressions_and_modulation_change_one_voice() {
         let mut voices = voices(&level(1.0, 9600));
-        let named = |id| Note {
+        let named = |id| NoteAddress {
             id: Some(id),
             channel: None,
             key: None,
@@ -1016,7 +728,7 @@ mod tests {
     #[test]
     fn even_a_storm_of_notes_does_not_click() {
         // One note a frame, far more than there are places to fade in: up to 64 sines of equal phase,
-        // fades, and the rests of what is cut. Without the rests it would be 1.37.
+        // fades, and the residuals of cut voices. Without these it would be 1.37.
         let mut voices = voices(&sine(50.0, 480_000));
         let mut out = Vec::new();
         for _ in 0..10 {
@@ -1048,7 +760,7 @@ mod tests {
     #[test]
     fn choked_pads_fade_within_four_milliseconds() {
         let mut voices = voices(&level(1.0, 48_000));
-        voices.set_sound(7, Some(Arc::new(Sound::new(&level(0.5, 48_000)))));
+        voices.set_sound(7, Some(Arc::new(PlayableSound::new(&level(0.5, 48_000)))));
         voices.begin(60, &PLAIN);
         let begin = Begin {
             pad: 7,
@@ -1087,12 +799,12 @@ mod tests {
     fn a_note_keeps_the_sound_it_began_with() {
         let mut voices = voices(&level(0.25, 1000));
         voices.begin(60, &PLAIN);
-        voices.set_sound(0, Some(Arc::new(Sound::new(&level(0.5, 1000)))));
+        voices.set_sound(0, Some(Arc::new(PlayableSound::new(&level(0.5, 1000)))));
         assert_eq!(voices.left(10, &PLAIN)[5], 0.25);
         assert!(
             voices
                 .playhead(0)
-                .is_some_and(|share| (share - 0.01).abs() < 1e-6)
+                .is_some_and(|position| (position - 0.01).abs() < 1e-6)
         );
         voices.begin(60, &PLAIN);
         assert_eq!(voices.left(10, &PLAIN)[5], 0.75);

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use audiodiff::Result;
 use audiodiff::audio::Clip;
 use audiodiff::noise::Noise;
-use audiodiff::render::Init;
-use audiodiff_plugin::generator::{Names, Open, Source};
-use audiodiff_plugin::state::{PADS, Recipe, Task};
+use audiodiff::render::{Init, Rendered};
+use audiodiff_plugin::generator::{Model, Open};
+use audiodiff_plugin::pad::PADS;
+use audiodiff_plugin::project::{SoundRecipe, StoredSound};
+use audiodiff_plugin::status::ModelInfo;
+use audiodiff_plugin::store::Task;
 use audiodiff_plugin::{Audiodiff, AudiodiffMulti, Instrument};
 use nice_assert_no_alloc::assert_no_alloc;
 use nice_plug::midi::{Channel, Key, VoiceID};
@@ -25,20 +28,21 @@ const RATE: f32 = 48_000.0;
 /// Ramps that differ by seed, a while after they were asked for.
 struct Ramps;
 
-impl Source for Ramps {
-    fn names(&self) -> Arc<Names> {
-        Arc::new(Names {
-            model: "ramps".into(),
+impl Model for Ramps {
+    fn info(&self) -> Arc<ModelInfo> {
+        Arc::new(ModelInfo {
+            name: "ramps".into(),
             labels: vec!["up".into()],
+            most_steps: 5,
         })
     }
 
     fn generate(
         &mut self,
-        recipe: &Recipe,
+        recipe: &SoundRecipe,
         _: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
-    ) -> Result<Clip> {
+    ) -> Result<Rendered> {
         for step in 0..5 {
             std::thread::sleep(Duration::from_millis(2));
             if keep_going(step as f32 / 5.0).is_break() {
@@ -46,15 +50,18 @@ impl Source for Ramps {
             }
         }
         let height = 0.1 + recipe.seed as f32 * 1e-3;
-        Ok(Clip::new(
-            44_100,
-            vec![(0..4410).map(|i| height * i as f32 / 4410.0).collect()],
-        ))
+        let ramp = (0..4410).map(|i| height * i as f32 / 4410.0).collect();
+        Ok(Rendered {
+            clip: Clip::new(44_100, vec![ramp]),
+            class: recipe.class.clone(),
+            steps: 5,
+            remarks: Vec::new(),
+        })
     }
 }
 
 fn ramps() -> Open {
-    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Source>))
+    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Model>))
 }
 
 fn note_on(timing: u32, key: u8) -> NoteEvent<()> {
@@ -138,7 +145,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     let store = plugin.store().clone();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Besides the generator thread, and faster than it: what it does with a clip.
+        // Finishes and frees sounds as the generator thread does, only faster.
         let maker = scope.spawn(|| {
             let mut made = 0u64;
             while !done.load(Ordering::Relaxed) {
@@ -147,7 +154,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                 let Some(request) = store.pending(pad) else {
                     continue;
                 };
-                let recipe = Recipe {
+                let recipe = SoundRecipe {
                     model: "ramps".into(),
                     class: None,
                     seed: made,
@@ -159,11 +166,8 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                     file: None,
                 };
                 let height = 0.1 + (made % 100) as f32 * 1e-3;
-                store.finish(
-                    request,
-                    recipe,
-                    &Clip::new(48_000, vec![vec![height; 2000]]),
-                );
+                let clip = Clip::new(48_000, vec![vec![height; 2000]]);
+                store.finish(request, StoredSound::new(recipe, &clip));
                 store.free_unused();
                 made += 1;
                 std::thread::sleep(Duration::from_micros(200));

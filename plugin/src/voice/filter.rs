@@ -3,23 +3,23 @@
 
 use nice_plug::prelude::Enum;
 
-/// What a filter lets through.
+/// The response of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum FilterKind {
-    /// Everything.
+    /// No filter: all frequencies pass.
     #[id = "off"]
     Off,
-    /// What lies below the cutoff, 12 dB an octave.
+    /// Lowpass: frequencies below the cutoff pass, those above fall by 12 dB an octave.
     #[id = "low"]
     #[name = "Low-pass"]
     Lowpass,
-    /// What lies above it.
+    /// Highpass: frequencies above the cutoff pass, those below fall by 12 dB an octave.
     #[id = "high"]
     #[name = "High-pass"]
     Highpass,
 }
 
-/// Numbers of one cutoff and resonance.
+/// The coefficients for one cutoff and resonance.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Coefficients {
     kind: FilterKind,
@@ -34,7 +34,7 @@ impl Coefficients {
             return Self { kind, k, a };
         }
         let g = (std::f32::consts::PI * cutoff.clamp(10.0, 0.45 * rate) / rate).tan();
-        // From a quality of 0.707, flat, to 20.
+        // Q goes from 0.707, flat, to 20.
         let range = (20.0 * std::f32::consts::SQRT_2).ln();
         let k = std::f32::consts::SQRT_2 * (-range * resonance.clamp(0.0, 1.0)).exp();
         let first = 1.0 / (1.0 + g * (g + k));
@@ -46,7 +46,7 @@ impl Coefficients {
     }
 }
 
-/// What a filter remembers of one channel.
+/// The state of a filter for one channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct State([f32; 2]);
 
@@ -57,7 +57,7 @@ impl State {
             return;
         }
         let [a1, a2, a3] = filter.a;
-        // As few steps as can be from one frame's memory to the next one's: they wait for each other.
+        // The path from one frame's state to the next one's is kept short: those steps wait for each other.
         let (b1, b2, b3) = (2.0 * a1 - 1.0, 2.0 * a2, 2.0 * a3);
         let [mut ic1, mut ic2] = self.0;
         for x in frames {

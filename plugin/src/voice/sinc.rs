@@ -11,13 +11,13 @@ const TAPS: usize = 2 * REACH;
 /// Positions between two samples that are tabulated; those in between are interpolated linearly.
 const PHASES: usize = 128;
 
-/// Steps of half an octave, up to four times as fast.
+/// Speeds that have a table: half octaves, up to four times as fast.
 const SPEEDS: usize = 5;
 
-/// Of the Kaiser window: side lobes of about -80 dB.
+/// The Kaiser window's beta: side lobes of about -80 dB.
 const BETA: f64 = 8.0;
 
-/// One phase.
+/// The taps of one phase.
 type Row = [f32; TAPS];
 
 /// Tables for all speeds.
@@ -28,12 +28,12 @@ pub(super) struct Sinc(Vec<Row>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speed<'a> {
     rows: &'a [Row],
-    /// Whether samples are themselves.
+    /// Whether positions on a sample return that sample, to the bit.
     is_plain: bool,
 }
 
 impl Sinc {
-    /// The one for all instances, made at the first call.
+    /// The tables of all instances, made at the first call.
     pub fn shared() -> &'static Self {
         static SINC: OnceLock<Sinc> = OnceLock::new();
         SINC.get_or_init(|| {
@@ -45,7 +45,7 @@ impl Sinc {
         })
     }
 
-    /// For a sound that advances by `step` frames a frame.
+    /// The table for a sound that advances by `step` of its frames with each frame of the output.
     pub fn at_step(&self, step: f64) -> Speed<'_> {
         let speed = (2.0 * step.log2()).ceil().clamp(0.0, (SPEEDS - 1) as f64) as usize;
         Speed {
@@ -66,10 +66,10 @@ fn row(cutoff: f64, t: f64) -> Row {
         let x = x * std::f64::consts::PI * cutoff;
         let sinc = if x == 0.0 { 1.0 } else { x.sin() / x };
         let tap = sinc * bessel(BETA * window.sqrt()) / bessel(BETA);
-        // What rounding leaves where it should be zero: samples are to be themselves, to the bit.
+        // Rounding leaves a little where the tap is zero: samples must come out as they are, to the bit.
         if tap.abs() < 1e-12 { 0.0 } else { tap }
     };
-    // A constant stays what it is.
+    // The taps add up to one, so that a constant stays constant.
     let sum: f64 = (0..TAPS).map(tap).sum();
     std::array::from_fn(|i| (tap(i) / sum) as f32)
 }
@@ -85,7 +85,7 @@ fn bessel(x: f64) -> f64 {
 }
 
 impl Speed<'_> {
-    /// What lies at `position` frames from the first that is not padding. Outside there is silence.
+    /// The value at `position`, in frames from the first that is not padding. Outside the sound it is zero.
     #[inline]
     pub fn read(self, frames: &[f32], position: f64) -> f32 {
         // The padding before the sound makes up for the taps before the position.

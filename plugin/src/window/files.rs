@@ -1,20 +1,22 @@
 //! Files that the user picks, in the system's own dialog, which the host must not wait for.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-/// What a file is picked for.
+use crate::project::SoundRecipe;
+
+/// The purpose that a file is picked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To make sounds with.
+    /// A model to make sounds with.
     Model,
-    /// To be a pad's sound, and varied.
+    /// A sound for a pad, to be varied.
     Sound(usize),
-    /// To hold a pad's sound.
+    /// A file to write a pad's sound to.
     Export(usize),
 }
 
@@ -33,7 +35,7 @@ impl fmt::Debug for Picking {
 }
 
 impl Picking {
-    /// Opens a dialog. `name` is what a new file is called at first.
+    /// Opens a dialog. `name` is the first name of a new file.
     pub fn begin(purpose: Purpose, name: &str) -> Self {
         let dialog = AsyncFileDialog::new();
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = match purpose {
@@ -63,7 +65,7 @@ impl Picking {
         Self { purpose, answer }
     }
 
-    /// What was picked, or nothing if the dialog was left; not ready while it is open.
+    /// The path that was picked, or none if the dialog was left; not ready while it is open.
     ///
     /// The window asks at each frame, so nobody need wake it.
     pub fn poll(&mut self) -> Poll<Option<PathBuf>> {
@@ -72,5 +74,47 @@ impl Picking {
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
         answer.map(|file| file.map(|file| file.path().to_owned()))
+    }
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// The name of an exported sound, unless the user says otherwise.
+pub(super) fn export_name(recipe: &SoundRecipe) -> String {
+    let name = match (&recipe.file, &recipe.class) {
+        (Some(file), _) => file_name(&Path::new(file).with_extension("")),
+        (None, Some(class)) => format!("{class}-{}", recipe.seed),
+        (None, None) => format!("sound-{}", recipe.seed),
+    };
+    // A class may be called anything; a file may not.
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "-_ .".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(plain).chain(".wav".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::tests::recipe;
+
+    #[test]
+    fn an_exported_sound_is_called_after_what_it_is() {
+        let mut recipe = recipe(7);
+        assert_eq!(export_name(&recipe), "kick-7.wav");
+        recipe.class = Some("../a:b".into());
+        assert_eq!(export_name(&recipe), ".._a_b-7.wav");
+        recipe.class = None;
+        assert_eq!(export_name(&recipe), "sound-7.wav");
+        let file = SoundRecipe::of_file(Path::new("/x/door slam.flac"));
+        assert_eq!(export_name(&file), "door slam.wav");
     }
 }

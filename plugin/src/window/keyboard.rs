@@ -1,15 +1,15 @@
-//! Who gets the keys.
+//! The keyboard focus.
 //!
-//! The framework takes the keyboard at every click, and hands on to the host what nobody here wants, but not on X11,
-//! where the window that has the keyboard gets all keys. There it is given back to the host's window around ours,
-//! unless a number is being typed.
+//! The framework takes the keyboard at every click, and hands on to the host the keys that nobody here wants, but not
+//! on X11, where the window that has the keyboard gets all keys. There it is given back to the host's window around
+//! ours, unless a number is being typed.
 
 use nice_plug_egui::Frame;
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, InputFocus};
 use x11rb::rust_connection::{ReplyError, RustConnection};
 
-/// Of one window, while it is open.
+/// The focus of one window, while it is open.
 #[derive(Default)]
 pub(super) struct Keyboard {
     /// None before it is first needed, and where there is no X server.
@@ -39,7 +39,7 @@ impl Keyboard {
         }
     }
 
-    /// To the host's window that `window` lies in. One that stands by itself keeps the keyboard.
+    /// Gives the keyboard to the host's window around `window`. A window that stands by itself keeps it.
     fn give_back(&mut self, window: u32) -> Result<(), String> {
         if self.server.is_none() {
             let (server, _) = x11rb::connect(None).map_err(|error| error.to_string())?;

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// What `bundler.toml` says about a package, and its version.
+/// A package's entries in `bundler.toml`, and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
-    /// What the bundles are called.
+    /// The name of the bundles.
     pub name: String,
     /// Reverse domain name.
     pub id: String,
-    /// The package's.
+    /// The package's version.
     pub version: String,
 }
 
-/// Where a bundle is to run.
+/// An operating system that bundles are made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
     Linux,
@@ -29,12 +29,12 @@ pub enum System {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub system: System,
-    /// As Rust calls it.
+    /// The processor's name in Rust's triples.
     arch: String,
 }
 
 impl Target {
-    /// Of a triple such as `x86_64-unknown-linux-gnu`.
+    /// The target of a triple such as `x86_64-unknown-linux-gnu`.
     pub fn parse(triple: &str) -> Result<Self> {
         let arch = triple.split('-').next().unwrap_or_default().to_owned();
         let systems = [
@@ -78,7 +78,7 @@ impl Format {
         }
     }
 
-    /// Where a user's own plugins of this kind are.
+    /// The folder of a user's own plugins of this kind.
     pub fn user_folder(self, system: System) -> Option<PathBuf> {
         Some(match system {
             System::Linux => dirs::home_dir()?.join(format!(".{}", self.extension())),
@@ -118,8 +118,8 @@ struct Info {
     high_resolution: bool,
 }
 
-/// Puts the shared library `binary` into `folder` as a plugin for `target`, and says where. What was there
-/// is replaced when the new one is whole.
+/// Puts the shared library `binary` into `folder` as a plugin for `target`, and returns its path. A bundle
+/// that was there is replaced when the new one is whole.
 pub fn bundle(
     product: &Product,
     target: &Target,

@@ -16,7 +16,7 @@ use bundle::{Format, Product, System, Target};
 
 const PACKAGE: &str = "audiodiff-plugin";
 
-/// Runs instead of what `bundler.toml` says, to sign a bundle for macOS.
+/// The environment variable whose command signs bundles for macOS instead of the one in `bundler.toml`.
 const SIGN_VARIABLE: &str = "AUDIODIFF_SIGN";
 
 #[derive(Parser)]

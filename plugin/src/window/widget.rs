@@ -1,6 +1,6 @@
-//! A knob: drag up and down, with shift finely; double-click for the default; the wheel too.
+//! Widgets that show a parameter and set it.
 
-use egui::{Align2, FontId, Pos2, Sense, Shape, Stroke, Ui, Vec2};
+use egui::{Align2, ComboBox, FontId, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2};
 use nice_plug::prelude::*;
 
 use super::{ACCENT, EDGE, FAINT, INK};
@@ -11,7 +11,7 @@ const RADIUS: f32 = 15.0;
 /// Points from one end to the other; with shift, ten times as many.
 const TRAVEL: f32 = 180.0;
 
-/// From a quarter to eight to a quarter past four, clockwise from above.
+/// The knob's range as an angle: from half past seven to half past four on a clock's face.
 const SWEEP: f32 = 0.75 * std::f32::consts::TAU;
 
 /// How a knob looks.
@@ -27,6 +27,7 @@ impl Format {
     }
 }
 
+/// Drag up and down, with shift finely; double-click for the default; the wheel too.
 pub(super) fn knob<P: Param>(
     ui: &mut Ui,
     param: &P,
@@ -47,7 +48,7 @@ pub(super) fn knob<P: Param>(
         ui.data_mut(|data| data.insert_temp(id, value));
     }
     if response.dragged() {
-        // Where the hand is, which steps of the parameter may lag behind.
+        // The hand's own position: a parameter with steps may lag behind it.
         let hand = ui
             .data_mut(|data| data.get_temp::<f32>(id))
             .unwrap_or(value);
@@ -76,12 +77,15 @@ pub(super) fn knob<P: Param>(
             }
         }
     }
+    draw_knob(ui, param, rect, name, format);
+}
 
+fn draw_knob<P: Param>(ui: &Ui, param: &P, rect: Rect, name: &str, format: Format) {
     let value = param.modulated_normalized_value();
     let centre = Pos2::new(rect.center().x, rect.top() + 16.0 + RADIUS);
-    let angle = |share: f32| (share - 0.5) * SWEEP;
-    let on_circle = |share: f32, radius: f32| {
-        let (sin, cos) = angle(share).sin_cos();
+    let angle = |value: f32| (value - 0.5) * SWEEP;
+    let on_circle = |value: f32, radius: f32| {
+        let (sin, cos) = angle(value).sin_cos();
         centre + Vec2::new(sin, -cos) * radius
     };
     let arc = |from: f32, to: f32, stroke: Stroke| {
@@ -101,4 +105,57 @@ pub(super) fn knob<P: Param>(
     painter.text(top, Align2::CENTER_TOP, name, font.clone(), FAINT);
     let text = param.normalized_value_to_string(param.unmodulated_normalized_value(), true);
     painter.text(rect.center_bottom(), Align2::CENTER_BOTTOM, text, font, INK);
+}
+
+/// A button that is lit while its parameter is on.
+pub(super) fn toggle(
+    ui: &mut Ui,
+    param: &BoolParam,
+    setter: &ParamSetter<'_>,
+    name: &str,
+) -> egui::Response {
+    let response = ui.selectable_label(param.value(), name);
+    if response.clicked() {
+        set(setter, param, !param.value());
+    }
+    response
+}
+
+/// A list of a parameter's first `count` values.
+pub(super) fn choice<P: Param>(
+    ui: &mut Ui,
+    param: &P,
+    setter: &ParamSetter<'_>,
+    name: &str,
+    count: usize,
+) {
+    ui.label(RichText::new(name).color(FAINT));
+    let last = param.step_count().unwrap_or(1) as f32;
+    ComboBox::from_id_salt(name)
+        .selected_text(param.to_string())
+        .show_ui(ui, |ui| {
+            for i in 0..count.min(last as usize + 1) {
+                let normalized = i as f32 / last;
+                let text = param.normalized_value_to_string(normalized, true);
+                let chosen = param.unmodulated_normalized_value() == normalized;
+                if ui.selectable_label(chosen, text).clicked() {
+                    setter.begin_set_parameter(param);
+                    setter.set_parameter_normalized(param, normalized);
+                    setter.end_set_parameter(param);
+                }
+            }
+        });
+}
+
+/// Sets a parameter as one gesture, which hosts record and undo as one.
+pub(super) fn set<P: Param>(setter: &ParamSetter<'_>, param: &P, value: P::Plain) {
+    setter.begin_set_parameter(param);
+    setter.set_parameter(param, value);
+    setter.end_set_parameter(param);
+}
+
+/// Switches a trigger on and off again.
+pub(super) fn pulse(setter: &ParamSetter<'_>, trigger: &BoolParam) {
+    set(setter, trigger, true);
+    set(setter, trigger, false);
 }

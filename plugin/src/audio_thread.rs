@@ -1,0 +1,245 @@
+//! The audio thread's part of an instance: notes in, frames out.
+
+use std::ops::Range;
+
+use nice_plug::midi::{Channel, Key, VoiceID};
+use nice_plug::prelude::*;
+
+use crate::Instrument;
+use crate::pad::PADS;
+use crate::params::Route;
+use crate::voice::{Begin, NoteAddress, STRIDE};
+
+/// How far the note expression for brightness moves a cutoff, up or down.
+const BRIGHTNESS_OCTAVES: f32 = 4.0;
+
+impl<const MULTI: bool> Instrument<MULTI> {
+    /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames. `own` are
+    /// the pads' outputs, as many as there are, in silence; a pad whose own output is absent or too short goes to the
+    /// main one. `next_event` gives the notes in their order; `ended` is called with each note that has ended and the
+    /// frame of its end.
+    ///
+    /// Real-time safe: no allocation, no lock, no wait, no free.
+    pub fn play(
+        &mut self,
+        left: &mut [f32],
+        right: &mut [f32],
+        own: &mut [[&mut [f32]; 2]],
+        next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
+        ended: &mut dyn FnMut(NoteAddress, u32),
+    ) {
+        let voices = &mut self.voices;
+        self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
+        for pad in 0..PADS {
+            if self.display.take_hit(pad) {
+                self.hit(pad);
+            }
+        }
+        left.fill(0.0);
+        right.fill(0.0);
+        let len = left.len().min(right.len());
+        self.played += len as u64;
+        let mut next = next_event();
+        let mut start = 0;
+        while start < len {
+            while let Some(event) = next
+                && event.timing() as usize <= start
+            {
+                self.note(event, ended);
+                next = next_event();
+            }
+            let due = next
+                .as_ref()
+                .map_or(len, |event| (event.timing() as usize).min(len));
+            let end = due.min(start + STRIDE);
+            for (pad, controls) in self.controls.iter_mut().enumerate() {
+                if self.voices.is_pad_active(pad) {
+                    *controls = self.params.pads[pad].controls();
+                }
+            }
+            self.render(start..end, len, left, right, own, ended);
+            start = end;
+        }
+        let outputs = own.iter().flatten().map(|channel| &**channel);
+        let loudest = [&*left, &*right].into_iter().chain(outputs).map(peak);
+        self.display.show(&self.voices, loudest.fold(0.0, f32::max));
+        // A host may send notes along with no frames at all.
+        while let Some(event) = next {
+            self.note(event, ended);
+            next = next_event();
+        }
+    }
+
+    /// Mixes the frames `range` of a block of `len` frames, at most [`STRIDE`] of them.
+    fn render(
+        &mut self,
+        range: Range<usize>,
+        len: usize,
+        left: &mut [f32],
+        right: &mut [f32],
+        own: &mut [[&mut [f32]; 2]],
+        ended: &mut dyn FnMut(NoteAddress, u32),
+    ) {
+        let mut gains = [0.0; STRIDE];
+        let gains = &mut gains[..range.len()];
+        self.params.gain.smoothed.next_block(gains, range.len());
+        let pads = &self.params.pads;
+        let mut mix = |pad: usize, from_left: &[f32], from_right: &[f32]| {
+            let (left, right) = match (pads[pad].output.value(), own.get_mut(pad)) {
+                (Route::Own, Some([own_left, own_right]))
+                    if own_left.len().min(own_right.len()) >= len =>
+                {
+                    (&mut **own_left, &mut **own_right)
+                }
+                _ => (&mut *left, &mut *right),
+            };
+            for (to, from) in [(left, from_left), (right, from_right)] {
+                for ((to, from), gain) in to[range.clone()].iter_mut().zip(from).zip(&*gains) {
+                    *to += from * gain;
+                }
+            }
+        };
+        self.voices.render(
+            range.len(),
+            self.sample_rate,
+            &self.controls,
+            &mut mix,
+            &mut |note| ended(note, range.start as u32),
+        );
+    }
+
+    fn note(&mut self, event: NoteEvent<()>, ended: &mut dyn FnMut(NoteAddress, u32)) {
+        let named = |id: VoiceID, channel: Channel, key: Key| NoteAddress {
+            id: id.id(),
+            channel: channel.number(),
+            key: key.number(),
+        };
+        match event {
+            NoteEvent::NoteOn {
+                timing,
+                voice_id,
+                channel,
+                key,
+                velocity,
+            } => {
+                let note = named(voice_id, channel, key);
+                self.note_on(note, velocity, &mut |note| ended(note, timing));
+            }
+            NoteEvent::NoteOff {
+                voice_id,
+                channel,
+                key,
+                ..
+            } => {
+                self.voices.note_off(named(voice_id, channel, key));
+            }
+            NoteEvent::Choke {
+                timing,
+                voice_id,
+                channel,
+                key,
+            } => {
+                self.voices
+                    .choke(named(voice_id, channel, key), &mut |note| {
+                        ended(note, timing)
+                    });
+            }
+            NoteEvent::PolyTuning {
+                voice_id,
+                channel,
+                key,
+                tuning,
+                ..
+            } => {
+                let note = named(voice_id, channel, key);
+                self.voices.express(note, |voice| voice.pitch = tuning);
+            }
+            NoteEvent::PolyVolume {
+                voice_id,
+                channel,
+                key,
+                gain,
+                ..
+            } => {
+                let note = named(voice_id, channel, key);
+                self.voices
+                    .express(note, |voice| voice.gain = gain.max(0.0));
+            }
+            NoteEvent::PolyPan {
+                voice_id,
+                channel,
+                key,
+                pan,
+                ..
+            } => {
+                let note = named(voice_id, channel, key);
+                self.voices.express(note, |voice| voice.pan = pan);
+            }
+            NoteEvent::PolyBrightness {
+                voice_id,
+                channel,
+                key,
+                brightness,
+                ..
+            } => {
+                // The middle leaves the cutoff where it is.
+                let note = named(voice_id, channel, key);
+                let octaves = BRIGHTNESS_OCTAVES * (2.0 * brightness - 1.0);
+                self.voices.express(note, |voice| voice.cutoff = octaves);
+            }
+            NoteEvent::PolyModulation {
+                voice_id,
+                poly_modulation_id,
+                normalized_offset,
+                ..
+            } => {
+                if let Some((pad, change)) = self
+                    .params
+                    .modulation(poly_modulation_id, normalized_offset)
+                {
+                    self.voices.modulate(voice_id, pad, change);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_on(&mut self, note: NoteAddress, velocity: f32, ended: &mut dyn FnMut(NoteAddress)) {
+        match note.key.and_then(|key| self.params.route(key)) {
+            Some((pad, key)) => self.begin(note, Begin { pad, key, velocity }, ended),
+            None => ended(note),
+        }
+    }
+
+    /// Plays a pad once, for the window: the host does not know this note.
+    fn hit(&mut self, pad: usize) {
+        let note = NoteAddress {
+            id: None,
+            channel: None,
+            key: None,
+        };
+        let begin = Begin {
+            pad,
+            key: 0.0,
+            velocity: 1.0,
+        };
+        self.begin(note, begin, &mut |_| {});
+        self.voices.note_off_pad(pad);
+    }
+
+    fn begin(&mut self, note: NoteAddress, begin: Begin, ended: &mut dyn FnMut(NoteAddress)) {
+        let pad = begin.pad;
+        let controls = self.params.pads[pad].controls();
+        if controls.choke > 0 {
+            let params = &self.params;
+            let same = |other: usize| params.pads[other].choke.value() == i32::from(controls.choke);
+            self.voices.choke_pads(same, ended);
+        }
+        self.controls[pad] = controls;
+        self.voices.note_on(note, begin, &controls, ended);
+    }
+}
+
+fn peak(channel: &[f32]) -> f32 {
+    channel.iter().fold(0.0, |peak, x| peak.max(x.abs()))
+}

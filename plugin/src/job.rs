@@ -1,0 +1,170 @@
+//! The job that a request comes to, given the parameters of its pad, the model and the project.
+
+use audiodiff::render::Init;
+use audiodiff::{Error, Result};
+
+use crate::pad::{PADS, default_class};
+use crate::params::PadParams;
+use crate::project::{Project, SoundRecipe, StoredSound};
+use crate::status::ModelInfo;
+use crate::store::{Request, Task};
+
+/// A sound to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// How to make it.
+    pub recipe: SoundRecipe,
+    /// The sounds to begin with; none to begin with noise.
+    pub init: Option<Init>,
+}
+
+impl Job {
+    /// The job that `request` comes to; `pad` are the parameters of its pad.
+    ///
+    /// # Errors
+    /// When the class is not one of the model's, or there is no sound to vary or to morph with.
+    pub fn of(
+        pad: &PadParams,
+        model: &ModelInfo,
+        request: Request,
+        project: &Project,
+    ) -> Result<Self> {
+        let sound = |pad: usize| {
+            project.sound(pad).ok_or_else(|| {
+                Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
+            })
+        };
+        let recipe = recipe(pad, model, request.pad)?;
+        match request.task {
+            Task::Generate => Ok(Self { recipe, init: None }),
+            Task::Vary => Ok(Self::vary(
+                recipe,
+                pad.variation.value(),
+                sound(request.pad)?,
+            )),
+            Task::Morph => {
+                let from = sound(request.pad)?;
+                let other = (pad.morph_with.value() - 1).clamp(0, PADS as i32 - 1);
+                let to = sound(other as usize)?;
+                Ok(Self::morph(recipe, pad.morph_amount.value(), from, to))
+            }
+        }
+    }
+
+    fn vary(mut recipe: SoundRecipe, amount: f32, sound: &StoredSound) -> Self {
+        // A variation of a variation goes on from there, with a seed of its own.
+        let last = sound.recipe();
+        if last.variation.is_some() {
+            recipe.seed = last.seed.wrapping_add(1);
+        }
+        recipe.variation = Some(amount);
+        let init = Init::Vary {
+            clip: sound.clip(),
+            strength: f64::from(amount),
+        };
+        Self {
+            recipe,
+            init: Some(init),
+        }
+    }
+
+    fn morph(mut recipe: SoundRecipe, amount: f32, from: &StoredSound, to: &StoredSound) -> Self {
+        let last = from.recipe();
+        if last.morph.is_some() {
+            recipe.seed = last.seed.wrapping_add(1);
+        }
+        // The class of both, if they have the same.
+        recipe.class = last
+            .class
+            .clone()
+            .filter(|_| last.class == to.recipe().class);
+        recipe.morph = Some(amount);
+        let init = Init::Morph {
+            clips: [from.clip(), to.clip()],
+            share: f64::from(amount),
+        };
+        Self {
+            recipe,
+            init: Some(init),
+        }
+    }
+}
+
+/// The recipe that a pad's parameters describe.
+fn recipe(params: &PadParams, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
+    let class = match params.class.value() {
+        0 => default_class(pad, &model.labels).cloned(),
+        1 => None,
+        n => Some(model.labels.get(n as usize - 2).cloned().ok_or_else(|| {
+            Error::setting(format!(
+                "class: expected 2 to {}, 0 for the pad's own or 1 for any, found {n}",
+                model.labels.len() + 1
+            ))
+        })?),
+    };
+    let length = params.length.value();
+    Ok(SoundRecipe {
+        model: model.name.clone(),
+        class,
+        seed: u64::from(params.seed.value().unsigned_abs()),
+        steps: params.steps.value().unsigned_abs(),
+        guidance: params.guidance.value(),
+        seconds: (length > 0.0).then_some(length),
+        variation: None,
+        morph: None,
+        file: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::params::tests::info;
+    use crate::params::{PluginParams, Route};
+    use crate::project::tests::{clip, recipe};
+    use crate::store::Store;
+
+    #[test]
+    fn variations_and_morphs_go_on_from_where_they_are() {
+        let (store, _inbox) = Store::new();
+        let params = PluginParams::new(&store, &Arc::default(), Route::Main);
+        let pad = &params.pads[2];
+        let mut project = Project::default();
+        project.pads.resize(PADS, None);
+        for task in [Task::Vary, Task::Morph] {
+            store.ask(2, task);
+            let request = store.pending(2).unwrap();
+            let error = Job::of(pad, &info(), request, &project).unwrap_err();
+            assert!(error.to_string().contains("pad 3"), "{error}");
+        }
+        let (begin, other) = (clip(100, 0.1), clip(100, 0.2));
+        let sound = |recipe, clip| Some(Arc::new(StoredSound::new(recipe, clip)));
+        project.pads[2] = sound(recipe(77), &begin);
+        let request = store.pending(2).unwrap();
+        let error = Job::of(pad, &info(), request, &project).unwrap_err();
+        assert!(error.to_string().contains("pad 4"), "{error}");
+        project.pads[3] = sound(recipe(78), &other);
+        let clips = [2, 3].map(|pad| project.pads[pad].as_ref().unwrap().clip());
+
+        let mut job = Job::of(pad, &info(), request, &project).unwrap();
+        assert_eq!((job.recipe.seed, job.recipe.morph), (3, Some(0.5)));
+        assert_eq!(job.recipe.class.as_deref(), Some("kick"), "both are");
+        let share = 0.5;
+        assert_eq!(job.init, Some(Init::Morph { clips, share }));
+        project.pads[2] = sound(job.recipe, &begin);
+        project.pads[3] = sound(SoundRecipe::of_file("x.wav".as_ref()), &other);
+        job = Job::of(pad, &info(), request, &project).unwrap();
+        assert_eq!((job.recipe.seed, job.recipe.class), (4, None));
+
+        store.ask(2, Task::Vary);
+        let request = store.pending(2).unwrap();
+        for seed in [3, 4, 5] {
+            let job = Job::of(pad, &info(), request, &project).unwrap();
+            assert_eq!((job.recipe.seed, job.recipe.variation), (seed, Some(0.3)));
+            assert!(matches!(job.init, Some(Init::Vary { .. })));
+            project.pads[2] = sound(job.recipe, &begin);
+        }
+    }
+}

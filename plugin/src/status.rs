@@ -1,0 +1,85 @@
+//! How the generator's work goes: written by its thread, read by the window and by the texts of parameters.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::pad::PADS;
+
+/// A model as the instrument shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// Its name, and a fingerprint that distinguishes it from others of that name.
+    pub name: String,
+    /// Its classes, in their order.
+    pub labels: Vec<String>,
+    /// Steps that it takes at most, however many are asked for.
+    pub most_steps: usize,
+}
+
+/// How the generator's work goes.
+#[derive(Debug, Default)]
+pub struct Status {
+    model: Mutex<Option<Arc<ModelInfo>>>,
+    /// For each pad, the bits of the fraction of its present request that is done.
+    done: [AtomicU32; PADS],
+    begun: Mutex<Option<Instant>>,
+    trouble: Mutex<Option<String>>,
+    wants_model: AtomicBool,
+}
+
+impl Status {
+    /// The model that is open; none before the first is, and after one could not be opened.
+    pub fn model(&self) -> Option<Arc<ModelInfo>> {
+        lock(&self.model).clone()
+    }
+
+    /// The fraction of a pad's present request that is done, in `0..=1`.
+    pub fn done(&self, pad: usize) -> f32 {
+        f32::from_bits(self.done[pad].load(Ordering::Relaxed))
+    }
+
+    /// The time that a pad's present request will take from now on; none before a part of it is done.
+    pub fn left(&self, pad: usize) -> Option<Duration> {
+        let (begun, done) = ((*lock(&self.begun))?, self.done(pad));
+        (done > 0.0).then(|| begun.elapsed().mul_f32((1.0 - done) / done))
+    }
+
+    /// Why the last request gave no sound, or why the model cannot be opened.
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    /// Asks for the project's model to be opened, or opened anew, before there is something to make.
+    pub fn open_model(&self) {
+        self.wants_model.store(true, Ordering::Release);
+    }
+
+    /// Whether [`open_model`](Self::open_model) was called since the last call.
+    pub(crate) fn take_open_model(&self) -> bool {
+        self.wants_model.swap(false, Ordering::AcqRel)
+    }
+
+    /// A request is begun.
+    pub(crate) fn begin(&self, pad: usize) {
+        *lock(&self.begun) = Some(Instant::now());
+        self.set_done(pad, 0.0);
+    }
+
+    pub(crate) fn set_model(&self, model: Option<Arc<ModelInfo>>) {
+        *lock(&self.model) = model;
+    }
+
+    pub(crate) fn set_done(&self, pad: usize, done: f32) {
+        self.done[pad].store(done.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *lock(&self.trouble) = trouble;
+    }
+}
+
+/// Every value behind these locks is replaced whole, so it is valid even if a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

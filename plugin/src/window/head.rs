@@ -1,0 +1,127 @@
+//! The rows above and below the pads: the model, the level, progress and trouble.
+
+use egui::{RichText, Sense, Ui, Vec2};
+use nice_plug::prelude::*;
+
+use super::files::{Picking, Purpose, file_name};
+use super::pad::reseed;
+use super::widget::{Format, knob, set, toggle};
+use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
+use crate::pad::PADS;
+
+impl Window {
+    /// Chooses the model that makes the sounds, and on how many threads.
+    fn model_menu(&mut self, ui: &mut Ui) {
+        let chosen = self.store.project().model.clone();
+        let name = match (self.status.model(), &chosen) {
+            (Some(model), _) => model.name.clone(),
+            (None, Some(path)) => format!("{} (not open)", file_name(path)),
+            (None, None) => "no model open yet".to_owned(),
+        };
+        ui.menu_button(name, |ui| {
+            if ui.selectable_label(chosen.is_none(), "Built in").clicked() {
+                self.use_model(None);
+                ui.close();
+            }
+            for path in self.settings.recent.clone() {
+                let label = ui
+                    .add_enabled_ui(path.exists(), |ui| {
+                        ui.selectable_label(chosen.as_ref() == Some(&path), file_name(&path))
+                    })
+                    .inner;
+                if label.on_hover_text(path.display().to_string()).clicked() {
+                    self.use_model(Some(path));
+                    ui.close();
+                }
+            }
+            if ui.button("Open…").clicked() {
+                self.picking = Some(Picking::begin(Purpose::Model, ""));
+                ui.close();
+            }
+            ui.separator();
+            ui.horizontal(|ui| {
+                ui.label("Threads");
+                let mut threads = self.settings.threads();
+                let most = std::thread::available_parallelism().map_or(1, |n| n.get());
+                let value = egui::DragValue::new(&mut threads).range(1..=most);
+                if ui.add(value).changed() {
+                    self.prefer(|settings| settings.threads = Some(threads));
+                }
+            });
+        });
+    }
+
+    /// The row above all else: the model, the whole instrument's controls, the level.
+    pub(super) fn head(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>) {
+        ui.horizontal(|ui| {
+            ui.label(RichText::new("audiodiff").size(22.0).strong().color(ACCENT));
+            self.model_menu(ui);
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                self.meter(ui);
+                knob(ui, &self.params.gain, setter, "Gain", Format::default());
+                toggle(ui, &self.params.keys, setter, "Keys")
+                    .on_hover_text("All keys play the selected pad at their pitch");
+                if ui
+                    .button("Generate all")
+                    .on_hover_text("New sounds for all pads that are not locked")
+                    .clicked()
+                {
+                    for pad in &self.params.pads {
+                        if !pad.lock.value() {
+                            reseed(&pad.seed, setter);
+                        }
+                    }
+                    set(
+                        setter,
+                        &self.params.generate_all,
+                        !self.params.generate_all.value(),
+                    );
+                }
+            });
+        });
+    }
+
+    fn meter(&mut self, ui: &mut Ui) {
+        let (rect, _) = ui.allocate_exact_size(Vec2::new(10.0, 48.0), Sense::hover());
+        self.level = self.display.take_peak().max(self.level * 0.88);
+        let height = ((util::gain_to_db(self.level) + 60.0) / 66.0).clamp(0.0, 1.0);
+        let painter = ui.painter();
+        painter.rect_filled(rect, 2.0, PANEL);
+        let mut bar = rect;
+        bar.set_top(rect.bottom() - rect.height() * height);
+        let color = if self.level > 1.0 { TROUBLE } else { WAVE };
+        painter.rect_filled(bar, 2.0, color);
+    }
+
+    /// The row below all else: the generator's progress, or its trouble.
+    pub(super) fn foot(&self, ui: &mut Ui) {
+        let waiting = (0..PADS)
+            .filter(|&pad| self.store.pending(pad).is_some())
+            .count();
+        let (text, color) = match (self.status.trouble(), self.store.next()) {
+            (_, Some(request)) if self.status.model().is_none() => (
+                format!("opening the model for pad {}", request.pad + 1),
+                FAINT,
+            ),
+            (_, Some(request)) => {
+                let pad = request.pad;
+                let done = 100.0 * self.status.done(pad);
+                let mut text = format!("making pad {}: {done:.0} %", pad + 1);
+                if let Some(left) = self.status.left(pad) {
+                    text += &format!(", {:.1} s left", left.as_secs_f32());
+                }
+                if waiting > 1 {
+                    text += &format!(", {} more to make", waiting - 1);
+                }
+                (text, FAINT)
+            }
+            (Some(trouble), None) => (trouble, TROUBLE),
+            (None, None) => match &self.news {
+                Some((news, true)) => (news.clone(), TROUBLE),
+                Some((news, false)) => (news.clone(), FAINT),
+                None => ("ready".to_owned(), FAINT),
+            },
+        };
+        ui.label(RichText::new(text).color(color));
+    }
+}
