@@ -92,8 +92,7 @@ pub struct Scores {
     pub consistency: Option<Estimate>,
     /// Share that is within 2 dB of a learnt sound, as one recording at another level, trim and bit depth is of itself;
     /// or, among 100 learnt sounds or more, within 3 dB, as it is when it was decoded from log-mel frames, and three times
-    /// nearer to it than to any other.
-    /// Distances are those of [`Pair::distance`]: how many and which sounds were learnt does not move the bound.
+    /// nearer to it than to any other. Distances are those of [`Pair::distance`].
     pub copies: Option<Estimate>,
 }
 

@@ -231,12 +231,16 @@ fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
         remarks.push(Remark::Unpitched { asked: hz });
         return best;
     };
-    // Where the pitch of the whole and that of most of the time differ, neither is.
-    let (whole, mostly) = (found.hz(), found.median_hz());
-    let worse = match cents(whole).abs() > cents(mostly).abs() {
-        true => whole,
-        false => mostly,
+    // Where the ways to tell a pitch differ, none of them is it. A glide is told by the whole and by most of the time.
+    let readings = match steady {
+        true => found.readings(&best),
+        false => vec![found.hz(), found.median_hz()],
     };
+    let off = |hz: &f64| cents(*hz).abs();
+    let worse = readings
+        .into_iter()
+        .max_by(|a, b| off(a).total_cmp(&off(b)))
+        .unwrap_or(wanted);
     if cents(worse).abs() > OUT_OF_TUNE {
         remarks.push(Remark::Missed {
             quality: Quality::Pitch,
