@@ -14,7 +14,7 @@ use crate::portrait::Quality;
 /// A pitch is mended again where it is off by more, in cents.
 const IN_TUNE: f64 = 1.0;
 
-/// A pitch that is off by more is remarked on, in cents.
+/// A pitch that is off by more, or that differs by more between the ways to tell it, is remarked on, in cents.
 const OUT_OF_TUNE: f64 = 5.0;
 
 /// A course of pitch is made steady where it spreads over less, in cents: beyond, it is a glide.
@@ -236,12 +236,11 @@ fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
         true => found.readings(&best),
         false => vec![found.hz(), found.median_hz()],
     };
-    let off = |hz: &f64| cents(*hz).abs();
-    let worse = readings
-        .into_iter()
-        .max_by(|a, b| off(a).total_cmp(&off(b)))
-        .unwrap_or(wanted);
-    if cents(worse).abs() > OUT_OF_TUNE {
+    let all = readings.iter().map(|&hz| cents(hz));
+    let (low, high) = all.fold((0.0f64, 0.0f64), |(low, high), x| (low.min(x), high.max(x)));
+    if high - low > OUT_OF_TUNE {
+        let farthest = if high > -low { high } else { low };
+        let worse = wanted * (farthest / 1200.0).exp2();
         remarks.push(Remark::Missed {
             quality: Quality::Pitch,
             asked: hz,
