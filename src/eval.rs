@@ -91,8 +91,8 @@ pub struct Scores {
     /// what a model learnt where these are told apart; none without classes.
     pub consistency: Option<Estimate>,
     /// Share that is within 2 dB of a learnt sound, as one recording at another level, trim and bit depth is of itself;
-    /// or, among 100 learnt sounds or more, within 3 dB, as it is when it was decoded from log-mel frames, and three times
-    /// nearer to it than to any other. Distances are those of [`Pair::distance`].
+    /// or, among 100 learnt sounds or more, within 3 dB, as it is when it was decoded from log-mel frames, and three
+    /// times nearer to it than to any other. Distances are those of [`Pair::distance`].
     pub copies: Option<Estimate>,
 }
 

@@ -122,9 +122,9 @@ impl Contour {
         octaves[octaves.len() / 2].exp2()
     }
 
-    /// The fundamental of `clip`, whose contour this is, in Hz by every way there is to tell it: those of this contour's
-    /// [`hz`](Self::hz) and [`median_hz`](Self::median_hz), of single periods, of either half of the sound by amplitude,
-    /// and of windows twice as long. Where a sound beats, or is half noise, they differ: it has no pitch as exact as that.
+    /// The fundamental of `clip`, whose contour this is, in Hz by every way there is to tell it: [`hz`](Self::hz),
+    /// [`median_hz`](Self::median_hz), the medians of single periods, of either half of the sound by amplitude, and of
+    /// windows twice as long. Where a sound beats, or is half noise, they differ: it has no pitch as exact as that.
     pub fn readings(&self, clip: &Clip) -> Vec<f64> {
         let median = |looks: &[Look]| quantile(looks, 0.5).map(f64::exp2);
         let near: Vec<Look> = (self.looks.iter())
