@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{Crop, Labels, ScanOptions};
+use audiodiff::error::printable;
 use audiodiff::network::Precision;
 use audiodiff::{Error, dataset};
 use candle_core::Device;
@@ -214,7 +215,9 @@ pub fn main() -> ExitCode {
             {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {error:#}");
+            for line in format!("error: {error:#}").lines() {
+                eprintln!("{}", printable(line));
+            }
             let usage = matches!(error.downcast_ref::<Error>(), Some(Error::Setting(_)));
             ExitCode::from(if usage { 2 } else { 1 })
         }

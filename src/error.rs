@@ -76,6 +76,19 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+/// Text that can be shown: names of files and classes come from strangers, so what could move a terminal's cursor is
+/// spelt out.
+pub fn printable(text: &str) -> String {
+    let spell = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(spell).collect()
+}
+
 /// Shorthand for results of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

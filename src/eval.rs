@@ -90,8 +90,9 @@ pub struct Scores {
     /// Share that a classifier of real sounds takes for what they were asked to be, one that learnt neither them nor
     /// what a model learnt where these are told apart; none without classes.
     pub consistency: Option<Estimate>,
-    /// Share that is three times nearer to one learnt sound than to any other, or nearer than 99% of the reference are
-    /// to theirs.
+    /// Share that is within 2 dB of a learnt sound, as one recording at another level, trim and bit depth is of itself;
+    /// or, among 100 learnt sounds or more, within 3 dB, as it is when it was decoded from log-mel frames, and three
+    /// times nearer to it than to any other. Distances are those of [`Pair::distance`].
     pub copies: Option<Estimate>,
 }
 
@@ -121,9 +122,10 @@ pub struct Pair {
     pub made: String,
     /// The learnt sound.
     pub learnt: String,
-    /// How far they are apart: the root of the mean square of the differences between their log-mel features, dB.
+    /// How far they are apart: the root of the mean square of the differences between their log-mel features, where
+    /// either sounds, dB.
     pub distance: f64,
-    /// Distance to it over the distance to the second nearest; none where there is but one.
+    /// Distance to it over the distance to the second nearest, silence counted; none where there is but one.
     pub ratio: Option<f64>,
     /// Whether it counts as a copy.
     pub copy: bool,

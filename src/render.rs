@@ -175,7 +175,21 @@ struct Item {
     wanted: usize,
 }
 
-/// A clip to begin with, in a model's format, its onset where the model's sounds have theirs.
+/// What the settings come to, for all seeds.
+struct Order<'a> {
+    settings: &'a RenderSettings,
+    asked: Asked,
+    /// The clips of [`RenderSettings::init`].
+    given: Vec<Given>,
+}
+
+/// A clip to begin with, in a model's rate and channels.
+struct Given {
+    clip: Clip,
+    onset: usize,
+}
+
+/// As much of it as is walked, its onset where the model's sounds have theirs.
 struct Beginning {
     clip: Clip,
     /// Seconds of the clip as it was given that lie before this one; below zero where silence was put in front.
@@ -286,9 +300,23 @@ impl Renderer {
             let asked = settings.sampler;
             shared.push(Remark::Sampler { asked });
         }
+        let clips = match &settings.init {
+            Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => {
+                std::slice::from_ref(clip)
+            }
+            Some(Init::Morph { clips, .. }) => clips,
+            None => &[],
+        };
+        let given = clips.iter().map(|clip| self.given(clip));
+        let order = Order {
+            settings,
+            asked,
+            given: given.collect::<Result<_>>()?,
+        };
+        let (asked, given) = (&order.asked, &order.given);
         let mut own = None;
-        if let Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) = &settings.init {
-            let beginning = self.beginning(clip, &self.config.format)?;
+        if let Some(Init::Vary { .. } | Init::Inpaint { .. }) = &settings.init {
+            let beginning = self.beginning(&given[0], &self.config.format)?;
             if beginning.start > LEFT_OUT {
                 let seconds = beginning.start;
                 shared.push(Remark::LeftOut { seconds });
@@ -312,7 +340,7 @@ impl Renderer {
             let told = |seed| asked.told(&self.config, settings.init.as_ref(), own, seed, attempt);
             let item = |&i: &usize| -> Result<Item> {
                 let (seed, told) = (seeds[i], told(seeds[i]));
-                let (made, wanted) = self.lengths(settings, &asked, &told)?;
+                let (made, wanted) = self.lengths(settings, asked, &told)?;
                 Ok(Item {
                     seed,
                     told,
@@ -321,7 +349,7 @@ impl Renderer {
                 })
             };
             let items: Vec<Item> = open.iter().map(item).collect::<Result<_>>()?;
-            let sounds = self.render_items(settings, &asked, &items, &mut on_step)?;
+            let sounds = self.render_items(&order, &items, &mut on_step)?;
             let mut failed = Vec::new();
             for ((i, item), mut sound) in open.into_iter().zip(items).zip(sounds) {
                 let miss = |sound: &Rendered| {
@@ -348,11 +376,13 @@ impl Renderer {
     /// The sounds of these items.
     fn render_items(
         &self,
-        settings: &RenderSettings,
-        asked: &Asked,
+        order: &Order<'_>,
         items: &[Item],
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Rendered>> {
+        let Order {
+            settings, asked, ..
+        } = order;
         // What is of one length, and has a class or none, is walked together.
         let mut groups: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
         for (i, item) in items.iter().enumerate() {
@@ -379,14 +409,7 @@ impl Renderer {
                     steps: at.steps * count,
                 })
             };
-            let values = self.walk(
-                settings,
-                asked,
-                &group,
-                &format,
-                &*representation,
-                &mut step,
-            )?;
+            let values = self.walk(order, &group, &format, &*representation, &mut step)?;
             before += taken;
             let (t, c) = representation.shape();
             let finished = |(data, item): (&[f32], &Item)| {
@@ -429,13 +452,17 @@ impl Renderer {
     /// The frames of a group of one length, walked from noise or from what the settings begin with.
     fn walk(
         &self,
-        settings: &RenderSettings,
-        asked: &Asked,
+        order: &Order<'_>,
         group: &[Item],
         format: &Format,
         representation: &dyn Representation,
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<f32>> {
+        let Order {
+            settings,
+            asked,
+            given,
+        } = order;
         let (t, c) = representation.shape();
         let told: Vec<Told> = group.iter().map(|item| item.told).collect();
         let cond = self.conditioning(asked, &told)?;
@@ -450,8 +477,8 @@ impl Renderer {
             .map(|item| Noise::at(item.seed, &[PLACE]))
             .collect();
         let noise = |noises: &mut [Noise]| unit_noise(noises, t, c, &self.device);
-        let encode = |clip: &Clip| -> Result<(Tensor, f64)> {
-            let beginning = self.beginning(clip, format)?;
+        let encode = |given: &Given| -> Result<(Tensor, f64)> {
+            let beginning = self.beginning(given, format)?;
             let frames = representation.encode(&beginning.clip)?;
             let shape = (1, frames.frames, frames.width);
             let frames = Tensor::from_vec(frames.data, shape, &self.device)?;
@@ -463,26 +490,22 @@ impl Renderer {
         let mut known = None;
         let x = match &settings.init {
             None => (noise(&mut noises)? * sigmas[0])?,
-            Some(Init::Vary { clip, strength }) => {
+            Some(Init::Vary { strength, .. }) => {
                 let start = strength_to_sigma(&ladder, *strength)?;
                 if *strength < 1.0 {
                     sigmas = ladder.sigmas_from(steps, start)?;
-                    let (clip, _) = encode(clip)?;
+                    let (clip, _) = encode(&given[0])?;
                     clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
                 } else {
                     (noise(&mut noises)? * sigmas[0])?
                 }
             }
-            Some(Init::Inpaint {
-                clip,
-                kept,
-                strength,
-            }) => {
+            Some(Init::Inpaint { kept, strength, .. }) => {
                 let start = strength_to_sigma(&ladder, *strength)?;
                 if *strength < 1.0 {
                     sigmas = ladder.sigmas_from(steps, start)?;
                 }
-                let (clip, begin) = encode(clip)?;
+                let (clip, begin) = encode(&given[0])?;
                 let is_kept = self.kept_frames(format, t, kept, begin)?;
                 let noise = (noise(&mut noises)? * sigmas[0])?;
                 let x = match *strength < 1.0 {
@@ -492,23 +515,23 @@ impl Renderer {
                 known = Some((clip, is_kept));
                 x
             }
-            Some(Init::Morph { clips, share }) if settings.sampler.is_stochastic() => {
+            Some(Init::Morph { share, .. }) if settings.sampler.is_stochastic() => {
                 check_share(*share)?;
                 guidance = 1.0;
                 let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
                 sigmas = ladder.sigmas_from(steps, strength_to_sigma(&ladder, strength)?)?;
-                let ((from, _), (to, _)) = (encode(&clips[0])?, encode(&clips[1])?);
+                let ((from, _), (to, _)) = (encode(&given[0])?, encode(&given[1])?);
                 let mixed = ((from * (1.0 - share))? + (to * *share)?)?;
                 mixed.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
             }
-            Some(Init::Morph { clips, share }) => {
+            Some(Init::Morph { share, .. }) => {
                 check_share(*share)?;
                 guidance = 1.0;
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
                 let n = group.len();
                 let cond = self.conditioning(asked, &[&told[..], &told].concat())?;
-                let ((from, _), (to, _)) = (encode(&clips[0])?, encode(&clips[1])?);
+                let ((from, _), (to, _)) = (encode(&given[0])?, encode(&given[1])?);
                 let clips = Tensor::cat(&[from.repeat((n, 1, 1))?, to.repeat((n, 1, 1))?], 0)?;
                 let back = &mut |step: &Step| {
                     on_step(Progress {
@@ -704,14 +727,14 @@ impl Renderer {
         cond.with_portraits(columns.as_flattened())
     }
 
-    /// A clip in any format as the model learnt its sounds: at its level, and where they were cut at their onset, with the
-    /// onset where theirs lies. Elsewhere only silence that is longer than the model's sounds is left out.
-    fn beginning(&self, clip: &Clip, format: &Format) -> Result<Beginning> {
+    /// A clip in any format in the model's rate and channels.
+    fn given(&self, clip: &Clip) -> Result<Given> {
         if !clip.is_finite() {
             return Err(Error::setting(
                 "the sound to begin with: expected numbers, found NaN or infinity",
             ));
         }
+        let format = &self.config.format;
         let clip = clip
             .resampled(format.sample_rate)?
             .with_channels(format.channels);
@@ -722,6 +745,13 @@ impl Renderer {
             ));
         }
         let onset = onset(&clip, peak);
+        Ok(Given { clip, onset })
+    }
+
+    /// A clip as the model learnt its sounds: at its level, and where they were cut at their onset, with the onset where
+    /// theirs lies. Elsewhere only silence that is longer than the model's sounds is left out.
+    fn beginning(&self, given: &Given, format: &Format) -> Result<Beginning> {
+        let &Given { ref clip, onset } = given;
         let is_one_shot = self.config.learnt_crop() == Some(Crop::Onset);
         let lead_in = format.lead_in();
         let start = match is_one_shot || onset >= format.len_frames {
@@ -731,7 +761,7 @@ impl Renderer {
         let pad = (-start).max(0) as usize;
         let from = start.max(0) as usize;
         let padded = match pad {
-            0 => Cow::Borrowed(&clip),
+            0 => Cow::Borrowed(clip),
             _ => {
                 let silence = vec![0.0; pad];
                 let lead = |channel: &Vec<f32>| [&silence[..], channel].concat();

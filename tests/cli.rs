@@ -681,3 +681,37 @@ fn a_class_that_is_no_text_is_answered_all_the_same() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("found `kick\u{fffd}`"), "{said}");
 }
+
+/// What eval prints, writes and says of names that could move a terminal's cursor.
+#[cfg(unix)]
+#[test]
+fn names_are_shown_with_their_control_characters_spelt_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let wavs = folder.path().join("w\u{9b}2J");
+    sounds(&wavs);
+    let odd = "0\u{1b}[31m\u{7}.wav";
+    std::fs::rename(wavs.join("a/0.wav"), wavs.join("a").join(odd)).unwrap();
+    let page = folder.path().join("report.html");
+    let args = [
+        "eval",
+        text(&wavs),
+        "--reference",
+        text(&wavs),
+        "--seconds",
+        "0.1",
+    ];
+    let output = audiodiff(&[&args[..], &["--report", text(&page)]].concat());
+    assert!(output.status.success());
+    let page = std::fs::read_to_string(&page).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let nothing = folder.path().join("none\u{1b}[2J");
+    let error = fails(1, &["check", text(&nothing)]);
+    let odd = "a/0\\u{1b}[31m\\u{7}.wav";
+    for (text, name) in [(said, odd), (page, odd), (error, "none\\u{1b}[2J")] {
+        assert!(text.contains(name), "{text}");
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+    }
+}

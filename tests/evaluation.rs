@@ -114,7 +114,7 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
         "{same:?}"
     );
 
-    // Others of the same distribution: at the floor, and no copies.
+    // Others of the same distribution: at the floor, and no more alike than real ones.
     let other = judge(&reference, fresh.clone())?;
     let good = other.scores;
     assert!(value(good.frechet).abs() < 5.0, "{good:?}");
@@ -126,8 +126,9 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
     );
     let consistency = value(good.consistency);
     assert!(consistency > 0.95 * value(floor.consistency));
+    let [own, real] = [good.copies, floor.copies].map(|copies| copies.expect("it was measured"));
     assert!(
-        value(good.copies) <= value(floor.copies) + 0.02,
+        own.value <= real.value + 2.0 * own.error.hypot(real.error),
         "{good:?} {floor:?}"
     );
 
@@ -210,8 +211,8 @@ fn an_evaluation_is_repeatable_and_a_pair_is_named() -> Result<()> {
 
 #[test]
 fn few_sounds_are_told_all_but_distances() -> Result<()> {
-    // Five hits, and among the made ones some that recall them: they are no nearer to one than to the next, since the
-    // hits themselves are much alike, but nearer than these are to each other.
+    // Five hits, and among the made ones some that recall them: they are hardly nearer to one than to the next, since
+    // the hits themselves are much alike.
     let hit = |n: usize, seed: u64, stray: f32| {
         let (mut own, mut other) = (Noise::new(n as u64), Noise::new(1000 + seed));
         let mut low = 0.0f32;
@@ -227,25 +228,14 @@ fn few_sounds_are_told_all_but_distances() -> Result<()> {
     let real = sounds("real", (0..5).map(|n| hit(n, 0, 0.0)));
     let reference = Reference::new(real, None, 0)?;
     assert!(reference.notes()[0].contains("need 16 sounds, there are 5"));
-    let bound = reference.copy_distance().expect("five sounds tell");
     let recalled = sounds("recalled", (0..7).map(|i| hit(i % 5, i as u64, 0.02)));
     let judged = judge(&reference, recalled)?;
     assert_eq!(judged.scores.frechet, None);
-    assert_eq!(
-        value(judged.scores.copies),
-        1.0,
-        "{bound}: {:?}",
-        judged.nearest
-    );
+    assert_eq!(value(judged.scores.copies), 1.0, "{:?}", judged.nearest);
     assert!(judged.signals.iter().any(|signal| signal.made.is_some()));
     let fresh = sounds("fresh", (0..7).map(|i| hit(20 + 3 * i, i as u64, 1.0)));
     let judged = judge(&reference, fresh)?;
-    assert_eq!(
-        value(judged.scores.copies),
-        0.0,
-        "{bound}: {:?}",
-        judged.nearest
-    );
+    assert_eq!(value(judged.scores.copies), 0.0, "{:?}", judged.nearest);
 
     // Enough real sounds and few made ones: that is said, too.
     let reference = Reference::new(all_kinds("real", 32, 1), None, 0)?;
@@ -256,11 +246,7 @@ fn few_sounds_are_told_all_but_distances() -> Result<()> {
         judged.notes
     );
     assert!(judged.scores.frechet.is_none() && judged.scores.copies.is_some());
-    // One sound alone tells nothing of how near others are.
     let alone = Reference::new(all_kinds("one", 1, 1), None, 0)?;
-    let judged = judge(&alone, all_kinds("few", 5, 3))?;
-    assert_eq!((judged.scores.copies, alone.copy_distance()), (None, None));
-    assert!(alone.notes().iter().any(|note| note.contains("takes two")));
     let nothing = alone
         .judge(&[all_kinds("none", 0, 3)])
         .unwrap_err()
@@ -269,6 +255,76 @@ fn few_sounds_are_told_all_but_distances() -> Result<()> {
         nothing.contains("none: expected sounds to judge"),
         "{nothing}"
     );
+    Ok(())
+}
+
+/// However few and however short the sounds are that are known, strangers are not copies of them, and what is the same
+/// but for its level, its trim and its bits is.
+#[test]
+fn copies_are_found_and_strangers_are_none_however_few_sounds_are_known() -> Result<()> {
+    // As hits are: a tone that falls and a noise that is filtered, both drawn.
+    let hit = |shortest: f64, noise: &mut Noise| -> Vec<f32> {
+        let mut draw = |low: f64, high: f64| low * (high / low).powf(f64::from(noise.uniform()));
+        let (hz, fall, colour) = (draw(50.0, 3000.0), draw(0.1, 3.0), draw(0.05, 0.9));
+        let decay = [
+            draw(shortest, 20.0 * shortest),
+            draw(shortest, 20.0 * shortest),
+        ];
+        let share = draw(0.05, 1.0);
+        let mut low = 0.0;
+        let wave = |n: usize| {
+            let t = n as f64 / f64::from(RATE);
+            low += colour * (f64::from(noise.normal()) - low);
+            let tone = (TAU * hz * (t + 0.02 * fall * (1.0 - (-40.0 * t).exp()))).sin();
+            ((-t / decay[0]).exp() * tone + share * (-t / decay[1]).exp() * low) as f32
+        };
+        (0..FRAMES).map(wave).collect()
+    };
+    for (shortest, n) in [
+        (0.002, 1),
+        (0.002, 2),
+        (0.002, 5),
+        (0.02, 1),
+        (0.02, 2),
+        (0.02, 5),
+        (0.002, 40),
+    ] {
+        let mut noise = Noise::new(n as u64);
+        let known: Vec<_> = (0..n).map(|_| (0, hit(shortest, &mut noise))).collect();
+        let held: Vec<_> = (0..4).map(|_| (0, hit(shortest, &mut noise))).collect();
+        let strangers: Vec<_> = (0..60).map(|_| (0, hit(shortest, &mut noise))).collect();
+        let again = known.iter().enumerate().map(|(i, (kind, wave))| {
+            // Its own level and trim each, in 16 bits with dither.
+            let mut copy = vec![0.0; 37 * (i + 1) % 300];
+            let gain = 0.05 + 0.9 * noise.uniform();
+            copy.extend(wave.iter().map(|x| {
+                let dither = noise.uniform() - noise.uniform();
+                (gain * x * 32_768.0 + dither).round() / 32_768.0
+            }));
+            (*kind, copy)
+        });
+        let again = sounds("again", again.collect::<Vec<_>>());
+        let learnt = sounds("learnt", known);
+        for reference in [
+            Reference::new(learnt.clone(), None, 0)?,
+            Reference::new(sounds("held back", held), Some(learnt), 0)?,
+        ] {
+            let judged = judge(&reference, again.clone())?;
+            assert_eq!(
+                value(judged.scores.copies),
+                1.0,
+                "{n}: {:?}",
+                judged.nearest
+            );
+            let judged = judge(&reference, sounds("strangers", strangers.clone()))?;
+            assert_eq!(
+                value(judged.scores.copies),
+                0.0,
+                "{n}: {:?}",
+                judged.nearest
+            );
+        }
+    }
     Ok(())
 }
 

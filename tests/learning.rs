@@ -98,6 +98,16 @@ fn tones() -> (tempfile::TempDir, Dataset) {
     (folder, set)
 }
 
+/// Opens a run in `folder`, which begins with `from` if there is one.
+fn begin<'a>(
+    config: TrainConfig,
+    sounds: &'a Dataset,
+    folder: &Path,
+    from: Option<&Checkpoint>,
+) -> audiodiff::Result<Trainer<'a>> {
+    Trainer::open(config, sounds, folder, from, &Device::Cpu, &mut |_, _| ())
+}
+
 /// Trains in `folder`, stopping after the step `stop_at` if it comes.
 fn train(
     config: TrainConfig,
@@ -105,8 +115,7 @@ fn train(
     folder: &Path,
     stop_at: u64,
 ) -> (Outcome, Checkpoint) {
-    let mut trainer =
-        Trainer::open(config, sounds, folder, None, &Device::Cpu, &mut |_, _| ()).unwrap();
+    let mut trainer = begin(config, sounds, folder, None).unwrap();
     let outcome = trainer.run(&mut |event| match event {
         Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -158,7 +167,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
         batch: 0,
         ..config.clone()
     };
-    assert!(Trainer::open(asked, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).is_ok());
+    assert!(begin(asked, &set, &resumed, None).is_ok());
     // A state that another version wrote is refused in words, and its weights are not lost.
     let state = resumed.join("state.safetensors");
     let (tensors, note) = load_tensors(&state).unwrap();
@@ -168,15 +177,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
         &note.replace("\"gradient_norm\"", "\"x\""),
     )
     .unwrap();
-    let error = Trainer::open(
-        config.clone(),
-        &set,
-        &resumed,
-        None,
-        &Device::Cpu,
-        &mut |_, _| (),
-    )
-    .unwrap_err();
+    let error = begin(config.clone(), &set, &resumed, None).unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("another version of audiodiff may have written it"),
@@ -189,15 +190,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     save_tensors(&state, &tensors, &note).unwrap();
     // Other settings or sounds are not silently mixed into an old run.
     let refusal = |config: &TrainConfig, set: &Dataset| {
-        let error = Trainer::open(
-            config.clone(),
-            set,
-            &resumed,
-            None,
-            &Device::Cpu,
-            &mut |_, _| (),
-        )
-        .unwrap_err();
+        let error = begin(config.clone(), set, &resumed, None).unwrap_err();
         assert!(
             matches!(&error, Error::Setting(s) if s.contains("--out")),
             "{error}"
@@ -262,8 +255,7 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
     assert_eq!(outcome, Outcome::Finished);
     assert_eq!(bits(&model), bits(&again));
-    let trainer =
-        Trainer::open(config, &set, &resumed, None, &Device::Cpu, &mut |_, _| ()).unwrap();
+    let trainer = begin(config, &set, &resumed, None).unwrap();
     assert_eq!(
         (trainer.best_step(), trainer.step(), trainer.progress()),
         (Some(step), step + 15, 1.0)
@@ -294,8 +286,7 @@ fn numbers_that_cannot_train_are_refused() {
         let mut config = config(mdct(), 2);
         change(&mut config);
         let run = folder.path().join("run");
-        let error =
-            Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap_err();
+        let error = begin(config, &set, &run, None).unwrap_err();
         assert!(!run.exists(), "nothing was begun");
         error.to_string()
     };
@@ -418,15 +409,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
     .unwrap();
     let renamed = open(&folder.path().join("sounds"));
     let tuned = folder.path().join("tuned");
-    let trainer = Trainer::open(
-        config(mdct(), 3),
-        &renamed,
-        &tuned,
-        Some(&model),
-        &Device::Cpu,
-        &mut |_, _| (),
-    )
-    .unwrap();
+    let trainer = begin(config(mdct(), 3), &renamed, &tuned, Some(&model)).unwrap();
     assert_eq!(trainer.model().labels, ["high", "thud"]);
     assert_eq!(trainer.model().statistics, model.config.statistics);
     assert_eq!(
@@ -458,15 +441,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
     // A model of another shape is refused in words.
     let mut other = config(RepresentationConfig::Wave { patch: 32 }, 3);
     other.name = "other".into();
-    let error = Trainer::open(
-        other,
-        &renamed,
-        &folder.path().join("x"),
-        Some(&model),
-        &Device::Cpu,
-        &mut |_, _| (),
-    )
-    .unwrap_err();
+    let error = begin(other, &renamed, &folder.path().join("x"), Some(&model)).unwrap_err();
     assert!(error.to_string().contains("representation"), "{error}");
 }
 
@@ -490,17 +465,8 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
             ..config(mdct(), 120)
         };
         let out = folder.path().join(format!("tuned-{guidance}"));
-        let open = |config: &TrainConfig| {
-            Trainer::open(
-                config.clone(),
-                &set,
-                &out,
-                Some(&teacher),
-                &Device::Cpu,
-                &mut |_, _| (),
-            )
-            .unwrap()
-        };
+        let open =
+            |config: &TrainConfig| begin(config.clone(), &set, &out, Some(&teacher)).unwrap();
         let mut trainer = open(&tuning);
         let before = trainer.validate().unwrap().expect("sounds are held back");
         // Interrupted and gone on with, as any training.
@@ -536,15 +502,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
             ..tuning
         };
         let out = folder.path().join("again");
-        let mut trainer = Trainer::open(
-            again,
-            &set,
-            &out,
-            Some(&known),
-            &Device::Cpu,
-            &mut |_, _| (),
-        )
-        .unwrap();
+        let mut trainer = begin(again, &set, &out, Some(&known)).unwrap();
         trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
         let last = trainer.validate().unwrap().expect("sounds are held back");
         assert!(last < 1.1 * after, "{last} of {after}");
@@ -562,14 +520,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         }),
         ..config(mdct(), 2)
     };
-    let error = Trainer::open(
-        alone,
-        &set,
-        &folder.path().join("no"),
-        None,
-        &Device::Cpu,
-        &mut |_, _| (),
-    );
+    let error = begin(alone, &set, &folder.path().join("no"), None);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("expected a model to begin from"), "{error}");
 }
@@ -592,15 +543,7 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     };
     let before = files();
     config.length = Length::Steps(8);
-    let mut trainer = Trainer::open(
-        config.clone(),
-        &set,
-        &run,
-        None,
-        &Device::Cpu,
-        &mut |_, _| (),
-    )
-    .unwrap();
+    let mut trainer = begin(config.clone(), &set, &run, None).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(
         matches!(
@@ -620,8 +563,7 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     }
     config.objective.weight_clip = f64::INFINITY;
     config.objective.log_sigma_mean = -60.0;
-    let mut trainer =
-        Trainer::open(config, &set, &run, None, &Device::Cpu, &mut |_, _| ()).unwrap();
+    let mut trainer = begin(config, &set, &run, None).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(!error.to_string().contains("checkpoint"), "{error}");
     assert!(!run.join("model.safetensors").exists());
@@ -780,14 +722,7 @@ fn begun(
 ) -> Result<(Checkpoint, Vec<ClassMatch>), Error> {
     let run = &folder.join("begun");
     let _ = std::fs::remove_dir_all(run);
-    let trainer = Trainer::open(
-        config,
-        sounds,
-        run,
-        Some(from),
-        &Device::Cpu,
-        &mut |_, _| (),
-    )?;
+    let trainer = begin(config, sounds, run, Some(from))?;
     Ok((trainer.checkpoint()?, trainer.matched_classes().to_vec()))
 }
 
@@ -888,16 +823,7 @@ fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
     }
     // It learns, renders in stereo, and goes back to mono.
     let run = folder.path().join("stereo");
-    let open = |set| {
-        Trainer::open(
-            config.clone(),
-            set,
-            &run,
-            Some(&mono),
-            &Device::Cpu,
-            &mut |_, _| (),
-        )
-    };
+    let open = |set| begin(config.clone(), set, &run, Some(&mono));
     open(&set)
         .unwrap()
         .run(&mut |_| ControlFlow::Continue(()))
@@ -997,15 +923,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
     assert!(!names.contains(&"gain".into()) && !names.contains(&"polarity".into()));
     // Those are told as neutral: what their rows said before, they say after.
     let run = folder.path().join("tuned");
-    let mut trainer = Trainer::open(
-        changed,
-        &set,
-        &run,
-        Some(&old),
-        &Device::Cpu,
-        &mut |_, _| (),
-    )
-    .unwrap();
+    let mut trainer = begin(changed, &set, &run, Some(&old)).unwrap();
     trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
     let tuned = Checkpoint::load(&run.join("model.safetensors")).unwrap();
     let row = |model: &Checkpoint, i: usize| {
@@ -1113,15 +1031,7 @@ fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
         folder.path().join("resumed"),
     );
     let tune = |run: &Path, stop_at: u64| {
-        let mut trainer = Trainer::open(
-            spoil.clone(),
-            &set,
-            run,
-            Some(&model),
-            &Device::Cpu,
-            &mut |_, _| (),
-        )
-        .unwrap();
+        let mut trainer = begin(spoil.clone(), &set, run, Some(&model)).unwrap();
         let stop = &mut |event: Event<'_>| match event {
             Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),

@@ -98,18 +98,18 @@ pub(crate) fn tilt(clip: &mut Clip, tilt_db: f32, pivot_hz: f32) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const RATE: u32 = 44_100;
 
-    fn sine(hz: f64, frames: usize) -> Clip {
+    pub(crate) fn sine(hz: f64, frames: usize) -> Clip {
         let wave = |n| (std::f64::consts::TAU * hz * n as f64 / f64::from(RATE)).sin() as f32;
         Clip::new(RATE, vec![(0..frames).map(wave).collect()])
     }
 
     /// Root mean square away from the edges.
-    fn level(clip: &Clip) -> f64 {
+    pub(crate) fn level(clip: &Clip) -> f64 {
         let middle = &clip.channels()[0][2000..clip.len_frames() - 2000];
         (middle.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / middle.len() as f64).sqrt()
     }

@@ -40,6 +40,8 @@ struct Look {
     at: f64,
     /// log2 of the fundamental in Hz.
     octave: f64,
+    /// The same by a single period, the coarsest way to tell it.
+    near: f64,
     /// Amplitude, by which it counts.
     weight: f64,
 }
@@ -52,6 +54,10 @@ impl Contour {
     /// the highest is the period [McLeod & Wyvill 2005]; it is refined at two, four, eight periods, as far as the sound
     /// repeats, so that its error is divided by as many.
     pub fn of(clip: &Clip) -> Option<Self> {
+        Self::by(clip, WINDOW)
+    }
+
+    fn by(clip: &Clip, seconds: f64) -> Option<Self> {
         let rate = f64::from(clip.sample_rate());
         let mono = clip.with_channels(1);
         if !mono.is_finite() || mono.peak() <= 0.0 {
@@ -60,7 +66,7 @@ impl Contour {
         let begin = onset(&mono, mono.peak());
         let sound = &mono.channels()[0][begin..];
         let frames = |seconds: f64| ((seconds * rate) as usize).max(8);
-        let (window, hop, reach) = (frames(WINDOW), frames(HOP), frames(LONGEST_LAG));
+        let (window, hop, reach) = (frames(seconds), frames(HOP), frames(LONGEST_LAG));
         // Past the end there is silence.
         let mut padded = sound.to_vec();
         padded.resize(sound.len() + window + reach + 2, 0.0);
@@ -76,10 +82,11 @@ impl Contour {
             let energy = power(&part[..window]);
             let (clarity, lag) = period(&correlation.curve(part), least.max(2));
             let look = (clarity >= CLEAR && lag > 0.0).then(|| {
-                let (period, far) = refined(part, window, f64::from(lag), reach);
+                let Refined { near, period, far } = refined(part, window, f64::from(lag), reach);
                 Look {
                     at: begin as f64 + start as f64 + 0.5 * (window as f64 + far),
                     octave: (rate / period).log2(),
+                    near: (rate / near).log2(),
                     weight: energy.sqrt(),
                 }
             });
@@ -113,6 +120,32 @@ impl Contour {
         let mut octaves: Vec<f64> = self.looks.iter().map(|look| look.octave).collect();
         octaves.sort_by(f64::total_cmp);
         octaves[octaves.len() / 2].exp2()
+    }
+
+    /// The fundamental of `clip`, whose contour this is, in Hz by every way there is to tell it: [`hz`](Self::hz),
+    /// [`median_hz`](Self::median_hz), the medians of single periods, of either half of the sound by amplitude, and of
+    /// windows twice as long. Where a sound beats, or is half noise, they differ: it has no pitch as exact as that.
+    pub fn readings(&self, clip: &Clip) -> Vec<f64> {
+        let median = |looks: &[Look]| quantile(looks, 0.5).map(f64::exp2);
+        let near: Vec<Look> = (self.looks.iter())
+            .map(|look| Look {
+                octave: look.near,
+                ..*look
+            })
+            .collect();
+        let all: f64 = self.looks.iter().map(|look| look.weight).sum();
+        let mut before = 0.0;
+        let half = self.looks.iter().take_while(|look| {
+            before += look.weight;
+            before <= 0.5 * all
+        });
+        let (early, late) = self.looks.split_at(half.count());
+        let long = Self::by(clip, 2.0 * WINDOW).and_then(|contour| median(&contour.looks));
+        let others = [median(&near), median(early), median(late), long];
+        [self.hz(), self.median_hz()]
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .collect()
     }
 
     /// How far the course goes up and down, in cents: from where a tenth of it is below to where a tenth is above.
@@ -221,8 +254,15 @@ impl Correlation {
     }
 }
 
-/// The period in frames, refined from a lag nearby, and the lag that told it.
-fn refined(part: &[f32], window: usize, coarse: f64, reach: usize) -> (f64, f64) {
+/// A period in frames, by a lag of one of it and by one of as many as there are, and the latter lag.
+struct Refined {
+    near: f64,
+    period: f64,
+    far: f64,
+}
+
+/// The period that is refined from a lag nearby.
+fn refined(part: &[f32], window: usize, coarse: f64, reach: usize) -> Refined {
     let own = power(&part[..window]);
     let correlation = |lag: usize| -> f64 {
         let later = &part[lag..lag + window];
@@ -234,7 +274,7 @@ fn refined(part: &[f32], window: usize, coarse: f64, reach: usize) -> (f64, f64)
         let norm = (own * power(later)).sqrt();
         if norm > 0.0 { sum / norm } else { 0.0 }
     };
-    let (mut period, mut far) = (coarse, coarse);
+    let (mut near, mut period, mut far) = (coarse, coarse, coarse);
     let mut periods = 1.0;
     while periods * period + 0.3 * period + 2.0 < reach as f64 {
         // The farther, the better it is known; but never beyond a neighbouring peak.
@@ -260,9 +300,12 @@ fn refined(part: &[f32], window: usize, coarse: f64, reach: usize) -> (f64, f64)
         };
         far = (from - 1 + i) as f64 + shift;
         period = far / periods;
+        if periods == 1.0 {
+            near = period;
+        }
         periods *= 2.0;
     }
-    (period, far)
+    Refined { near, period, far }
 }
 
 #[cfg(test)]
@@ -340,5 +383,38 @@ mod tests {
         for silence in [vec![], vec![0.0; 3], vec![0.0; 5000], vec![f32::NAN; 9]] {
             assert_eq!(Contour::of(&Clip::new(RATE, vec![silence])), None);
         }
+    }
+
+    #[test]
+    fn ways_to_tell_a_pitch_agree_where_there_is_one_and_differ_where_there_is_none() {
+        let farthest = |hz: f64, sound: &Clip| {
+            let contour = Contour::of(sound).expect("a tone");
+            let readings = contour.readings(sound);
+            assert_eq!(readings.len(), 6);
+            let off = readings.into_iter().map(|found| cents(found, hz).abs());
+            off.fold(0.0, f64::max)
+        };
+        for hz in [40.0, 55.3, 82.4, 220.0, 880.0, 2000.0] {
+            let level = |t: f64| 10f64.powf(-3.0 * t);
+            let tone = clip(1.0, |t| {
+                level(t)
+                    * (sine(hz, t) + level(t) * (0.5 * sine(2.0 * hz, t) + 0.3 * sine(3.0 * hz, t)))
+            });
+            let off = farthest(hz, &tone);
+            assert!(off < 1.5, "{hz} Hz: {off} cents");
+        }
+        // Its second half is higher; it beats with a partial that is no multiple of it.
+        let higher = clip(1.0, |t| sine(if t < 0.5 { 220.0 } else { 222.0 }, t));
+        assert!(
+            farthest(220.0, &higher) > 12.0,
+            "{}",
+            farthest(220.0, &higher)
+        );
+        let beating = clip(1.0, |t| sine(82.0, t) + 0.35 * sine(82.0 * 1.37, t));
+        assert!(
+            farthest(82.0, &beating) > 8.0,
+            "{}",
+            farthest(82.0, &beating)
+        );
     }
 }

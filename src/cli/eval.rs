@@ -7,6 +7,7 @@ use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
+use audiodiff::error::printable;
 use audiodiff::eval::{self, Ear, Estimate, Judgement, Part, Reference, SCORES, Signal, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
@@ -105,8 +106,6 @@ struct Summary<'a> {
     /// What was held back, in words.
     held_back: Option<&'a str>,
     notes: &'a [String],
-    /// Nearer to a learnt sound than this is a copy, dB.
-    copy_distance: Option<f64>,
     floor: &'a eval::Scores,
     learnt: Option<&'a eval::Scores>,
     results: &'a [Judgement],
@@ -200,7 +199,7 @@ impl EvalArgs {
             eprintln!(
                 "`{}` does not know the classes {}: it is asked for any sound in their place",
                 model.config.name,
-                foreign.join(", ")
+                printable(&foreign.join(", "))
             );
         }
         let bar = Bar::new("rendering", global);
@@ -314,7 +313,6 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
             reference_sounds: reference.sounds().sounds.len(),
             held_back: reference.sounds().chosen.as_deref(),
             notes: reference.notes(),
-            copy_distance: reference.copy_distance(),
             learnt: reference.learnt(),
             floor: reference.floor(),
             results: &judged,
@@ -359,13 +357,13 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
         out,
         "reference: {} sounds of {}",
         real.sounds.len(),
-        real.name
+        printable(&real.name)
     )?;
     if let Some(chosen) = &real.chosen {
-        writeln!(out, "held back: {chosen}")?;
+        writeln!(out, "held back: {}", printable(chosen))?;
     }
     for note in reference.notes() {
-        writeln!(out, "{note}")?;
+        writeln!(out, "{}", printable(note))?;
     }
     for (place, judgement) in judged.iter().enumerate() {
         writeln!(
@@ -373,11 +371,11 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             "{}: {} sounds of {}, {} unusable",
             ["judged", "against"][place],
             judgement.sounds,
-            judgement.name,
+            printable(&judgement.name),
             judgement.unusable
         )?;
         for note in &judgement.notes {
-            writeln!(out, "{note}")?;
+            writeln!(out, "{}", printable(note))?;
         }
     }
     write!(out, "\n{:28}", "")?;
@@ -407,7 +405,7 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             writeln!(
                 out,
                 "\n{}\n{:16}{:>6}{:>6}{:>12}{:>8}  {:14}{:>16}",
-                judgement.name,
+                printable(&judgement.name),
                 "class",
                 "made",
                 "real",
@@ -423,12 +421,12 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             writeln!(
                 out,
                 "{:16}{:>6}{:>6}{:>11.0}%{:>7.0}%  {:14}{:>16}",
-                class.label,
+                printable(&class.label),
                 class.made,
                 class.real,
                 100.0 * class.consistency,
                 100.0 * class.real_consistency,
-                class.taken_for.as_deref().unwrap_or("–"),
+                printable(class.taken_for.as_deref().unwrap_or("–")),
                 format!("{} ({})", cents(made), cents(real))
             )?;
         }
@@ -457,12 +455,12 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             });
             writeln!(
                 out,
-                "\nnearest to a learnt sound: {} to {} ({:.2} dB{ratio})",
-                pair.made, pair.learnt, pair.distance
+                "\nnearest to a learnt sound: {} to {} ({:.2} dB{ratio}){}",
+                printable(&pair.made),
+                printable(&pair.learnt),
+                pair.distance,
+                if pair.copy { ", a copy" } else { "" }
             )?;
-        }
-        if let Some(bound) = reference.copy_distance() {
-            writeln!(out, "nearer than {bound:.2} dB is a copy")?;
         }
     }
     for judgement in judged {
@@ -470,13 +468,17 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             writeln!(
                 out,
                 "\n{}: nothing is off by more than chance",
-                judgement.name
+                printable(&judgement.name)
             )?;
             continue;
         }
-        writeln!(out, "\n{}: off by more than chance", judgement.name)?;
+        writeln!(
+            out,
+            "\n{}: off by more than chance",
+            printable(&judgement.name)
+        )?;
         for verdict in &judgement.verdicts {
-            writeln!(out, "  {verdict}")?;
+            writeln!(out, "  {}", printable(verdict))?;
         }
     }
     Ok(())
@@ -528,7 +530,7 @@ fn signals(out: &mut impl Write, signals: &[Signal]) -> anyhow::Result<()> {
     }
     writeln!(out, "   * off")?;
     for label in labels {
-        write!(out, "{label:16}")?;
+        write!(out, "{:16}", printable(label))?;
         for (place, _) in COLUMNS {
             let class = signals
                 .get(place)

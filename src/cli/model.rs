@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::RepresentationConfig;
 use clap::Args;
@@ -135,7 +136,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     ));
     let mut out = std::io::stdout().lock();
     for (what, value) in rows {
-        writeln!(out, "{what:>16}  {value}")?;
+        writeln!(out, "{what:>16}  {}", printable(&value))?;
     }
     Ok(())
 }
@@ -248,7 +249,7 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
     }
     let mut out = std::io::stdout().lock();
     for (what, value) in &import.found {
-        writeln!(out, "{what:>16}  {value}")?;
+        writeln!(out, "{what:>16}  {}", printable(value))?;
     }
     writeln!(out, "{:>16}  {}", "written", args.out.display())?;
     Ok(())

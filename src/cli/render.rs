@@ -10,6 +10,7 @@ use audiodiff::audio::{self, BitDepth, Clip, Level};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
+use audiodiff::error::printable;
 use audiodiff::picture;
 use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
@@ -212,7 +213,7 @@ fn render_all(
         if clip.seconds() > kept && !global.quiet {
             eprintln!(
                 "{}: {:.2} s long, of which at most {kept:.2} s are taken",
-                path.display(),
+                printable(&path.display().to_string()),
                 clip.seconds()
             );
         }

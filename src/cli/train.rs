@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{self, Crop, Dataset, ScanOptions};
 use audiodiff::diffusion::Target;
+use audiodiff::error::printable;
 use audiodiff::network::{NetworkConfig, UNetConfig};
 use audiodiff::representation::{Format, RepresentationConfig};
 use audiodiff::train::{self, Event, Length, Outcome, StepReport, TrainConfig, Trainer};
@@ -355,7 +356,7 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     options.cache_mb = args.cache_mb;
     options.crop = args.crop(from.as_ref());
     if let (Some(why), false) = (why_none, global.quiet) {
-        eprintln!("{why}: training from nothing");
+        eprintln!("{}: training from nothing", printable(&why));
     }
     let dataset = open_sounds(&args.sounds.folder, config.format, &options, global)?;
     let begin = match &from {
@@ -421,7 +422,7 @@ pub(super) fn open_run<'d>(
         ("classes that are new to the model", new.join(", ")),
     ] {
         if !names.is_empty() && !global.quiet {
-            eprintln!("{what}: {names}");
+            eprintln!("{what}: {}", printable(&names));
         }
     }
     Ok(trainer)
@@ -496,7 +497,7 @@ pub(super) fn run(
                 let begun = Instant::now();
                 if let Err(error) = train::illustrate(out, device, &mut keep_going) {
                     // The model is safe; its pictures are not worth ending the run.
-                    eprintln!("warning: demo sounds: {error:#}");
+                    eprintln!("warning: demo sounds: {}", printable(&format!("{error:#}")));
                 }
                 next_demos = Instant::now() + begun.elapsed() * (DEMO_SHARE - 1);
             }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use audiodiff::checkpoint::{Checkpoint, Excess, Precision};
 use audiodiff::dataset::{self, ScanOptions};
 use audiodiff::distill::{Comparison, MEASURED, StepCounts};
+use audiodiff::error::printable;
 use audiodiff::eval::Estimate;
 use audiodiff::train::{Outcome, TrainConfig};
 use clap::Args;
@@ -165,7 +166,10 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
         Ok(counts) => counts,
         // The tuned model is safe: what cannot be measured of it is no reason to hide that.
         Err(error) => {
-            eprintln!("warning: not measured at 1, 2 and 4 steps: {error:#}");
+            eprintln!(
+                "warning: not measured at 1, 2 and 4 steps: {}",
+                printable(&format!("{error:#}"))
+            );
             return Ok(());
         }
     };

@@ -220,19 +220,9 @@ pub(super) fn shorten(clip: &mut Clip, amount: f32, onset: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::effect::tests::{level, sine};
 
     const RATE: u32 = 44_100;
-
-    fn sine(hz: f64, frames: usize) -> Clip {
-        let wave = |n| (std::f64::consts::TAU * hz * n as f64 / f64::from(RATE)).sin() as f32;
-        Clip::new(RATE, vec![(0..frames).map(wave).collect()])
-    }
-
-    /// Root mean square away from the edges.
-    fn level(clip: &Clip) -> f64 {
-        let middle = &clip.channels()[0][2000..clip.len_frames() - 2000];
-        (middle.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / middle.len() as f64).sqrt()
-    }
 
     #[test]
     fn varispeed_moves_a_sine_by_its_semitones() {

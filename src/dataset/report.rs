@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use super::split::HeldBack;
+use crate::error::printable;
 
 /// What is odd about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -300,18 +301,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// Names come from strangers: what could move a terminal's cursor is spelt out.
-fn printable(text: &str) -> String {
-    let spell = |c: char| -> String {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.into()
-        }
-    };
-    text.chars().map(spell).collect()
 }
 
 /// Seconds as people say them.

@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 
-use super::features::Space;
+use super::features::{Space, heard_apart};
 use crate::noise::Noise;
 
 /// Random halvings of both clouds for [`frechet_infinite`].
@@ -190,6 +190,8 @@ pub(super) struct Near {
     pub place: usize,
     /// How far it is, dB.
     pub distance: f64,
+    /// How far it is where either is heard, dB ([`heard_apart`]).
+    pub heard: f64,
     /// How far the second nearest is, where there is one.
     pub second: Option<f64>,
 }
@@ -237,6 +239,7 @@ impl Neighbours {
                 first.1.is_finite().then(|| Near {
                     place: first.0,
                     distance: root(first.1),
+                    heard: heard_apart(row, among[first.0]),
                     second: second.is_finite().then(|| root(second)),
                 })
             })

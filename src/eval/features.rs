@@ -12,6 +12,10 @@ use crate::representation::{Format, Representation, RepresentationConfig, Statis
 const BANDS: usize = 32;
 /// Hop of the spectrogram in frames of audio.
 const HOP: usize = 256;
+/// Floor below the loudest cell, dB.
+const FLOOR_DB: f32 = -60.0;
+/// A cell that is louder is heard: the floor is added to every cell, so that one as loud as it lies here, dB.
+const HEARD_DB: f32 = FLOOR_DB + 6.0;
 /// Rows averaged into each of the first columns; the last width goes on to the end.
 const COLUMNS: [usize; 9] = [2, 2, 2, 2, 4, 4, 4, 4, 8];
 /// Most dimensions of a [`Space`].
@@ -41,7 +45,7 @@ impl Features {
             n_fft: 1024,
             hop: HOP,
             mels: BANDS,
-            floor_db: -60.0,
+            floor_db: FLOOR_DB,
             stereo: Stereo::Image,
         };
         Ok(Self {
@@ -74,6 +78,16 @@ impl Features {
         }
         Ok(features)
     }
+}
+
+/// The root of the mean square of the differences between two rows of [`Features`] over the cells that are heard in
+/// either, dB: however short the sounds are, the silence after them makes them no more alike.
+pub(super) fn heard_apart(a: &[f32], b: &[f32]) -> f64 {
+    let heard = a.iter().zip(b).filter(|(x, y)| x.max(**y) > HEARD_DB);
+    let (sum, cells) = heard.fold((0.0, 0u32), |(sum, cells), (x, y)| {
+        (sum + f64::from(x - y).powi(2), cells + 1)
+    });
+    (sum / f64::from(cells.max(1))).sqrt()
 }
 
 /// The directions in which a set of sounds differs most, and the distance from all of them.

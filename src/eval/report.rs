@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Estimate, Judgement, Reference, Sounds};
 use crate::audio::{BitDepth, wav_bytes};
-use crate::error::Result;
+use crate::error::{Result, printable};
 use crate::file::write_whole;
 use crate::picture::sound_sheet_png;
 
@@ -44,7 +44,7 @@ pub fn report(
 
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
             '<' => out += "&lt;",
             '>' => out += "&gt;",

@@ -14,7 +14,7 @@ use crate::portrait::Quality;
 /// A pitch is mended again where it is off by more, in cents.
 const IN_TUNE: f64 = 1.0;
 
-/// A pitch that is off by more is remarked on, in cents.
+/// A pitch that is off by more, or that differs by more between the ways to tell it, is remarked on, in cents.
 const OUT_OF_TUNE: f64 = 5.0;
 
 /// A course of pitch is made steady where it spreads over less, in cents: beyond, it is a glide.
@@ -231,13 +231,16 @@ fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
         remarks.push(Remark::Unpitched { asked: hz });
         return best;
     };
-    // Where the pitch of the whole and that of most of the time differ, neither is.
-    let (whole, mostly) = (found.hz(), found.median_hz());
-    let worse = match cents(whole).abs() > cents(mostly).abs() {
-        true => whole,
-        false => mostly,
+    // Where the ways to tell a pitch differ, none of them is it. A glide is told by the whole and by most of the time.
+    let readings = match steady {
+        true => found.readings(&best),
+        false => vec![found.hz(), found.median_hz()],
     };
-    if cents(worse).abs() > OUT_OF_TUNE {
+    let all = readings.iter().map(|&hz| cents(hz));
+    let (low, high) = all.fold((0.0f64, 0.0f64), |(low, high), x| (low.min(x), high.max(x)));
+    if high - low > OUT_OF_TUNE {
+        let farthest = if high > -low { high } else { low };
+        let worse = wanted * (farthest / 1200.0).exp2();
         remarks.push(Remark::Missed {
             quality: Quality::Pitch,
             asked: hz,
