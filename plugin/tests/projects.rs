@@ -1,0 +1,66 @@
+//! Projects that others have edited, merged or damaged: what makes sense of them opens, the rest is counted.
+
+use std::fs;
+use std::path::Path;
+
+use audiodiff::audio::Clip;
+use audiodiff_plugin::state::{PADS, Project, Recipe, StoredSound};
+
+#[path = "../../tests/corpus/mod.rs"]
+mod corpus;
+
+#[test]
+fn damaged_projects_open_as_far_as_they_make_sense() {
+    corpus::try_all("project", 2000, |which, bytes, whole| {
+        // The plugin's framework reads the whole state as text that holds this; without it there is no project to open.
+        let Ok(project) = serde_json::from_slice::<Project>(bytes) else {
+            assert!(!whole, "{which}");
+            return;
+        };
+        assert!(project.pads.len() <= PADS, "{which}");
+        assert!(!whole || project.damaged == 0, "{which}");
+        for sound in project.pads.iter().flatten() {
+            let clip = sound.clip();
+            assert!((1..=2).contains(&clip.channels().len()), "{which}");
+            assert!(sound.seconds() <= 30.0, "{which}");
+            assert!(
+                clip.channels().iter().flatten().all(|x| x.is_finite()),
+                "{which}"
+            );
+        }
+        // It is saved as what was opened.
+        let text = serde_json::to_string(&project).unwrap();
+        let again: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((again.pads, again.model), (project.pads, project.model));
+    });
+}
+
+/// Writes `tests/corpus/project` anew.
+#[test]
+#[ignore = "writes files into the source tree"]
+fn corpus_is_written() {
+    let wave = |x: f32| {
+        Clip::new(
+            8000,
+            vec![(0..12).map(|i| x * i as f32 / 12.0).collect(); 2],
+        )
+    };
+    let sound = |x: f32| StoredSound::new(Recipe::of_file(Path::new("a.wav")), &wave(x));
+    let pads = Project {
+        pads: vec![Some(sound(0.5)), None, Some(sound(-0.01))],
+        model: Some("run/model.safetensors".into()),
+        ..Project::default()
+    };
+    let one = format!(
+        "{{\"sound\":{}}}",
+        serde_json::to_string(&sound(1.0)).unwrap()
+    );
+    let folder = corpus::folder("project");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join("pads.json"),
+        serde_json::to_string(&pads).unwrap(),
+    )
+    .unwrap();
+    fs::write(folder.join("one_sound.json"), one).unwrap();
+}
