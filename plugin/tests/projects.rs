@@ -40,6 +40,22 @@ fn damaged_projects_open_as_far_as_they_make_sense() {
     assert!(opened > 100 && in_part > 20, "{opened}, {in_part}");
 }
 
+#[test]
+fn samples_beyond_all_numbers_are_refused() {
+    // The lowest sample, -32768, is a part in 32767 beyond the peak.
+    for (peak, damaged) in [("3.4e38", 0), ("3.4028234e38", 1)] {
+        let recipe = serde_json::to_string(&Recipe::of_file(Path::new("a.wav"))).unwrap();
+        let text = format!(
+            "{{\"sound\":{{\"recipe\":{recipe},\"sample_rate\":8000,\"peak\":{peak},\"channels\":[\"AIA=\"]}}}}"
+        );
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!(project.damaged, damaged, "{peak}");
+        let sounds = project.pads.iter().flatten();
+        let samples = sounds.flat_map(|sound| sound.clip().channels().concat());
+        assert!(samples.into_iter().all(f32::is_finite), "{peak}");
+    }
+}
+
 /// Writes `tests/corpus/project` anew.
 #[test]
 #[ignore = "writes files into the source tree"]
