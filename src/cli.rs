@@ -383,6 +383,108 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The words of a command as a shell takes them apart; a comment ends it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quote) = (vec![String::new()], None);
+        for c in line.chars() {
+            match (quote, c) {
+                (None, '"' | '\'') => quote = Some(c),
+                (Some(open), _) if c == open => quote = None,
+                (None, ' ') => words.push(String::new()),
+                (None, '#' | '|' | '>' | '&' | ';') if words[words.len() - 1].is_empty() => break,
+                _ => words.last_mut().expect("a word").push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    /// What is said to come after `audiodiff` in a document: in blocks of code and, with part of its arguments only,
+    /// between backticks.
+    fn commands(text: &str) -> Vec<(String, bool)> {
+        let mut commands = Vec::new();
+        let mut in_code = false;
+        for line in text.lines() {
+            let line = line.trim_start();
+            if line.starts_with("```") {
+                in_code = !in_code;
+            } else if in_code {
+                let ours = line.strip_prefix("audiodiff ");
+                let ours = ours.or_else(|| Some(line.split_once("cargo run --release -- ")?.1));
+                commands.extend(ours.map(|command| (command.to_owned(), true)));
+            } else {
+                let quoted = line.split('`').skip(1).step_by(2);
+                let ours = quoted.filter_map(|code| code.strip_prefix("audiodiff "));
+                commands.extend(ours.map(|command| (command.to_owned(), false)));
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn every_command_in_the_documents_and_the_help_is_one() {
+        use clap::error::ErrorKind;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut said = Vec::new();
+        for document in [
+            "README.md",
+            "CONTRIBUTING.md",
+            "ARCHITECTURE.md",
+            "models/README.md",
+        ] {
+            let text = std::fs::read_to_string(root.join(document)).expect(document);
+            let found = commands(&text).into_iter();
+            said.extend(found.map(|(command, whole)| (document.to_owned(), command, whole)));
+        }
+        for entry in std::fs::read_dir(root.join("docs")).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a document");
+            let found = commands(&text).into_iter();
+            said.extend(found.map(|(command, whole)| (path.display().to_string(), command, whole)));
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        for verb in std::iter::once(&cli).chain(cli.get_subcommands()) {
+            let examples = verb
+                .get_after_help()
+                .into_iter()
+                .chain(verb.get_after_long_help());
+            for line in examples
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+                .lines()
+            {
+                let Some(command) = line.trim_start().strip_prefix("audiodiff ") else {
+                    continue;
+                };
+                // What it does stands to the right.
+                let command = command.split("   ").next().unwrap_or(command);
+                said.push((
+                    format!("help of {}", verb.get_name()),
+                    command.to_owned(),
+                    true,
+                ));
+            }
+        }
+        assert!(said.len() > 40, "{}", said.len());
+        let wrong: Vec<String> = said
+            .into_iter()
+            .filter_map(|(place, command, whole)| {
+                let words = std::iter::once("audiodiff".to_owned()).chain(words(&command));
+                let error = Cli::try_parse_from(words).err()?;
+                let partial = matches!(
+                    error.kind(),
+                    ErrorKind::MissingRequiredArgument
+                        | ErrorKind::DisplayHelp
+                        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                );
+                (whole || !partial).then(|| format!("{place}: {command}: {error}"))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
     #[test]
     fn auto_always_finds_a_device() {
         assert!(DeviceChoice::Auto.open().is_ok());

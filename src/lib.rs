@@ -24,23 +24,23 @@
 //!
 //! # Map
 //!
-//! Each module uses only those above it, [`noise`] and [`error`] apart.
+//! Each module uses only those above it; [`noise`], [`file`](mod@file) and [`error`] are for all.
 //!
 //! | Module | What it does |
 //! |---|---|
 //! | [`audio`] | [`audio::Clip`], read and written, resampled, finished |
+//! | [`portrait`] | what a sound is like, as a model is told |
 //! | [`representation`] | clips to whitened frames and back: `mdct`, `wave`, `mel` |
 //! | [`dataset`] | a folder: report, split, augmentation, batches |
 //! | [`network`] | the raw network `F`, a U-Net over frames |
 //! | [`diffusion`] | the denoiser `D`, its objective, schedules, samplers, guidance |
-//! | [`portrait`] | what a sound is like, as a model is told |
 //! | [`checkpoint`] | one file is one model |
 //! | [`import`] | models of other programs, read as ours |
-//! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
+//! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
 //! | [`render`] | settings and a seed to a sound |
+//! | [`optim`], [`train`] | Adam, averaged weights, the resumable loop |
 //! | [`eval`] | distances of made sounds to real ones, class consistency, copies, signal health |
 //! | [`distill`] | how many steps a distilled model is best rendered with |
-//! | [`picture`] | waveforms, spectrograms and loss curves as PNG |
 //!
 //! # Notation
 //!

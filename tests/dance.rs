@@ -19,6 +19,8 @@ use audiodiff::noise::Noise;
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use candle_core::{Device, Result, Tensor};
 
+mod corpus;
+
 const CPU: Device = Device::Cpu;
 
 fn fixtures() -> PathBuf {
@@ -424,18 +426,106 @@ fn wrong_files_are_told_what_they_are() {
         variant.contains(&format!("no tensor `{snake}`")),
         "{variant}"
     );
-    // Bytes that are changed give a model or an error.
-    let mut noise = Noise::new(3);
-    for _ in 0..60 {
-        let mut bytes = good.clone();
-        for _ in 0..20 {
-            let place = noise.below(bytes.len());
-            bytes[place] = noise.below(256) as u8;
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("changed.ckpt");
+}
+
+/// A file such as PyTorch writes: this pickle, and 64 bytes of numbers.
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in [("a/data.pkl", pickle), ("a/data/0", &[0; 64])] {
+        archive.start_file(name, stored).expect("an entry");
+        std::io::Write::write_all(&mut archive, bytes).expect("written");
+    }
+    archive.finish().expect("an archive").into_inner()
+}
+
+#[test]
+fn damaged_files_give_a_model_or_an_error_that_names_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("damaged.ckpt");
+    let settings = ImportSettings {
+        sample_rate: Some(44_100),
+        length: Some(24),
+        ..ImportSettings::default()
+    };
+    let read = |which: &str, bytes: &[u8]| {
         fs::write(&path, bytes).expect("a file");
-        drop(load(&path));
+        let import = Import::open(&path, &settings).and_then(|import| import.checkpoint());
+        let said = import.err().map(|error| error.to_string());
+        if let Some(said) = &said {
+            assert!(said.contains("damaged.ckpt"), "{which}: {said}");
+        }
+        said
+    };
+    corpus::try_all("pickle", 300, |which, pickle, whole| {
+        let said = read(which, &archive(pickle)).unwrap_or_default();
+        let read_whole = !said.contains("pickle");
+        assert!(read_whole || !whole, "{which}: {said}");
+    });
+    let good = fs::read(fixtures().join("trimmed.ckpt")).expect("a fixture");
+    for round in 0..100 {
+        let mut noise = Noise::at(3, &[round]);
+        let mut bytes = good.clone();
+        // The archive's directory is its end.
+        let end = bytes.split_off(good.len() - if round % 2 == 0 { 2000 } else { good.len() });
+        bytes.extend(corpus::damaged(&end, &end, &mut noise));
+        read(&format!("trimmed.ckpt, round {round}"), &bytes);
+    }
+}
+
+/// Writes `tests/corpus/pickle` anew.
+#[test]
+#[ignore = "writes files into the source tree"]
+fn corpus_is_written() {
+    let text = |text: &str| {
+        let len = (text.len() as u32).to_le_bytes();
+        [b"X", &len[..], text.as_bytes()].concat()
+    };
+    // A tensor of 2 × 3 numbers, six of those in the storage 0.
+    let tensor = [
+        b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
+        text("storage"),
+        b"ctorch\nFloatStorage\n".to_vec(),
+        text("0"),
+        text("cpu"),
+        b"K\x10tQK\x04K\x02K\x03\x86K\x03K\x01\x86\x89}tR".to_vec(),
+    ]
+    .concat();
+    let state = [
+        b"\x80\x02}(".to_vec(),
+        text("state_dict"),
+        b"}(".to_vec(),
+        text("diffusion_ema.net.0.main.0.weight"),
+        tensor,
+        b"u".to_vec(),
+        text("hyper_parameters"),
+        b"}(".to_vec(),
+        text("sample_rate"),
+        b"J\x44\xac\0\0".to_vec(),
+        text("rate"),
+        b"G\x40\x04\0\0\0\0\0\0uu.".to_vec(),
+    ]
+    .concat();
+    let files = [
+        ("state.pkl", &state[..]),
+        (
+            "protocol0.pkl",
+            b"(dp0\nVa\np1\nVb\np2\nsVn\np3\n(lp4\nI1\naF2.5\naL7L\nag1\nas.",
+        ),
+        (
+            "protocol4.pkl",
+            b"\x80\x04\x95\x1e\0\0\0\0\0\0\0}\x94(\x8c\x01a\x94\x8c\x01b\x94\x8c\x01n\x94]\x94(\x8a\x01\x01G\x40\x04\0\0\0\0\0\0eu.",
+        ),
+        (
+            "objects.pkl",
+            b"\x80\x02cmine\nAttributeDict\n)\x81}(U\x01aU\x01bub(U\x01kU\x01vu.",
+        ),
+        ("refers_to_itself.pkl", b"\x80\x02]q\0(h\0h\0h\0e."),
+    ];
+    fs::create_dir_all(corpus::folder("pickle")).expect("a folder");
+    for (name, bytes) in files {
+        fs::write(corpus::folder("pickle").join(name), bytes).expect("a file");
     }
 }
 

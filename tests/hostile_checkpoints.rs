@@ -1,15 +1,21 @@
 //! Checkpoints that lie: an error each time, never a panic, never memory out of proportion to the file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use audiodiff::Error;
-use audiodiff::checkpoint::{Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord};
+use audiodiff::checkpoint::{
+    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord, load_tensors, save_tensors,
+};
 use audiodiff::diffusion::Target;
+use audiodiff::import::{Import, ImportSettings};
 use audiodiff::network::{Level, NetworkConfig, UNetConfig};
 use audiodiff::noise::Noise;
 use audiodiff::portrait::Portrait;
 use audiodiff::representation::{Format, RepresentationConfig, Statistics};
 use candle_core::{Device, Tensor};
+
+mod corpus;
 
 fn model() -> Checkpoint {
     let level = |width| Level { width, blocks: 1 };
@@ -110,22 +116,57 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn random_damage_never_panics() {
-    let bytes = model().to_bytes(Precision::F32).unwrap();
-    let mut noise = Noise::new(2);
-    // Most of the file is weights; the header is where damage hurts.
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
-    for round in 0..600 {
-        let mut damaged = bytes.clone();
-        for _ in 0..1 + noise.below(4) {
-            let at = noise.below(if round % 3 == 0 { bytes.len() } else { header });
-            damaged[at] = noise.bits() as u8;
-        }
-        if let Ok(loaded) = load(&damaged) {
+fn damaged_files_give_a_whole_model_or_an_error_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("victim.safetensors");
+    corpus::try_all("safetensors", 400, |which, bytes, whole| {
+        match load(bytes) {
             // What passes is whole: every tensor is finite and where it belongs.
-            assert!(loaded.to_bytes(Precision::F32).is_ok());
+            Ok(model) => {
+                let again = load(&model.to_bytes(Precision::F32).unwrap());
+                assert_eq!(again.unwrap().config, model.config, "{which}");
+            }
+            Err(error) => {
+                let said = error.to_string();
+                assert!(said.starts_with("victim.safetensors: "), "{which}: {said}");
+                assert!(!(whole && which.starts_with("model")), "{said}");
+            }
         }
-    }
+        // The same file as a run's state, and as a model of another program.
+        std::fs::write(&path, bytes).unwrap();
+        let state = load_tensors(&path).err();
+        assert!(!(whole && state.is_some()), "{which}: {state:?}");
+        let import = Import::open(&path, &ImportSettings::default());
+        let import = import.and_then(|import| import.checkpoint()).err();
+        for error in [state, import].into_iter().flatten() {
+            let said = error.to_string();
+            assert!(said.contains("victim.safetensors"), "{which}: {said}");
+        }
+    });
+}
+
+/// Writes `tests/corpus/safetensors` anew.
+#[test]
+#[ignore = "writes files into the source tree"]
+fn corpus_is_written() {
+    let folder = corpus::folder("safetensors");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    write(
+        "model.safetensors",
+        &model().to_bytes(Precision::F16).unwrap(),
+    );
+    let state = BTreeMap::from([
+        (
+            "m.out.bias".to_owned(),
+            Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap(),
+        ),
+        (
+            "v.out.bias".to_owned(),
+            Tensor::ones((2, 2), candle_core::DType::F32, &Device::Cpu).unwrap(),
+        ),
+    ]);
+    save_tensors(&folder.join("state.safetensors"), &state, "{\"step\":7}").unwrap();
 }
 
 #[test]

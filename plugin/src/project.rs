@@ -193,9 +193,11 @@ impl TryFrom<Packed> for StoredSound {
                 "stored sound: expected a sample rate up to 768000 Hz, found {sample_rate}"
             ));
         }
-        if !(peak.is_finite() && peak >= 0.0) {
+        // The lowest sample, -32768, lies a little beyond the peak.
+        let lowest = f32::from(i16::MIN) / 32767.0 * peak;
+        if !(lowest.is_finite() && peak >= 0.0) {
             return Err(format!(
-                "stored sound: expected a finite peak, found {peak}"
+                "stored sound: expected a peak below 3.4e38, found {peak}"
             ));
         }
         let samples = |text: &String| -> Result<Vec<i16>, String> {

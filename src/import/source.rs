@@ -198,7 +198,9 @@ impl Source {
             let start = entry
                 .data_start()
                 .ok_or_else(|| damaged("its data cannot be found"))?;
-            let offset = start + first;
+            let offset = start
+                .checked_add(first)
+                .ok_or_else(|| damaged("its data lie beyond the end of any file"))?;
             places.insert(
                 name,
                 Place {

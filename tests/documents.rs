@@ -1,0 +1,290 @@
+//! What the documents claim and a machine can check: links, and who may use whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Every file below `folder` with this ending, but for what is built or hidden.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let built = name == "target" || name.starts_with("run") || name.starts_with('.');
+        if path.is_dir() && (!built || name == ".github") {
+            files(&path, ending, found);
+        } else if path.is_file() && name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+/// A document without what stands in blocks of code.
+fn prose(text: &str) -> String {
+    let mut in_code = false;
+    let kept = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        !in_code && !fence
+    });
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// The anchors of a document's headings, as the hosting sites make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter_map(|c| match c {
+                ' ' => Some('-'),
+                c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+                _ => None,
+            });
+            kept.collect()
+        })
+        .collect()
+}
+
+#[test]
+fn links_lead_to_files_and_headings_that_are_there() {
+    let mut documents = Vec::new();
+    files(root(), ".md", &mut documents);
+    assert!(documents.len() >= 5, "{documents:?}");
+    let mut wrong = Vec::new();
+    for document in &documents {
+        let text = prose(&read(document));
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', ' ']).next().unwrap_or_default();
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = match link.split_once('#') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (link, None),
+            };
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let leads = target.exists()
+                && anchor.is_none_or(|anchor| anchors(&prose(&read(&target))).contains(anchor));
+            if !leads {
+                wrong.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links that lead nowhere: {wrong:#?}");
+}
+
+/// A source file without its comments and without the tests at its foot.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let tests = text.match_indices("#[cfg(test)]\n").find(|&(at, found)| {
+        let next = text[at + found.len()..].trim_start_matches("pub(crate) ");
+        next.starts_with("mod tests {")
+    });
+    let text = &text[..tests.map_or(text.len(), |(at, _)| at)];
+    let lines = text.lines().map(str::trim_start);
+    lines
+        .filter(|line| !line.starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The first names after each `prefix::` in `code`, in braces or not.
+fn names_below(code: &str, prefix: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    for (at, found) in code.match_indices(&format!("{prefix}::")) {
+        if code[..at].ends_with(|c: char| is_name(c) || c == ':') {
+            continue;
+        }
+        let rest = &code[at + found.len()..];
+        let Some(inside) = rest.strip_prefix('{') else {
+            names.extend(rest.split(|c| !is_name(c)).next().map(str::to_owned));
+            continue;
+        };
+        // Names at the first level of `{a::{b, c}, d}`.
+        let (mut depth, mut name) = (0, String::new());
+        for c in inside.chars() {
+            match c {
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && c == ',' {
+                names.insert(std::mem::take(&mut name));
+            } else {
+                name.push(c);
+            }
+        }
+        names.insert(name);
+    }
+    let first = |name: String| {
+        let name = name.trim();
+        name.split(|c| !is_name(c)).next().unwrap_or("").to_owned()
+    };
+    names.into_iter().map(first).collect()
+}
+
+/// What every module of `src/` uses of the others, and of the kernels; then the plugin.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let mut paths = Vec::new();
+    files(&root().join("src"), ".rs", &mut paths);
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in &paths {
+        let below = path.strip_prefix(root().join("src")).unwrap();
+        let first = below.iter().next().unwrap().to_string_lossy();
+        let module = first.trim_end_matches(".rs").to_owned();
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let code = code(path);
+        let used = uses.entry(module).or_default();
+        used.extend(names_below(&code, "crate"));
+        used.extend(names_below(&code, "audiodiff"));
+        if code.contains("audiodiff_kernels::") {
+            used.insert("kernels".into());
+        }
+    }
+    let mut paths = Vec::new();
+    files(&root().join("plugin/src"), ".rs", &mut paths);
+    let plugin = paths
+        .iter()
+        .flat_map(|path| names_below(&code(path), "audiodiff"));
+    uses.insert("plugin".into(), plugin.collect());
+    uses.insert("kernels".into(), BTreeSet::new());
+    // Types at the top of the library are not modules, and everything may fail.
+    let modules: BTreeSet<String> = uses.keys().cloned().collect();
+    uses.remove("error");
+    for (module, used) in &mut uses {
+        used.retain(|name| modules.contains(name) && name != module && name != "error");
+    }
+    uses
+}
+
+/// Names between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// The cells of the table's rows that begin with this header.
+fn table(text: &str, header: &str) -> Vec<Vec<String>> {
+    let (_, below) = text
+        .split_once(header)
+        .unwrap_or_else(|| panic!("no table `{header}`"));
+    let rows = below
+        .lines()
+        .skip(1)
+        .skip_while(|row| row.starts_with("|--"));
+    let rows = rows.take_while(|row| row.starts_with('|'));
+    rows.map(|row| row.split('|').skip(1).map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn modules_use_what_the_table_of_directions_says_and_only_rows_above() {
+    let rows = table(
+        &read(&root().join("ARCHITECTURE.md")),
+        "| Module | Uses | Must not know |",
+    );
+    let uses = uses();
+    let (mut wrong, mut above) = (Vec::new(), BTreeSet::new());
+    for row in &rows {
+        let module = quoted(&row[0]).next().unwrap_or_default();
+        let Some(found) = uses.get(&module) else {
+            wrong.push(format!(
+                "`{module}`: there is no such module, remove its row"
+            ));
+            continue;
+        };
+        let said: BTreeSet<String> = quoted(&row[1]).collect();
+        if said != *found {
+            let listed: Vec<_> = found.iter().map(|name| format!("`{name}`")).collect();
+            wrong.push(format!(
+                "`{module}`: its row says {said:?}, its code uses {found:?}: either the code goes the wrong way, or \
+                 the row becomes | `{module}` | {} |",
+                listed.join(", ")
+            ));
+        }
+        for name in found.difference(&above) {
+            wrong.push(format!(
+                "`{module}` uses `{name}`, whose row stands below: an arrow up, or a row in the wrong place"
+            ));
+        }
+        above.insert(module);
+    }
+    for missing in uses.keys().filter(|name| !above.contains(*name)) {
+        wrong.push(format!("`{missing}`: no row, add one"));
+    }
+    assert!(wrong.is_empty(), "ARCHITECTURE.md, directions: {wrong:#?}");
+}
+
+#[test]
+fn the_map_of_the_library_names_every_module_in_the_order_of_use() {
+    let lib = read(&root().join("src/lib.rs"));
+    let rows = table(&lib.replace("//! ", ""), "| Module | What it does |");
+    let modules: Vec<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
+    let public: BTreeSet<&str> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let mut above = BTreeSet::from(["kernels".to_owned(), "noise".into(), "file".into()]);
+    let uses = uses();
+    let mut wrong = Vec::new();
+    for module in &modules {
+        let up = uses[module].difference(&above);
+        wrong.extend(up.map(|name| format!("`{module}` uses `{name}`, which stands below it")));
+        above.insert(module.clone());
+    }
+    above.remove("kernels");
+    above.insert("error".into());
+    let public: BTreeSet<String> = public.into_iter().map(str::to_owned).collect();
+    assert_eq!(above, public, "src/lib.rs, map: names of modules");
+    assert!(wrong.is_empty(), "src/lib.rs, map: {wrong:#?}");
+}
+
+#[test]
+fn what_is_written_as_a_command_of_cargo_is_there_to_be_run() {
+    let mut documents = Vec::new();
+    files(root(), ".md", &mut documents);
+    let manifests = [
+        "Cargo.toml",
+        "kernels/Cargo.toml",
+        "plugin/Cargo.toml",
+        "models/data/Cargo.toml",
+    ];
+    let manifests: String = manifests.map(|name| read(&root().join(name))).concat();
+    let mut wrong = Vec::new();
+    for document in &documents {
+        for line in read(document).lines() {
+            for (flag, section) in [("--bench ", "[[bench]]"), ("--test ", "")] {
+                for (at, _) in line.match_indices(flag) {
+                    let name: String = line[at + flag.len()..]
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || "_-".contains(*c))
+                        .collect();
+                    let there = match section {
+                        "" => root().join(format!("tests/{name}.rs")).is_file(),
+                        _ => manifests.contains(&format!("{section}\nname = \"{name}\"")),
+                    };
+                    if !there {
+                        wrong.push(format!("{}: {flag}{name}", document.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
