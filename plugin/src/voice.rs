@@ -410,14 +410,16 @@ impl Voice {
         fade: f32,
     ) -> usize {
         let mut count = factors.len();
+        let (mut level, mut phase) = (self.envelope, self.phase);
         for (i, factor) in factors.iter_mut().enumerate() {
-            if envelope.is_over(self.envelope, self.phase, released) {
+            if envelope.is_over(level, phase, released) {
                 count = i;
                 break;
             }
-            envelope.advance(&mut self.envelope, &mut self.phase, released);
-            *factor = self.envelope;
+            envelope.advance(&mut level, &mut phase, released);
+            *factor = level;
         }
+        (self.envelope, self.phase) = (level, phase);
         if let Stage::Fading(remaining) = &mut self.stage {
             for (i, factor) in factors[..count].iter_mut().enumerate() {
                 *factor *= remaining.max(0.0);

@@ -383,7 +383,7 @@ mod tests {
         ];
         assert_eq!(shown(2000.0, vec![]), [""; 0]);
         let whole = format!("{}; {}", remarks[0], remarks[1]);
-        assert_eq!(shown(2000.0, remarks.clone()), [whole.clone()]);
+        assert_eq!(shown(2000.0, remarks.clone()), [whole.as_str()]);
         let [cut] = &shown(450.0, remarks)[..] else {
             panic!("expected one line");
         };
