@@ -13,7 +13,6 @@ use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-#[cfg(feature = "cli")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -19,7 +19,6 @@ use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};
 
-#[cfg(feature = "cli")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

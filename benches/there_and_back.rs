@@ -15,7 +15,6 @@ use audiodiff::representation::{
 };
 use rayon::prelude::*;
 
-#[cfg(feature = "cli")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

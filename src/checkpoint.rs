@@ -455,10 +455,7 @@ impl Checkpoint {
     /// The model that ships inside the library: drums, percussion, bass and effects.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Self> {
-        Self::from_bytes(
-            include_bytes!("../models/drums.safetensors"),
-            Path::new("built-in model"),
-        )
+        Self::from_bytes(audiodiff_drums::BYTES, Path::new("built-in model"))
     }
 
     /// Writes the model; the file appears whole or not at all.

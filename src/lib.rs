@@ -115,4 +115,9 @@ pub mod render;
 pub mod representation;
 pub mod train;
 
+pub use candle_core::Device;
+pub use checkpoint::Checkpoint;
+pub use dataset::{Dataset, ScanOptions};
 pub use error::{Error, Result};
+pub use render::{RenderSettings, Renderer};
+pub use train::{TrainConfig, Trainer};

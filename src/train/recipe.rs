@@ -140,6 +140,12 @@ impl TrainConfig {
         })
     }
 
+    /// The same for so many steps, whatever time they take: every run gives the same result.
+    pub fn steps(self, steps: u64) -> Self {
+        let length = Length::Steps(steps);
+        Self { length, ..self }
+    }
+
     /// A training of a model's network in its format.
     fn like(model: &ModelConfig) -> Self {
         let fresh = Self::from_scratch(

@@ -1,6 +1,6 @@
 //! What other programs and people rely on: the help of every verb, and keys and types of every JSON output.
 //!
-//! `SNAPSHOTS=write cargo test --test snapshots` writes `tests/snapshots/` anew; the difference is then to be read.
+//! `SNAPSHOTS=write cargo test -p audiodiff-cli --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then to be read.
 
 #![cfg(feature = "play")]
 
@@ -70,7 +70,7 @@ fn hold(name: &str, found: &str) {
         }
         let at = |text: &str| text.lines().nth(line - 1).unwrap_or("(the end)").to_owned();
         panic!(
-            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: SNAPSHOTS=write cargo test --test snapshots",
+            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: SNAPSHOTS=write cargo test -p audiodiff-cli --test snapshots",
             path.display(),
             at(&expected),
             at(&found)
@@ -179,7 +179,7 @@ fn json_of_sounds_has_the_keys_it_had() {
 #[test]
 fn json_of_imported_models_has_the_keys_it_had() {
     let folder = tempfile::tempdir().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/dance/folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/dance/folder");
     let model = folder.path().join("model.safetensors");
     let printed = said(&["import", text(&source), "-o", text(&model), "--json"]);
     hold("json/import.txt", &keys(&printed));

@@ -376,7 +376,7 @@ fn a_dance_diffusion_model_is_imported_played_and_learns_on() {
     let path = |name: &str| folder.path().join(name);
     let fixture = |name: &str| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        root.join("tests/reference/dance").join(name)
+        root.join("../tests/reference/dance").join(name)
     };
     let (model, wav, run) = (path("model.safetensors"), path("out.wav"), path("run"));
     let unsaid = fixture("trimmed.ckpt");
