@@ -294,7 +294,7 @@ fn numbers_that_cannot_train_are_refused() {
     assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
     assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
     assert!(refusal(&|c| c.adam.clip_ratio = 0.0).contains("clip"));
-    assert!(refusal(&|c| c.batch = 0).contains("batch"));
+    assert!(refusal(&|c| c.batch = 4097).contains("batch"));
     assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
 

@@ -37,7 +37,7 @@ const BATCHES: (usize, usize) = (16, 64);
 const SECONDS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
 
 impl TrainConfig {
-    /// A training from nothing of mono one-shots of 1.11 s, for [`MINUTES`]: 30.
+    /// A training from nothing of mono one-shots of 1.11 s, for 30 minutes.
     pub fn from_scratch(
         representation: RepresentationConfig,
         target: Target,
