@@ -147,7 +147,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         let below = path.strip_prefix(root().join("src")).unwrap();
         let first = below.iter().next().unwrap().to_string_lossy();
         let module = first.trim_end_matches(".rs").to_owned();
-        if module == "lib" || module == "main" {
+        if module == "lib" {
             continue;
         }
         let code = code(path);
@@ -158,12 +158,14 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
             used.insert("kernels".into());
         }
     }
-    let mut paths = Vec::new();
-    files(&root().join("plugin/src"), ".rs", &mut paths);
-    let plugin = paths
-        .iter()
-        .flat_map(|path| names_below(&code(path), "audiodiff"));
-    uses.insert("plugin".into(), plugin.collect());
+    for (name, folder) in [("cli", "cli/src"), ("plugin", "plugin/src")] {
+        let mut paths = Vec::new();
+        files(&root().join(folder), ".rs", &mut paths);
+        let used = paths
+            .iter()
+            .flat_map(|path| names_below(&code(path), "audiodiff"));
+        uses.insert(name.into(), used.collect());
+    }
     uses.insert("kernels".into(), BTreeSet::new());
     // Types at the top of the library are not modules, and everything may fail.
     let modules: BTreeSet<String> = uses.keys().cloned().collect();

@@ -1,10 +1,14 @@
 //! How to train what: every number that nobody has to know.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+
 use candle_core::Device;
 
+use super::Trainer;
 use super::config::{ConsistencyTuning, Length, TrainConfig};
 use crate::checkpoint::{Checkpoint, ModelConfig};
-use crate::dataset::Augment;
+use crate::dataset::{Augment, Dataset, Report, ScanOptions};
 use crate::diffusion::Target;
 use crate::diffusion::objective::Objective;
 use crate::error::{Error, Result};
@@ -144,6 +148,32 @@ impl TrainConfig {
     pub fn steps(self, steps: u64) -> Self {
         let length = Length::Steps(steps);
         Self { length, ..self }
+    }
+
+    /// The whole training, in one call: of the sounds of the folder `sounds`, whose first level of folders names the
+    /// classes, in the run folder `run`, from `from`'s weights if there are any. Returns the model, and what was found in
+    /// the folder of sounds.
+    ///
+    /// [`Dataset::open`] and [`Trainer`] do the same in steps that can be watched and stopped.
+    ///
+    /// # Errors
+    /// As those of [`Dataset::open`], [`Trainer::open`] and [`Trainer::run`].
+    pub fn train(
+        self,
+        from: Option<&Checkpoint>,
+        sounds: &Path,
+        run: &Path,
+        device: &Device,
+    ) -> Result<(Checkpoint, Report)> {
+        let crop = from.and_then(|model| model.config.learnt_crop());
+        let options = ScanOptions {
+            crop: crop.unwrap_or_default(),
+            ..ScanOptions::default()
+        };
+        let (sounds, report) = Dataset::open(sounds, self.format, &options, &mut |_, _| ())?;
+        let mut trainer = Trainer::open(self, &sounds, run, from, device, &mut |_, _| ())?;
+        trainer.run(&mut |_| ControlFlow::Continue(()))?;
+        Ok((trainer.checkpoint()?, report))
     }
 
     /// A training of a model's network in its format.
