@@ -278,7 +278,10 @@ fn what_is_written_as_a_command_of_cargo_is_there_to_be_run() {
                         .take_while(|c| c.is_alphanumeric() || "_-".contains(*c))
                         .collect();
                     let there = match section {
-                        "" => root().join(format!("tests/{name}.rs")).is_file(),
+                        "" => ["", "cli/", "plugin/"].iter().any(|package| {
+                            let path = format!("{package}tests/{name}.rs");
+                            root().join(path).is_file()
+                        }),
                         _ => manifests.contains(&format!("{section}\nname = \"{name}\"")),
                     };
                     if !there {

@@ -15,6 +15,7 @@ fn root() -> &'static Path {
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
+    // `cargo test` without the name of a test builds them.
     profile
         .join("examples")
         .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
@@ -101,7 +102,7 @@ fn a_program_of_ten_lines_renders_and_one_trains() {
     let kick = audio::read(&folder.path().join("kick.wav")).unwrap();
     assert!(audio::Measures::of(&kick).brightness < 300.0);
     let report = run("train");
-    assert!(report.contains("8 sounds"), "{report}");
+    assert!(report.contains("8 usable sounds"), "{report}");
     let mine = Checkpoint::load(&folder.path().join("mine.safetensors")).unwrap();
     assert_eq!(mine.config.labels, ["kick", "snare"]);
     assert_eq!(mine.config.training.sounds, 7, "one is held back");
