@@ -10,23 +10,25 @@
 //! Stock candle 0.11 cannot be trained with here: its `conv1d` weight gradient is wrong for batch > 1,
 //! and `softmax_last_dim`, `rms_norm` and biased `LayerNorm` cut the graph.
 
+mod activation;
 mod adam;
 mod attention;
+mod bf16;
+mod compute_type;
 mod conv;
+mod disjoint;
 mod gemm;
 mod isa;
 mod norm;
-mod pairs;
 mod program;
 mod real;
 mod resample;
-mod shared;
-mod winograd;
 
+pub use activation::Activation;
 pub use adam::{AdamStep, adam_step, follow};
-pub use conv::Precision;
+pub use compute_type::ComputeType;
 pub use isa::Isa;
-pub use program::{Activation, Engine, Indices, Map, Norm, Parameter, Program};
+pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
 
 #[cfg(test)]
 mod testing;
