@@ -7,7 +7,7 @@ use crate::real::Real;
 pub enum Activation {
     /// The identity.
     None,
-    /// `x·σ(x)` [Ramachandran et al. 2017].
+    /// `x·σ(x)` [Elfwing et al. 2018].
     Silu,
     /// `x·Φ(x)`, with the normal distribution function itself rather than a fit to it [Hendrycks & Gimpel 2016].
     Gelu,

@@ -1,5 +1,7 @@
 //! The gradients of weight and bias.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -41,33 +43,57 @@ pub(crate) fn backward_weight<T: Real>(
     } else {
         s
     };
-    let width = isa.panel::<T>();
-    let is_winograd = winograd::is_winograd(isa, s);
-    let dw = DisjointSlice::new(dw);
+    let tap_gradients = TapGradients {
+        isa,
+        s,
+        x,
+        dy,
+        dw: &DisjointSlice::new(dw),
+        add,
+    };
     // Each task computes all columns of some input channels.
     let tasks = rayon::current_num_threads().min(s.ci.div_ceil(12));
     let run = |task: usize| {
         let channels = part(s.ci.div_ceil(6), tasks, task);
-        let channels = channels.start * 6..s.ci.min(channels.end * 6);
-        let planes = if is_winograd {
-            winograd::points(s)
+        tap_gradients.compute(channels.start * 6..s.ci.min(channels.end * 6));
+    };
+    if tasks == 1 {
+        run(0);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+    }
+}
+
+/// The inputs and the result of [`backward_weight`], shared by its tasks.
+struct TapGradients<'a, T> {
+    isa: Isa,
+    s: Shape,
+    x: Prologue<'a, T>,
+    dy: &'a [T],
+    dw: &'a DisjointSlice<'a, T>,
+    add: bool,
+}
+
+impl<T: Real> TapGradients<'_, T> {
+    /// All taps' rows of input channels `channels`. No two calls may share a channel.
+    fn compute(&self, channels: Range<usize>) {
+        let (isa, s, n) = (self.isa, self.s, channels.len());
+        let width = isa.panel::<T>();
+        let is_winograd = winograd::is_winograd(isa, s);
+        let (planes, (rows, columns)) = if is_winograd {
+            (winograd::points(s), winograd::backward_scratch(s, n, width))
         } else {
-            s.kernel
+            (s.kernel, direct::backward_scratch(s, n, width))
         };
-        let sums = planes * packed_len(channels.len(), s.co, width);
-        let (rows, columns) = if is_winograd {
-            winograd::backward_scratch(s, channels.len(), width)
-        } else {
-            direct::backward_scratch(s, channels.len(), width)
-        };
+        let sums = planes * packed_len(n, s.co, width);
         T::with_scratch(sums + rows + columns, |scratch| {
             let (sums, scratch) = scratch.split_at_mut(sums);
             let (rows, columns) = scratch.split_at_mut(rows);
             sums.fill(T::zero());
             let task = WeightGradient {
                 s,
-                x,
-                dy,
+                x: self.x,
+                dy: self.dy,
                 channels: channels.clone(),
                 sums,
                 rows,
@@ -78,42 +104,36 @@ pub(crate) fn backward_weight<T: Real>(
             } else {
                 direct::weight_gradient(isa, task);
             }
-            let put = |tap: usize, i: usize, panel: usize, values: &[T]| {
-                let at = (tap * s.ci + channels.start + i) * s.co + panel * width;
-                let inside = width.min(s.co - panel * width);
-                // SAFETY: tasks have different input channels, and this one looks at one part at a time.
-                let dw = unsafe { dw.part(at..at + inside) };
-                for (dw, &value) in dw.iter_mut().zip(values) {
-                    *dw = if add { *dw + value } else { value };
-                }
-            };
-            for (panel, sums) in sums
-                .chunks_exact_mut(planes * channels.len() * width)
-                .enumerate()
-            {
+            for (panel, sums) in sums.chunks_exact_mut(planes * n * width).enumerate() {
                 if is_winograd {
                     winograd::unpack(isa, s, sums);
                 }
-                let taps = sums.chunks_exact(channels.len() * width).take(s.kernel);
+                let taps = sums.chunks_exact(n * width).take(s.kernel);
                 for (tap, sums) in taps.enumerate() {
-                    for (i, values) in sums.chunks_exact(width).enumerate() {
-                        put(tap, i, panel, values);
+                    for (channel, values) in channels.clone().zip(sums.chunks_exact(width)) {
+                        self.store(tap * s.ci + channel, panel * width, values);
                     }
                 }
             }
         });
-    };
-    if tasks == 1 {
-        run(0);
-    } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+    }
+
+    /// Stores one panel's `values` to row `row` of the result, from column `first` on.
+    fn store(&self, row: usize, first: usize, values: &[T]) {
+        let at = row * self.s.co + first;
+        let inside = values.len().min(self.s.co - first);
+        // SAFETY: tasks have different input channels, thus different rows, and this one looks at one part at a time.
+        let dw = unsafe { self.dw.part(at..at + inside) };
+        for (dw, &value) in dw.iter_mut().zip(values) {
+            *dw = if self.add { *dw + value } else { value };
+        }
     }
 }
 
 /// Adds every row of `rows` to `sums`.
 struct AddRows<'a, T> {
-    pub rows: &'a [T],
-    pub sums: &'a mut [T],
+    rows: &'a [T],
+    sums: &'a mut [T],
 }
 
 impl<T: Real> WithSimd for AddRows<'_, T> {

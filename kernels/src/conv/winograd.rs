@@ -1,11 +1,11 @@
 //! Convolution by Winograd's F(4, 3) and F(4, 5): four output frames from six or eight products per channel pair, where
 //! the definition takes twelve or twenty [Winograd 1980; Lavin & Gray 2016].
 //!
-//! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`. Their products, summed over input channels, become
-//! the output frames through `Aᵀ`. For each of the six or eight points the sums are one matrix product over all tiles.
-//! In f32 the result is within about `3e-6` of the definition, relative to its largest value. In bf16 the transforms'
-//! factors must stay small, since they enlarge the rounding error: three taps take F(2, 3), two frames from four
-//! products; five taps take F(2, 3) over pairs of frames, each pair by F(2, 2), four frames from eleven products.
+//! A tile of input frames `d` and the taps `g` become `Bᵀd` and `Gg`. Their products, summed over input channels,
+//! become the output frames through `Aᵀ`. For each of the six or eight points the sums are one matrix product over all
+//! tiles. In f32 the result is within about `3e-6` of the definition, relative to its largest value. In bf16 the
+//! transforms' factors must stay small, since they enlarge the rounding error: three taps take F(2, 3), two frames from
+//! four products; five taps take F(2, 3) over pairs of frames, each pair by F(2, 2), four frames from eleven products.
 
 mod forms;
 mod tiles;

@@ -82,7 +82,7 @@ struct Run<T: Real> {
 /// The output of a forward run, `[B, T, C]`, as a tensor that depends on `tracked`: the indices of those of the run's
 /// inputs and parameters that track gradients, with the tensors.
 ///
-/// The run has one input in the graph, the end of a chain that all tracked tensors hang on, since candle's ops have few.
+/// The run has one input in the graph, the end of a chain that links all tracked tensors, since candle's ops have few.
 pub(super) fn track<'a, T: Real>(
     output: (Vec<T>, Shape),
     session: PooledSession<T>,
