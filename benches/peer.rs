@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::network::{Conditioning, Network, Parameters, ComputeType, Weights};
+use audiodiff::network::{ComputeType, Conditioning, Network, Parameters, Weights};
 use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};

@@ -12,7 +12,7 @@ use audiodiff::diffusion::consistency::Consistency;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
-use audiodiff::network::{NetworkConfig, ComputeType, UNetConfig};
+use audiodiff::network::{ComputeType, NetworkConfig, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Crop, Format, RepresentationConfig, Stereo};
