@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::network::{Conditioning, Network, Parameters, Precision, Weights};
+use audiodiff::network::{ComputeType, Conditioning, Network, Parameters, Weights};
 use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};
@@ -24,22 +24,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-fn precision(name: &str) -> Result<Precision> {
+fn precision(name: &str) -> Result<ComputeType> {
     match name {
-        "f32" => Ok(Precision::F32),
-        "bf16" => Ok(Precision::Bf16),
+        "f32" => Ok(ComputeType::F32),
+        "bf16" => Ok(ComputeType::Bf16),
         other => Err(format!("precision: expected f32 or bf16, found `{other}`").into()),
     }
 }
 
 fn build(
     checkpoint: &Checkpoint,
-    precision: Precision,
+    precision: ComputeType,
     weights: &mut dyn Weights,
 ) -> Result<Box<dyn Network>> {
     let config = &checkpoint.config;
     let mut network = config.network.build(config.surroundings(), weights)?;
-    network.engine().use_precision(precision);
+    network.engine().set_compute_type(precision);
     Ok(network)
 }
 
@@ -96,7 +96,7 @@ impl Batch {
 /// Something to be timed.
 type Workload = Box<dyn FnMut() -> Result<()>>;
 
-fn forward(checkpoint: &Checkpoint, precision: Precision, size: usize) -> Result<Workload> {
+fn forward(checkpoint: &Checkpoint, precision: ComputeType, size: usize) -> Result<Workload> {
     let mut network = build(checkpoint, precision, &mut checkpoint.weights.clone())?;
     network.engine().freeze();
     let batch = Batch::random(checkpoint, size)?;
@@ -107,7 +107,7 @@ fn forward(checkpoint: &Checkpoint, precision: Precision, size: usize) -> Result
 }
 
 /// Forward, mean squared error, backward, clipped AdamW, and the average of the weights.
-fn train(checkpoint: &Checkpoint, precision: Precision, size: usize) -> Result<Workload> {
+fn train(checkpoint: &Checkpoint, precision: ComputeType, size: usize) -> Result<Workload> {
     let parameters = Parameters::from_weights(&checkpoint.weights, &Device::Cpu)?;
     let network = build(checkpoint, precision, &mut &parameters)?;
     let batch = Batch::random(checkpoint, size)?;
@@ -122,7 +122,7 @@ fn train(checkpoint: &Checkpoint, precision: Precision, size: usize) -> Result<W
 }
 
 /// Writes `output`, `loss` and `gradient.NAME` of every parameter.
-fn compare(checkpoint: &Checkpoint, precision: Precision, from: &str, to: &str) -> Result<()> {
+fn compare(checkpoint: &Checkpoint, precision: ComputeType, from: &str, to: &str) -> Result<()> {
     let parameters = Parameters::from_weights(&checkpoint.weights, &Device::Cpu)?;
     let network = build(checkpoint, precision, &mut &parameters)?;
     let batch = Batch::load(Path::new(from))?;

@@ -96,6 +96,7 @@
 //! | McKean & Schrader 1984 | A Comparison of Methods for Studentizing the Sample Median |
 //! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
+//! | De Man 2018 | Evaluation of Implementations of the EBU R128 Loudness Measurement |
 
 pub mod audio;
 pub mod checkpoint;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-pub use audiodiff_kernels::{Engine, Precision};
+pub use audiodiff_kernels::{ComputeType, Engine};
 pub use dance::{Dance1d, DanceConfig};
 pub use unet::{Level, UNet1d, UNetConfig};
 

@@ -245,7 +245,7 @@ impl<'d> Trainer<'d> {
         let around = model.surroundings();
         // Both networks share storage with what they were built from, and so follow every update.
         let mut denoiser = wrap(model.network.build(around, &mut &parameters)?);
-        denoiser.network.engine().use_precision(config.precision);
+        denoiser.network.engine().set_compute_type(config.precision);
         let averaged = wrap(model.network.build(around, &mut ema.weights().clone())?);
         let representation = model
             .representation

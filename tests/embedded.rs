@@ -10,7 +10,7 @@ use audiodiff::Error;
 use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, Precision};
 use audiodiff::diffusion::sampler::Sampler;
-use audiodiff::network::Precision as Digits;
+use audiodiff::network::ComputeType;
 use audiodiff::portrait::Quality;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
 use candle_core::Device;
@@ -155,11 +155,11 @@ fn bf16_renders_the_same_sound() {
             ..renderer.settings()
         };
         let mut render = |precision| {
-            renderer.engine().use_precision(precision);
+            renderer.engine().set_compute_type(precision);
             let clip = renderer.render(&settings, 7);
             representation.encode(&clip.unwrap().clip).unwrap().data
         };
-        let (full, rounded) = (render(Digits::F32), render(Digits::Bf16));
+        let (full, rounded) = (render(ComputeType::F32), render(ComputeType::Bf16));
         let power = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
         let noise = power(&mut full.iter().zip(&rounded).map(|(a, b)| a - b));
         let ratio = 10.0 * (power(&mut full.iter().copied()) / noise).log10();

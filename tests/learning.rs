@@ -12,7 +12,7 @@ use audiodiff::diffusion::consistency::Consistency;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
-use audiodiff::network::{NetworkConfig, Precision, UNetConfig};
+use audiodiff::network::{ComputeType, NetworkConfig, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Crop, Format, RepresentationConfig, Stereo};
@@ -43,7 +43,7 @@ fn sounds(root: &Path) {
 
 fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
     TrainConfig {
-        precision: Precision::F32,
+        precision: ComputeType::F32,
         name: "tones".into(),
         format: Format {
             sample_rate: RATE,

@@ -17,7 +17,7 @@ use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{Crop, Labels, ScanOptions};
 use audiodiff::error::printable;
-use audiodiff::network::Precision;
+use audiodiff::network::ComputeType;
 use audiodiff::{Error, dataset};
 use candle_core::Device;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -171,7 +171,7 @@ enum PrecisionChoice {
     Bf16,
 }
 
-impl From<PrecisionChoice> for Precision {
+impl From<PrecisionChoice> for ComputeType {
     fn from(choice: PrecisionChoice) -> Self {
         match choice {
             PrecisionChoice::Auto => Self::fastest(),

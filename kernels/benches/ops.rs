@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 
-use audiodiff_kernels::{Activation, Engine, Map, Norm, Parameter, Precision, Program};
+use audiodiff_kernels::{Activation, ComputeType, Engine, Map, Norm, Parameter, Program};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -29,7 +29,7 @@ fn op(
     name: &str,
     flops: usize,
     (x, parameters): (&[usize], &[&[usize]]),
-    precision: Precision,
+    compute_type: ComputeType,
     describe: impl Fn(&mut Program, Map) -> Result<Map> + Copy,
 ) -> Result<()> {
     let vars: Vec<Var> = parameters
@@ -42,7 +42,7 @@ fn op(
     };
     let engine = |tensors: Vec<Tensor>| {
         let mut engine = Engine::new(tensors);
-        engine.use_precision(precision);
+        engine.set_compute_type(compute_type);
         engine
     };
     let mut group = c.benchmark_group(name);
@@ -81,7 +81,7 @@ fn op(
 }
 
 fn bench(c: &mut Criterion) {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for compute_type in [ComputeType::F32, ComputeType::Bf16] {
         for batch in [1, 16] {
             for (t, width) in LEVELS {
                 for kernel in [1, 3] {
@@ -91,12 +91,12 @@ fn bench(c: &mut Criterion) {
                         groups: 8,
                         activation: Activation::Silu,
                     };
-                    let name = format!("{precision:?}/conv {kernel} of {width}/batch {batch}");
+                    let name = format!("{compute_type:?}/conv {kernel} of {width}/batch {batch}");
                     let flops = 2 * batch * t * kernel * width * width;
                     let weight = [kernel * width, width];
                     let shapes: (&[usize], &[&[usize]]) =
                         (&[batch, t, width], &[&weight, &[2, width]]);
-                    op(c, &name, flops, shapes, precision, |p, x| {
+                    op(c, &name, flops, shapes, compute_type, |p, x| {
                         p.conv(x, Some(norm), Parameter(0), None, Some(x))
                     })
                     .expect("shapes agree");
@@ -113,7 +113,7 @@ fn bench(c: &mut Criterion) {
             &name,
             4 * batch * t * t * width,
             shapes,
-            Precision::F32,
+            ComputeType::F32,
             |p, x| p.attention(x, HEADS),
         )
         .expect("shapes agree");

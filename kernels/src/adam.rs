@@ -55,12 +55,12 @@ pub fn adam_step(
         )?;
         parameter.inplace_op3(m, v, &Descend(step))
     } else {
-        composed_step(parameter, &gradient, m, v, step)
+        reference_step(parameter, &gradient, m, v, step)
     }
 }
 
 /// The definition, in plain operations.
-fn composed_step(
+fn reference_step(
     parameter: &Var,
     gradient: &Tensor,
     m: &Tensor,
@@ -68,8 +68,8 @@ fn composed_step(
     step: AdamStep,
 ) -> Result<()> {
     let g = (gradient * step.gradient_scale as f64)?;
-    composed_follow(m, &g, step.beta1)?;
-    composed_follow(v, &g.sqr()?, step.beta2)?;
+    reference_follow(m, &g, step.beta1)?;
+    reference_follow(v, &g.sqr()?, step.beta2)?;
     let root = ((v.sqrt()? * step.root_correction as f64)? + step.epsilon as f64)?;
     let kept = (parameter.as_tensor() * (1.0 - step.decay as f64))?;
     parameter.set(&(kept - ((m / root)? * step.step_size as f64)?)?)
@@ -90,11 +90,11 @@ pub fn follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
             },
         )
     } else {
-        composed_follow(average, value, keep)
+        reference_follow(average, value, keep)
     }
 }
 
-fn composed_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
+fn reference_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
     let blended = ((average * keep as f64)? + (value * (1.0 - keep as f64))?)?;
     average.slice_set(&blended, 0, 0)
 }
@@ -220,15 +220,15 @@ mod tests {
             decay: 0.02,
             gradient_scale: 0.5,
         };
-        let (fused, composed) = (start()?, start()?);
+        let (fused, reference) = (start()?, start()?);
         adam_step(&fused.0, &draw(4)?, &fused.1, &fused.2, numbers)?;
-        composed_step(&composed.0, &draw(4)?, &composed.1, &composed.2, numbers)?;
+        reference_step(&reference.0, &draw(4)?, &reference.1, &reference.2, numbers)?;
         follow(&fused.1, &draw(5)?, 0.7)?;
-        composed_follow(&composed.1, &draw(5)?, 0.7)?;
+        reference_follow(&reference.1, &draw(5)?, 0.7)?;
         for (a, b) in [
-            (fused.0.as_tensor(), composed.0.as_tensor()),
-            (&fused.1, &composed.1),
-            (&fused.2, &composed.2),
+            (fused.0.as_tensor(), reference.0.as_tensor()),
+            (&fused.1, &reference.1),
+            (&fused.2, &reference.2),
         ] {
             assert_close(&a.to_dtype(DType::F64)?, &b.to_dtype(DType::F64)?, 1e-6);
         }

@@ -1,12 +1,12 @@
-//! Multi-head self-attention over frames, scores recomputed on the way back.
+//! Multi-head self-attention over frames; the backward pass computes the scores anew.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::disjoint::DisjointSlice;
 use crate::gemm::{add_transposed_product, pack, packed_len, product};
 use crate::isa::Isa;
 use crate::real::Real;
-use crate::shared::Shared;
 
 /// Sizes: `qkv: [B, T, 3·C]` holds queries, keys and values side by side, each with its heads side by side;
 /// the result is `[B, T, C]`. `heads` divides `C`.
@@ -34,7 +34,7 @@ pub(crate) fn forward<T: Real>(
 ) {
     let d = Dims { b, t, c, heads };
     assert!(qkv.len() == 3 * b * t * c && y.len() == b * t * c);
-    let y = Shared::new(y);
+    let y = DisjointSlice::new(y);
     each_head(d, scratch_len::<T>(isa, d, 1), |index, scratch| {
         isa.run(Head {
             d,
@@ -58,7 +58,7 @@ pub(crate) fn backward<T: Real>(
 ) {
     let d = Dims { b, t, c, heads };
     assert!(qkv.len() == 3 * b * t * c && dqkv.len() == qkv.len() && dy.len() == b * t * c);
-    let dqkv = Shared::new(dqkv);
+    let dqkv = DisjointSlice::new(dqkv);
     each_head(d, scratch_len::<T>(isa, d, 2), |index, scratch| {
         isa.run(Head {
             d,
@@ -94,7 +94,7 @@ struct Head<'a, T> {
     index: usize,
     scratch: &'a mut [T],
     /// The result, or the gradient of `qkv` where `dout` is given.
-    y: &'a Shared<'a, T>,
+    y: &'a DisjointSlice<'a, T>,
     dout: Option<&'a [T]>,
 }
 
@@ -173,7 +173,7 @@ fn multiply<S: Simd, T: Real, const TRANSPOSED: bool>(
     map: &[T],
     packed: &[T],
     products: &mut [T],
-    (y, (start, stride)): (&Shared<'_, T>, (usize, usize)),
+    (y, (start, stride)): (&DisjointSlice<'_, T>, (usize, usize)),
 ) {
     let width = 2 * T::lanes::<S>();
     let panels = packed.chunks_exact(t * width).take(depth.div_ceil(width));

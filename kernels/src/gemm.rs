@@ -1,10 +1,9 @@
-//! Matrix products in registers: some rows at a time against a panel two vectors wide.
+//! Matrix products: a block of rows at a time, its sums in registers, against a panel two vectors wide.
 //!
 //! The right side is packed: panel after panel, each holding its columns' values row by row
-//! ([`Isa::panel`](crate::isa::Isa::panel) wide, zeros past the edge). The left side is read where it
-//! lies, with a stride between rows that may be shorter than a row: that is how a convolution becomes a
-//! product over overlapping rows. Sums run over `k` in order, so that they do not depend on how a product
-//! is cut into tasks.
+//! ([`Isa::panel`](crate::isa::Isa::panel) wide, zeros past the edge). The left side is not copied; its rows begin
+//! `stride` values apart, which may be less than a row: a convolution is a product over such overlapping rows. Sums run
+//! over `k` in order, so that the partition into tasks changes no bits.
 
 use pulp::Simd;
 
@@ -70,7 +69,7 @@ pub(crate) fn add_transposed_product<S: Simd, T: Real>(
     });
 }
 
-/// As many rows as the registers hold, of [`product`] or of [`add_transposed_product`].
+/// One register block, `ROWS` rows, of [`product`] or of [`add_transposed_product`].
 #[allow(clippy::manual_memcpy, clippy::needless_range_loop)] // such loops are unrolled, the sums in registers
 #[inline(always)]
 fn block<S: Simd, T: Real, const ROWS: usize, const TRANSPOSED: bool>(
@@ -81,7 +80,8 @@ fn block<S: Simd, T: Real, const ROWS: usize, const TRANSPOSED: bool>(
 ) {
     let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<2>();
     let (out, _) = T::vectors_mut::<S>(out).0.as_chunks_mut::<2>();
-    // Checked once: a check in the loop would be a way out of it, and the sums would be kept in memory for it.
+    // Bounds are checked here once: a check in the loop would be an exit, for which the compiler keeps the sums in
+    // memory.
     let last = panel.len().saturating_sub(1);
     let needed = if TRANSPOSED {
         last * stride + ROWS
@@ -171,7 +171,7 @@ pub(crate) fn pack_panel<T: Real>(
     }
 }
 
-/// Values that a matrix of `k × n` takes packed.
+/// The length of a packed matrix of `k × n`.
 pub(crate) fn packed_len(k: usize, n: usize, width: usize) -> usize {
     k * n.next_multiple_of(width)
 }

@@ -1,4 +1,4 @@
-//! Which instructions the loops of this crate are compiled for.
+//! Instruction sets that the loops of this crate are compiled for.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -6,30 +6,33 @@ use std::sync::OnceLock;
 use candle_core::{Error, Result};
 use pulp::{Simd, WithSimd};
 
-use crate::pairs::Pairs;
+use crate::bf16::Pairs;
 
-/// An instruction set this processor has: one of several versions of every loop.
+/// An instruction set that this processor has. Every loop is compiled once for each.
 #[derive(Clone, Copy)]
 pub struct Isa(Set);
 
 #[derive(Clone, Copy)]
 enum Set {
     Portable,
+    /// With the products of [`Set::Avx512Bf16`] emulated, for tests.
+    #[cfg(test)]
+    PortableBf16(Pairs),
     #[cfg(target_arch = "x86_64")]
     Avx2(pulp::x86::V3),
     #[cfg(target_arch = "x86_64")]
     Avx512(pulp::x86::V4),
-    /// With products of pairs of bf16 numbers.
+    /// With products of bf16 numbers by pairs.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(pulp::x86::V4, Pairs),
-    /// The same by tiles.
+    /// With products of bf16 numbers by tiles.
     #[cfg(target_arch = "x86_64")]
     Amx(pulp::x86::V4, Pairs),
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
 }
 
-/// Forces one, by its name.
+/// The environment variable that forces an instruction set.
 const VARIABLE: &str = "AUDIODIFF_ISA";
 
 impl Isa {
@@ -85,6 +88,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable => "portable",
+            #[cfg(test)]
+            Set::PortableBf16(_) => "portable with emulated pairs",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -98,12 +103,12 @@ impl Isa {
         }
     }
 
-    /// Whether bf16 products take less time than those in f32, by instructions made for them.
+    /// Whether there are instructions for bf16 products, which then take less time than f32.
     pub fn has_bf16(self) -> bool {
         self.pairs().is_some()
     }
 
-    /// Whether those products go by tiles, so fast that nothing is gained by fewer of them.
+    /// Whether bf16 products are computed by AMX, so fast that fewer of them gain nothing.
     pub(crate) fn has_tiles(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -112,21 +117,25 @@ impl Isa {
         }
     }
 
-    /// Its products of bf16 numbers.
+    /// The unit that multiplies pairs of bf16 numbers.
     pub(crate) fn pairs(self) -> Option<Pairs> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Bf16(_, pairs) | Set::Amx(_, pairs) => Some(pairs),
+            #[cfg(test)]
+            Set::PortableBf16(pairs) => Some(pairs),
             _ => None,
         }
     }
 
     /// Runs `f` in the version compiled for this instruction set.
     ///
-    /// What it calls must be `#[inline(always)]`, or it stays compiled for the oldest processor.
+    /// Functions that `f` calls must be `#[inline(always)]`, else they stay compiled for the oldest processor.
     pub(crate) fn run<F: WithSimd>(self, f: F) -> F::Output {
         match self.0 {
             Set::Portable => f.with_simd(pulp::Scalar128b),
+            #[cfg(test)]
+            Set::PortableBf16(_) => f.with_simd(pulp::Scalar128b),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => Simd::vectorize(simd, f),
             #[cfg(target_arch = "x86_64")]
@@ -138,7 +147,7 @@ impl Isa {
         }
     }
 
-    /// The values that a panel of a packed matrix is wide: two vectors.
+    /// The width of a packed matrix's panel in values: two vectors.
     pub(crate) fn panel<T: crate::real::Real>(self) -> usize {
         struct Width<T>(std::marker::PhantomData<T>);
         impl<T: crate::real::Real> WithSimd for Width<T> {
@@ -162,17 +171,23 @@ thread_local! {
     static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
 }
 
-/// Runs `f` once with each instruction set of this processor as the current one of this thread.
+/// Runs `f` once with each instruction set of this processor, and once with bf16 products emulated, as the current
+/// one of this thread.
 #[cfg(test)]
 pub(crate) fn on_each<E>(
     f: impl Fn(Isa) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    Isa::available().into_iter().try_for_each(|isa| {
-        FORCED.set(Some(isa));
-        let result = f(isa);
-        FORCED.set(None);
-        result
-    })
+    let emulated = Pairs::emulated(Isa(Set::Portable).panel::<f32>());
+    let emulated = Isa(Set::PortableBf16(emulated));
+    Isa::available()
+        .into_iter()
+        .chain([emulated])
+        .try_for_each(|isa| {
+            FORCED.set(Some(isa));
+            let result = f(isa);
+            FORCED.set(None);
+            result
+        })
 }
 
 #[cfg(test)]

@@ -1,25 +1,23 @@
-//! Group normalisation, FiLM and an activation: the part of a convolution that comes before it.
+//! Group normalisation, FiLM and an activation: the prologue of a convolution.
 //!
-//! A clip's channel is scaled and moved, `z = slope·x + offset`, by numbers made from its group's
-//! statistics, the norm's gain and bias, and FiLM's scale and shift; then perhaps activated. Whoever reads
-//! the map applies them on the way ([`Source::read`](crate::conv::Source::read)), so that the normalised
-//! map is never stored.
+//! A channel of a clip becomes `f(slope·x + offset)`, with coefficients from its group's statistics, the norm's gain
+//! and bias, and FiLM's scale and shift. The reader of a map applies them as it reads ([`Prologue::read`]), so that the
+//! normalised map is never stored.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::conv::Source;
+use crate::activation::{Activation, activate, activate_backward};
+use crate::disjoint::DisjointSlice;
 use crate::isa::Isa;
-use crate::program::Activation;
 use crate::real::Real;
-use crate::shared::Shared;
 
 /// Added to a variance.
 pub(crate) const EPSILON: f64 = 1e-5;
 
-/// Numbers a channel of a clip has, each a row of `C`: mean and reciprocal deviation of its group, slope,
+/// Coefficients of a clip's channel, each a row of `C`: mean and reciprocal standard deviation of its group, slope,
 /// offset.
 pub(crate) const COEFFICIENTS: usize = 4;
 
@@ -28,7 +26,7 @@ pub(crate) const COEFFICIENTS: usize = 4;
 pub(crate) struct Applied<'a, T> {
     /// `[B, 4, C]`, from [`coefficients`].
     pub coefficients: &'a [T],
-    /// What follows.
+    /// Applied after slope and offset.
     pub activation: Activation,
 }
 
@@ -40,39 +38,75 @@ impl<'a, T> Applied<'a, T> {
     }
 }
 
-/// `y = f(z)` for one frame's channels, `z = slope·x + offset`.
-#[inline(always)]
-pub(crate) fn activated<T: Real>(f: Activation, x: &[T], slope: &[T], offset: &[T], y: &mut [T]) {
-    let n = slope.len();
-    let (x, offset, y) = (&x[..n], &offset[..n], &mut y[..n]);
-    match f {
-        Activation::None => {
-            for i in 0..n {
-                y[i] = slope[i] * x[i] + offset[i];
+/// The input of an op: a map `[B, T, C]`, normalised and activated as it is read where `norm` is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Prologue<'a, T> {
+    pub x: &'a [T],
+    pub norm: Option<Applied<'a, T>>,
+}
+
+impl<'a, T: Real> Prologue<'a, T> {
+    /// The map as it is.
+    pub fn plain(x: &'a [T]) -> Self {
+        Self { x, norm: None }
+    }
+
+    /// Writes channels `channels` of frames `frames` of a clip into rows of `out`.
+    #[inline(always)]
+    pub fn read(
+        &self,
+        (t, c): (usize, usize),
+        clip: usize,
+        frames: Range<usize>,
+        channels: Range<usize>,
+        out: &mut [T],
+    ) {
+        let x = &self.x[(clip * t + frames.start) * c..(clip * t + frames.end) * c];
+        let rows = x.chunks_exact(c).zip(out.chunks_exact_mut(channels.len()));
+        match self.norm {
+            None => {
+                for (x, out) in rows {
+                    out.copy_from_slice(&x[channels.clone()]);
+                }
+            }
+            Some(norm) => {
+                let (slope, offset) = norm.line(c, clip);
+                let (slope, offset) = (&slope[channels.clone()], &offset[channels.clone()]);
+                for (x, out) in rows {
+                    activate(norm.activation, &x[channels.clone()], slope, offset, out);
+                }
             }
         }
-        Activation::Silu => {
-            for i in 0..n {
-                let z = slope[i] * x[i] + offset[i];
-                y[i] = z * z.sigmoid();
-            }
-        }
-        Activation::Gelu => {
-            for i in 0..n {
-                let z = slope[i] * x[i] + offset[i];
-                y[i] = z * z.normal().0;
-            }
-        }
+    }
+
+    /// As [`Prologue::read`], with `pad` frames more at both ends, zeros where these lie outside the clip.
+    #[inline(always)]
+    pub fn read_padded(
+        &self,
+        (t, c): (usize, usize),
+        pad: usize,
+        clip: usize,
+        (frames, channels): (Range<usize>, Range<usize>),
+        out: &mut [T],
+    ) {
+        let width = channels.len();
+        let before = pad.saturating_sub(frames.start);
+        let inside = (frames.start + before - pad)..(frames.end + pad).min(t);
+        let end = before + inside.len();
+        out[..before * width].fill(T::zero());
+        let rows = &mut out[before * width..end * width];
+        self.read((t, c), clip, inside, channels, rows);
+        out[end * width..(frames.len() + 2 * pad) * width].fill(T::zero());
     }
 }
 
 /// Values of a map that one task works on.
 const PIECE: usize = 1 << 16;
 
-/// `y`, what a norm makes of a map `[B, T, C]`, plus `residual`.
+/// `y = prologue(x) + residual`, all `[B, T, C]`.
 pub(crate) fn apply<T: Real>(
     isa: Isa,
-    x: Source<'_, T>,
+    x: Prologue<'_, T>,
     (b, t, c): (usize, usize, usize),
     residual: Option<&[T]>,
     y: &mut [T],
@@ -80,7 +114,7 @@ pub(crate) fn apply<T: Real>(
     assert!(y.len() == b * t * c);
     let frames = (PIECE / c).max(1);
     let pieces = t.div_ceil(frames);
-    let y = Shared::new(y);
+    let y = DisjointSlice::new(y);
     (0..b * pieces).into_par_iter().for_each(|i| {
         let (clip, first) = (i / pieces, i % pieces * frames);
         let frames = first..t.min(first + frames);
@@ -98,7 +132,7 @@ pub(crate) fn apply<T: Real>(
 }
 
 struct Apply<'a, T> {
-    x: &'a Source<'a, T>,
+    x: &'a Prologue<'a, T>,
     dims: (usize, usize),
     clip: usize,
     frames: Range<usize>,
@@ -267,7 +301,7 @@ impl<T: Real> WithSimd for ClipCoefficients<'_, T> {
     }
 }
 
-/// What the way back needs to know of a norm.
+/// The inputs of a norm's backward pass.
 pub(crate) struct Backward<'a, T> {
     pub x: &'a [T],
     pub dims: (usize, usize, usize),
@@ -280,7 +314,7 @@ pub(crate) struct Backward<'a, T> {
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// What FiLM multiplies a channel by.
+    /// FiLM's factor of a channel.
     #[inline(always)]
     fn scale(&self, clip: usize, channel: usize) -> T {
         match self.film {
@@ -290,10 +324,10 @@ impl<T: Real> Backward<'_, T> {
     }
 }
 
-/// The gradients of a norm's inputs, given that of its output in `dh`, which is used up.
+/// The gradients of a norm's inputs, given that of its output in `dh`, which is overwritten.
 ///
-/// `dx` (not wanted where nothing before it learns) is overwritten or added to, as `daffine: [2, C]` is;
-/// `dfilm: [B, 2·C]` is overwritten.
+/// `dx` is overwritten, or added to where `add`; it is `None` where nothing before the norm has a gradient. `daffine:
+/// [2, C]` likewise, by `add_affine`; `dfilm: [B, 2·C]` is overwritten.
 #[allow(clippy::too_many_arguments)] // three results, and whether each is added to
 pub(crate) fn backward<T: Real>(
     isa: Isa,
@@ -350,7 +384,7 @@ pub(crate) fn backward<T: Real>(
     });
 }
 
-/// One clip's way back; leaves in `sums` the sums of `dz` against `x̂` and alone.
+/// The backward pass of one clip; leaves in `sums` the sums over frames of `dz·x̂` and of `dz`.
 struct BackwardClip<'a, T> {
     of: &'a Backward<'a, T>,
     clip: usize,
@@ -385,23 +419,7 @@ impl<T: Real> WithSimd for BackwardClip<'_, T> {
         let (sum_dz_xhat, sum_dz) = sums.split_at_mut(c);
         // dz: through the activation.
         for (x, dz) in x.chunks_exact(c).zip(dh.chunks_exact_mut(c)) {
-            match of.activation {
-                Activation::None => {}
-                Activation::Silu => {
-                    for i in 0..c {
-                        let z = slope[i] * x[i] + offset[i];
-                        let s = z.sigmoid();
-                        dz[i] *= s * (T::one() + z * (T::one() - s));
-                    }
-                }
-                Activation::Gelu => {
-                    for i in 0..c {
-                        let z = slope[i] * x[i] + offset[i];
-                        let (p, density) = z.normal();
-                        dz[i] *= p + z * density;
-                    }
-                }
-            }
+            activate_backward(of.activation, x, slope, offset, dz);
             for i in 0..c {
                 let d = dz[i];
                 sum_dz[i] += d;

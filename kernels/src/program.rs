@@ -1,19 +1,26 @@
 //! A network described once, as a list of few fused ops over maps.
 //!
-//! A [`Program`] knows shapes, not numbers. Two engines give it numbers: an interpreter made of plain
-//! candle operations, which is the definition and serves every device ([`Engine::compose`]), and the
-//! CPU's own ([`Engine::run`]), whose memory is planned ahead and which goes back by itself.
+//! A [`Program`] holds shapes, not values. An [`Engine`] runs it in two ways: eagerly by plain candle operations, which
+//! are the definition and serve every device ([`Engine::reference`]), and on the CPU by the kernels of this crate, with
+//! planned memory and a backward run of its own ([`Engine::run`]).
 
-mod compose;
 mod engine;
+mod graph;
+mod memory;
+mod ops;
 mod plan;
+mod pool;
+mod reference;
 mod session;
+mod weights;
 
 use candle_core::{Result, bail};
 
-use crate::conv::{Dims, Precision};
+use crate::activation::Activation;
+use crate::compute_type::ComputeType;
+use crate::conv::Shape;
 use crate::norm::COEFFICIENTS;
-use crate::resample::Way;
+use crate::resample::Direction;
 pub use engine::Engine;
 
 /// Frames `[B, T, C]` somewhere in a [`Program`]; a vector is a map with one frame.
@@ -49,20 +56,8 @@ pub struct Indices {
     b: usize,
 }
 
-/// What is done to each number on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    None,
-    /// `x·σ(x)`.
-    Silu,
-    /// `x·Φ(x)`, with the normal distribution itself rather than a fit to it [Hendrycks & Gimpel 2016].
-    Gelu,
-}
-
-/// What happens to a map before it is convolved: groups of channels are normalised over all frames of
-/// a clip, then modulated, then activated, `f((x̂·gain + bias)·(1 + scale) + shift)`
-/// [Wu & He 2018; Perez et al. 2018].
+/// The prologue of a convolution: group normalisation over all frames of a clip [Wu & He 2018], FiLM [Perez et al.
+/// 2018] and an activation, `f((x̂·gain + bias)·(1 + scale) + shift)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
     /// Gain and bias, `[2, C]`.
@@ -76,7 +71,7 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// How many numbers say what it does to `x`.
+    /// The number of coefficients for `x`.
     fn coefficients(x: Map) -> usize {
         x.b * COEFFICIENTS * x.c
     }
@@ -90,20 +85,20 @@ struct Conv {
     bias: Option<Parameter>,
     residual: Option<Map>,
     kernel: usize,
-    precision: Precision,
+    compute_type: ComputeType,
     y: Map,
 }
 
 impl Conv {
-    fn dims(&self) -> Dims {
+    fn shape(&self) -> Shape {
         let (Map { b, t, c: ci, .. }, Map { c: co, .. }) = (self.x, self.y);
-        Dims {
+        Shape {
             b,
             t,
             ci,
             co,
             kernel: self.kernel,
-            precision: self.precision,
+            compute_type: self.compute_type,
         }
     }
 
@@ -129,7 +124,7 @@ enum Op {
     },
     Resample {
         x: Map,
-        way: Way,
+        direction: Direction,
         y: Map,
     },
     Silu {
@@ -142,7 +137,7 @@ enum Op {
         residual: Map,
         y: Map,
     },
-    Mix {
+    AddScaled {
         a: Map,
         b: Map,
         scale: f64,
@@ -159,12 +154,11 @@ impl Op {
             | Self::Resample { y, .. }
             | Self::Silu { y, .. }
             | Self::Lookup { y, .. }
-            | Self::Mix { y, .. } => y,
+            | Self::AddScaled { y, .. } => y,
         }
     }
 
-    /// The maps it reads: what it works on, a film, and what passes through, whose gradient is a
-    /// multiple of the output's.
+    /// The maps it reads: its operand, a film, and a residual, whose gradient is a multiple of the output's.
     fn reads(&self) -> [Option<Map>; 3] {
         match *self {
             Self::Conv(ref conv) => [Some(conv.x), conv.film(), conv.residual],
@@ -175,18 +169,26 @@ impl Op {
                 [Some(x), None, None]
             }
             Self::Lookup { residual, .. } => [None, None, Some(residual)],
-            Self::Mix { a, b, .. } => [Some(b), None, Some(a)],
+            Self::AddScaled { a, b, .. } => [Some(b), None, Some(a)],
         }
     }
 
     /// The maps among those that its gradients are computed from.
     fn keeps(&self) -> [Option<Map>; 2] {
         match self {
-            Self::Lookup { .. } | Self::Mix { .. } | Self::Resample { .. } => [None, None],
+            Self::Lookup { .. } | Self::AddScaled { .. } | Self::Resample { .. } => [None, None],
             _ => {
                 let [x, film, _] = self.reads();
                 [x, film]
             }
+        }
+    }
+
+    /// The factor between the output's gradient and the residual's.
+    fn scale(&self) -> f64 {
+        match *self {
+            Self::AddScaled { scale, .. } => scale,
+            _ => 1.0,
         }
     }
 
@@ -197,7 +199,7 @@ impl Op {
         )
     }
 
-    /// The norm it applies, and what to.
+    /// The map that it normalises, and the norm.
     fn norm(&self) -> Option<(Map, Norm)> {
         match *self {
             Self::Conv(Conv { x, norm, .. }) => norm.map(|norm| (x, norm)),
@@ -207,17 +209,17 @@ impl Op {
     }
 }
 
-/// What a network computes: ops over maps, each made after those it reads.
+/// A network: ops over maps, each op after those whose maps it reads.
 #[derive(Debug)]
 pub struct Program {
     /// Shapes.
     parameters: Vec<Vec<usize>>,
-    /// Of products over frames; those of vectors, which cost nothing, are always made in full.
-    precision: Precision,
+    /// For products over frames; products of vectors, which cost nothing, are always computed in f32.
+    compute_type: ComputeType,
     inputs: Vec<Map>,
     indices: Vec<Indices>,
     ops: Vec<Op>,
-    /// How many numbers each value has.
+    /// The length of each value.
     values: Vec<usize>,
     output: Map,
 }
@@ -226,7 +228,7 @@ impl Program {
     /// The program over parameters of these shapes whose output is what `describe` returns.
     fn describe(
         parameters: Vec<Vec<usize>>,
-        precision: Precision,
+        compute_type: ComputeType,
         describe: impl FnOnce(&mut Self) -> Result<Map>,
     ) -> Result<Self> {
         let nothing = Map {
@@ -237,7 +239,7 @@ impl Program {
         };
         let mut program = Self {
             parameters,
-            precision,
+            compute_type,
             inputs: Vec::new(),
             indices: Vec::new(),
             ops: Vec::new(),
@@ -254,7 +256,7 @@ impl Program {
         Map { value, b, t, c }
     }
 
-    /// The map that `op`, given where to write, makes.
+    /// Appends an op; `op` is given its output map.
     fn push(&mut self, dims: (usize, usize, usize), op: impl FnOnce(Map) -> Op) -> Map {
         let y = self.map(dims);
         self.ops.push(op(y));
@@ -280,14 +282,14 @@ impl Program {
         Ok(())
     }
 
-    /// A map that comes from outside, in the order of the calls.
+    /// Declares an input map. Inputs are passed in the order of the calls.
     pub fn input(&mut self, b: usize, t: usize, c: usize) -> Map {
         let x = self.map((b, t, c));
         self.inputs.push(x);
         x
     }
 
-    /// Row numbers that come from outside, in the order of the calls.
+    /// Declares an input of row numbers. They are passed in the order of the calls.
     pub fn indices(&mut self, b: usize) -> Indices {
         let index = self.indices.len();
         let rows = Indices { index, b };
@@ -353,10 +355,10 @@ impl Program {
                 residual.dims()
             );
         }
-        let precision = if t == 1 {
-            Precision::F32
+        let compute_type = if t == 1 {
+            ComputeType::F32
         } else {
-            self.precision
+            self.compute_type
         };
         let conv = |y| {
             Op::Conv(Conv {
@@ -366,7 +368,7 @@ impl Program {
                 bias,
                 residual,
                 kernel: rows / ci,
-                precision,
+                compute_type,
                 y,
             })
         };
@@ -394,8 +396,7 @@ impl Program {
         Ok(())
     }
 
-    /// What a norm makes of `x: [B, T, C]`, plus `residual` of the same shape. Before a convolution a norm costs
-    /// less: it belongs to [`Program::conv`].
+    /// `norm(x) + residual`, all `[B, T, C]`. A norm before a convolution costs less as part of [`Program::conv`].
     ///
     /// # Errors
     /// When the shapes disagree; the message says both sides.
@@ -422,26 +423,26 @@ impl Program {
     ///
     /// # Errors
     /// When it is not.
-    pub fn halve(&mut self, x: Map) -> Result<Map> {
+    pub fn downsample(&mut self, x: Map) -> Result<Map> {
         let (b, t, c) = x.dims();
         if t < 4 || t % 2 != 0 {
-            bail!("halve: expected an even number of 4 frames or more, found {t}");
+            bail!("downsample: expected an even number of 4 frames or more, found {t}");
         }
-        let way = Way::Down;
-        Ok(self.push((b, t / 2, c), |y| Op::Resample { x, way, y }))
+        let direction = Direction::Down;
+        Ok(self.push((b, t / 2, c), |y| Op::Resample { x, direction, y }))
     }
 
     /// Twice as many frames by the same filter: `[B, T, C]` → `[B, 2·T, C]`. `T` is at least 3.
     ///
     /// # Errors
     /// When it is less.
-    pub fn double(&mut self, x: Map) -> Result<Map> {
+    pub fn upsample(&mut self, x: Map) -> Result<Map> {
         let (b, t, c) = x.dims();
         if t < 3 {
-            bail!("double: expected 3 frames or more, found {t}");
+            bail!("upsample: expected 3 frames or more, found {t}");
         }
-        let way = Way::Up;
-        Ok(self.push((b, 2 * t, c), |y| Op::Resample { x, way, y }))
+        let direction = Direction::Up;
+        Ok(self.push((b, 2 * t, c), |y| Op::Resample { x, direction, y }))
     }
 
     /// `softmax(Q·Kᵀ/√d)·V` for each head [Vaswani et al. 2017].
@@ -459,7 +460,7 @@ impl Program {
         Ok(self.push((b, t, width / 3), |y| Op::Attention { qkv, heads, y }))
     }
 
-    /// `x·σ(x)`: for vectors; between convolutions it belongs to their [`Norm`].
+    /// `x·σ(x)`, for vectors. Between convolutions it is part of their [`Norm`].
     pub fn silu(&mut self, x: Map) -> Map {
         self.push(x.dims(), |y| Op::Silu { x, y })
     }
@@ -495,11 +496,11 @@ impl Program {
     ///
     /// # Errors
     /// When the shapes differ.
-    pub fn mix(&mut self, a: Map, b: Map, scale: f64) -> Result<Map> {
+    pub fn add_scaled(&mut self, a: Map, b: Map, scale: f64) -> Result<Map> {
         if a.dims() != b.dims() {
-            bail!("mix: {:?} does not add to {:?}", b.dims(), a.dims());
+            bail!("add_scaled: {:?} does not add to {:?}", b.dims(), a.dims());
         }
-        Ok(self.push(a.dims(), |y| Op::Mix { a, b, scale, y }))
+        Ok(self.push(a.dims(), |y| Op::AddScaled { a, b, scale, y }))
     }
 
     /// The last op that reads each value; the first op for a value that none reads.

@@ -9,11 +9,11 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::disjoint::DisjointSlice;
 use crate::isa::Isa;
 use crate::real::Real;
-use crate::shared::Shared;
 
-/// Taps of the way down: output frame `j` is what they make of input frames `2j - 3` to `2j + 4`.
+/// Taps of downsampling: output frame `j` is their sum over input frames `2j - 3` to `2j + 4`.
 pub(crate) const DOWN: [f64; 8] = [
     -0.011_718_75,
     -0.035_156_25,
@@ -25,22 +25,22 @@ pub(crate) const DOWN: [f64; 8] = [
     -0.011_718_75,
 ];
 
-/// Taps of the way up, for even and odd output frames: `2j` and `2j + 1` are what they make of input frames `j - 2` to
-/// `j + 2`.
+/// Taps of upsampling, for even and odd output frames: `2j` and `2j + 1` are their sums over input frames `j - 2` to `j
+/// + 2`.
 pub(crate) const UP: [[f64; 5]; 2] = [
     [-0.023_437_5, 0.226_562_5, 0.867_187_5, -0.070_312_5, 0.0],
     [0.0, -0.070_312_5, 0.867_187_5, 0.226_562_5, -0.023_437_5],
 ];
 
-/// Which way.
+/// The direction of resampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     Down,
     Up,
 }
 
-impl Way {
-    /// How many frames it makes of `t`.
+impl Direction {
+    /// The number of output frames for `t` input frames.
     pub fn frames(self, t: usize) -> usize {
         match self {
             Self::Down => t / 2,
@@ -56,7 +56,7 @@ impl Way {
         }
     }
 
-    /// What output frame `j` is made of; `t` is the number of input frames.
+    /// The input frames of output frame `j`, with weights; `t` is the number of input frames.
     fn taps(self, j: usize, t: usize) -> Taps {
         let mut taps = Taps::default();
         match self {
@@ -74,10 +74,10 @@ impl Way {
         taps
     }
 
-    /// The other way round: the output frames that input frame `i` has a share in.
+    /// The adjoint of [`Direction::taps`]: the output frames that input frame `i` contributes to.
     fn shares(self, i: usize, t: usize) -> Taps {
         let pad = self.pad();
-        // Where the frame lies among the mirrored ones: once in the middle, and perhaps at either end.
+        // The frame's positions among the mirrored ones: one in the middle, and perhaps one at either end.
         let places = [
             Some(i + pad),
             (1..=pad).contains(&i).then(|| pad - i),
@@ -138,16 +138,16 @@ const PIECE: usize = 1 << 15;
 /// `[B, T, C]` → `[B, T', C]`.
 pub(crate) fn forward<T: Real>(
     isa: Isa,
-    way: Way,
+    direction: Direction,
     x: &[T],
     (b, t, c): (usize, usize, usize),
     y: &mut [T],
 ) {
-    assert!(x.len() == b * t * c && y.len() == b * way.frames(t) * c);
-    rows(way.frames(t), c, y, |clip, frames, y| {
+    assert!(x.len() == b * t * c && y.len() == b * direction.frames(t) * c);
+    rows(direction.frames(t), c, y, |clip, frames, y| {
         let x = &x[clip * t * c..][..t * c];
         isa.run(Rows::<T, false> {
-            way,
+            direction,
             x,
             t,
             c,
@@ -161,18 +161,18 @@ pub(crate) fn forward<T: Real>(
 /// The gradient of `x`, given that of the result; overwritten, or added to.
 pub(crate) fn backward<T: Real>(
     isa: Isa,
-    way: Way,
+    direction: Direction,
     dy: &[T],
     (b, t, c): (usize, usize, usize),
     add: bool,
     dx: &mut [T],
 ) {
-    let made = way.frames(t);
+    let made = direction.frames(t);
     assert!(dx.len() == b * t * c && dy.len() == b * made * c);
     rows(t, c, dx, |clip, frames, y| {
         let x = &dy[clip * made * c..][..made * c];
         isa.run(Rows::<T, true> {
-            way,
+            direction,
             x,
             t,
             c,
@@ -193,7 +193,7 @@ fn rows<T: Real>(
     let each = (PIECE / c).max(1);
     let pieces = t.div_ceil(each);
     let clips = to.len() / (t * c);
-    let to = Shared::new(to);
+    let to = DisjointSlice::new(to);
     (0..clips * pieces).into_par_iter().for_each(|i| {
         let (clip, first) = (i / pieces, i % pieces * each);
         let frames = first..t.min(first + each);
@@ -205,10 +205,10 @@ fn rows<T: Real>(
 
 /// Some frames of one clip's result, or of its gradient where `BACK`.
 struct Rows<'a, T, const BACK: bool> {
-    way: Way,
-    /// What is read, all frames.
+    direction: Direction,
+    /// All frames of the clip that is read.
     x: &'a [T],
-    /// Frames on the way's near side.
+    /// Number of input frames, `T`.
     t: usize,
     c: usize,
     frames: Range<usize>,
@@ -222,7 +222,7 @@ impl<T: Real, const BACK: bool> WithSimd for Rows<'_, T, BACK> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
-            way,
+            direction,
             x,
             t,
             c,
@@ -235,19 +235,19 @@ impl<T: Real, const BACK: bool> WithSimd for Rows<'_, T, BACK> {
                 y.fill(T::zero());
             }
             let taps = if BACK {
-                way.shares(j, t)
+                direction.shares(j, t)
             } else {
-                way.taps(j, t)
+                direction.taps(j, t)
             };
             for &(from, weight) in &taps.each[..taps.len] {
-                add_scaled(&x[from * c..][..c], T::from_f64(weight), y);
+                accumulate(&x[from * c..][..c], T::from_f64(weight), y);
             }
         }
     }
 }
 
 #[inline(always)]
-fn add_scaled<T: Real>(x: &[T], weight: T, y: &mut [T]) {
+fn accumulate<T: Real>(x: &[T], weight: T, y: &mut [T]) {
     for i in 0..y.len() {
         y[i] += x[i] * weight;
     }
@@ -263,7 +263,7 @@ mod tests {
         for phase in UP {
             assert_eq!(phase.iter().sum::<f64>(), 1.0);
         }
-        // Twice the taps of the way down, every second one for each phase.
+        // Twice the taps of downsampling, every second one for each phase.
         for k in 0..4 {
             assert_eq!(UP[0][k], 2.0 * DOWN[[0, 2, 4, 6][k]]);
             assert_eq!(UP[1][k + 1], 2.0 * DOWN[[1, 3, 5, 7][k]]);

@@ -52,7 +52,10 @@ pub fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor
         let exact = flat(gradients.get(&vars[i]).expect("every input has a gradient"));
         let step = 1e-5;
         let base = flat(input);
+        // In an interpreter a few elements must do.
+        let stride = if cfg!(miri) { base.len() / 2 + 1 } else { 1 };
         let numeric: Vec<f64> = (0..base.len())
+            .step_by(stride)
             .map(|j| {
                 let at = |delta: f64| {
                     let mut moved = base.clone();
@@ -65,10 +68,12 @@ pub fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor
             })
             .collect::<Result<_>>()?;
         let size = numeric.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-        for (j, (exact, numeric)) in exact.iter().zip(&numeric).enumerate() {
+        let exact = exact.iter().step_by(stride);
+        for (j, (exact, numeric)) in exact.zip(&numeric).enumerate() {
             assert!(
                 (exact - numeric).abs() < 1e-7 * size,
-                "input {i}, element {j}: {exact} against {numeric}"
+                "input {i}, element {}: {exact} against {numeric}",
+                j * stride
             );
         }
     }

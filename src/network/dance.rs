@@ -141,11 +141,11 @@ impl std::fmt::Debug for Dance1d {
 
 struct Layers {
     /// From the full rate down.
-    levels: Vec<[Vec<Step>; 2]>,
+    levels: Vec<[Vec<Layer>; 2]>,
 }
 
 /// A block, and the attention behind it.
-struct Step {
+struct Layer {
     block: Block,
     attention: Option<SelfAttention>,
 }
@@ -230,8 +230,8 @@ impl Layers {
                 _ => widths[i - 1],
             };
             let out = if i == 0 { channels } else { above };
-            let mut side = |name: &str| -> Result<Vec<Step>> {
-                let step = |j: usize| {
+            let mut side = |name: &str| -> Result<Vec<Layer>> {
+                let layer = |j: usize| {
                     let (down, last) = (name == "down", j + 1 == BLOCKS);
                     let from = if down && j == 0 { above } else { width };
                     let to = if !down && last { out } else { width };
@@ -249,12 +249,12 @@ impl Layers {
                     let attention = config
                         .attends(i)
                         .then(|| SelfAttention::new(at.below("attention"), to, 1, heads));
-                    Ok(Step {
+                    Ok(Layer {
                         block,
                         attention: attention.transpose()?,
                     })
                 };
-                (0..BLOCKS).map(step).collect()
+                (0..BLOCKS).map(layer).collect()
             };
             levels.push([side("down")?, side("up")?]);
         }
@@ -272,23 +272,23 @@ impl Layers {
         for (i, [down, _]) in self.levels.iter().enumerate() {
             if i > 0 {
                 skips.push(h);
-                h = p.halve(h)?;
+                h = p.downsample(h)?;
             }
-            for step in down {
-                h = step.forward(p, &[h])?;
+            for layer in down {
+                h = layer.forward(p, &[h])?;
             }
         }
         // What came into the level below, beside what it made.
         let mut across = None;
         for (i, [_, up]) in self.levels.iter().enumerate().rev() {
-            for step in up {
+            for layer in up {
                 h = match across.take() {
-                    Some(across) => step.forward(p, &[h, across])?,
-                    None => step.forward(p, &[h])?,
+                    Some(across) => layer.forward(p, &[h, across])?,
+                    None => layer.forward(p, &[h])?,
                 };
             }
             if i > 0 {
-                h = p.double(h)?;
+                h = p.upsample(h)?;
                 across = skips.pop();
             }
         }
@@ -296,7 +296,7 @@ impl Layers {
     }
 }
 
-impl Step {
+impl Layer {
     fn forward(&self, p: &mut Program, x: &[Map]) -> candle_core::Result<Map> {
         let h = self.block.forward(p, x)?;
         match &self.attention {
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(y.dims(), x.dims());
         let input = network.input(&x, &c_noise)?;
         let describe = |p: &mut Program| network.layers.forward(p, (3, 16, 8));
-        let defined = network.engine.compose(describe, &[input], &[])?;
+        let defined = network.engine.reference(describe, &[input], &[])?;
         assert!(difference(&y, &defined)? < 1e-5);
         let probe = noise.normal_tensor((3, 16, 2), &Device::Cpu)?;
         let [found, expected] = [y, defined].map(|y| (y * &probe)?.sum_all()?.backward());

@@ -327,7 +327,7 @@ impl Layers {
         for (i, blocks) in self.up.iter().enumerate().rev() {
             for block in blocks.iter().rev() {
                 let skip = skips.pop().expect("as many blocks go up as went down");
-                let mixed = p.mix(h, skip, std::f64::consts::FRAC_1_SQRT_2)?;
+                let mixed = p.add_scaled(h, skip, std::f64::consts::FRAC_1_SQRT_2)?;
                 h = block.forward(p, mixed, e)?;
             }
             if i > 0 {
@@ -494,7 +494,7 @@ mod tests {
         let y = network.forward(&x, &c_noise, &cond)?;
         let (dense, rows) = network.layers.inputs(&x, &c_noise, &cond)?;
         let describe = |p: &mut Program| network.layers.forward(p, (3, 12, 6));
-        let defined = network.engine.compose(describe, &dense, &rows)?;
+        let defined = network.engine.reference(describe, &dense, &rows)?;
         assert!(difference(&y, &defined)? < 1e-5);
         let probe = Noise::new(4).normal_tensor((3, 12, 6), &Device::Cpu)?;
         let [found, expected] = [y, defined].map(|y| (y * &probe)?.sum_all()?.backward());

@@ -92,7 +92,7 @@ pub struct TrainConfig {
     /// Of the products on the way forward and back to the maps; weights, their gradients and validation
     /// are in f32.
     #[serde(default)]
-    pub precision: network::Precision,
+    pub precision: network::ComputeType,
     /// The optimizer's numbers.
     pub adam: AdamConfig,
     /// Profile of the averaged weights, see [`Ema::new`](crate::optim::Ema::new).

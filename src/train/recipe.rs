@@ -69,7 +69,7 @@ impl TrainConfig {
                 warmup: 300,
                 decay: 0.4,
             },
-            precision: network::Precision::F32,
+            precision: network::ComputeType::F32,
             adam: AdamConfig::default(),
             ema_gamma: 6.94,
             class_dropout: 0.12,

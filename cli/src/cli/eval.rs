@@ -173,7 +173,7 @@ impl EvalArgs {
             Source::Model(model) => model,
         };
         let mut renderer = Renderer::new(model, &self.device.open()?)?;
-        renderer.engine().use_precision(self.precision.into());
+        renderer.engine().set_compute_type(self.precision.into());
         let own = RenderSettings::of(&model.config);
         let settings = RenderSettings {
             steps: self.steps.unwrap_or(own.steps),

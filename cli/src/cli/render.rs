@@ -183,7 +183,7 @@ impl SoundSettings {
     fn renderer(&self) -> anyhow::Result<Renderer> {
         let model = super::load_model(self.model.as_ref())?;
         let mut renderer = Renderer::new(&model, &self.device.open()?)?;
-        renderer.engine().use_precision(self.precision.into());
+        renderer.engine().set_compute_type(self.precision.into());
         Ok(renderer)
     }
 

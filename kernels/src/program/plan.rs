@@ -1,8 +1,8 @@
-//! Where every number of a program lies, decided before any of them is computed.
+//! Memory planning: every value of a program gets its place before any is computed.
 
 use super::{Map, Norm, Op, Program};
 
-/// What a program is run for.
+/// The kind of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Only its output.
@@ -11,33 +11,33 @@ pub(super) enum Kind {
     Training(Vec<bool>),
 }
 
-/// Where a value lies.
+/// The place of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
     Slot(usize),
     Input(usize),
 }
 
-/// Where one op's share of a gradient goes.
+/// The destination of one op's share of a gradient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gradient {
-    /// The gradient's slot. When it is that of the output's gradient, this one takes it over as it lies.
+    /// The gradient's slot. If it is that of `dy`, the gradient takes over `dy` in place.
     pub slot: usize,
-    /// Whether other shares are there already.
+    /// Whether the slot holds other shares already.
     pub add: bool,
-    /// Where to write this share first, if its kernel cannot add.
+    /// A slot to write this share to first, if its kernel cannot add.
     pub via: Option<usize>,
 }
 
-/// How one op goes back.
+/// One op's step of the backward run.
 #[derive(Debug)]
 pub(super) struct Backward {
     pub op: usize,
     /// Slot of the gradient of its output.
     pub dy: usize,
-    /// For each of [`Op::reads`], in this order, unless nobody wants it.
+    /// For each of [`Op::reads`], in this order, if it is needed.
     pub gradients: [Option<Gradient>; 3],
-    /// For the gradient of what a norm made.
+    /// Slot for the gradient of a norm's output.
     pub dh: Option<usize>,
 }
 
@@ -51,17 +51,17 @@ pub(super) struct Plan {
     pub values: Vec<Place>,
     /// For each op with a norm, the slot of its coefficients.
     pub coefficients: Vec<Option<usize>>,
-    /// The way back, last op first.
+    /// The backward run, last op first.
     pub backward: Vec<Backward>,
-    /// Slot of the output's gradient at the beginning of the way back, if anything depends on it.
+    /// Slot of the output's gradient at the beginning of the backward run, if anything depends on it.
     pub seed: Option<usize>,
-    /// For each input, the slot of its gradient at the end of the way back, if wanted and if it has one.
+    /// For each input, the slot of its gradient at the end of the backward run, if it is wanted and not zero.
     pub input_gradients: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// Walks through the program as it will run. Op `i` of `n` goes forward at time `i`; at time `n` the
-    /// output is handed out and its gradient comes in; the op goes back at time `2n - i`.
+    /// Follows the program as it will run. Op `i` of `n` runs forward at time `i` and backward at time `2n - i`; at
+    /// time `n` the output is returned and its gradient arrives.
     pub fn new(program: &Program, kind: &Kind) -> Self {
         let n = program.ops.len();
         let wanted = match kind {
@@ -138,8 +138,8 @@ impl Plan {
 }
 
 impl Backward {
-    /// Shares are made in the order of [`Op::reads`]: what takes over `dy` comes last, when all others
-    /// have read it.
+    /// Shares are computed in the order of [`Op::reads`]: the one that takes over `dy` comes last, when all others have
+    /// read it.
     fn new(
         (i, op): (usize, &Op),
         dy: usize,
@@ -193,7 +193,7 @@ fn ends_of_life(program: &Program, training: bool) -> Vec<usize> {
     let n = program.ops.len();
     let mut ends = program.last_reads();
     for (i, op) in program.ops.iter().enumerate() {
-        ends[op.y().value] = ends[op.y().value].max(i); // a value that nobody reads is made all the same
+        ends[op.y().value] = ends[op.y().value].max(i); // a value that nobody reads is computed all the same
     }
     ends[program.output.value] = n;
     if training {
@@ -259,9 +259,10 @@ impl Slots {
 mod tests {
     use candle_core::Result;
 
-    use super::super::{Activation, Parameter};
+    use super::super::Parameter;
     use super::*;
-    use crate::conv::Precision;
+    use crate::activation::Activation;
+    use crate::compute_type::ComputeType;
 
     /// Stem, `blocks` residual blocks down, as many up with skips: `4 · blocks + 1` convolutions.
     fn chain(blocks: usize) -> Result<Program> {
@@ -285,15 +286,15 @@ mod tests {
                 skips.push(h);
             }
             while let Some(skip) = skips.pop() {
-                h = p.mix(h, skip, 0.5)?;
+                h = p.add_scaled(h, skip, 0.5)?;
                 h = block(p, h)?;
             }
             Ok(h)
         };
-        Program::describe(vec![vec![2, 8], vec![24, 8]], Precision::F32, describe)
+        Program::describe(vec![vec![2, 8], vec![24, 8]], ComputeType::F32, describe)
     }
 
-    /// Numbers in all slots, in maps.
+    /// The length of all slots, in maps.
     fn maps(plan: &Plan) -> f64 {
         plan.slots.iter().sum::<usize>() as f64 / (16.0 * 8.0)
     }

@@ -1,8 +1,8 @@
-//! Products of bf16 numbers by instructions made for them: two at once, where f32 has one.
+//! Products of bf16 numbers, two at once where f32 has one, by AVX512-BF16 or AMX.
 //!
-//! Operands are rounded to bf16 already. Two that are neighbours in `k` share the four bytes of an f32,
-//! the earlier in the lower half, so that a buffer of pairs is one of f32 with half the rows or half
-//! the values a row. Sums stay in f32. Where the processor has tiles (AMX), 16 rows meet 16 columns at once.
+//! Operands are rounded to bf16 beforehand. Two neighbours in `k` share the four bytes of an f32, the earlier one in
+//! the lower half: a buffer of pairs is a buffer of f32 with half the rows, or half the values a row. Sums stay in f32.
+//! AMX multiplies 16 rows by 16 columns at once. Tests run the same packing with an emulation in plain loops.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
@@ -13,49 +13,96 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
+use pulp::{Simd, WithSimd};
 
-use crate::real::Real;
+use crate::real::{Real, Value as _};
 
-/// Stands for a processor that multiplies pairs, which is where it comes from.
+/// Rounds values to bf16.
+pub(crate) struct Round<'a, T>(pub &'a mut [T]);
+
+impl<T: Real> WithSimd for Round<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        round(self.0);
+    }
+}
+
+/// [`Round`] within a task.
+#[inline(always)]
+pub(crate) fn round<T: Real>(values: &mut [T]) {
+    for value in values {
+        *value = value.rounded();
+    }
+}
+
+/// A unit that multiplies pairs. A value exists only where its instructions do.
 #[derive(Clone, Copy)]
-pub(crate) struct Pairs {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    tiles: Option<tiles::Tiles>,
+pub(crate) struct Pairs(Unit);
+
+#[derive(Clone, Copy)]
+enum Unit {
+    /// AVX512-BF16, and AMX where there are tiles.
+    #[cfg(target_arch = "x86_64")]
+    Avx512 {
+        #[cfg(target_os = "linux")]
+        tiles: Option<tiles::Tiles>,
+    },
+    /// Plain loops over panels of this width.
+    #[cfg(test)]
+    Emulated { width: usize },
 }
 
 impl Pairs {
-    /// Whether this processor has AVX512-BF16.
+    /// AVX512-BF16, if this processor has it.
     pub fn try_new() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bf16")
         {
-            return Some(Self {
+            return Some(Self(Unit::Avx512 {
                 #[cfg(target_os = "linux")]
                 tiles: None,
-            });
+            }));
         }
         None
     }
 
-    /// The same by tiles, if this processor has them and the system lets this process use them.
+    /// AMX, if this processor has it and the system lets this process use it.
+    #[cfg(target_arch = "x86_64")]
     pub fn with_tiles(self) -> Option<Self> {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        return tiles::Tiles::try_new().map(|tiles| Self { tiles: Some(tiles) });
-        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        #[cfg(target_os = "linux")]
+        return match self.0 {
+            Unit::Avx512 { .. } => tiles::Tiles::try_new().map(|tiles| {
+                let tiles = Some(tiles);
+                Self(Unit::Avx512 { tiles })
+            }),
+            #[cfg(test)]
+            Unit::Emulated { .. } => None,
+        };
+        #[cfg(not(target_os = "linux"))]
         None
+    }
+
+    /// The same products in plain loops, on any processor.
+    #[cfg(test)]
+    pub fn emulated(width: usize) -> Self {
+        Self(Unit::Emulated { width })
     }
 
     /// Joins neighbours: `to` is half as long as `from`, whose values are rounded.
     pub fn join_columns<T: Real>(self, from: &[T], to: &mut [T]) {
         let (from, to) = (cast_slice(from), cast_slice_mut(to));
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `self` exists only where the processor was found to have AVX-512F and AVX512-BF16.
-        unsafe {
-            join_columns(from, to);
+        #[cfg(not(any(test, target_arch = "x86_64")))]
+        let _: (&[f32], &mut [f32]) = (from, to);
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this variant exists only where the processor has AVX-512F and AVX512-BF16.
+            Unit::Avx512 { .. } => unsafe { join_columns(from, to) },
+            #[cfg(test)]
+            Unit::Emulated { .. } => join_plainly(from, to),
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        join_plainly(from, to);
     }
 
     /// Joins each row of `width` values with the next: `to` is half as long as `from`, whose values are rounded.
@@ -79,36 +126,59 @@ impl Pairs {
         out: &mut [T],
     ) {
         let (a, panel) = (cast_slice(a), cast_slice(panel));
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if let Some(tiles) = self.tiles
-            && panel.len().is_multiple_of(tiles::STEP)
-        {
-            tiles.product(m, (a, stride), panel, cast_slice_mut(out));
-            return;
-        }
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `self` exists only where the processor was found to have AVX-512F and AVX512-BF16.
-        unsafe {
-            product(m, (a, stride), panel, cast_slice_mut(out));
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _: (usize, &[f32], usize, &[f32], &mut [T]) = (m, a, stride, panel, out);
-            unreachable!("no other processor multiplies pairs");
+        let out = cast_slice_mut(out);
+        #[cfg(not(any(test, target_arch = "x86_64")))]
+        let _: (usize, &[f32], usize, &[f32], &mut [f32]) = (m, a, stride, panel, out);
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Unit::Avx512 { tiles: Some(tiles) } if panel.len().is_multiple_of(tiles::STEP) => {
+                tiles.product(m, (a, stride), panel, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this variant exists only where the processor has AVX-512F and AVX512-BF16.
+            Unit::Avx512 { .. } => unsafe { product(m, (a, stride), panel, out) },
+            #[cfg(test)]
+            Unit::Emulated { width } => emulated_product(m, (a, stride), panel, width, out),
         }
     }
 }
 
-/// Two numbers of eight digits in one place.
+/// A pair: two rounded numbers in the place of one.
 #[inline(always)]
 fn join(low: f32, high: f32) -> f32 {
     f32::from_bits(low.to_bits() >> 16 | high.to_bits() & 0xffff_0000)
 }
 
 /// [`Pairs::join_columns`], value by value.
+#[cfg(any(test, target_arch = "x86_64"))]
 fn join_plainly(from: &[f32], to: &mut [f32]) {
     for (&[low, high], to) in from.as_chunks::<2>().0.iter().zip(to) {
         *to = join(low, high);
+    }
+}
+
+/// [`Pairs::product`] in plain loops.
+#[cfg(test)]
+fn emulated_product(
+    m: usize,
+    (a, stride): (&[f32], usize),
+    panel: &[f32],
+    width: usize,
+    out: &mut [f32],
+) {
+    let split = |pair: f32| {
+        let bits = pair.to_bits();
+        [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
+    };
+    for (i, out) in out.chunks_exact_mut(width).take(m).enumerate() {
+        out.fill(0.0);
+        for (k, row) in panel.chunks_exact(width).enumerate() {
+            let [a_low, a_high] = split(a[i * stride + k]);
+            for (sum, &b) in out.iter_mut().zip(row) {
+                let [b_low, b_high] = split(b);
+                *sum += a_low * b_low + a_high * b_high;
+            }
+        }
     }
 }
 
@@ -153,7 +223,8 @@ fn block<const ROWS: usize>(
     out: &mut [[f32; 16]],
 ) {
     let (panel, _) = panel.as_chunks::<2>();
-    // Checked once: a check in the loop would be a way out of it, and the sums would be kept in memory for it.
+    // Bounds are checked here once: a check in the loop would be an exit, for which the compiler keeps the sums in
+    // memory.
     assert!(a.len() >= (ROWS - 1) * stride + panel.len() && out.len() >= 2 * ROWS);
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for (k, [left, right]) in panel.iter().enumerate() {
@@ -192,11 +263,11 @@ mod tiles {
     /// Values of a panel that are used up at once.
     pub const STEP: usize = SIDE * WIDTH;
 
-    /// Stands for a process that may use tiles, which is where it comes from.
+    /// The right of this process to use tiles. A value exists only where it was granted.
     #[derive(Clone, Copy)]
     pub struct Tiles(());
 
-    /// What `ldtilecfg` loads.
+    /// The operand of `ldtilecfg`.
     #[repr(C, align(64))]
     struct Shapes([u8; 64]);
 
@@ -216,7 +287,7 @@ mod tiles {
     }
 
     impl Tiles {
-        /// Asks the processor, then the system, whose leave every process needs.
+        /// Asks the processor whether it has tiles, then the system for leave to use them.
         pub fn try_new() -> Option<Self> {
             const BF16_AND_TILES: u32 = 1 << 22 | 1 << 24;
             const ARCH_PRCTL: i64 = 158;
@@ -283,7 +354,8 @@ mod tiles {
     /// Two tiles of rows against a panel.
     ///
     /// # Safety
-    /// Tiles are shaped; as many rows as their shapes say lie at `a`, `stride` values apart, and room for them at `out`.
+    /// The tiles are configured. As many rows as configured lie at `a`, `stride` values apart, and there is room for
+    /// their results at `out`.
     unsafe fn whole(a: *const f32, stride: usize, panel: &[f32], out: *mut f32) {
         // SAFETY: as above.
         unsafe {
@@ -375,10 +447,11 @@ mod tests {
 
     #[test]
     fn a_product_of_pairs_is_that_of_numbers() {
-        let Some(pairs) = Pairs::try_new() else {
-            return; // no such processor
-        };
         const WIDTH: usize = 32;
+        let hardware = Pairs::try_new();
+        if hardware.is_none() {
+            eprintln!("notice: no AVX512-BF16 here; only its emulation is tested");
+        }
         let sizes = [
             (1, 2, 2),
             (27, 350, 70),
@@ -388,8 +461,16 @@ mod tests {
             (48, 96, 32),
             (64, 320, 64),
         ];
-        let both = [Some(pairs), pairs.with_tiles()].into_iter().flatten();
-        for (pairs, (m, k, stride)) in both.flat_map(|pairs| sizes.map(|sizes| (pairs, sizes))) {
+        let mut units = vec![Pairs::emulated(WIDTH)];
+        units.extend(hardware);
+        #[cfg(target_arch = "x86_64")]
+        units.extend(hardware.and_then(Pairs::with_tiles));
+        for (pairs, (m, k, stride)) in units
+            .into_iter()
+            .flat_map(|pairs| sizes.map(|sizes| (pairs, sizes)))
+            .filter(|(_, (m, k, _))| !cfg!(miri) || m * k < 3000)
+        // an interpreter takes minutes for more
+        {
             let len = (m - 1) * stride + k;
             let (a, panel) = (draw(len, 1), draw(k * WIDTH, 2));
             let mut expected = vec![0.0; m * WIDTH];

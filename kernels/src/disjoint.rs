@@ -3,18 +3,19 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Hands out parts of a slice that the borrow checker cannot tell apart: blocks of a matrix.
-pub(crate) struct Shared<'a, T> {
+/// A slice whose disjoint parts may be written at once, where the borrow checker cannot tell them apart: blocks of a
+/// matrix.
+pub(crate) struct DisjointSlice<'a, T> {
     start: *mut T,
     len: usize,
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is only a slice borrowed mutably; who takes parts of it promises that they do not overlap,
-// and values that may be sent may be written from another thread.
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
+// SAFETY: this is a slice borrowed mutably; callers of `part` promise that parts do not overlap, and values that may be
+// sent may be written from another thread.
+unsafe impl<T: Send> Sync for DisjointSlice<'_, T> {}
 
-impl<'a, T> Shared<'a, T> {
+impl<'a, T> DisjointSlice<'a, T> {
     pub fn new(values: &'a mut [T]) -> Self {
         Self {
             start: values.as_mut_ptr(),

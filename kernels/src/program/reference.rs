@@ -5,14 +5,15 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::{Embedding, Module};
 
-use super::{Activation, Conv, Norm, Op, Program};
-use crate::conv::Precision;
+use super::{Conv, Norm, Op, Program};
+use crate::activation::Activation;
+use crate::compute_type::ComputeType;
 use crate::norm::EPSILON;
-use crate::resample::{DOWN, UP, Way};
+use crate::resample::{DOWN, Direction, UP};
 
 impl Program {
-    /// Its output for these numbers; `proceed` is asked before each op.
-    pub(super) fn compose(
+    /// The output for these tensors; `proceed` is called before each op.
+    pub(super) fn reference(
         &self,
         parameters: &[Tensor],
         inputs: &[Tensor],
@@ -53,7 +54,7 @@ impl Program {
                         None => y,
                     }
                 }
-                Op::Resample { x, way, .. } => resampled(&read(x)?, way)?,
+                Op::Resample { x, direction, .. } => resampled(&read(x)?, direction)?,
                 Op::Attention { qkv, heads, .. } => attention(&read(qkv)?, heads)?,
                 Op::Silu { x, .. } => read(x)?.silu()?,
                 Op::Lookup {
@@ -67,7 +68,7 @@ impl Program {
                     let rows = table.forward(&indices[rows.index])?; // [B, E]
                     (read(residual)? + rows.unsqueeze(1)?)?
                 }
-                Op::Mix { a, b, scale, .. } => ((read(a)? + read(b)?)? * scale)?,
+                Op::AddScaled { a, b, scale, .. } => ((read(a)? + read(b)?)? * scale)?,
             };
             for map in op.reads().into_iter().flatten() {
                 if last[map.value] == i && map.value != self.output.value {
@@ -90,7 +91,7 @@ fn convolved(
     parameters: &[Tensor],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let d = conv.dims();
+    let d = conv.shape();
     let columns = if d.kernel == 1 {
         x.clone()
     } else {
@@ -103,9 +104,9 @@ fn convolved(
     };
     let rows = columns.reshape((d.b * d.t, d.kernel * d.ci))?;
     let weight = &parameters[conv.weight.0];
-    let products = match d.precision {
-        Precision::F32 => rows.matmul(weight)?,
-        Precision::Bf16 => {
+    let products = match d.compute_type {
+        ComputeType::F32 => rows.matmul(weight)?,
+        ComputeType::Bf16 => {
             let (rows, weight) = (rows.to_dtype(DType::BF16)?, weight.to_dtype(DType::BF16)?);
             rows.matmul(&weight)?.to_dtype(x.dtype())?
         }
@@ -150,26 +151,29 @@ fn normed(x: &Tensor, norm: &Norm, affine: &Tensor, film: Option<&Tensor>) -> Re
 }
 
 /// Shifted copies of the mirrored frames, weighted.
-fn resampled(x: &Tensor, way: Way) -> Result<Tensor> {
+fn resampled(x: &Tensor, direction: Direction) -> Result<Tensor> {
     let (b, t, c) = x.dims3()?;
-    let pad = way.pad() as i64;
+    let pad = direction.pad() as i64;
     let last = t as i64 - 1;
     let mirrored = |i: i64| (last - (last - i.abs()).abs()) as u32;
     let places: Vec<u32> = (-pad..t as i64 + pad).map(mirrored).collect();
-    let x = x.index_select(&Tensor::from_vec(places, t + 2 * way.pad(), x.device())?, 1)?;
+    let x = x.index_select(
+        &Tensor::from_vec(places, t + 2 * direction.pad(), x.device())?,
+        1,
+    )?;
     let weighted = |taps: &[f64], at: &dyn Fn(usize) -> Result<Tensor>| {
         let first = at(0)? * taps[0];
         (1..taps.len()).try_fold(first?, |sum, k| sum + (at(k)? * taps[k])?)
     };
-    match way {
-        Way::Down => {
+    match direction {
+        Direction::Down => {
             let pairs = x.reshape((b, t / 2 + 3, 2, c))?;
             weighted(&DOWN, &|k| {
                 let phase = pairs.narrow(2, k % 2, 1)?;
                 phase.narrow(1, k / 2, t / 2)?.squeeze(2)
             })
         }
-        Way::Up => {
+        Direction::Up => {
             let phase = |taps| weighted(taps, &|k| x.narrow(1, k, t));
             Tensor::stack(&[phase(&UP[0])?, phase(&UP[1])?], 2)?.reshape((b, 2 * t, c))
         }

@@ -1,37 +1,17 @@
-//! The forms: what a tile's frames and the taps become, and what becomes of their products.
+//! The transforms of Winograd's algorithms F(m, r): m output frames from r taps [Lavin & Gray 2016, Sec. 4.1]. `Bᵀ`
+//! transforms the input, `G` the taps, `Aᵀ` the products: `y = Aᵀ[(G·g) ⊙ (Bᵀ·d)]`.
 
-use std::ops::{Add, Sub};
-
-use crate::real::Real;
-
-/// One number, or several that go the same way.
-pub(crate) trait Value: Copy + Add<Output = Self> + Sub<Output = Self> {
-    fn times(self, factor: f64) -> Self;
-
-    /// To the eight digits of bf16: the upper part of Veltkamp's splitting [Dekker 1971].
-    #[inline(always)]
-    fn rounded(self) -> Self {
-        let scaled = self.times(65_537.0);
-        scaled - (scaled - self)
-    }
-}
-
-impl<T: Real> Value for T {
-    #[inline(always)]
-    fn times(self, factor: f64) -> Self {
-        self * T::from_f64(factor)
-    }
-}
+use crate::real::Value;
 
 /// A linear map from `I` values to `O`, applied channel by channel.
 pub(super) trait Transform<const I: usize, const O: usize> {
     fn apply<V: Value>(x: [V; I]) -> [V; O];
 }
 
-/// `Bᵀ`: what a tile reads.
-pub(super) struct Input;
+/// `Bᵀ` of F(4, 3), whose points are 0, ±1, ±2 and infinity.
+pub(super) struct F43Input;
 
-impl Transform<6, 6> for Input {
+impl Transform<6, 6> for F43Input {
     #[inline(always)]
     fn apply<V: Value>([d0, d1, d2, d3, d4, d5]: [V; 6]) -> [V; 6] {
         let (a, b) = (d4 - d2.times(4.0), d3 - d1.times(4.0));
@@ -47,10 +27,10 @@ impl Transform<6, 6> for Input {
     }
 }
 
-/// `G`: the taps.
-pub(super) struct Taps;
+/// `G` of F(4, 3).
+pub(super) struct F43Taps;
 
-impl Transform<3, 6> for Taps {
+impl Transform<3, 6> for F43Taps {
     #[inline(always)]
     fn apply<V: Value>([g0, g1, g2]: [V; 3]) -> [V; 6] {
         let (even, odd) = ((g0 + g2).times(-1.0 / 6.0), g1.times(-1.0 / 6.0));
@@ -69,10 +49,10 @@ impl Transform<3, 6> for Taps {
     }
 }
 
-/// `Gᵀ`: the gradient of the taps.
-pub(super) struct TapsBack;
+/// `Gᵀ` of F(4, 3).
+pub(super) struct F43TapsAdjoint;
 
-impl Transform<6, 3> for TapsBack {
+impl Transform<6, 3> for F43TapsAdjoint {
     #[inline(always)]
     fn apply<V: Value>([u0, u1, u2, u3, u4, u5]: [V; 6]) -> [V; 3] {
         let (near, far) = ((u1 + u2).times(-1.0 / 6.0), u3 + u4);
@@ -84,10 +64,10 @@ impl Transform<6, 3> for TapsBack {
     }
 }
 
-/// `Aᵀ`: what a tile makes.
-pub(super) struct Output;
+/// `Aᵀ` of F(4, 3).
+pub(super) struct F43Output;
 
-impl Transform<6, 4> for Output {
+impl Transform<6, 4> for F43Output {
     #[inline(always)]
     fn apply<V: Value>([m0, m1, m2, m3, m4, m5]: [V; 6]) -> [V; 4] {
         let (a, b, c, e) = (m1 + m2, m1 - m2, m3 + m4, m3 - m4);
@@ -100,10 +80,10 @@ impl Transform<6, 4> for Output {
     }
 }
 
-/// `A`: the gradient of what a tile makes.
-pub(super) struct OutputBack;
+/// `A` of F(4, 3).
+pub(super) struct F43OutputAdjoint;
 
-impl Transform<4, 6> for OutputBack {
+impl Transform<4, 6> for F43OutputAdjoint {
     #[inline(always)]
     fn apply<V: Value>([y0, y1, y2, y3]: [V; 4]) -> [V; 6] {
         let (even, odd) = (y0 + y2, y1 + y3);
@@ -120,9 +100,9 @@ impl Transform<4, 6> for OutputBack {
 }
 
 /// `Bᵀ` of F(4, 5), whose points are 0, ±1, ±2, ±1/2 and infinity.
-pub(super) struct WideInput;
+pub(super) struct F45Input;
 
-impl Transform<8, 8> for WideInput {
+impl Transform<8, 8> for F45Input {
     #[inline(always)]
     fn apply<V: Value>([d0, d1, d2, d3, d4, d5, d6, d7]: [V; 8]) -> [V; 8] {
         let (a, b) = (d6 + d2 - d4.times(4.25), d5 + d1 - d3.times(4.25));
@@ -144,9 +124,9 @@ impl Transform<8, 8> for WideInput {
 }
 
 /// `G` of F(4, 5).
-pub(super) struct WideTaps;
+pub(super) struct F45Taps;
 
-impl Transform<5, 8> for WideTaps {
+impl Transform<5, 8> for F45Taps {
     #[inline(always)]
     fn apply<V: Value>([g0, g1, g2, g3, g4]: [V; 5]) -> [V; 8] {
         let one = -2.0 / 9.0;
@@ -160,9 +140,9 @@ impl Transform<5, 8> for WideTaps {
 }
 
 /// `Gᵀ` of F(4, 5).
-pub(super) struct WideTapsBack;
+pub(super) struct F45TapsAdjoint;
 
-impl Transform<8, 5> for WideTapsBack {
+impl Transform<8, 5> for F45TapsAdjoint {
     #[inline(always)]
     fn apply<V: Value>([u0, u1, u2, u3, u4, u5, u6, u7]: [V; 8]) -> [V; 5] {
         let one = -2.0 / 9.0;
@@ -180,9 +160,9 @@ impl Transform<8, 5> for WideTapsBack {
 }
 
 /// `Aᵀ` of F(4, 5).
-pub(super) struct WideOutput;
+pub(super) struct F45Output;
 
-impl Transform<8, 4> for WideOutput {
+impl Transform<8, 4> for F45Output {
     #[inline(always)]
     fn apply<V: Value>([m0, m1, m2, m3, m4, m5, m6, m7]: [V; 8]) -> [V; 4] {
         let (a, b) = (m1 + m2, m1 - m2);
@@ -198,9 +178,9 @@ impl Transform<8, 4> for WideOutput {
 }
 
 /// `A` of F(4, 5).
-pub(super) struct WideOutputBack;
+pub(super) struct F45OutputAdjoint;
 
-impl Transform<4, 8> for WideOutputBack {
+impl Transform<4, 8> for F45OutputAdjoint {
     #[inline(always)]
     fn apply<V: Value>([y0, y1, y2, y3]: [V; 4]) -> [V; 8] {
         let (even, odd) = (y0 + y2, y1 + y3);
@@ -219,7 +199,7 @@ impl Transform<4, 8> for WideOutputBack {
     }
 }
 
-/// Input, taps and output of one form: `STEP` frames from `POINTS` products over `READ` frames.
+/// One algorithm F(`STEP`, `TAPS`): `STEP` output frames from `READ` input frames by `POINTS` products.
 pub(super) trait Form<const TAPS: usize, const READ: usize, const POINTS: usize, const STEP: usize>:
     Copy + Send + Sync
 {
@@ -228,69 +208,69 @@ pub(super) trait Form<const TAPS: usize, const READ: usize, const POINTS: usize,
     type Output: Transform<POINTS, STEP>;
 }
 
-/// The adjoints of taps and output, for the gradient of the weight.
-pub(super) trait FormBack<
+/// The adjoints `Gᵀ` and `A`, for the gradient of the weight.
+pub(super) trait FormAdjoint<
     const TAPS: usize,
     const READ: usize,
     const POINTS: usize,
     const STEP: usize,
 >: Form<TAPS, READ, POINTS, STEP>
 {
-    type TapsBack: Transform<POINTS, TAPS>;
-    type OutputBack: Transform<STEP, POINTS>;
+    type TapsAdjoint: Transform<POINTS, TAPS>;
+    type OutputAdjoint: Transform<STEP, POINTS>;
 }
 
-/// F(4, 3), in full precision.
+/// F(4, 3) in f32.
 #[derive(Clone, Copy)]
-pub(super) struct Four;
+pub(super) struct F43;
 
-impl Form<3, 6, 6, 4> for Four {
-    type Input = Input;
-    type Taps = Taps;
-    type Output = Output;
+impl Form<3, 6, 6, 4> for F43 {
+    type Input = F43Input;
+    type Taps = F43Taps;
+    type Output = F43Output;
 }
 
-impl FormBack<3, 6, 6, 4> for Four {
-    type TapsBack = TapsBack;
-    type OutputBack = OutputBack;
+impl FormAdjoint<3, 6, 6, 4> for F43 {
+    type TapsAdjoint = F43TapsAdjoint;
+    type OutputAdjoint = F43OutputAdjoint;
 }
 
-/// F(4, 5), in full precision.
+/// F(4, 5) in f32.
 #[derive(Clone, Copy)]
-pub(super) struct Wide;
+pub(super) struct F45;
 
-impl Form<5, 8, 8, 4> for Wide {
-    type Input = WideInput;
-    type Taps = WideTaps;
-    type Output = WideOutput;
+impl Form<5, 8, 8, 4> for F45 {
+    type Input = F45Input;
+    type Taps = F45Taps;
+    type Output = F45Output;
 }
 
-impl FormBack<5, 8, 8, 4> for Wide {
-    type TapsBack = WideTapsBack;
-    type OutputBack = WideOutputBack;
+impl FormAdjoint<5, 8, 8, 4> for F45 {
+    type TapsAdjoint = F45TapsAdjoint;
+    type OutputAdjoint = F45OutputAdjoint;
 }
 
-/// F(2, 3) with operands rounded to bf16: F(4, 3) would enlarge their errors too much.
+/// F(2, 3) with operands rounded to bf16. F(4, 3) would enlarge their rounding errors too much.
 #[derive(Clone, Copy)]
-pub(super) struct Two;
+pub(super) struct F23;
 
-impl Form<3, 4, 4, 2> for Two {
-    type Input = Rounded<ShortInput>;
-    type Taps = Rounded<ShortTaps>;
-    type Output = ShortOutput;
+impl Form<3, 4, 4, 2> for F23 {
+    type Input = Rounded<F23Input>;
+    type Taps = Rounded<F23Taps>;
+    type Output = F23Output;
 }
 
-/// Five taps with operands rounded to bf16.
+/// F(4, 5) as F(2, 3) over pairs of frames, each pair by F(2, 2), with operands rounded to bf16.
 #[derive(Clone, Copy)]
-pub(super) struct Nested;
+pub(super) struct F23ByF22;
 
-impl Form<5, 8, 11, 4> for Nested {
-    type Input = Rounded<NestedInput>;
-    type Taps = Rounded<NestedTaps>;
-    type Output = NestedOutput;
+impl Form<5, 8, 11, 4> for F23ByF22 {
+    type Input = Rounded<F23ByF22Input>;
+    type Taps = Rounded<F23ByF22Taps>;
+    type Output = F23ByF22Output;
 }
 
-/// What `M` makes, rounded to bf16.
+/// `M`, its results rounded to bf16.
 pub(super) struct Rounded<M>(M);
 
 impl<M: Transform<I, O>, const I: usize, const O: usize> Transform<I, O> for Rounded<M> {
@@ -305,9 +285,9 @@ impl<M: Transform<I, O>, const I: usize, const O: usize> Transform<I, O> for Rou
 }
 
 /// `Bᵀ` of F(2, 3).
-pub(super) struct ShortInput;
+pub(super) struct F23Input;
 
-impl Transform<4, 4> for ShortInput {
+impl Transform<4, 4> for F23Input {
     #[inline(always)]
     fn apply<V: Value>([d0, d1, d2, d3]: [V; 4]) -> [V; 4] {
         [d0 - d2, d1 + d2, d2 - d1, d1 - d3]
@@ -315,9 +295,9 @@ impl Transform<4, 4> for ShortInput {
 }
 
 /// `G` of F(2, 3).
-pub(super) struct ShortTaps;
+pub(super) struct F23Taps;
 
-impl Transform<3, 4> for ShortTaps {
+impl Transform<3, 4> for F23Taps {
     #[inline(always)]
     fn apply<V: Value>([g0, g1, g2]: [V; 3]) -> [V; 4] {
         let (even, odd) = ((g0 + g2).times(0.5), g1.times(0.5));
@@ -326,20 +306,20 @@ impl Transform<3, 4> for ShortTaps {
 }
 
 /// `Aᵀ` of F(2, 3).
-pub(super) struct ShortOutput;
+pub(super) struct F23Output;
 
-impl Transform<4, 2> for ShortOutput {
+impl Transform<4, 2> for F23Output {
     #[inline(always)]
     fn apply<V: Value>([m0, m1, m2, m3]: [V; 4]) -> [V; 2] {
         [m0 + m1 + m2, m1 - m2 - m3]
     }
 }
 
-/// `Bᵀ` of F(2, 3) over pairs of frames, each by F(2, 2), whose points are 0, 1 and infinity. The last pair of taps
-/// is one tap, which takes two products instead of three.
-pub(super) struct NestedInput;
+/// `Bᵀ` of F(2, 3) over pairs of frames, each by F(2, 2), whose points are 0, 1 and infinity. The fifth tap has no
+/// partner: its pair takes two products instead of three.
+pub(super) struct F23ByF22Input;
 
-impl Transform<8, 11> for NestedInput {
+impl Transform<8, 11> for F23ByF22Input {
     #[inline(always)]
     fn apply<V: Value>([d0, d1, d2, d3, d4, d5, d6, d7]: [V; 8]) -> [V; 11] {
         let [a0, a1, a2] = pair_input([d0 - d4, d1 - d5, d2 - d6]);
@@ -361,10 +341,10 @@ fn pair_output<V: Value>([m0, m1, m2]: [V; 3]) -> [V; 2] {
     [m0 + m1, m1 - m2]
 }
 
-/// `G` of [`NestedInput`]'s form.
-pub(super) struct NestedTaps;
+/// `G` of [`F23ByF22Input`]'s form.
+pub(super) struct F23ByF22Taps;
 
-impl Transform<5, 11> for NestedTaps {
+impl Transform<5, 11> for F23ByF22Taps {
     #[inline(always)]
     fn apply<V: Value>([g0, g1, g2, g3, g4]: [V; 5]) -> [V; 11] {
         let (ends, odd) = (g0 + g4, (g1 + g3).times(0.5));
@@ -386,10 +366,10 @@ impl Transform<5, 11> for NestedTaps {
     }
 }
 
-/// `Aᵀ` of [`NestedInput`]'s form.
-pub(super) struct NestedOutput;
+/// `Aᵀ` of [`F23ByF22Input`]'s form.
+pub(super) struct F23ByF22Output;
 
-impl Transform<11, 4> for NestedOutput {
+impl Transform<11, 4> for F23ByF22Output {
     #[inline(always)]
     fn apply<V: Value>([a0, a1, a2, b0, b1, b2, c0, c1, c2, e0, e1]: [V; 11]) -> [V; 4] {
         let [a0, a1] = pair_output([a0, a1, a2]);
@@ -444,13 +424,13 @@ mod tests {
 
     #[test]
     fn every_form_is_the_convolution_and_its_way_back_the_adjoint() {
-        is_a_convolution::<Input, Taps, Output, 3, 6, 6, 4>();
-        is_a_convolution::<WideInput, WideTaps, WideOutput, 5, 8, 8, 4>();
-        is_a_convolution::<ShortInput, ShortTaps, ShortOutput, 3, 4, 4, 2>();
-        is_a_convolution::<NestedInput, NestedTaps, NestedOutput, 5, 8, 11, 4>();
-        is_adjoint::<Taps, TapsBack, 3, 6>();
-        is_adjoint::<Output, OutputBack, 6, 4>();
-        is_adjoint::<WideTaps, WideTapsBack, 5, 8>();
-        is_adjoint::<WideOutput, WideOutputBack, 8, 4>();
+        is_a_convolution::<F43Input, F43Taps, F43Output, 3, 6, 6, 4>();
+        is_a_convolution::<F45Input, F45Taps, F45Output, 5, 8, 8, 4>();
+        is_a_convolution::<F23Input, F23Taps, F23Output, 3, 4, 4, 2>();
+        is_a_convolution::<F23ByF22Input, F23ByF22Taps, F23ByF22Output, 5, 8, 11, 4>();
+        is_adjoint::<F43Taps, F43TapsAdjoint, 3, 6>();
+        is_adjoint::<F43Output, F43OutputAdjoint, 6, 4>();
+        is_adjoint::<F45Taps, F45TapsAdjoint, 5, 8>();
+        is_adjoint::<F45Output, F45OutputAdjoint, 8, 4>();
     }
 }
