@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What is wrong with a sound file that holds no sound.
+pub(crate) const NO_FRAME: &str = "expected at least one frame of sound, found none";
+
 /// What can go wrong. Each sentence names the file or setting, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,6 +23,12 @@ pub enum Error {
         path: PathBuf,
         /// What was expected and what was found.
         reason: String,
+    },
+    /// A sound file holds no sound at all.
+    #[error("{}: {}", path.display(), NO_FRAME)]
+    EmptySound {
+        /// The sound file.
+        path: PathBuf,
     },
     /// A checkpoint is damaged, of another format, or does not hold what its header promises.
     #[error("{}: {reason}", path.display())]

@@ -72,13 +72,19 @@ pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
         .map_err(|failure| match failure {
             Failure::Io(source) => Error::io(path)(source),
             Failure::Sound(reason) => Error::sound(path, reason),
+            Failure::Empty => Error::EmptySound {
+                path: path.to_owned(),
+            },
         })
 }
 
 /// Why a file gave no sound; the path joins it in [`decode`].
 pub(super) enum Failure {
     Io(io::Error),
+    /// It is no sound, and why.
     Sound(String),
+    /// It is one without a frame.
+    Empty,
 }
 
 impl From<io::Error> for Failure {
@@ -116,7 +122,7 @@ impl Sound {
 
     fn check(self) -> Result<Decoded, Failure> {
         if self.frames() == 0 {
-            return sound("expected at least one frame of sound, found none");
+            return Err(Failure::Empty);
         }
         Ok(Decoded {
             clip: Clip::new(self.sample_rate, self.channels),

@@ -12,7 +12,7 @@ use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
 use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
 use crate::audio::{self, Faults};
-use crate::error::{Error, Result};
+use crate::error::{Error, NO_FRAME, Result};
 use crate::representation::Format;
 
 /// Said of a sound that vanishes when it is brought to the model's format.
@@ -230,15 +230,16 @@ fn hear<T>(
     };
     let reason = |error| match error {
         Error::Sound { reason, .. } => reason,
+        Error::EmptySound { .. } => NO_FRAME.to_owned(),
         Error::Io { cause, .. } => cause.to_string(),
         other => other.to_string(),
     };
     let decoded = match audio::decode(path, Some(READ_SECONDS)) {
         Ok(decoded) => decoded,
         Err(error) => {
-            let reason = reason(error);
-            let empty = reason.starts_with("expected at least one frame")
+            let empty = matches!(error, Error::EmptySound { .. })
                 || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+            let reason = reason(error);
             let kind = if empty {
                 IssueKind::Empty
             } else {

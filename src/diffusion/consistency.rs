@@ -58,8 +58,7 @@ impl Consistency {
             let score = normal_quantile(p.clamp(1e-6, 1.0 - 1e-6));
             let t = (self.log_level_mean + self.log_level_deviation * score).exp();
             let t = t.clamp(self.levels.0, self.levels.1);
-            let share = (-(stage + 1.0)).exp2() * (1.0 + 8.0 / (1.0 + (t / 2.0).exp()));
-            (t, (t * (1.0 - share)).max(0.0))
+            (t, (t * (1.0 - gap(t, stage))).max(0.0))
         };
         (0..batch).map(pair).collect()
     }
@@ -128,6 +127,12 @@ impl Consistency {
     }
 }
 
+/// How far below `t` the lower level of a pair lies, as a fraction of it: `2^-(stage + 1)·(1 + 8·sigmoid(-t/2))`
+/// [Geng et al. 2024].
+fn gap(t: f64, stage: f64) -> f64 {
+    (-(stage + 1.0)).exp2() * (1.0 + 8.0 / (1.0 + (t / 2.0).exp()))
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -154,9 +159,15 @@ mod tests {
             gaps(0.5),
             gaps(1.0)
         );
-        // The last stage: 2^-8·(1 + 8·sigmoid(-1/2)) at t = 1.
-        let share = 2f64.powi(-8) * (1.0 + 8.0 / (1.0 + 0.5f64.exp()));
-        assert!((share - 0.01570).abs() < 1e-4);
+        // The last stage: 2^-8·(1 + 8·sigmoid(-1/2)) at t = 1, and every pair of it is drawn so.
+        assert!(
+            (gap(1.0, 7.0) - 0.015_706).abs() < 1e-6,
+            "{}",
+            gap(1.0, 7.0)
+        );
+        for (t, r) in consistency.draw_levels(64, 1.0, &mut Noise::new(2)) {
+            assert!((1.0 - r / t - gap(t, 7.0)).abs() < 1e-12);
+        }
     }
 
     /// For unit normal data the path through `x` at level `t` ends in `x/√(1+t²)`: a denoiser that says so agrees
