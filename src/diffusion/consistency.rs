@@ -161,7 +161,7 @@ mod tests {
         );
         // The last stage: 2^-8·(1 + 8·sigmoid(-1/2)) at t = 1, and every pair of it is drawn so.
         assert!(
-            (gap(1.0, 7.0) - 0.015_706).abs() < 1e-6,
+            (gap(1.0, 7.0) - 0.015_704).abs() < 1e-6,
             "{}",
             gap(1.0, 7.0)
         );
