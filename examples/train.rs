@@ -1,7 +1,7 @@
 //! The built-in model with the sounds of the folder `wavs`, in `mine.safetensors`:
 //! `cargo run --release --example train`.
 
-use audiodiff::checkpoint::Precision;
+use audiodiff::checkpoint::StorageType;
 use audiodiff::{Checkpoint, Device, TrainConfig};
 
 fn main() -> audiodiff::Result<()> {
@@ -10,5 +10,5 @@ fn main() -> audiodiff::Result<()> {
     let (sounds, run) = ("wavs".as_ref(), "run".as_ref());
     let (mine, report) = config.train(Some(&model), sounds, run, &Device::Cpu)?;
     println!("{report}");
-    mine.save("mine.safetensors".as_ref(), Precision::F16)
+    mine.save("mine.safetensors".as_ref(), StorageType::F16)
 }

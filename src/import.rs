@@ -16,7 +16,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use crate::checkpoint::{
-    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, Rendering, TrainingRecord, write_tensors,
+    Checkpoint, FORMAT_VERSION, ModelConfig, Rendering, StorageType, TrainingRecord, write_tensors,
 };
 use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
@@ -250,7 +250,7 @@ impl Import {
     pub fn save(
         &self,
         path: &Path,
-        precision: Precision,
+        precision: StorageType,
         on_tensor: &mut dyn FnMut(usize, usize),
     ) -> Result<()> {
         let shapes = self.shapes()?;

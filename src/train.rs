@@ -24,7 +24,7 @@ pub use demo::illustrate;
 use begin::{adapted, fresh, tuned};
 use told::{BatchSource, Told};
 
-use crate::checkpoint::{Checkpoint, ModelConfig, Precision, TrainingRecord};
+use crate::checkpoint::{Checkpoint, ModelConfig, StorageType, TrainingRecord};
 use crate::checkpoint::{load_tensors, save_tensors};
 use crate::dataset::{Batch, Dataset};
 use crate::diffusion::guidance::Guided;
@@ -775,7 +775,7 @@ impl<'d> Trainer<'d> {
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");
         save_tensors(&self.folder.join("state.safetensors"), &tensors, &note)?;
-        self.checkpoint()?.save(&model, Precision::F32)?;
+        self.checkpoint()?.save(&model, StorageType::F32)?;
         Ok(model)
     }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use audiodiff::audio::{Clip, Level};
-use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::checkpoint::{Checkpoint, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::{NoiseSchedule, Schedule};
 use audiodiff::diffusion::{Preconditioned, Target};
@@ -117,7 +117,7 @@ fn what_is_written_is_what_was_read_and_half_as_long_in_16_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let import = import("lightning.ckpt", None);
     let model = import.checkpoint().expect("a model");
-    for precision in [Precision::F32, Precision::F16] {
+    for precision in [StorageType::F32, StorageType::F16] {
         let path = folder.path().join("model.safetensors");
         let mut told = Vec::new();
         let saved = import.save(&path, precision, &mut |done, all| told.push((done, all)));

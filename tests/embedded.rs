@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use audiodiff::Error;
 use audiodiff::audio::{Clip, Level, Measures};
-use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::checkpoint::{Checkpoint, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::network::ComputeType;
 use audiodiff::portrait::Quality;
@@ -106,7 +106,7 @@ fn seeds_differ_edges_are_quiet_and_silence_is_silent() {
 #[test]
 fn the_shipped_file_is_small_and_says_where_it_comes_from() {
     let model = Checkpoint::embedded().unwrap();
-    assert!(model.to_bytes(Precision::F16).unwrap().len() <= 18_000_000);
+    assert!(model.to_bytes(StorageType::F16).unwrap().len() <= 18_000_000);
     assert_eq!(model.config.format.sample_rate, 44_100);
     assert!(model.config.training.licence.is_some() && model.config.training.steps > 0);
     for class in [

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use audiodiff::Error;
 use audiodiff::checkpoint::{
-    Checkpoint, FORMAT_VERSION, ModelConfig, Precision, TrainingRecord, load_tensors, save_tensors,
+    Checkpoint, FORMAT_VERSION, ModelConfig, StorageType, TrainingRecord, load_tensors,
+    save_tensors,
 };
 use audiodiff::diffusion::Target;
 use audiodiff::import::{Import, ImportSettings};
@@ -89,7 +90,7 @@ fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
 
 /// The valid file's header and data, the former to be tampered with.
 fn taken_apart() -> (String, Vec<u8>) {
-    let bytes = model().to_bytes(Precision::F32).unwrap();
+    let bytes = model().to_bytes(StorageType::F32).unwrap();
     let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     (
         String::from_utf8(bytes[8..8 + n].to_vec()).unwrap(),
@@ -105,7 +106,7 @@ fn the_untouched_file_loads() {
 
 #[test]
 fn every_truncation_is_refused() {
-    let bytes = model().to_bytes(Precision::F32).unwrap();
+    let bytes = model().to_bytes(StorageType::F32).unwrap();
     let mut noise = Noise::new(1);
     let lengths = (0..64)
         .chain((0..200).map(|_| noise.below(bytes.len())))
@@ -123,7 +124,7 @@ fn damaged_files_give_a_whole_model_or_an_error_that_names_them() {
         match load(bytes) {
             // What passes is whole: every tensor is finite and where it belongs.
             Ok(model) => {
-                let again = load(&model.to_bytes(Precision::F32).unwrap());
+                let again = load(&model.to_bytes(StorageType::F32).unwrap());
                 assert_eq!(again.unwrap().config, model.config, "{which}");
             }
             Err(error) => {
@@ -154,7 +155,7 @@ fn corpus_is_written() {
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
     write(
         "model.safetensors",
-        &model().to_bytes(Precision::F16).unwrap(),
+        &model().to_bytes(StorageType::F16).unwrap(),
     );
     let state = BTreeMap::from([
         (
@@ -283,7 +284,7 @@ fn wrong_tensors_are_named() {
     let tamper = |change: &dyn Fn(&mut Checkpoint)| {
         let mut model = model();
         change(&mut model);
-        refusal(&model.to_bytes(Precision::F32).unwrap())
+        refusal(&model.to_bytes(StorageType::F32).unwrap())
     };
     let zeros =
         |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -300,7 +301,7 @@ fn wrong_tensors_are_named() {
     let mut marked = model();
     let mark = Tensor::full(1234.5f32, 8, &Device::Cpu).unwrap();
     marked.weights.insert("out.bias".into(), mark);
-    let mut bytes = marked.to_bytes(Precision::F32).unwrap();
+    let mut bytes = marked.to_bytes(StorageType::F32).unwrap();
     let mark = bytes
         .windows(4)
         .position(|w| w == 1234.5f32.to_le_bytes())

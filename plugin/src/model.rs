@@ -335,7 +335,11 @@ mod tests {
         let written = tempfile::tempdir().unwrap();
         let path = written.path().join("model.safetensors");
         import
-            .save(&path, audiodiff::checkpoint::Precision::F32, &mut |_, _| {})
+            .save(
+                &path,
+                audiodiff::checkpoint::StorageType::F32,
+                &mut |_, _| {},
+            )
             .unwrap();
         let mut model = DiffusionModel {
             loaded: load(Some(path)).unwrap(),

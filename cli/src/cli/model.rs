@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use audiodiff::checkpoint::{Checkpoint, Precision};
+use audiodiff::checkpoint::{Checkpoint, StorageType};
 use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::RepresentationConfig;
@@ -168,9 +168,9 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
         model.config.training.licence.clone_from(&args.licence);
     }
     let precision = if args.f16 {
-        Precision::F16
+        StorageType::F16
     } else {
-        Precision::F32
+        StorageType::F32
     };
     Ok(model.save(&args.out, precision)?)
 }
@@ -229,9 +229,9 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
     };
     let import = Import::open(&args.path, &settings)?;
     let precision = if args.f16 {
-        Precision::F16
+        StorageType::F16
     } else {
-        Precision::F32
+        StorageType::F32
     };
     let bar = Bar::new("importing", global);
     import.save(&args.out, precision, &mut |done, all| bar.set(done, all))?;

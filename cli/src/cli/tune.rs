@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use audiodiff::checkpoint::{Checkpoint, Excess, Precision};
+use audiodiff::checkpoint::{Checkpoint, Excess, StorageType};
 use audiodiff::dataset::{self, ScanOptions};
 use audiodiff::distill::{Comparison, MEASURED, StepCounts};
 use audiodiff::error::printable;
@@ -139,7 +139,7 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     if again && trainer.best_step() == Some(0) {
         // Its weights are those that were measured before.
         model.config.rendering.clone_from(&teacher.config.rendering);
-        model.save(&path, Precision::F32)?;
+        model.save(&path, StorageType::F32)?;
         if !global.quiet {
             eprintln!(
                 "`{}` needs no tuning on these sounds: it is kept as it was",
@@ -174,7 +174,7 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
         }
     };
     counts.settle(&mut model.config);
-    model.save(&path, Precision::F32)?;
+    model.save(&path, StorageType::F32)?;
     print(&counts, &teacher.config.name)
 }
 

@@ -1,0 +1,362 @@
+//! [`ModelConfig`]: everything about a model but its weights.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
+use crate::diffusion::Target;
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::{NoiseSchedule, Schedule};
+use crate::error::{Error, Result};
+use crate::network::{NetworkConfig, Surroundings};
+use crate::portrait::{COLUMNS, Portrait, Quality};
+use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
+
+/// The newest format this build writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Most portraits that a model carries; a larger training keeps those of every n-th sound of each class.
+pub const MAX_PORTRAITS: usize = 4096;
+
+/// Everything about a model but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Version of the file format, [`FORMAT_VERSION`] when written by this build.
+    pub format_version: u32,
+    /// A short name for people.
+    pub name: String,
+    /// Rate, channels and length of its clips.
+    pub format: Format,
+    /// Where its clips begin in the sounds that it learnt. Absent in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
+    /// How clips become frames.
+    pub representation: RepresentationConfig,
+    /// What the representation measured on the training set.
+    pub statistics: Statistics,
+    /// Class names, in the order of the network's table; empty for an unconditional model.
+    pub labels: Vec<String>,
+    /// Descriptor names, in the order of the network's inputs.
+    pub descriptors: Vec<String>,
+    /// Portraits of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
+    /// not told any. Absent in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portraits: Vec<(Option<u32>, Portrait)>,
+    /// Deviation of the clean frames.
+    pub sigma_data: f64,
+    /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
+    #[serde(default = "old_sigma_max")]
+    pub sigma_max: f64,
+    /// What the raw network says.
+    pub target: Target,
+    /// The raw network's sizes.
+    pub network: NetworkConfig,
+    /// How it is best rendered; absent for an ordinary denoiser, which suits every sampler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendering: Option<Rendering>,
+    /// How the weights came to be.
+    #[serde(default)]
+    pub training: TrainingRecord,
+}
+
+fn old_sigma_max() -> f64 {
+    NoiseSchedule::default().sigma_max
+}
+
+/// How a model is best rendered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rendering {
+    /// How to walk.
+    pub sampler: Sampler,
+    /// How the steps are spread.
+    pub schedule: Schedule,
+    /// How strongly to insist on the class.
+    pub guidance: f64,
+    /// Steps where nothing else is asked for.
+    pub steps: usize,
+    /// What older files say instead of `excess`: numbers of steps, with the Fréchet distance to real sounds over that
+    /// of the model's teacher, measured once, without an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<(usize, f64)>,
+    /// How much farther from real sounds than its teacher the model was at some numbers of steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excess: Vec<Excess>,
+}
+
+/// A difference between Fréchet distances to real sounds, dB².
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Excess {
+    /// Steps of the model.
+    pub steps: usize,
+    /// Its distance less that of its teacher: negative where it is nearer.
+    pub value: f64,
+    /// Standard error over the rounds that it was measured in.
+    pub error: f64,
+}
+
+/// Facts about a training, for `info` and model cards. Nothing is computed from them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingRecord {
+    /// Version of audiodiff that wrote the file.
+    pub audiodiff_version: String,
+    /// Optimizer steps, the ones of earlier models it was tuned from not counted.
+    pub steps: u64,
+    /// Clips seen.
+    pub windows: u64,
+    /// Wall-clock seconds of training.
+    pub seconds: f64,
+    /// Validation loss of the averaged weights, when there was something to validate on.
+    pub validation_loss: Option<f32>,
+    /// Sounds learnt from.
+    pub sounds: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Name of the model it was tuned from.
+    pub tuned_from: Option<String>,
+    /// All that was learnt before: by that model, and by those that it was tuned from in turn, as far as their files
+    /// tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Learnt>,
+    /// Licence of the weights.
+    pub licence: Option<String>,
+}
+
+/// How much was learnt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Clips seen.
+    pub windows: u64,
+    /// Wall-clock seconds of training.
+    pub seconds: f64,
+}
+
+impl TrainingRecord {
+    /// All that a model with this record has learnt.
+    pub fn whole(&self) -> Learnt {
+        let before = self.before.unwrap_or_default();
+        Learnt {
+            steps: before.steps.saturating_add(self.steps),
+            windows: before.windows.saturating_add(self.windows),
+            seconds: before.seconds + self.seconds,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Checks every number and name, so that the rest of the library can trust them.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Shape`] with what was expected and found.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |what: String| Err(Error::Setting(what));
+        check_version(self.format_version)?;
+        self.representation.validate(&self.format)?;
+        self.network.validate()?;
+        let record = &self.training;
+        let names = self
+            .labels
+            .iter()
+            .chain(&self.descriptors)
+            .chain([&self.name, &record.audiodiff_version])
+            .chain(&record.tuned_from)
+            .chain(&record.licence);
+        for name in names {
+            if name.len() > MAX_NAME {
+                return fail(format!(
+                    "names: expected at most {MAX_NAME} bytes, found one of {}",
+                    name.len()
+                ));
+            }
+            // They are printed to terminals.
+            if name.chars().any(char::is_control) {
+                return fail(format!(
+                    "names: expected no control characters, found {name:?}"
+                ));
+            }
+        }
+        if self.labels.len() > MAX_LABELS || self.descriptors.len() > MAX_LABELS {
+            let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
+            return fail(format!(
+                "expected at most {MAX_LABELS} labels and descriptors, found {labels} and {descriptors}"
+            ));
+        }
+        if self.portraits.len() > MAX_PORTRAITS {
+            return fail(format!(
+                "expected at most {MAX_PORTRAITS} portraits, found {}",
+                self.portraits.len()
+            ));
+        }
+        for (label, portrait) in &self.portraits {
+            if label.is_some_and(|label| label as usize >= self.labels.len())
+                || !portrait.is_plausible()
+            {
+                return fail(format!(
+                    "portraits: expected measures of a sound and one of {} labels, found {label:?}, {:?}",
+                    self.labels.len(),
+                    portrait.0
+                ));
+            }
+        }
+        if !(1e-3..=1e3).contains(&self.sigma_data) {
+            return fail(format!(
+                "sigma_data: expected 0.001 to 1000, found {}",
+                self.sigma_data
+            ));
+        }
+        if let Some(rendering) = &self.rendering {
+            let Rendering {
+                guidance,
+                steps,
+                measured,
+                excess,
+                ..
+            } = rendering;
+            let told = |excess: &Excess| {
+                (1..=NoiseSchedule::MAX_STEPS).contains(&excess.steps)
+                    && excess.value.is_finite()
+                    && excess.error.is_finite()
+                    && excess.error >= 0.0
+            };
+            let bounded = |&(steps, ratio): &(usize, f64)| {
+                (1..=NoiseSchedule::MAX_STEPS).contains(&steps) && ratio.is_finite()
+            };
+            if !guidance.is_finite()
+                || !(1..=NoiseSchedule::MAX_STEPS).contains(steps)
+                || measured.len() > MAX_LABELS
+                || !measured.iter().all(bounded)
+                || excess.len() > MAX_LABELS
+                || !excess.iter().all(told)
+            {
+                return fail(format!(
+                    "rendering: expected numbers and 1 to {} steps, found {rendering:?}",
+                    NoiseSchedule::MAX_STEPS
+                ));
+            }
+        }
+        if !(1.0..=1e4).contains(&self.sigma_max) {
+            return fail(format!(
+                "sigma_max: expected 1 to 10000, found {}",
+                self.sigma_max
+            ));
+        }
+        let (frames, multiple) = (self.frames(), self.network.frames_multiple());
+        if frames == 0 || frames % multiple != 0 {
+            return fail(format!(
+                "clip length: expected a multiple of {multiple} frames, found {frames}"
+            ));
+        }
+        self.network.check_frames(frames)?;
+        // Builds the transform: this checks the statistics.
+        self.representation
+            .build(&self.format, &self.statistics)
+            .map(drop)
+    }
+
+    /// `T`, the number of encoded frames of one clip.
+    pub fn frames(&self) -> usize {
+        self.representation.frames(self.format.len_frames)
+    }
+
+    /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
+    /// clips cut at their onset had portraits.
+    pub fn learnt_crop(&self) -> Option<Crop> {
+        let by_portraits = (!self.portraits.is_empty()).then_some(Crop::Onset);
+        self.crop.or(by_portraits)
+    }
+
+    /// The sizes the network is built into.
+    pub fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            width: self.representation.width(self.format.channels),
+            labels: self.labels.len(),
+            descriptors: self.descriptors.len() + self.portrait_columns(),
+        }
+    }
+
+    /// Names of everything that can be set beside the class and changes what is heard: older models are told of changes
+    /// that their representation does not hold.
+    pub fn descriptor_names(&self) -> Vec<String> {
+        let mut names = self.descriptors.clone();
+        names.retain(|name| !self.is_unheard(name));
+        if !self.portraits.is_empty() {
+            names.extend(Quality::ALL.map(|quality| quality.name().to_owned()));
+        }
+        names
+    }
+
+    /// Whether a descriptor is of a change that the representation does not hold.
+    fn is_unheard(&self, name: &str) -> bool {
+        Descriptor::named(name).is_some_and(|known| !known.is_heard_in(&self.representation))
+    }
+
+    /// Place in `descriptors` of the one called `name`.
+    ///
+    /// # Errors
+    /// When there is none, or it changes nothing: the sentence lists those that do.
+    pub fn descriptor(&self, name: &str) -> Result<usize> {
+        let known = self.descriptor_names().join(", ");
+        if self.is_unheard(name) {
+            return Err(Error::setting(format!(
+                "descriptor {name}: expected one of {known}; over {} frames, which hold neither the level of a sound nor \
+                 the sign of its wave, it changes nothing",
+                self.representation.name()
+            )));
+        }
+        let found = self.descriptors.iter().position(|own| own == name);
+        found.ok_or_else(|| {
+            Error::setting(format!(
+                "descriptor: expected one of {known}, found `{name}`"
+            ))
+        })
+    }
+
+    /// How many numbers tell the network what a sound is like: [`COLUMNS`], or none.
+    pub fn portrait_columns(&self) -> usize {
+        if self.portraits.is_empty() {
+            0
+        } else {
+            COLUMNS
+        }
+    }
+
+    /// Whether it was tuned to need few steps, which a sampler of its own takes.
+    pub fn is_few_step(&self) -> bool {
+        let own = self.rendering.as_ref();
+        own.is_some_and(|own| own.sampler == Sampler::Consistency)
+    }
+
+    /// The class index of `label`; the error lists what there is.
+    ///
+    /// # Errors
+    /// When the model has no such class.
+    pub fn class(&self, label: &str) -> Result<u32> {
+        let found = self.labels.iter().position(|known| known == label);
+        found.map(|index| index as u32).ok_or_else(|| {
+            let known = if self.labels.is_empty() {
+                "none".to_owned()
+            } else {
+                self.labels.join(", ")
+            };
+            Error::setting(format!(
+                "class: expected one of the model's classes ({known}), found `{label}`"
+            ))
+        })
+    }
+}
+
+/// The one part of a configuration that every version has.
+#[derive(Deserialize)]
+pub(super) struct Version {
+    pub format_version: u32,
+}
+
+pub(super) fn check_version(version: u32) -> Result<()> {
+    if (1..=FORMAT_VERSION).contains(&version) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "format version: expected 1 to {FORMAT_VERSION}, found {version} (made by a newer audiodiff?)"
+    )))
+}
