@@ -13,11 +13,16 @@ use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hits: usize = std::env::args().nth(1).map_or(Ok(8), |n| n.parse())?;
     let renderer = Renderer::new(&Checkpoint::embedded()?, &Device::Cpu)?;
-    let Some(device) = cpal::default_host().default_output_device() else {
+    // Some systems name a device where there is none: it has no configuration.
+    let device = cpal::default_host().default_output_device();
+    let device = device.and_then(|device| {
+        let config = device.default_output_config().ok()?.config();
+        Some((device, config))
+    });
+    let Some((device, config)) = device else {
         println!("no sound card");
         return Ok(());
     };
-    let config = device.default_output_config()?.config();
     let channels = usize::from(config.channels);
     let (hand, newest) = crossbeam::channel::bounded::<Vec<f32>>(1);
     let (used, spent) = crossbeam::channel::bounded::<Vec<f32>>(4);

@@ -54,8 +54,9 @@ fn a_morph_goes_from_one_sound_to_the_other() {
             audio::Measures::of(&clip).brightness
         })
         .collect();
+    let between = brightness[0] < brightness[4] && brightness[4] < brightness[8];
     assert!(
-        brightness[0] < 300.0 && brightness[8] > 3.0 * brightness[0],
+        between && brightness[8] > 1.5 * brightness[0],
         "{brightness:?}"
     );
 }
