@@ -18,23 +18,16 @@ use audiodiff::render::{Init, RenderSettings, Renderer};
 use candle_core::{Device, Result, Tensor};
 
 mod corpus;
+#[path = "reference/forms.rs"]
+mod forms;
+
+use forms::FORMS;
 
 const CPU: Device = Device::Cpu;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/dance")
 }
-
-/// Every form, and the rate where it does not say its own.
-const FORMS: [(&str, Option<u32>); 7] = [
-    ("lightning.ckpt", None),
-    ("trimmed.ckpt", Some(44_100)),
-    ("converted.ckpt", None),
-    ("wrapped/tools.ckpt", None),
-    ("unwrapped/tools.safetensors", None),
-    ("folder", None),
-    ("folder_bin", None),
-];
 
 fn import(form: &str, sample_rate: Option<u32>) -> Import {
     let settings = ImportSettings {

@@ -5,16 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Every form, and the rate where it does not say its own.
-const FORMS: [(&str, Option<u32>); 7] = [
-    ("lightning.ckpt", None),
-    ("trimmed.ckpt", Some(44_100)),
-    ("converted.ckpt", None),
-    ("wrapped/tools.ckpt", None),
-    ("unwrapped/tools.safetensors", None),
-    ("folder", None),
-    ("folder_bin", None),
-];
+#[path = "../../tests/reference/forms.rs"]
+mod forms;
+
+use forms::FORMS;
 
 /// `VmHWM` of a process, in bytes, as long as it is there.
 fn peak_memory(id: u32) -> Option<u64> {
