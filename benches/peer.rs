@@ -78,7 +78,7 @@ impl Batch {
             cond: Conditioning {
                 classes: take("classes")?,
                 descriptors: take("descriptors")?,
-                portrait: 0,
+                attributes: 0,
             },
             target: take("target")?,
         })

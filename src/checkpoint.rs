@@ -17,7 +17,7 @@ mod config;
 mod safetensors;
 
 pub use config::{
-    Excess, FORMAT_VERSION, Learnt, MAX_PORTRAITS, ModelConfig, Rendering, TrainingRecord,
+    Excess, FORMAT_VERSION, Learnt, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord,
 };
 pub(crate) use safetensors::{Header, KEY, header_len, stranger, write_tensors};
 pub use safetensors::{StorageType, load_tensors, save_tensors};
@@ -167,7 +167,7 @@ pub(crate) mod tests {
             },
             labels: vec!["kick".into(), "snare".into()],
             descriptors: vec!["tilt".into()],
-            portraits: Vec::new(),
+            attributes: Vec::new(),
             rendering: None,
             sigma_data: 1.0,
             sigma_max: 20.0,

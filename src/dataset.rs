@@ -13,10 +13,10 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
+use crate::attributes::Attributes;
 use crate::audio::{self, Clip, Faults};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-use crate::portrait::Portrait;
 pub use crate::representation::Crop;
 use crate::representation::{Format, Representation};
 
@@ -146,7 +146,7 @@ struct Sound {
     /// Filled when opened, as far as the cache goes, and never changed.
     source: Option<Arc<Source>>,
     /// Of its clip, once somebody wanted it.
-    portrait: OnceLock<Portrait>,
+    attributes: OnceLock<Attributes>,
 }
 
 /// Which prepared sounds stay in memory: of those that do not all fit, the ones that take the longest to read again for
@@ -197,7 +197,7 @@ impl Cache {
     }
 }
 
-/// Encoded clips, and what the model is told about them.
+/// Encoded clips, and what the model is conditioned on for each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `(B, T, C)`: clips, frames, values a frame.
@@ -209,7 +209,7 @@ pub struct Batch {
     /// What was done to each of the `B` clips; nothing without augmentation.
     pub changes: Vec<Change>,
     /// What each of the `B` clips is like, where that was asked for: its speed changed, its tilt not; empty elsewhere.
-    pub portraits: Vec<Portrait>,
+    pub attributes: Vec<Attributes>,
 }
 
 /// Names the generators of batches among all that share a seed.
@@ -266,7 +266,7 @@ impl Dataset {
                 label,
                 hash,
                 source: source.map(Arc::new),
-                portrait: OnceLock::new(),
+                attributes: OnceLock::new(),
             })
             .collect();
         let label_of: Vec<Option<u32>> = sounds.iter().map(|sound| sound.label).collect();
@@ -367,17 +367,17 @@ impl Dataset {
     }
 
     /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
-    /// With `portraits` they are measured at once, while they are there.
+    /// With `attributes` they are measured at once, while they are there.
     pub(crate) fn clips<'a>(
         &'a self,
         indices: &'a [usize],
-        portraits: bool,
+        attributes: bool,
         on_progress: &'a mut dyn FnMut(usize, usize),
     ) -> impl Iterator<Item = Result<Arc<Clip>>> + 'a {
         let one = move |&index: &usize| {
             let source = self.source(index)?;
-            if portraits && self.crop == Crop::Onset {
-                self.portrait_by(index, &source);
+            if attributes && self.crop == Crop::Onset {
+                self.attributes_by(index, &source);
             }
             let plain = Change::default();
             let clip = source.window(0, &plain, self.format, self.crop);
@@ -402,17 +402,17 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::clip`].
-    pub fn portrait(&self, index: usize) -> Result<Portrait> {
-        match self.sounds[index].portrait.get() {
-            Some(portrait) => Ok(*portrait),
-            None => Ok(self.portrait_by(index, &*self.source(index)?)),
+    pub fn attributes(&self, index: usize) -> Result<Attributes> {
+        match self.sounds[index].attributes.get() {
+            Some(attributes) => Ok(*attributes),
+            None => Ok(self.attributes_by(index, &*self.source(index)?)),
         }
     }
 
     /// The same where its source is at hand.
-    fn portrait_by(&self, index: usize, source: &Source) -> Portrait {
-        let measure = || source.portrait(0, 0.0, self.format, self.crop);
-        *self.sounds[index].portrait.get_or_init(measure)
+    fn attributes_by(&self, index: usize, source: &Source) -> Attributes {
+        let measure = || source.attributes(0, 0.0, self.format, self.crop);
+        *self.sounds[index].attributes.get_or_init(measure)
     }
 
     /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a
@@ -420,13 +420,13 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::clip`].
-    pub(crate) fn portrait_of_draw(&self, index: usize, noise: &mut Noise) -> Result<Portrait> {
+    pub(crate) fn attributes_of_draw(&self, index: usize, noise: &mut Noise) -> Result<Attributes> {
         if self.crop == Crop::Onset {
-            return self.portrait(index);
+            return self.attributes(index);
         }
         let source = self.source(index)?;
         let start = noise.below(source.starts(self.format.len_frames));
-        Ok(source.portrait(start, 0.0, self.format, self.crop))
+        Ok(source.attributes(start, 0.0, self.format, self.crop))
     }
 
     /// `n` training sounds, drawn independently: a label by the square root of its number of sounds,
@@ -451,7 +451,7 @@ impl Dataset {
     ///
     /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
     /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
-    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `portraits` it is told what each
+    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `attributes` it holds what each
     /// clip is like.
     ///
     /// # Errors
@@ -461,7 +461,7 @@ impl Dataset {
         indices: &[usize],
         representation: &dyn Representation,
         augment: Option<(&Augment, u64, u64)>,
-        portraits: bool,
+        attributes: bool,
     ) -> Result<Batch> {
         let (t, c) = representation.shape();
         let encode = |(j, &index): (usize, &usize)| {
@@ -491,18 +491,18 @@ impl Dataset {
                     ),
                 });
             }
-            let portrait = match (portraits, self.crop) {
+            let attributes = match (attributes, self.crop) {
                 (false, _) => None,
                 (true, Crop::Onset) => Some(
-                    self.portrait_by(index, &source)
+                    self.attributes_by(index, &source)
                         .varispeed(change.varispeed_st),
                 ),
                 (true, Crop::Anywhere) => {
-                    Some(source.portrait(start, change.varispeed_st, self.format, self.crop))
+                    Some(source.attributes(start, change.varispeed_st, self.format, self.crop))
                 }
             };
-            let portrait = portrait.map(|portrait| change.known_of(portrait));
-            Ok((frames.data, change, portrait))
+            let attributes = attributes.map(|attributes| change.known_of(attributes));
+            Ok((frames.data, change, attributes))
         };
         let encoded: Vec<_> = indices
             .par_iter()
@@ -514,12 +514,12 @@ impl Dataset {
             frames: Vec::with_capacity(indices.len() * t * c),
             labels: indices.iter().map(|&index| self.label(index)).collect(),
             changes: Vec::with_capacity(indices.len()),
-            portraits: Vec::new(),
+            attributes: Vec::new(),
         };
-        for (frames, change, portrait) in encoded {
+        for (frames, change, attributes) in encoded {
             batch.frames.extend(frames);
             batch.changes.push(change);
-            batch.portraits.extend(portrait);
+            batch.attributes.extend(attributes);
         }
         Ok(batch)
     }
@@ -833,19 +833,19 @@ mod tests {
                 let batch = data.batch(&indices, &Rows, Some((augment, 1, 5)), true);
                 batch.unwrap()
             };
-            let measured = |batch: &Batch| -> Vec<Portrait> {
+            let measured = |batch: &Batch| -> Vec<Attributes> {
                 let clips = batch.frames.chunks(1024);
                 let clips = clips.map(|rows| Clip::new(8000, vec![rows.to_vec()]));
                 clips
-                    .map(|clip| Portrait::of(&crate::audio::Measures::of(&clip)))
+                    .map(|clip| Attributes::of(&crate::audio::Measures::of(&clip)))
                     .collect()
             };
             let plain = draw(&Augment::NONE);
-            assert_eq!(plain.portraits, measured(&plain), "{crop:?}");
+            assert_eq!(plain.attributes, measured(&plain), "{crop:?}");
             let alike = plain
-                .portraits
+                .attributes
                 .iter()
-                .all(|told| *told == plain.portraits[0]);
+                .all(|one| *one == plain.attributes[0]);
             assert_eq!(alike, crop == Crop::Onset);
             // A shortened decay hides the length; treble and level are told apart.
             let wild = Augment {
@@ -854,16 +854,16 @@ mod tests {
                 neutral: 0.0,
                 ..Augment::default()
             };
-            let hidden = plain.portraits.iter().map(|told| {
-                let mut told = *told;
-                told.set(crate::portrait::Quality::Length, None);
-                told
+            let hidden = plain.attributes.iter().map(|one| {
+                let mut hidden = *one;
+                hidden.set(crate::attributes::Attribute::Length, None);
+                hidden
             });
-            assert_eq!(draw(&wild).portraits, hidden.collect::<Vec<_>>());
+            assert_eq!(draw(&wild).attributes, hidden.collect::<Vec<_>>());
             assert!(
                 data.batch(&indices, &Rows, None, false)
                     .unwrap()
-                    .portraits
+                    .attributes
                     .is_empty()
             );
             let faster = Augment {
@@ -873,11 +873,11 @@ mod tests {
             };
             let faster = draw(&faster);
             if crop == Crop::Anywhere {
-                assert_eq!(faster.portraits, measured(&faster));
+                assert_eq!(faster.attributes, measured(&faster));
             } else {
-                let moved = |change: &Change| plain.portraits[0].varispeed(change.varispeed_st);
+                let moved = |change: &Change| plain.attributes[0].varispeed(change.varispeed_st);
                 let moved: Vec<_> = faster.changes.iter().map(moved).collect();
-                assert_eq!(faster.portraits, moved);
+                assert_eq!(faster.attributes, moved);
             }
         }
     }

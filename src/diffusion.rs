@@ -74,7 +74,7 @@ pub struct Scalings {
     pub c_out: f64,
     /// Scales the noisy clip to unit variance.
     pub c_in: f64,
-    /// What the network is told of sigma.
+    /// The network's noise level for sigma.
     pub c_noise: f64,
 }
 

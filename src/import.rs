@@ -176,7 +176,7 @@ impl Import {
             statistics: Statistics::scaling(vec![1.0; channels]),
             labels: Vec::new(),
             descriptors: Vec::new(),
-            portraits: Vec::new(),
+            attributes: Vec::new(),
             sigma_data: 1.0,
             sigma_max: SIGMA_MAX,
             target: Target::V,

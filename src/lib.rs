@@ -29,7 +29,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | [`audio`] | [`audio::Clip`], read and written, resampled, finished |
-//! | [`portrait`] | what a sound is like, as a model is told |
+//! | [`attributes`] | what a sound is like, as models are conditioned on it |
 //! | [`representation`] | clips to whitened frames and back: `mdct`, `wave`, `mel` |
 //! | [`dataset`] | a folder: report, split, augmentation, batches |
 //! | [`network`] | the raw network `F`, a U-Net over frames |
@@ -70,7 +70,7 @@
 //! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
 //! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
-//! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
+//! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Attribute |
 //! | Esser et al. 2024 | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis |
 //! | Ronneberger et al. 2015 | U-Net: Convolutional Networks for Biomedical Image Segmentation |
 //! | He et al. 2016 | Identity Mappings in Deep Residual Networks |
@@ -98,6 +98,7 @@
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 //! | De Man 2018 | Evaluation of Implementations of the EBU R128 Loudness Measurement |
 
+pub mod attributes;
 pub mod audio;
 pub mod checkpoint;
 pub mod dataset;
@@ -111,7 +112,6 @@ pub mod network;
 pub mod noise;
 pub mod optim;
 pub mod picture;
-pub mod portrait;
 pub mod render;
 pub mod representation;
 pub mod train;

@@ -1,4 +1,4 @@
-//! The raw network `F`: frames, a number that tells the noise level, and conditioning in; frames out.
+//! The raw network `F`: frames, a number for the noise level, and conditioning in; frames out.
 //!
 //! Nothing here knows sigma. Tensors are channels last, `[B, T, C]`, throughout.
 
@@ -17,15 +17,15 @@ pub use audiodiff_kernels::{ComputeType, Engine};
 pub use dance::{Dance1d, DanceConfig};
 pub use unet::{Level, UNet1d, UNetConfig};
 
-/// What the network is told besides the noisy frames; each part may be absent.
+/// What the network is conditioned on besides the noisy frames; each part may be absent.
 #[derive(Debug, Clone)]
 pub struct Conditioning {
     /// `[B]` of u32: 0 for "no class", `1 + i` for label `i`.
     pub classes: Tensor,
     /// `[B, D]` of f32 descriptors, zero where neutral.
     pub descriptors: Tensor,
-    /// How many of them, the last ones, are a portrait: what the sound is like, rather than what was done to it.
-    pub portrait: usize,
+    /// How many of them, the last ones, are attributes: what the sound is like, rather than what was done to it.
+    pub attributes: usize,
 }
 
 impl Conditioning {
@@ -43,24 +43,25 @@ impl Conditioning {
                 (batch, descriptors.len() / batch.max(1)),
                 device,
             )?,
-            portrait: 0,
+            attributes: 0,
         })
     }
 
-    /// The same with `B × P` more descriptor values, row-major, that are portraits.
+    /// The same with `B × P` more descriptor values, row-major, that are attributes.
     ///
     /// # Errors
     /// When they do not divide among the items.
-    pub fn with_portraits(self, columns: &[f32]) -> Result<Self> {
+    pub fn with_attributes(self, columns: &[f32]) -> Result<Self> {
         if columns.is_empty() {
             return Ok(self);
         }
-        let portrait = columns.len() / self.batch().max(1);
-        let columns = Tensor::from_slice(columns, (self.batch(), portrait), self.classes.device())?;
+        let attributes = columns.len() / self.batch().max(1);
+        let columns =
+            Tensor::from_slice(columns, (self.batch(), attributes), self.classes.device())?;
         Ok(Self {
             classes: self.classes,
             descriptors: Tensor::cat(&[&self.descriptors, &columns], 1)?,
-            portrait: self.portrait + portrait,
+            attributes: self.attributes + attributes,
         })
     }
 
@@ -69,17 +70,17 @@ impl Conditioning {
         self.classes.dims()[0]
     }
 
-    /// The same conditioning with every class and portrait absent: the unconditional half of guidance.
+    /// The same conditioning with every class and attributes absent: the unconditional half of guidance.
     ///
     /// # Errors
     /// When the device refuses the memory.
     pub fn without_class(&self) -> Result<Self> {
-        let plain = self.descriptors.dims()[1] - self.portrait;
+        let plain = self.descriptors.dims()[1] - self.attributes;
         let kept = self.descriptors.narrow(1, 0, plain)?;
         Ok(Self {
             classes: self.classes.zeros_like()?,
-            descriptors: kept.pad_with_zeros(1, 0, self.portrait)?,
-            portrait: self.portrait,
+            descriptors: kept.pad_with_zeros(1, 0, self.attributes)?,
+            attributes: self.attributes,
         })
     }
 }
@@ -130,8 +131,8 @@ impl NetworkConfig {
         }
     }
 
-    /// Whether it can be told classes and descriptors.
-    pub fn is_told(&self) -> bool {
+    /// Whether it can be conditioned on classes and descriptors.
+    pub fn is_conditional(&self) -> bool {
         matches!(self, Self::UNet(_))
     }
 

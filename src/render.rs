@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use crate::attributes::{Attribute, Attributes};
 use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish, onset};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::guidance::Guided;
@@ -17,14 +18,13 @@ use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
-use crate::portrait::{Portrait, Quality};
 use crate::representation::{Crop, Decoding, Format, Frames, Representation};
 
+mod conditions;
 mod mend;
-mod told;
 
+use conditions::{Asked, Conditions};
 pub use mend::Remark;
-use told::{Asked, Told};
 
 /// First number of the place ([`Noise::at`]) that rendering draws from.
 const PLACE: u64 = 0x2000;
@@ -54,7 +54,7 @@ const LEFT_OUT: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderSettings {
     /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the shares of the
-    /// data, where the model knows what its sounds were like ([`ModelConfig::portraits`]); others are told no class.
+    /// data, where the model knows what its sounds were like ([`ModelConfig::attributes`]); others are given no class.
     pub class: Option<String>,
     /// Steps from noise to sound. A model that was tuned to few takes at most [`MOST_FEW_STEPS`].
     pub steps: usize,
@@ -77,7 +77,7 @@ pub struct RenderSettings {
     pub trim: bool,
     /// What to begin with instead of pure noise.
     pub init: Option<Init>,
-    /// The model's descriptors by name; those not named are neutral. The [`Quality`]s that
+    /// The model's descriptors by name; those not named are neutral. The [`Attribute`]s that
     /// are not named are those of a learnt sound which is like those that are. Pitch, length and brightness are measured
     /// in what was made, and mended; `varispeed` plays what was made faster, by two semitones for 1.
     pub descriptors: Vec<(String, f32)>,
@@ -148,7 +148,7 @@ impl RenderSettings {
 pub struct Rendered {
     /// The sound.
     pub clip: Clip,
-    /// The class that it was made as: the one asked for, or the one drawn. None where the model was told none.
+    /// The class that it was made as: the one asked for, or the one drawn. None where the model was given none.
     pub class: Option<String>,
     /// Steps taken.
     pub steps: usize,
@@ -169,7 +169,7 @@ pub struct Progress {
 #[derive(Debug, Clone, Copy)]
 struct Item {
     seed: u64,
-    told: Told,
+    conditions: Conditions,
     /// Frames of audio to make, at least the model's own, and how many of them, once mended, are wanted.
     made: usize,
     wanted: usize,
@@ -322,7 +322,7 @@ impl Renderer {
                 shared.push(Remark::LeftOut { seconds });
             }
             if matches!(settings.init, Some(Init::Vary { .. })) {
-                own = Some(Portrait::of(&Measures::of(&beginning.clip)));
+                own = Some(Attributes::of(&Measures::of(&beginning.clip)));
             }
         }
         let (mut end, mut at_end) = (Progress { step: 0, steps: 0 }, false);
@@ -337,13 +337,14 @@ impl Renderer {
         let mut rendered: Vec<Option<Rendered>> = seeds.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..seeds.len()).collect();
         for attempt in 0..ATTEMPTS {
-            let told = |seed| asked.told(&self.config, settings.init.as_ref(), own, seed, attempt);
+            let conditions =
+                |seed| asked.conditions(&self.config, settings.init.as_ref(), own, seed, attempt);
             let item = |&i: &usize| -> Result<Item> {
-                let (seed, told) = (seeds[i], told(seeds[i]));
-                let (made, wanted) = self.lengths(settings, asked, &told)?;
+                let (seed, conditions) = (seeds[i], conditions(seeds[i]));
+                let (made, wanted) = self.lengths(settings, asked, &conditions)?;
                 Ok(Item {
                     seed,
-                    told,
+                    conditions,
                     made,
                     wanted,
                 })
@@ -357,7 +358,7 @@ impl Renderer {
                     misses.fold(0.0, f32::max)
                 };
                 let missed = miss(&sound);
-                if missed > 0.0 && item.told.like {
+                if missed > 0.0 && item.conditions.like {
                     failed.push(i);
                 }
                 sound.remarks.splice(0..0, shared.iter().copied());
@@ -386,7 +387,7 @@ impl Renderer {
         // What is of one length, and has a class or none, is walked together.
         let mut groups: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
         for (i, item) in items.iter().enumerate() {
-            let key = (item.made, item.told.class.is_some());
+            let key = (item.made, item.conditions.class.is_some());
             groups.entry(key).or_default().push(i);
         }
         let (count, mut before) = (groups.len(), 0);
@@ -420,7 +421,7 @@ impl Renderer {
                 };
                 let clip = self.decoded(&frames, &*representation, item)?;
                 let (clip, remarks) = self.finished(clip, settings, asked, item);
-                let class = item.told.class;
+                let class = item.conditions.class;
                 Ok(Rendered {
                     clip,
                     class: class.map(|class| self.config.labels[class as usize].clone()),
@@ -464,8 +465,8 @@ impl Renderer {
             given,
         } = order;
         let (t, c) = representation.shape();
-        let told: Vec<Told> = group.iter().map(|item| item.told).collect();
-        let cond = self.conditioning(asked, &told)?;
+        let conditions: Vec<Conditions> = group.iter().map(|item| item.conditions).collect();
+        let cond = self.conditioning(asked, &conditions)?;
         let ladder = NoiseSchedule {
             kind: settings.schedule,
             sigma_min: settings.sigma_min,
@@ -484,7 +485,9 @@ impl Renderer {
             let frames = Tensor::from_vec(frames.data, shape, &self.device)?;
             Ok((frames, beginning.start))
         };
-        let has_class = told.iter().all(|told| told.class.is_some());
+        let has_class = conditions
+            .iter()
+            .all(|conditions| conditions.class.is_some());
         let mut guidance = if has_class { settings.guidance } else { 1.0 };
         let (mut before, mut sigmas) = (0, ladder.sigmas(steps)?);
         let mut known = None;
@@ -530,7 +533,7 @@ impl Renderer {
                 // A walk that ends in zero has one step more than the way back.
                 before = sigmas.len() - 2;
                 let n = group.len();
-                let cond = self.conditioning(asked, &[&told[..], &told].concat())?;
+                let cond = self.conditioning(asked, &[&conditions[..], &conditions].concat())?;
                 let ((from, _), (to, _)) = (encode(&given[0])?, encode(&given[1])?);
                 let clips = Tensor::cat(&[from.repeat((n, 1, 1))?, to.repeat((n, 1, 1))?], 0)?;
                 let back = &mut |step: &Step| {
@@ -611,7 +614,7 @@ impl Renderer {
         if is_one_shot {
             mend::hold_tail(&mut clip, self.config.format.len_frames);
         }
-        let mut clip = mend::mended(clip, asked, &item.told, &mut remarks);
+        let mut clip = mend::mended(clip, asked, &item.conditions, &mut remarks);
         let end = clip.len_frames();
         if is_one_shot && end < item.wanted {
             fade_end(&mut clip);
@@ -642,7 +645,7 @@ impl Renderer {
         &self,
         settings: &RenderSettings,
         asked: &Asked,
-        told: &Told,
+        conditions: &Conditions,
     ) -> Result<(usize, usize)> {
         let own = self.config.format.len_frames;
         let rate = f64::from(self.config.format.sample_rate);
@@ -654,19 +657,21 @@ impl Renderer {
                 "seconds: expected 0.01 to {MAX_SECONDS}, found {seconds}"
             )));
         }
-        let asked_length = asked.qualities.get(Quality::Length);
+        let asked_length = asked.attributes.get(Attribute::Length);
         let wanted = match settings.seconds {
             Some(seconds) => (seconds * rate).round(),
             // What is played faster, and nothing else, is shorter.
-            None if asked.qualities == Portrait::default() => (own as f64 / told.speed).round(),
+            None if asked.attributes == Attributes::default() => {
+                (own as f64 / conditions.speed).round()
+            }
             None => {
                 let room = asked_length.map_or(0.0, |seconds| ROOM * f64::from(seconds) * rate);
                 room.max(own as f64)
             }
         };
-        let longer = match settings.seconds.is_none() && asked.qualities == Portrait::default() {
+        let longer = match settings.seconds.is_none() && asked.attributes == Attributes::default() {
             true => own as f64,
-            false => (wanted * told.speed.clamp(1.0, MOST_LONGER)).min(MAX_SECONDS * rate),
+            false => (wanted * conditions.speed.clamp(1.0, MOST_LONGER)).min(MAX_SECONDS * rate),
         };
         let wanted = wanted as usize;
         if longer as usize <= own {
@@ -716,15 +721,21 @@ impl Renderer {
         Ok(is_kept)
     }
 
-    /// Class, descriptors and portraits of a batch.
-    fn conditioning(&self, asked: &Asked, told: &[Told]) -> Result<Conditioning> {
-        let classes: Vec<Option<u32>> = told.iter().map(|told| told.class).collect();
-        let cond = Conditioning::new(&classes, &asked.row.repeat(told.len()), &self.device)?;
-        if self.config.portraits.is_empty() {
+    /// Class, descriptors and attributes of a batch.
+    fn conditioning(&self, asked: &Asked, conditions: &[Conditions]) -> Result<Conditioning> {
+        let classes: Vec<Option<u32>> = conditions
+            .iter()
+            .map(|conditions| conditions.class)
+            .collect();
+        let cond = Conditioning::new(&classes, &asked.row.repeat(conditions.len()), &self.device)?;
+        if self.config.attributes.is_empty() {
             return Ok(cond);
         }
-        let columns: Vec<_> = told.iter().map(|told| told.portrait.columns()).collect();
-        cond.with_portraits(columns.as_flattened())
+        let columns: Vec<_> = conditions
+            .iter()
+            .map(|conditions| conditions.attributes.columns())
+            .collect();
+        cond.with_attributes(columns.as_flattened())
     }
 
     /// A clip in any format in the model's rate and channels.

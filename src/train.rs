@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 
 mod begin;
 mod classes;
+mod conditioning;
 mod config;
 mod demo;
 mod recipe;
-mod told;
 
 pub use classes::ClassMatch;
 pub use config::{ConsistencyTuning, Length, TrainConfig};
 pub use demo::illustrate;
 
 use begin::{adapted, fresh, tuned};
-use told::{BatchSource, Told};
+use conditioning::{BatchConditions, BatchSource};
 
 use crate::checkpoint::{Checkpoint, ModelConfig, StorageType, TrainingRecord};
 use crate::checkpoint::{load_tensors, save_tensors};
@@ -305,7 +305,7 @@ impl<'d> Trainer<'d> {
                 folder.display()
             )));
         }
-        if note.model.network.is_told() && note.model.labels != dataset.labels() {
+        if note.model.network.is_conditional() && note.model.labels != dataset.labels() {
             return Err(Error::setting(format!(
                 "{}: its run has the classes {}, the sounds now have {}",
                 folder.display(),
@@ -486,7 +486,7 @@ impl<'d> Trainer<'d> {
                 .representation
                 .build(&self.model.format, &self.model.statistics)?,
             config: self.config.clone(),
-            portraits: self.is_told_portraits(),
+            attributes: self.has_attributes(),
         };
         // A model that others would only spoil is the best of its tuning.
         if self.step == 0 && self.from.is_some() && self.config.patience > 0 {
@@ -545,10 +545,10 @@ impl<'d> Trainer<'d> {
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::LEVEL, self.step]);
         let sigmas = self.config.objective.draw_sigmas(b, &mut noise);
-        let mut portraits = Noise::at(seed, &[place::PORTRAIT, self.step]);
-        let told = Told::all(&batch, &self.model);
-        let told = told.hide(self.config.class_dropout, &mut noise, &mut portraits);
-        let cond = told.conditioning(&self.device)?;
+        let mut attributes = Noise::at(seed, &[place::PORTRAIT, self.step]);
+        let conditions = BatchConditions::of(&batch, &self.model);
+        let conditions = conditions.hide(self.config.class_dropout, &mut noise, &mut attributes);
+        let cond = conditions.conditioning(&self.device)?;
         let mut noises: Vec<Noise> = (0..b as u64)
             .map(|j| Noise::at(seed, &[place::NOISE, self.step, j]))
             .collect();
@@ -640,8 +640,8 @@ impl<'d> Trainer<'d> {
         }
     }
 
-    fn is_told_portraits(&self) -> bool {
-        !self.model.portraits.is_empty()
+    fn has_attributes(&self) -> bool {
+        !self.model.attributes.is_empty()
     }
 
     /// Weighted loss of the averaged weights on held-out sounds, with fixed noise: the mean over the sounds at each of
@@ -662,12 +662,12 @@ impl<'d> Trainer<'d> {
         let most = self.config.batch.min(16);
         for chunk in guesses.chunks(most) {
             let sounds: Vec<usize> = chunk.iter().map(|guess| guess.0).collect();
-            let told = self.is_told_portraits();
+            let has_attributes = self.has_attributes();
             let batch = self
                 .dataset
-                .batch(&sounds, &*self.representation, None, told)?;
-            // As a sound is rendered: with its portrait.
-            let cond = Told::all(&batch, &self.model).conditioning(&self.device)?;
+                .batch(&sounds, &*self.representation, None, has_attributes)?;
+            // As a sound is rendered: with its attributes.
+            let cond = BatchConditions::of(&batch, &self.model).conditioning(&self.device)?;
             let (b, t, c) = batch.shape;
             let clean = Tensor::from_vec(batch.frames, (b, t, c), &self.device)?;
             for (k, (&sigma, total)) in levels.iter().zip(&mut totals).enumerate() {

@@ -226,7 +226,7 @@ fn walks_end_where_the_originals_do() -> Result<()> {
         let error = error(&walk(sampler)?, &turned(&answers[answer])?)?;
         assert!(error < 1e-3, "{sampler}: {error}");
     }
-    // Done right, the first step is told what pure noise hides.
+    // Done right, the first step knows what pure noise hides.
     assert!(error(&walk("iplms")?, &turned(&answers["ipndm"])?)? > 1e-2);
     Ok(())
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use audiodiff::Error;
+use audiodiff::attributes::Attribute;
 use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::network::ComputeType;
-use audiodiff::portrait::Quality;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
 use candle_core::Device;
 use realfft::RealFftPlanner;
@@ -293,15 +293,14 @@ fn length_and_brightness_are_met_or_missed_aloud() {
     ] {
         let made = &made(&renderer, Some(class), 4..5, set(name, value))[0];
         let measures = Measures::of(&made.clip);
-        let (quality, found) = match name {
-            "length" => (Quality::Length, measures.decay),
-            _ => (Quality::Brightness, measures.brightness),
+        let (attribute, found) = match name {
+            "length" => (Attribute::Length, measures.decay),
+            _ => (Attribute::Brightness, measures.brightness),
         };
         let near = (found / value).log2().abs() < 1.12f32.log2();
-        let said = made
-            .remarks
-            .iter()
-            .any(|remark| matches!(remark, Remark::Missed { quality: of, .. } if *of == quality));
+        let said = made.remarks.iter().any(
+            |remark| matches!(remark, Remark::Missed { attribute: of, .. } if *of == attribute),
+        );
         assert_eq!(near, !said, "{class} {name}: {found} of {value}");
         missed += usize::from(said);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use audiodiff::Error;
+use audiodiff::attributes::Attributes;
 use audiodiff::checkpoint::{
     Checkpoint, FORMAT_VERSION, ModelConfig, StorageType, TrainingRecord, load_tensors,
     save_tensors,
@@ -12,7 +13,6 @@ use audiodiff::diffusion::Target;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::network::{Level, NetworkConfig, UNetConfig};
 use audiodiff::noise::Noise;
-use audiodiff::portrait::Portrait;
 use audiodiff::representation::{Format, RepresentationConfig, Statistics};
 use candle_core::{Device, Tensor};
 
@@ -46,9 +46,9 @@ fn model() -> Checkpoint {
         },
         labels: vec!["kick".into(), "snare".into()],
         descriptors: vec!["tilt".into()],
-        portraits: vec![(
+        attributes: vec![(
             Some(0),
-            Portrait([Some(0.01), Some(0.2), Some(900.0), Some(220.0), None]),
+            Attributes([Some(0.01), Some(0.2), Some(900.0), Some(220.0), None]),
         )],
         rendering: None,
         sigma_data: 1.0,

@@ -66,7 +66,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         ema_gamma: 6.94,
         class_dropout: 0.1,
         augment: None,
-        portraits: true,
+        attributes: true,
         licence: None,
         seed: 3,
         validate_every: 50,
@@ -596,7 +596,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     let (folder, set) = tones();
     let (_, mut model) = train(
         TrainConfig {
-            portraits: false,
+            attributes: false,
             ..config(mdct(), 60)
         },
         &set,
@@ -893,7 +893,7 @@ fn labels_take_the_rows_of_the_classes_that_they_mean() {
     assert_eq!(meant, [("BD", &kick[..]), ("Open Hats", &hat[..])]);
 }
 
-/// The model as an earlier edition wrote it: told of changes that its frames do not hold.
+/// The model as an earlier edition wrote it: conditioned on changes that its frames do not hold.
 fn with_old_descriptors(model: &Checkpoint) -> Checkpoint {
     let mut old = model.clone();
     let names = ["polarity", "varispeed", "tilt", "decay", "gain"];
@@ -921,7 +921,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
     let names = old.config.descriptor_names();
     assert_eq!(names[..4], ["varispeed", "tilt", "decay", "attack"]);
     assert!(!names.contains(&"gain".into()) && !names.contains(&"polarity".into()));
-    // Those are told as neutral: what their rows said before, they say after.
+    // Those are given as neutral: what their rows said before, they say after.
     let run = folder.path().join("tuned");
     let mut trainer = begin(changed, &set, &run, Some(&old)).unwrap();
     trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
@@ -949,7 +949,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
         error.contains("over mel frames, which hold neither the level of a sound nor the sign of its wave, it changes"),
         "{error}"
     );
-    // A model over waveforms is told all of them.
+    // A model over waveforms is conditioned on all of them.
     let (_, wave) = train(
         config(mdct(), 1),
         &set,
@@ -960,7 +960,7 @@ fn what_frames_do_not_hold_is_neither_learnt_nor_offered() {
 }
 
 #[test]
-fn portraits_can_be_left_out_for_good_and_crops_are_told() {
+fn attributes_can_be_left_out_for_good_and_crops_are_told() {
     let (folder, set) = tones();
     let (_, model) = train(
         config(mdct(), 2),
@@ -968,16 +968,16 @@ fn portraits_can_be_left_out_for_good_and_crops_are_told() {
         &folder.path().join("run"),
         u64::MAX,
     );
-    assert_eq!(model.config.portraits.len(), set.train().len());
+    assert_eq!(model.config.attributes.len(), set.train().len());
     let without = TrainConfig {
-        portraits: false,
+        attributes: false,
         licence: Some("CC0".into()),
         ..config(mdct(), 2)
     };
     let mut licensed = model.clone();
     licensed.config.training.licence = Some("MIT".into());
     let (plain, _) = begun(without, &set, folder.path(), &licensed).unwrap();
-    assert!(plain.config.portraits.is_empty());
+    assert!(plain.config.attributes.is_empty());
     assert_eq!(plain.config.descriptor_names(), plain.config.descriptors);
     assert_eq!(
         plain.weights["descriptors"].dims()[0],
@@ -990,7 +990,7 @@ fn portraits_can_be_left_out_for_good_and_crops_are_told() {
     let before = silent.config.training.before.unwrap();
     assert_eq!((before.steps, before.windows), (2, 16));
     assert_eq!(silent.config.training.whole().steps, 2);
-    // Clips from anywhere: as many places as make a choice, each told what it is like.
+    // Clips from anywhere: as many places as make a choice, each conditioned on what it is like.
     let options = ScanOptions {
         crop: dataset::Crop::Anywhere,
         ..ScanOptions::default()
@@ -1002,12 +1002,12 @@ fn portraits_can_be_left_out_for_good_and_crops_are_told() {
         .0;
     let (model, _) = begun(config(mdct(), 2), &anywhere, folder.path(), &model).unwrap();
     assert_eq!(model.config.crop, Some(dataset::Crop::Anywhere));
-    assert!(model.config.portraits.len() >= 256);
+    assert!(model.config.attributes.len() >= 256);
     for label in 0..2 {
         assert!(
             model
                 .config
-                .portraits
+                .attributes
                 .iter()
                 .any(|kept| kept.0 == Some(label))
         );

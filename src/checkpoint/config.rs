@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{Attribute, Attributes, COLUMNS};
 use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
 use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::error::{Error, Result};
 use crate::network::{NetworkConfig, Surroundings};
-use crate::portrait::{COLUMNS, Portrait, Quality};
 use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Most portraits that a model carries; a larger training keeps those of every n-th sound of each class.
-pub const MAX_PORTRAITS: usize = 4096;
+/// Most sounds whose attributes a model carries; a larger training keeps those of every n-th sound of each class.
+pub const MAX_ATTRIBUTES: usize = 4096;
 
 /// Everything about a model but its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,10 +37,10 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// Descriptor names, in the order of the network's inputs.
     pub descriptors: Vec<String>,
-    /// Portraits of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
-    /// not told any. Absent in older files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub portraits: Vec<(Option<u32>, Portrait)>,
+    /// Attributes of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
+    /// not conditioned on any. Absent in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
+    pub attributes: Vec<(Option<u32>, Attributes)>,
     /// Deviation of the clean frames.
     pub sigma_data: f64,
     /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
@@ -182,20 +182,20 @@ impl ModelConfig {
                 "expected at most {MAX_LABELS} labels and descriptors, found {labels} and {descriptors}"
             ));
         }
-        if self.portraits.len() > MAX_PORTRAITS {
+        if self.attributes.len() > MAX_ATTRIBUTES {
             return fail(format!(
-                "expected at most {MAX_PORTRAITS} portraits, found {}",
-                self.portraits.len()
+                "expected those of at most {MAX_ATTRIBUTES} sounds, found {}",
+                self.attributes.len()
             ));
         }
-        for (label, portrait) in &self.portraits {
+        for (label, attributes) in &self.attributes {
             if label.is_some_and(|label| label as usize >= self.labels.len())
-                || !portrait.is_plausible()
+                || !attributes.is_plausible()
             {
                 return fail(format!(
-                    "portraits: expected measures of a sound and one of {} labels, found {label:?}, {:?}",
+                    "attributes: expected measures of a sound and one of {} labels, found {label:?}, {:?}",
                     self.labels.len(),
-                    portrait.0
+                    attributes.0
                 ));
             }
         }
@@ -260,10 +260,10 @@ impl ModelConfig {
     }
 
     /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
-    /// clips cut at their onset had portraits.
+    /// clips cut at their onset had attributes.
     pub fn learnt_crop(&self) -> Option<Crop> {
-        let by_portraits = (!self.portraits.is_empty()).then_some(Crop::Onset);
-        self.crop.or(by_portraits)
+        let by_attributes = (!self.attributes.is_empty()).then_some(Crop::Onset);
+        self.crop.or(by_attributes)
     }
 
     /// The sizes the network is built into.
@@ -271,17 +271,17 @@ impl ModelConfig {
         Surroundings {
             width: self.representation.width(self.format.channels),
             labels: self.labels.len(),
-            descriptors: self.descriptors.len() + self.portrait_columns(),
+            descriptors: self.descriptors.len() + self.attribute_columns(),
         }
     }
 
-    /// Names of everything that can be set beside the class and changes what is heard: older models are told of changes
+    /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on changes
     /// that their representation does not hold.
     pub fn descriptor_names(&self) -> Vec<String> {
         let mut names = self.descriptors.clone();
         names.retain(|name| !self.is_unheard(name));
-        if !self.portraits.is_empty() {
-            names.extend(Quality::ALL.map(|quality| quality.name().to_owned()));
+        if !self.attributes.is_empty() {
+            names.extend(Attribute::ALL.map(|attribute| attribute.name().to_owned()));
         }
         names
     }
@@ -312,9 +312,9 @@ impl ModelConfig {
         })
     }
 
-    /// How many numbers tell the network what a sound is like: [`COLUMNS`], or none.
-    pub fn portrait_columns(&self) -> usize {
-        if self.portraits.is_empty() {
+    /// How many inputs of the network say what a sound is like: [`COLUMNS`], or none.
+    pub fn attribute_columns(&self) -> usize {
+        if self.attributes.is_empty() {
             0
         } else {
             COLUMNS

@@ -1,15 +1,15 @@
-//! Random changes to a clip that the model is told about.
+//! Random changes to clips, on which the model is conditioned.
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{Attribute, Attributes};
 use crate::audio::{Clip, effect};
 use crate::noise::Noise;
-use crate::portrait::{Portrait, Quality};
 use crate::representation::RepresentationConfig;
 
-/// A change of a clip that models can be told of: a knob of the finished model.
+/// A change of a clip that models can be conditioned on: a knob of the finished model.
 ///
-/// The value that is told is 0 for an untouched clip. Units are fixed whatever an [`Augment`] allows, so that a value
+/// The conditioning value is 0 for an untouched clip. Units are fixed whatever an [`Augment`] allows, so that a value
 /// means the same for every model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Descriptor {
@@ -70,7 +70,7 @@ const GAIN_DB_PER_UNIT: f32 = 6.0;
 
 /// Which changes training makes to its clips, and how strong they are. 0 switches any of them off.
 ///
-/// Clips change before they are encoded; the model is told what happened by
+/// Clips change before they are encoded; the model is conditioned on what happened by
 /// [`Descriptor`]s, and plain sounds are asked for with zeros. The default is the recipe's for small data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -163,15 +163,15 @@ pub struct Change {
     pub varispeed_st: f32,
     /// Level of 10 kHz against that of 100 Hz, dB.
     pub tilt_db: f32,
-    /// 0 to 1, as [`Descriptor::Decay`] tells it.
+    /// 0 to 1, as [`Descriptor::Decay`] counts it.
     pub decay: f32,
     /// dB.
     pub gain_db: f32,
 }
 
 impl Change {
-    /// The value that tells of it.
-    pub fn told(&self, descriptor: Descriptor) -> f32 {
+    /// The conditioning value of one descriptor.
+    pub fn value(&self, descriptor: Descriptor) -> f32 {
         match descriptor {
             Descriptor::Polarity => f32::from(u8::from(self.flip)),
             Descriptor::Varispeed => self.varispeed_st / SEMITONES_PER_UNIT,
@@ -181,13 +181,13 @@ impl Change {
         }
     }
 
-    /// What a model is told of a sound that had this portrait before its decay was shortened and its treble tilted,
+    /// The attributes, as a model is conditioned on them, of a sound that had these before its decay was shortened and its treble tilted,
     /// which are told apart: of a shortened decay, the length is not known.
-    pub(super) fn known_of(&self, mut portrait: Portrait) -> Portrait {
+    pub(super) fn known_of(&self, mut attributes: Attributes) -> Attributes {
         if self.decay > 0.0 {
-            portrait.set(Quality::Length, None);
+            attributes.set(Attribute::Length, None);
         }
-        portrait
+        attributes
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
         let draws: Vec<_> = (0..4000)
             .map(|_| {
                 let change = Augment::default().draw(&mut noise);
-                Descriptor::ALL.map(|descriptor| change.told(descriptor))
+                Descriptor::ALL.map(|descriptor| change.value(descriptor))
             })
             .collect();
         let neutral: Vec<usize> = (0..5)

@@ -5,9 +5,9 @@ use std::f32::consts::PI;
 use super::Crop;
 use super::augment::{self, Change};
 use super::report::{Action, IssueKind};
+use crate::attributes::Attributes;
 use crate::audio::{Clip, Measures, effect, onset};
 use crate::error::Result;
-use crate::portrait::Portrait;
 use crate::representation::Format;
 
 /// Of longer files only this much is used.
@@ -227,18 +227,18 @@ impl Source {
     }
 
     /// What the clip that begins at frame `start` is like, played faster by `varispeed_st` semitones.
-    pub fn portrait(
+    pub fn attributes(
         &self,
         start: usize,
         varispeed_st: f32,
         format: Format,
         crop: Crop,
-    ) -> Portrait {
+    ) -> Attributes {
         let change = Change {
             varispeed_st,
             ..Change::default()
         };
-        Portrait::of(&Measures::of(&self.window(start, &change, format, crop)))
+        Attributes::of(&Measures::of(&self.window(start, &change, format, crop)))
     }
 
     /// The clip that begins at frame `start`, in exactly the model's format: changed, its edges faded, levelled.

@@ -83,7 +83,7 @@ impl Denoiser for Guided<'_> {
         let both = Conditioning {
             classes: Tensor::cat(&[&cond.classes, &none.classes], 0)?,
             descriptors: Tensor::cat(&[&cond.descriptors, &none.descriptors], 0)?,
-            portrait: cond.portrait,
+            attributes: cond.attributes,
         };
         let x = Tensor::cat(&[x, x], 0)?; // [2B, T, C]
         let sigma = Tensor::cat(&[sigma, sigma], 0)?; // [2B]

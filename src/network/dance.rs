@@ -155,7 +155,7 @@ impl Dance1d {
     ///
     /// # Errors
     /// When `weights` lacks a parameter of the right shape, or the model has classes or descriptors, which this
-    /// network is not told.
+    /// network is not given.
     pub fn new(
         config: &DanceConfig,
         around: Surroundings,

@@ -307,7 +307,7 @@ impl Layers {
         }
         let e = p.silu(e);
 
-        // What each frame is told of its place, the same in every clip.
+        // Each frame's position, the same in every clip.
         let position = p.conv(decays, None, self.position, None, None)?; // [1, T, C0]
         let mut h = self.stem.forward(p, x, None, Some(position))?; // [B, T, C0]
 
@@ -536,7 +536,7 @@ mod tests {
             let alone = Conditioning {
                 classes: cond.classes.narrow(0, i, 1)?,
                 descriptors: cond.descriptors.narrow(0, i, 1)?,
-                portrait: 0,
+                attributes: 0,
             };
             let alone = network.forward(&x.narrow(0, i, 1)?, &c_noise.narrow(0, i, 1)?, &alone)?;
             let error = (together.narrow(0, i, 1)? - alone)?
@@ -565,7 +565,7 @@ mod tests {
         )?)?);
         let moved = Conditioning {
             descriptors: (&cond.descriptors + 0.5)?,
-            portrait: 0,
+            attributes: 0,
             ..cond.clone()
         };
         assert!(differs(network.forward(&x, &c_noise, &moved)?)?);

@@ -6,10 +6,10 @@ use std::fmt;
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
-use super::told::{Asked, Told};
+use super::conditions::{Asked, Conditions};
+use crate::attributes::Attribute;
 use crate::audio::{Clip, Contour, Measures, effect, onset};
 use crate::diffusion::sampler::Sampler;
-use crate::portrait::Quality;
 
 /// A pitch is mended again where it is off by more, in cents.
 const IN_TUNE: f64 = 1.0;
@@ -20,7 +20,7 @@ const OUT_OF_TUNE: f64 = 5.0;
 /// A course of pitch is made steady where it spreads over less, in cents: beyond, it is a glide.
 const WAVER: f64 = 120.0;
 
-/// A pitch that is farther than this from the one that was told is not taken for it, in semitones.
+/// A pitch that is farther than this from the one that was conditioned on is not taken for it, in semitones.
 const ASTRAY: f64 = 7.0;
 
 /// Largest tilt by which brightness is mended, dB from a decade below to a decade above.
@@ -56,10 +56,10 @@ pub enum Remark {
         /// Hz.
         asked: f32,
     },
-    /// A quality came out otherwise than asked.
+    /// An attribute came out otherwise than asked.
     Missed {
         /// Which.
-        quality: Quality,
+        attribute: Attribute,
         /// In its unit.
         asked: f32,
         /// In its unit.
@@ -107,11 +107,11 @@ impl fmt::Display for Remark {
                 "pitch: {asked} Hz asked, and the sound has none that could be found"
             ),
             Self::Missed {
-                quality,
+                attribute,
                 asked,
                 found,
             } => {
-                let (name, unit) = (quality.name(), quality.unit());
+                let (name, unit) = (attribute.name(), attribute.unit());
                 write!(f, "{name}: {asked} {unit} asked, {found:.4} {unit} reached")
             }
             Self::LeftOut { seconds } => write!(
@@ -132,22 +132,30 @@ impl fmt::Display for Remark {
     }
 }
 
-/// The sound with the speed and the qualities that were asked for, as nearly as there is one.
-pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<Remark>) -> Clip {
-    let of = |quality| asked.qualities.get(quality);
+/// The sound with the speed and the attributes that were asked for, as nearly as there is one.
+pub(super) fn mended(
+    clip: Clip,
+    asked: &Asked,
+    conditions: &Conditions,
+    remarks: &mut Vec<Remark>,
+) -> Clip {
+    let of = |attribute| asked.attributes.get(attribute);
     let peak = clip.peak();
-    let mut clip = match of(Quality::Pitch) {
-        Some(hz) => tuned(&clip, hz, told.speed, remarks),
-        None if told.speed == 1.0 => clip,
-        None => played(&clip, told.speed, |_| told.speed),
+    let mut clip = match of(Attribute::Pitch) {
+        Some(hz) => tuned(&clip, hz, conditions.speed, remarks),
+        None if conditions.speed == 1.0 => clip,
+        None => played(&clip, conditions.speed, |_| conditions.speed),
     };
-    if let Some(hz) = of(Quality::Brightness) {
+    if let Some(hz) = of(Attribute::Brightness) {
         brighten(&mut clip, hz);
     }
-    if let Some(seconds) = of(Quality::Length) {
+    if let Some(seconds) = of(Attribute::Length) {
         lengthen(&mut clip, seconds);
     }
-    if of(Quality::Brightness).or(of(Quality::Length)).is_some() {
+    if of(Attribute::Brightness)
+        .or(of(Attribute::Length))
+        .is_some()
+    {
         // What is left at its own level is not to be cut at full scale.
         let raised = clip.peak() / peak;
         if raised > 1.0 {
@@ -159,18 +167,21 @@ pub(super) fn mended(clip: Clip, asked: &Asked, told: &Told, remarks: &mut Vec<R
 
 /// Says where the length or the brightness of the whole is not what was asked.
 pub(super) fn missed(clip: &Clip, asked: &Asked, remarks: &mut Vec<Remark>) {
-    let of = |quality| asked.qualities.get(quality);
-    if of(Quality::Brightness).or(of(Quality::Length)).is_none() {
+    let of = |attribute| asked.attributes.get(attribute);
+    if of(Attribute::Brightness)
+        .or(of(Attribute::Length))
+        .is_none()
+    {
         return;
     }
     let measures = Measures::of(clip);
-    for (quality, found) in [
-        (Quality::Length, measures.decay),
-        (Quality::Brightness, measures.brightness),
+    for (attribute, found) in [
+        (Attribute::Length, measures.decay),
+        (Attribute::Brightness, measures.brightness),
     ] {
-        if let Some(asked) = of(quality).filter(|&asked| factor(asked, found) > NEAR) {
+        if let Some(asked) = of(attribute).filter(|&asked| factor(asked, found) > NEAR) {
             remarks.push(Remark::Missed {
-                quality,
+                attribute,
                 asked,
                 found,
             });
@@ -200,7 +211,7 @@ fn played(clip: &Clip, fastest: f64, speed: impl Fn(f64) -> f64) -> Clip {
 /// it is played at the speed at which it was to be.
 fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
     let wanted = f64::from(hz);
-    // Far from what it was told to have, it is a partial that was found.
+    // Far from what was conditioned on, it is a partial that was found.
     let astray = |contour: &Contour| 12.0 * (contour.hz() * speed / wanted).log2().abs() > ASTRAY;
     let Some(contour) = Contour::of(clip).filter(|contour| !astray(contour)) else {
         remarks.push(Remark::Unpitched { asked: hz });
@@ -242,7 +253,7 @@ fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
         let farthest = if high > -low { high } else { low };
         let worse = wanted * (farthest / 1200.0).exp2();
         remarks.push(Remark::Missed {
-            quality: Quality::Pitch,
+            attribute: Attribute::Pitch,
             asked: hz,
             found: worse as f32,
         });

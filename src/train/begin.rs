@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use super::classes::{ClassMatch, matches};
 use super::{TrainConfig, place};
+use crate::attributes::Attributes;
 use crate::checkpoint::{
-    Checkpoint, FORMAT_VERSION, MAX_PORTRAITS, ModelConfig, Rendering, TrainingRecord,
+    Checkpoint, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord,
 };
 use crate::dataset::{Crop, Dataset, Descriptor};
 use crate::diffusion::sampler::Sampler;
@@ -16,7 +17,6 @@ use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::noise::Noise;
-use crate::portrait::Portrait;
 use crate::representation::Statistics;
 
 /// How a tuned model is rendered, before anything was measured of it.
@@ -64,7 +64,7 @@ fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<u
 struct Measured {
     statistics: Statistics,
     /// Those that travel with the model.
-    portraits: Vec<(Option<u32>, Portrait)>,
+    attributes: Vec<(Option<u32>, Attributes)>,
 }
 
 /// Measures what is asked for; the rest stays empty.
@@ -72,18 +72,18 @@ fn measured(
     config: &TrainConfig,
     dataset: &Dataset,
     statistics: bool,
-    portraits: bool,
+    attributes: bool,
     on_progress: OnProgress<'_>,
 ) -> Result<Measured> {
-    let kept = some_of_each_class(dataset, dataset.train(), MAX_PORTRAITS);
+    let kept = some_of_each_class(dataset, dataset.train(), MAX_ATTRIBUTES);
     let mut measured = Measured::default();
     if statistics {
         // A part of those that are kept: what is measured of both is measured at once.
         let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
-        let mut clips = dataset.clips(&sounds, portraits, on_progress);
+        let mut clips = dataset.clips(&sounds, attributes, on_progress);
         measured.statistics = config.representation.fit(&config.format, &mut clips)?;
     }
-    if !portraits {
+    if !attributes {
         return Ok(measured);
     }
     let places = match dataset.crop() {
@@ -91,14 +91,14 @@ fn measured(
         Crop::Anywhere => LEAST_PORTRAITS.div_ceil(kept.len().max(1)),
     };
     let kept = kept.repeat(places);
-    let found = &mut measured.portraits;
+    let found = &mut measured.attributes;
     for part in kept.chunks(4 * rayon::current_num_threads()) {
         on_progress(found.len(), kept.len());
         let first = found.len() as u64;
         let one = |(i, &index): (usize, &usize)| {
             let mut noise = Noise::at(config.seed, &[place::KEPT, first + i as u64]);
-            let portrait = dataset.portrait_of_draw(index, &mut noise)?;
-            Ok((dataset.label(index), portrait))
+            let attributes = dataset.attributes_of_draw(index, &mut noise)?;
+            Ok((dataset.label(index), attributes))
         };
         let part: Result<Vec<_>> = part.par_iter().enumerate().map(one).collect();
         found.extend(part?);
@@ -115,8 +115,8 @@ pub(super) fn fresh(
 ) -> Result<(ModelConfig, Parameters)> {
     let Measured {
         statistics,
-        portraits,
-    } = measured(config, dataset, true, config.portraits, on_progress)?;
+        attributes,
+    } = measured(config, dataset, true, config.attributes, on_progress)?;
     let heard = Descriptor::ALL.into_iter();
     let heard = heard.filter(|known| known.is_heard_in(&config.representation));
     let model = ModelConfig {
@@ -128,7 +128,7 @@ pub(super) fn fresh(
         statistics,
         labels: dataset.labels().to_vec(),
         descriptors: heard.map(|known| known.name().to_owned()).collect(),
-        portraits,
+        attributes,
         sigma_data: config.objective.sigma_data,
         sigma_max: config.representation.sigma_max(),
         target: config.target,
@@ -179,9 +179,9 @@ pub(super) fn tuned(
             return refuse(format!("its {what} differs from the run's"));
         }
     }
-    // A network that is told nothing learns all sounds as one kind, and has the ends that it has.
-    let told = old.network.is_told();
-    if !told && old.format.channels != config.format.channels {
+    // An unconditional network learns all sounds as one kind, and has the ends that it has.
+    let is_conditional = old.network.is_conditional();
+    if !is_conditional && old.format.channels != config.format.channels {
         return refuse(format!(
             "its network takes {} channels and cannot be changed, the run has {}",
             old.format.channels, config.format.channels
@@ -196,11 +196,11 @@ pub(super) fn tuned(
     // The columns of the frames that the network knows, and those that it is to have.
     let own = old.surroundings().width;
     let width = config.representation.width(config.format.channels);
-    let portraits = config.portraits && !old.portraits.is_empty();
+    let attributes = config.attributes && !old.attributes.is_empty();
     let Measured {
         mut statistics,
-        portraits,
-    } = measured(config, dataset, width > own, portraits, on_progress)?;
+        attributes,
+    } = measured(config, dataset, width > own, attributes, on_progress)?;
     if width > own {
         // What the model knew is measured as it knew it, or it would mean something else.
         statistics.mean[..own].copy_from_slice(&old.statistics.mean);
@@ -223,11 +223,11 @@ pub(super) fn tuned(
         format: config.format,
         crop: Some(dataset.crop()),
         statistics,
-        labels: match told {
+        labels: match is_conditional {
             true => dataset.labels().to_vec(),
             false => Vec::new(),
         },
-        portraits,
+        attributes,
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         // A few-step model that is trained as a denoiser becomes one again.
@@ -259,8 +259,8 @@ pub(super) fn adapted(from: &Checkpoint, model: &ModelConfig) -> Result<BTreeMap
     let old = &from.config;
     let mut weights = from.weights.clone();
     relabel(&mut weights, &old.labels, &model.labels)?;
-    if model.portraits.is_empty() && !old.portraits.is_empty() {
-        hide_portraits(&mut weights, old.descriptors.len())?;
+    if model.attributes.is_empty() && !old.attributes.is_empty() {
+        hide_attributes(&mut weights, old.descriptors.len())?;
     }
     let (own, width) = (old.surroundings().width, model.surroundings().width);
     if width != own {
@@ -316,8 +316,8 @@ fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String
     Ok(())
 }
 
-/// Takes the inputs for portraits from a network, which then says what it said of hidden ones.
-fn hide_portraits(weights: &mut BTreeMap<String, Tensor>, descriptors: usize) -> Result<()> {
+/// Takes the inputs for attributes from a network, which then says what it said of hidden ones.
+fn hide_attributes(weights: &mut BTreeMap<String, Tensor>, descriptors: usize) -> Result<()> {
     const TABLE: &str = "descriptors";
     let table = parameter(weights, TABLE)?.clone();
     if descriptors == 0 {
@@ -382,7 +382,7 @@ mod tests {
         Ok((config, weights))
     }
 
-    /// What it says of two clips of eight frames, whose classes are told.
+    /// What it says of two clips of eight frames, conditioned on their classes.
     fn said(
         config: &NetworkConfig,
         around: Surroundings,
@@ -394,7 +394,7 @@ mod tests {
         let cond = Conditioning {
             classes: Tensor::new(&[1u32, 2], &Device::Cpu)?,
             descriptors: descriptors.clone(),
-            portrait: 0,
+            attributes: 0,
         };
         network.forward(x, &Tensor::new(&[0.1f32, -0.7], &Device::Cpu)?, &cond)
     }
@@ -408,15 +408,21 @@ mod tests {
     -> Result<()> {
         let (config, weights) = lively()?;
         let mut noise = Noise::new(6);
-        let told = noise.normal_tensor((2, 5), &Device::Cpu)?;
+        let embedding = noise.normal_tensor((2, 5), &Device::Cpu)?;
         let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
-        let before = said(&config, AROUND, &weights, &x, &told)?;
+        let before = said(&config, AROUND, &weights, &x, &embedding)?;
         for width in [8, 12] {
             let mut wide = weights.clone();
             set_width(&mut wide, 4, width)?;
             let around = Surroundings { width, ..AROUND };
             let new = noise.normal_tensor((2, 8, width - 4), &Device::Cpu)?;
-            let after = said(&config, around, &wide, &Tensor::cat(&[&x, &new], 2)?, &told)?;
+            let after = said(
+                &config,
+                around,
+                &wide,
+                &Tensor::cat(&[&x, &new], 2)?,
+                &embedding,
+            )?;
             assert!(apart(&before, &after.narrow(2, 0, 4)?)? < 1e-5);
             let rest = after.narrow(2, 4, width - 4)?;
             assert_eq!(apart(&rest, &rest.zeros_like()?)?, 0.0);
@@ -429,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn without_portraits_a_network_says_what_it_said_of_hidden_ones() -> Result<()> {
+    fn without_attributes_a_network_says_what_it_said_of_hidden_ones() -> Result<()> {
         let (config, weights) = lively()?;
         let mut noise = Noise::new(7);
         let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
@@ -437,7 +443,7 @@ mod tests {
         let hidden = changes.pad_with_zeros(1, 0, 3)?;
         let before = said(&config, AROUND, &weights, &x, &hidden)?;
         let mut fewer = weights.clone();
-        hide_portraits(&mut fewer, 2)?;
+        hide_attributes(&mut fewer, 2)?;
         let around = Surroundings {
             descriptors: 2,
             ..AROUND

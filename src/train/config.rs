@@ -101,10 +101,10 @@ pub struct TrainConfig {
     pub class_dropout: f32,
     /// Changes made to the sounds, none for the sounds as they are.
     pub augment: Option<Augment>,
-    /// Whether the network is told what the sounds are like. One that is tuned is told it only if it was before, and
+    /// Whether the network is conditioned on what the sounds are like. A fine-tuned one is only if it was before, and
     /// without this never again.
-    #[serde(default)]
-    pub portraits: bool,
+    #[serde(default, alias = "portraits")]
+    pub attributes: bool,
     /// Licence of the weights that are learnt; nobody else's is taken over.
     #[serde(default)]
     pub licence: Option<String>,

@@ -74,7 +74,7 @@ impl TrainConfig {
             ema_gamma: 6.94,
             class_dropout: 0.12,
             augment: Some(Augment::default()),
-            portraits: true,
+            attributes: true,
             licence: None,
             seed: 0,
             validate_every: 250,

@@ -71,7 +71,7 @@ pub struct SoundSettings {
     #[arg(long, requires = "init", value_name = "0..1")]
     strength: Option<f64>,
     /// Turn a descriptor of the model from its neutral 0, e.g. tilt=0.5 or decay=1; varispeed=1 plays the sound two
-    /// semitones higher; or ask for a quality: pitch=HZ, to the cent, length=SECONDS, brightness=HZ
+    /// semitones higher; or ask for an attribute: pitch=HZ, to the cent, length=SECONDS, brightness=HZ
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = descriptor)]
     descriptors: Vec<(String, f32)>,
     /// Peak level in dB of full scale, -96 to 0

@@ -92,10 +92,10 @@ pub struct TrainArgs {
     /// Learn the sounds as they are, without changed copies of them
     #[arg(long)]
     no_augment: bool,
-    /// Do not tell the network what each sound is like (attack, length, brightness, pitch, noisiness). A fresh network
-    /// whose clips begin anywhere is not told it either
-    #[arg(long)]
-    no_portraits: bool,
+    /// Do not condition the network on what each sound is like (attack, length, brightness, pitch, noisiness). A fresh network
+    /// whose clips begin anywhere never is
+    #[arg(long, alias = "no-portraits")]
+    no_attributes: bool,
     /// Part of the sounds to hold back for validation
     #[arg(long, default_value_t = 0.1, value_name = "0..0.5")]
     validation: f32,
@@ -305,8 +305,8 @@ impl TrainArgs {
             config.augment = None;
         }
         // Of what begins anywhere, attack and length say little: a fresh network learns without.
-        if self.no_portraits || (from.is_none() && self.crop(from) == Crop::Anywhere) {
-            config.portraits = false;
+        if self.no_attributes || (from.is_none() && self.crop(from) == Crop::Anywhere) {
+            config.attributes = false;
         }
         if let Some(every) = self.validate_every {
             config.validate_every = every;

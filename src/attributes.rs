@@ -1,6 +1,6 @@
-//! What a sound is like, in the few numbers that a model can be told, and asked for.
+//! What a sound is like, in the few numbers that a model is conditioned on and asked for.
 //!
-//! A training measures every sound; its network is told these [`Quality`]s beside the class, sometimes some of
+//! A training measures every sound; its network is conditioned on these [`Attribute`]s beside the class, sometimes on some of
 //! them, sometimes none. So they are knobs of the finished model. A sound that is rendered without any of them set
 //! takes those of a sound of its class that was learnt, a little changed: the model then need not find out by
 //! itself that a drum is either low and long or high and short.
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::audio::Measures;
 use crate::noise::Noise;
 
-/// Numbers by which one quality is told to the network.
+/// Columns by which one attribute is given to the network.
 const KNOTS: usize = 8;
 
-/// Numbers by which a whole portrait is told to the network.
-pub const COLUMNS: usize = KNOTS * Quality::ALL.len();
+/// Columns by which all attributes are given to the network.
+pub const COLUMNS: usize = KNOTS * Attribute::ALL.len();
 
-/// How far a portrait is changed before it is rendered, as a share of each quality's range.
+/// How far attributes are changed before a sound is rendered with them, as a share of each attribute's range.
 const JITTER: f32 = 0.02;
 
-/// One measure that models are told.
+/// One measure that models are conditioned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quality {
+pub enum Attribute {
     /// [`Measures::attack`], seconds.
     Attack,
     /// [`Measures::decay`], seconds.
@@ -34,8 +34,8 @@ pub enum Quality {
     Noisiness,
 }
 
-impl Quality {
-    /// Every quality, in the order of a [`Portrait`].
+impl Attribute {
+    /// Every attribute, in the order of [`Attributes`].
     pub const ALL: [Self; 5] = [
         Self::Attack,
         Self::Length,
@@ -96,7 +96,7 @@ impl Quality {
         place.clamp(0.0, 1.0)
     }
 
-    /// The inverse of [`Quality::place`].
+    /// The inverse of [`Attribute::place`].
     fn at(self, place: f32) -> f32 {
         let (low, high) = self.range();
         if self == Self::Noisiness {
@@ -107,47 +107,48 @@ impl Quality {
     }
 }
 
-/// A value for each of [`Quality::ALL`], or none where it is not known, or not asked for.
+/// A value for each of [`Attribute::ALL`], or none where it is not known, or not asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Portrait(pub [Option<f32>; Quality::ALL.len()]);
+pub struct Attributes(pub [Option<f32>; Attribute::ALL.len()]);
 
-impl Portrait {
-    /// Whether a sound could have these qualities: nothing that a file says may play it a million times as fast.
+impl Attributes {
+    /// Whether a sound could have these attributes: nothing that a file says may play it a million times as fast.
     pub(crate) fn is_plausible(&self) -> bool {
-        Quality::ALL.into_iter().all(|quality| {
-            let range = match quality {
-                Quality::Pitch => 10.0..=20_000.0,
-                Quality::Noisiness => 0.0..=1.0,
-                Quality::Attack | Quality::Length | Quality::Brightness => 0.0..=1e6,
+        Attribute::ALL.into_iter().all(|attribute| {
+            let range = match attribute {
+                Attribute::Pitch => 10.0..=20_000.0,
+                Attribute::Noisiness => 0.0..=1.0,
+                Attribute::Attack | Attribute::Length | Attribute::Brightness => 0.0..=1e6,
             };
-            self.get(quality).is_none_or(|value| range.contains(&value))
+            self.get(attribute)
+                .is_none_or(|value| range.contains(&value))
         })
     }
 
-    /// The portrait of a sound with these measures; of silence, nothing is known.
+    /// The attributes of a sound with these measures; of silence, nothing is known.
     pub fn of(measures: &Measures) -> Self {
         if measures.peak <= 0.0 {
             return Self::default();
         }
         // Three digits: they travel in the checkpoint as text.
         let short = |x: f32| format!("{x:.2e}").parse().unwrap_or(x);
-        Self(Quality::ALL.map(|quality| quality.of(measures).map(short)))
+        Self(Attribute::ALL.map(|attribute| attribute.of(measures).map(short)))
     }
 
-    /// Value of one quality.
-    pub fn get(&self, quality: Quality) -> Option<f32> {
-        self.0[quality as usize]
+    /// Value of one attribute.
+    pub fn get(&self, attribute: Attribute) -> Option<f32> {
+        self.0[attribute as usize]
     }
 
-    /// Sets or clears one quality.
-    pub fn set(&mut self, quality: Quality, value: Option<f32>) {
-        self.0[quality as usize] = value;
+    /// Sets or clears one attribute.
+    pub fn set(&mut self, attribute: Attribute, value: Option<f32>) {
+        self.0[attribute as usize] = value;
     }
 
-    /// The portrait with what another knows where this one knows nothing.
+    /// The attributes with what another knows where this one knows nothing.
     pub(crate) fn or(mut self, other: &Self) -> Self {
-        for quality in Quality::ALL {
-            self.set(quality, self.get(quality).or(other.get(quality)));
+        for attribute in Attribute::ALL {
+            self.set(attribute, self.get(attribute).or(other.get(attribute)));
         }
         self
     }
@@ -155,66 +156,69 @@ impl Portrait {
     /// The same sound played faster by `semitones`.
     pub(crate) fn varispeed(mut self, semitones: f32) -> Self {
         let ratio = (semitones / 12.0).exp2();
-        for (quality, factor) in [
-            (Quality::Attack, 1.0 / ratio),
-            (Quality::Length, 1.0 / ratio),
-            (Quality::Brightness, ratio),
-            (Quality::Pitch, ratio),
+        for (attribute, factor) in [
+            (Attribute::Attack, 1.0 / ratio),
+            (Attribute::Length, 1.0 / ratio),
+            (Attribute::Brightness, ratio),
+            (Attribute::Pitch, ratio),
         ] {
-            self.set(quality, self.get(quality).map(|value| value * factor));
+            self.set(attribute, self.get(attribute).map(|value| value * factor));
         }
         self
     }
 
-    /// A portrait at `share` of the way to another, each quality by its place in its range. A quality that only one of
+    /// Attributes at `share` of the way to others, each attribute by its place in its range. An attribute that only one of
     /// them has is that one's, on its half of the way.
     pub(crate) fn towards(&self, other: &Self, share: f32) -> Self {
         let mut between = Self::default();
-        for quality in Quality::ALL {
+        for attribute in Attribute::ALL {
             let nearer = if share < 0.5 { self } else { other };
-            let value = match (self.get(quality), other.get(quality)) {
+            let value = match (self.get(attribute), other.get(attribute)) {
                 (Some(from), Some(to)) => {
-                    let (from, to) = (quality.place(from), quality.place(to));
-                    Some(quality.at(from + share * (to - from)))
+                    let (from, to) = (attribute.place(from), attribute.place(to));
+                    Some(attribute.at(from + share * (to - from)))
                 }
-                _ => nearer.get(quality),
+                _ => nearer.get(attribute),
             };
-            between.set(quality, value);
+            between.set(attribute, value);
         }
         between
     }
 
-    /// How far another is away in the qualities that this one has, as shares of their ranges; one that the other lacks
+    /// How far another is away in the attributes that this one has, as shares of their ranges; one that the other lacks
     /// counts as a whole range.
     pub(crate) fn distance(&self, other: &Self) -> f32 {
-        let apart = Quality::ALL.map(|quality| match (self.get(quality), other.get(quality)) {
-            (Some(a), Some(b)) => (quality.place(a) - quality.place(b)).abs(),
-            (Some(_), None) => 1.0,
-            (None, _) => 0.0,
-        });
+        let apart =
+            Attribute::ALL.map(
+                |attribute| match (self.get(attribute), other.get(attribute)) {
+                    (Some(a), Some(b)) => (attribute.place(a) - attribute.place(b)).abs(),
+                    (Some(_), None) => 1.0,
+                    (None, _) => 0.0,
+                },
+            );
         apart.iter().map(|x| x * x).sum::<f32>().sqrt()
     }
 
     /// A sound nearby.
     pub(crate) fn jittered(mut self, noise: &mut Noise) -> Self {
-        for quality in Quality::ALL {
+        for attribute in Attribute::ALL {
             let shift = JITTER * noise.normal();
-            let moved = |value| quality.at((quality.place(value) + shift).clamp(0.0, 1.0));
-            self.set(quality, self.get(quality).map(moved));
+            let moved = |value| attribute.at((attribute.place(value) + shift).clamp(0.0, 1.0));
+            self.set(attribute, self.get(attribute).map(moved));
         }
         self
     }
 
-    /// What the network is told, [`COLUMNS`] numbers: for each quality the weights of the two of its knots, spread
+    /// The network's inputs, [`COLUMNS`] numbers: for each attribute the weights of the two of its knots, spread
     /// evenly over its range, between which the value lies; zeros where there is none.
     pub fn columns(&self) -> [f32; COLUMNS] {
         let mut columns = [0.0; COLUMNS];
-        for (quality, columns) in Quality::ALL
+        for (attribute, columns) in Attribute::ALL
             .into_iter()
             .zip(columns.chunks_exact_mut(KNOTS))
         {
-            if let Some(value) = self.get(quality) {
-                let place = quality.place(value) * (KNOTS - 1) as f32;
+            if let Some(value) = self.get(attribute) {
+                let place = attribute.place(value) * (KNOTS - 1) as f32;
                 let below = (place as usize).min(KNOTS - 2);
                 columns[below + 1] = place - below as f32;
                 columns[below] = 1.0 - columns[below + 1];
@@ -230,11 +234,11 @@ mod tests {
 
     #[test]
     fn columns_are_the_weights_of_two_knots() {
-        let mut portrait = Portrait::default();
-        assert_eq!(portrait.columns(), [0.0; COLUMNS]);
+        let mut attributes = Attributes::default();
+        assert_eq!(attributes.columns(), [0.0; COLUMNS]);
         for (value, at) in [(0.0, 0.0), (1.0, 7.0), (0.5, 3.5), (-3.0, 0.0), (9.0, 7.0)] {
-            portrait.set(Quality::Noisiness, Some(value));
-            let columns = portrait.columns();
+            attributes.set(Attribute::Noisiness, Some(value));
+            let columns = attributes.columns();
             let own = &columns[4 * KNOTS..];
             let place: f32 = own.iter().enumerate().map(|(i, w)| i as f32 * w).sum();
             assert!((own.iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -246,18 +250,18 @@ mod tests {
     #[test]
     fn octaves_are_evenly_apart_and_varispeed_moves_along_them() {
         let pitch = |hz| {
-            let mut portrait = Portrait::default();
-            portrait.set(Quality::Pitch, Some(hz));
-            portrait
+            let mut attributes = Attributes::default();
+            attributes.set(Attribute::Pitch, Some(hz));
+            attributes
         };
         let up = pitch(110.0).varispeed(12.0);
-        assert!((up.get(Quality::Pitch).unwrap() - 220.0).abs() < 1e-3);
-        let place = |hz: f32| Quality::Pitch.place(hz);
+        assert!((up.get(Attribute::Pitch).unwrap() - 220.0).abs() < 1e-3);
+        let place = |hz: f32| Attribute::Pitch.place(hz);
         assert!((place(220.0) - place(110.0) - place(880.0) + place(440.0)).abs() < 1e-6);
-        for quality in Quality::ALL {
-            let (low, high) = quality.range();
+        for attribute in Attribute::ALL {
+            let (low, high) = attribute.range();
             assert!(
-                (quality.at(quality.place(0.3 * low + 0.7 * high)) / (0.3 * low + 0.7 * high)
+                (attribute.at(attribute.place(0.3 * low + 0.7 * high)) / (0.3 * low + 0.7 * high)
                     - 1.0)
                     .abs()
                     < 1e-4
@@ -266,25 +270,25 @@ mod tests {
     }
 
     #[test]
-    fn between_two_portraits_lie_places_in_proportion_and_a_lack_is_far() {
-        let portrait = |length, pitch| {
-            let mut portrait = Portrait::default();
-            portrait.set(Quality::Length, Some(length));
-            portrait.set(Quality::Pitch, pitch);
-            portrait
+    fn between_two_attributes_lie_places_in_proportion_and_a_lack_is_far() {
+        let attributes = |length, pitch| {
+            let mut attributes = Attributes::default();
+            attributes.set(Attribute::Length, Some(length));
+            attributes.set(Attribute::Pitch, pitch);
+            attributes
         };
-        let (short, long) = (portrait(0.1, Some(100.0)), portrait(0.4, None));
-        let length = |share| short.towards(&long, share).get(Quality::Length).unwrap();
+        let (short, long) = (attributes(0.1, Some(100.0)), attributes(0.4, None));
+        let length = |share| short.towards(&long, share).get(Attribute::Length).unwrap();
         assert!((length(0.5) - 0.2).abs() < 1e-4 && (length(0.0) - 0.1).abs() < 1e-4);
-        assert_eq!(short.towards(&long, 0.4).get(Quality::Pitch), Some(100.0));
-        assert_eq!(short.towards(&long, 0.6).get(Quality::Pitch), None);
-        assert_eq!(short.towards(&long, 0.6).get(Quality::Noisiness), None);
+        assert_eq!(short.towards(&long, 0.4).get(Attribute::Pitch), Some(100.0));
+        assert_eq!(short.towards(&long, 0.6).get(Attribute::Pitch), None);
+        assert_eq!(short.towards(&long, 0.6).get(Attribute::Noisiness), None);
         assert!(short.distance(&long) > 1.0 && long.distance(&short) < 0.5);
-        assert_eq!(Portrait::default().distance(&short), 0.0);
+        assert_eq!(Attributes::default().distance(&short), 0.0);
     }
 
     #[test]
-    fn silence_has_no_portrait() {
-        assert_eq!(Portrait::of(&Measures::default()), Portrait::default());
+    fn silence_has_no_attributes() {
+        assert_eq!(Attributes::of(&Measures::default()), Attributes::default());
     }
 }

@@ -1,0 +1,148 @@
+//! Batches, and what the network is conditioned on for their clips.
+
+use candle_core::Device;
+
+use super::{TrainConfig, place};
+use crate::attributes::{Attribute, Attributes};
+use crate::checkpoint::ModelConfig;
+use crate::dataset::{Augment, Batch, Dataset, Descriptor};
+use crate::error::Result;
+use crate::network::Conditioning;
+use crate::noise::Noise;
+use crate::representation::Representation;
+
+/// Probability with which a whole set of attributes is hidden, whether the class is hidden or not.
+const HIDDEN_ATTRIBUTES: f32 = 0.25;
+/// Probability with which each attribute of another is.
+const HIDDEN_ATTRIBUTE: f32 = 0.2;
+
+/// What prepares batches on its own thread.
+pub(super) struct BatchSource<'d> {
+    pub dataset: &'d Dataset,
+    pub representation: Box<dyn Representation>,
+    pub config: TrainConfig,
+    /// Whether the network is conditioned on attributes.
+    pub attributes: bool,
+}
+
+impl BatchSource<'_> {
+    /// The batch of a step.
+    pub fn batch(&self, step: u64) -> Result<Batch> {
+        let TrainConfig { seed, batch, .. } = self.config;
+        let indices = self
+            .dataset
+            .draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
+        let augment = self.config.augment.unwrap_or(Augment::NONE);
+        let augment = augment.heard_in(&self.config.representation);
+        let representation = &*self.representation;
+        let changed = Some((&augment, seed, step));
+        self.dataset
+            .batch(&indices, representation, changed, self.attributes)
+    }
+}
+
+/// What a network is conditioned on for each clip of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchConditions {
+    labels: Vec<Option<u32>>,
+    /// `B × D`, in the order of the model's names.
+    descriptors: Vec<f32>,
+    /// `B`, or none for a network that is conditioned on none.
+    attributes: Vec<Attributes>,
+}
+
+impl BatchConditions {
+    /// All that `model` takes. Descriptors go by their names; one that its representation does not hold is
+    /// neutral, always.
+    pub fn of(batch: &Batch, model: &ModelConfig) -> Self {
+        let heard = |name: &String| {
+            let known = Descriptor::named(name);
+            known.filter(|known| known.is_heard_in(&model.representation))
+        };
+        let order: Vec<Option<Descriptor>> = model.descriptors.iter().map(heard).collect();
+        let descriptors = batch.changes.iter().flat_map(|change| {
+            let value = |known: &Option<Descriptor>| known.map_or(0.0, |known| change.value(known));
+            order.iter().map(value)
+        });
+        Self {
+            labels: batch.labels.clone(),
+            descriptors: descriptors.collect(),
+            attributes: batch.attributes.clone(),
+        }
+    }
+
+    /// The same with classes and attributes hidden from some clips, independently, so that the network learns both,
+    /// either and neither: a class alone, an asked attribute alone, and the unconditional half of guidance.
+    pub fn hide(
+        mut self,
+        class_dropout: f32,
+        class_noise: &mut Noise,
+        attribute_noise: &mut Noise,
+    ) -> Self {
+        for label in &mut self.labels {
+            if class_noise.chance(class_dropout) {
+                *label = None;
+            }
+        }
+        for attributes in &mut self.attributes {
+            let all = attribute_noise.chance(HIDDEN_ATTRIBUTES);
+            for attribute in Attribute::ALL {
+                if attribute_noise.chance(HIDDEN_ATTRIBUTE) || all {
+                    attributes.set(attribute, None);
+                }
+            }
+        }
+        self
+    }
+
+    /// As the network takes it.
+    pub fn conditioning(&self, device: &Device) -> Result<Conditioning> {
+        let attributes: Vec<_> = self.attributes.iter().map(Attributes::columns).collect();
+        Conditioning::new(&self.labels, &self.descriptors, device)?
+            .with_attributes(attributes.as_flattened())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_and_attributes_are_hidden_independently_and_all_four_occur() {
+        let n = 40_000;
+        let known = Attributes([Some(0.01), Some(0.2), Some(1000.0), None, Some(0.5)]);
+        let conditions = BatchConditions {
+            labels: vec![Some(0); n],
+            descriptors: vec![1.0; n],
+            attributes: vec![known; n],
+        };
+        let (mut classes, mut attributes) = (Noise::new(1), Noise::new(2));
+        let conditions = conditions.hide(0.12, &mut classes, &mut attributes);
+        assert_eq!(
+            conditions.descriptors,
+            vec![1.0; n],
+            "changes are always given"
+        );
+        let mut shares = [[0usize; 2]; 2];
+        let mut known_attributes = 0;
+        for (label, attributes) in conditions.labels.iter().zip(&conditions.attributes) {
+            let nothing = *attributes == Attributes::default();
+            shares[usize::from(label.is_none())][usize::from(nothing)] += 1;
+            known_attributes += attributes.0.iter().flatten().count();
+        }
+        // A set of four attributes is empty too where each is hidden: 0.25 + 0.75 · 0.2^4.
+        let (class, attributes) = (0.12, 0.25 + 0.75 * 0.0016);
+        for (hidden, share) in [
+            ([0, 0], (1.0 - class) * (1.0 - attributes)),
+            ([0, 1], (1.0 - class) * attributes),
+            ([1, 0], class * (1.0 - attributes)),
+            ([1, 1], class * attributes),
+        ] {
+            let found = shares[hidden[0]][hidden[1]] as f64 / n as f64;
+            let error = (share * (1.0 - share) / n as f64).sqrt();
+            assert!((found - share).abs() < 4.0 * error, "{hidden:?}: {found}");
+        }
+        let expected = n as f64 * 4.0 * 0.75 * 0.8;
+        assert!((known_attributes as f64 / expected - 1.0).abs() < 0.02);
+    }
+}
