@@ -1,4 +1,4 @@
-//! The diffusion core: what a denoiser is, how it is trained, how noise is walked down.
+//! The diffusion core: what a denoiser is, how it is trained, how it is sampled from.
 
 pub mod consistency;
 pub mod guidance;
@@ -15,7 +15,7 @@ use crate::network::{Conditioning, Network};
 
 /// `D`: the best guess of the clean clip, given a noisy one and how noisy it is.
 ///
-/// The seam between *how to walk* (samplers) and *what to believe* (networks).
+/// The seam between *how to sample* (samplers) and *what to believe* (networks).
 pub trait Denoiser {
     /// `x: [B, T, C]` is a clean clip plus `sigma: [B]` times unit noise; returns `[B, T, C]`.
     ///

@@ -1,6 +1,6 @@
 //! audiodiff turns a folder of sounds into a small generative model, and the model into new sounds.
 //!
-//! In one breath: *noise at level sigma hides a clip; a network learns to guess the clip; walking
+//! In one breath: *noise at level sigma hides a clip; a network learns to guess the clip; lowering
 //! sigma from high to zero, guess by guess, makes a clip nobody recorded.*
 //!
 //! ```

@@ -58,11 +58,11 @@ pub struct RenderSettings {
     pub class: Option<String>,
     /// Steps from noise to sound. A model that was tuned to few takes at most [`MOST_FEW_STEPS`].
     pub steps: usize,
-    /// How to walk.
+    /// The sampler.
     pub sampler: Sampler,
     /// How the steps are spread.
     pub schedule: Schedule,
-    /// Highest noise level; the walk begins there.
+    /// Highest noise level, where sampling begins.
     pub sigma_max: f64,
     /// Lowest noise level before zero.
     pub sigma_min: f64,
@@ -105,10 +105,10 @@ pub enum Init {
         /// How far to go from the rest: 1 forgets it.
         strength: f64,
     },
-    /// Two sounds to find one between: the noises that the walk turns into each are found by walking
+    /// Two sounds to find one between: the noises that sampling turns into each are found by inverting
     /// back, and mixed along the arc between them [DDIM, Sec. 5.3]. Guidance does not act.
     ///
-    /// A sampler that draws noise cannot be walked back: with it the frames of the sounds are mixed, and the mixture
+    /// A sampler that draws noise cannot be inverted: with it the frames of the sounds are mixed, and the mixture
     /// is varied, the more the farther it is from both (with a strength of 0.6 half-way).
     Morph {
         /// In any format.
@@ -189,7 +189,7 @@ struct Given {
     onset: usize,
 }
 
-/// As much of it as is walked, its onset where the model's sounds have theirs.
+/// As much of it as is sampled, its onset where the model's sounds have theirs.
 struct Beginning {
     clip: Clip,
     /// Seconds of the clip as it was given that lie before this one; below zero where silence was put in front.
@@ -384,7 +384,7 @@ impl Renderer {
         let Order {
             settings, asked, ..
         } = order;
-        // What is of one length, and has a class or none, is walked together.
+        // What is of one length, and has a class or none, is sampled together.
         let mut groups: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
         for (i, item) in items.iter().enumerate() {
             let key = (item.made, item.conditions.class.is_some());
@@ -410,7 +410,7 @@ impl Renderer {
                     steps: at.steps * count,
                 })
             };
-            let values = self.walk(order, &group, &format, &*representation, &mut step)?;
+            let values = self.sample(order, &group, &format, &*representation, &mut step)?;
             before += taken;
             let (t, c) = representation.shape();
             let finished = |(data, item): (&[f32], &Item)| {
@@ -450,8 +450,8 @@ impl Renderer {
         }
     }
 
-    /// The frames of a group of one length, walked from noise or from what the settings begin with.
-    fn walk(
+    /// The frames of a group of one length, sampled from noise or from what the settings begin with.
+    fn sample(
         &self,
         order: &Order<'_>,
         group: &[Item],
@@ -467,7 +467,7 @@ impl Renderer {
         let (t, c) = representation.shape();
         let conditions: Vec<Conditions> = group.iter().map(|item| item.conditions).collect();
         let cond = self.conditioning(asked, &conditions)?;
-        let ladder = NoiseSchedule {
+        let schedule = NoiseSchedule {
             kind: settings.schedule,
             sigma_min: settings.sigma_min,
             sigma_max: settings.sigma_max,
@@ -489,14 +489,14 @@ impl Renderer {
             .iter()
             .all(|conditions| conditions.class.is_some());
         let mut guidance = if has_class { settings.guidance } else { 1.0 };
-        let (mut before, mut sigmas) = (0, ladder.sigmas(steps)?);
+        let (mut before, mut sigmas) = (0, schedule.sigmas(steps)?);
         let mut known = None;
         let x = match &settings.init {
             None => (noise(&mut noises)? * sigmas[0])?,
             Some(Init::Vary { strength, .. }) => {
-                let start = strength_to_sigma(&ladder, *strength)?;
+                let start = strength_to_sigma(&schedule, *strength)?;
                 if *strength < 1.0 {
-                    sigmas = ladder.sigmas_from(steps, start)?;
+                    sigmas = schedule.sigmas_from(steps, start)?;
                     let (clip, _) = encode(&given[0])?;
                     clip.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
                 } else {
@@ -504,9 +504,9 @@ impl Renderer {
                 }
             }
             Some(Init::Inpaint { kept, strength, .. }) => {
-                let start = strength_to_sigma(&ladder, *strength)?;
+                let start = strength_to_sigma(&schedule, *strength)?;
                 if *strength < 1.0 {
-                    sigmas = ladder.sigmas_from(steps, start)?;
+                    sigmas = schedule.sigmas_from(steps, start)?;
                 }
                 let (clip, begin) = encode(&given[0])?;
                 let is_kept = self.kept_frames(format, t, kept, begin)?;
@@ -522,7 +522,7 @@ impl Renderer {
                 check_share(*share)?;
                 guidance = 1.0;
                 let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
-                sigmas = ladder.sigmas_from(steps, strength_to_sigma(&ladder, strength)?)?;
+                sigmas = schedule.sigmas_from(steps, strength_to_sigma(&schedule, strength)?)?;
                 let ((from, _), (to, _)) = (encode(&given[0])?, encode(&given[1])?);
                 let mixed = ((from * (1.0 - share))? + (to * *share)?)?;
                 mixed.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
@@ -530,7 +530,7 @@ impl Renderer {
             Some(Init::Morph { share, .. }) => {
                 check_share(*share)?;
                 guidance = 1.0;
-                // A walk that ends in zero has one step more than the way back.
+                // Sampling that ends in zero has one step more than inversion.
                 before = sigmas.len() - 2;
                 let n = group.len();
                 let cond = self.conditioning(asked, &[&conditions[..], &conditions].concat())?;
@@ -838,12 +838,12 @@ fn along_arc(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
 }
 
 /// Noise level for a variation: from near the lowest at strength 0 to the highest at 1, evenly in `ln sigma`.
-fn strength_to_sigma(ladder: &NoiseSchedule, strength: f64) -> Result<f64> {
+fn strength_to_sigma(schedule: &NoiseSchedule, strength: f64) -> Result<f64> {
     if !(0.0..=1.0).contains(&strength) {
         return Err(Error::setting(format!(
             "strength: expected 0 to 1, found {strength}"
         )));
     }
-    let lowest = 1.5 * ladder.sigma_min;
-    Ok(lowest * (ladder.sigma_max / lowest).powf(strength))
+    let lowest = 1.5 * schedule.sigma_min;
+    Ok(lowest * (schedule.sigma_max / lowest).powf(strength))
 }

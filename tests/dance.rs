@@ -197,37 +197,37 @@ fn forward_passes_and_gradients_are_the_originals() -> Result<()> {
 }
 
 #[test]
-fn walks_end_where_the_originals_do() -> Result<()> {
+fn samplings_end_where_the_originals_do() -> Result<()> {
     let answers = answers();
     let model = import("folder", None).checkpoint().expect("a model");
     let denoiser = network(&model);
-    let ladder = NoiseSchedule {
+    let schedule = NoiseSchedule {
         kind: Schedule::Crash,
         sigma_min: 0.01,
         sigma_max: 100.0,
     };
     let times = answers["times"].to_vec1::<f32>()?;
     let steps = times.len() - 1;
-    let sigmas = ladder.sigmas(steps).expect("a ladder");
+    let sigmas = schedule.sigmas(steps).expect("noise levels");
     for (sigma, time) in sigmas.iter().zip(&times) {
         let own = sigma.atan() * std::f64::consts::FRAC_2_PI;
         assert!((own - f64::from(*time)).abs() < 1e-6, "{own} {time}");
     }
     let cond = Conditioning::new(&[None; 2], &[], &CPU).expect("nothing");
-    let walk = |sampler: &str| {
+    let sample = |sampler: &str| {
         let x = (turned(&answers["x"])? * sigmas[0])?;
         let sampler: Sampler = sampler.parse().expect("its name");
         let end = sampler.run(&denoiser, &cond, x, &sigmas, &mut [], &mut |_| {
             ControlFlow::Continue(())
         });
-        Result::Ok(end.expect("a walk"))
+        Result::Ok(end.expect("a sampling"))
     };
     for (sampler, answer) in [("v-ddim", "ddim"), ("iplms-reference", "ipndm")] {
-        let error = error(&walk(sampler)?, &turned(&answers[answer])?)?;
+        let error = error(&sample(sampler)?, &turned(&answers[answer])?)?;
         assert!(error < 1e-3, "{sampler}: {error}");
     }
     // Done right, the first step knows what pure noise hides.
-    assert!(error(&walk("iplms")?, &turned(&answers["ipndm"])?)? > 1e-2);
+    assert!(error(&sample("iplms")?, &turned(&answers["ipndm"])?)? > 1e-2);
     Ok(())
 }
 

@@ -405,7 +405,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
         let class = varied.class.unwrap();
         assert!(["kick", "tom", "bass"].contains(&&*class), "{class}");
     }
-    // A morph by a walk back and forth is that of its seed, whatever is made beside it.
+    // A morph by inversion is that of its seed, whatever is made beside it.
     let morph = |settings: &mut RenderSettings| {
         settings.sampler = Sampler::Ddim;
         settings.steps = 4;

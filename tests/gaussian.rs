@@ -76,7 +76,7 @@ fn generators(seed: u64, batch: usize) -> Vec<Noise> {
 }
 
 /// Walks to the end, with noise from `seed`.
-fn walk(
+fn sample(
     sampler: Sampler,
     denoiser: &dyn Denoiser,
     x: &Tensor,
@@ -107,25 +107,25 @@ fn between(kind: Schedule, high: f64, low: f64, steps: usize) -> Vec<f64> {
     sigmas
 }
 
-/// What a walk multiplies `x` by, if its noise is left out of account.
+/// What a sampling multiplies `x` by, if its noise is left out of account.
 fn gain(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> f64 {
-    // The Gaussian denoiser is linear, so two walks under the same noise differ by the gain.
+    // The Gaussian denoiser is linear, so two samplings under the same noise differ by the gain.
     let x = Tensor::new(&[[[3f32, -5.0]]], &CPU).unwrap();
     let shifted = (&x + 8.0).unwrap();
-    let a = walk(sampler, denoiser, &x, sigmas, 1);
-    let b = walk(sampler, denoiser, &shifted, sigmas, 1);
+    let a = sample(sampler, denoiser, &x, sigmas, 1);
+    let b = sample(sampler, denoiser, &shifted, sigmas, 1);
     let gains = [(b[0] - a[0]) / 8.0, (b[1] - a[1]) / 8.0];
     assert!((gains[0] - gains[1]).abs() < 1e-5, "{sampler}: {gains:?}");
     gains[0]
 }
 
-/// What a walk adds up from its own noise: the variance of the end for a fixed start.
+/// What a sampling adds up from its own noise: the variance of the end for a fixed start.
 fn added_variance(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> f64 {
     // From x = 0 every element ends at Σ c_k n_k, its own draws n_k weighted alike. As many elements
     // as steps make that a square system for the weights.
     let steps = sigmas.len() - 1;
     let x = Tensor::zeros((1, steps, 1), DType::F32, &CPU).unwrap();
-    let ends = walk(sampler, denoiser, &x, sigmas, 1);
+    let ends = sample(sampler, denoiser, &x, sigmas, 1);
     let mut noise = Noise::at(1, &[0]);
     let draws: Vec<Vec<f32>> = (0..steps).map(|_| noise.normals(steps)).collect();
     let mut rows: Vec<Vec<f64>> = (0..steps)
@@ -241,8 +241,8 @@ fn ddim_takes_eulers_path() {
     let x = Noise::new(5).normal_tensor((2, 8, 4), &CPU).unwrap();
     let x = (x * 20.0).unwrap();
     let sigmas = NoiseSchedule::default().sigmas(9).unwrap();
-    let euler = walk(Sampler::Euler, &two_modes(), &x, &sigmas, 0);
-    let ddim = walk(Sampler::Ddim, &two_modes(), &x, &sigmas, 0);
+    let euler = sample(Sampler::Euler, &two_modes(), &x, &sigmas, 0);
+    let ddim = sample(Sampler::Ddim, &two_modes(), &x, &sigmas, 0);
     for (a, b) in euler.iter().zip(&ddim) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
     }
@@ -265,7 +265,7 @@ fn every_sampler_arrives_at_the_variance_of_the_data() {
         let steps = if sampler.is_stochastic() { 150 } else { 100 };
         let x = unit_noise(&mut generators(11, batch), frames, width, &CPU).unwrap();
         let x = (x * start).unwrap();
-        let end = walk(
+        let end = sample(
             sampler,
             &gaussian(sigma_data),
             &x,
@@ -301,7 +301,7 @@ fn the_consistency_sampler_arrives_in_any_number_of_steps() {
         let x = unit_noise(&mut generators(11, batch), frames, width, &CPU).unwrap();
         let x = (x * sigma_data.hypot(sigmas[0])).unwrap();
         let spread = |denoiser: &dyn Denoiser| {
-            let end = walk(Sampler::Consistency, denoiser, &x, &sigmas, 12);
+            let end = sample(Sampler::Consistency, denoiser, &x, &sigmas, 12);
             (end.iter().map(|x| x * x).sum::<f64>() / n).sqrt() / sigma_data
         };
         let (consistent, mean) = (spread(&ends), spread(&gaussian(sigma_data)));
@@ -311,7 +311,7 @@ fn the_consistency_sampler_arrives_in_any_number_of_steps() {
 }
 
 #[test]
-fn a_few_steps_have_the_levels_that_consistency_models_are_walked_with() {
+fn a_few_steps_have_the_levels_that_consistency_models_are_sampled_with() {
     let schedule = NoiseSchedule {
         kind: Schedule::Few,
         ..NoiseSchedule::default()
@@ -352,7 +352,7 @@ fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
         .into_iter()
         .filter(|&s| s != Sampler::Consistency)
     {
-        let end = walk(
+        let end = sample(
             sampler,
             &two_modes(),
             &x,
@@ -406,7 +406,7 @@ fn an_item_does_not_depend_on_its_batch() {
 }
 
 #[test]
-fn a_walk_reports_each_step_counts_its_evaluations_and_can_be_stopped() {
+fn a_sampling_reports_each_step_counts_its_evaluations_and_can_be_stopped() {
     let x = Tensor::ones((1, 2, 2), DType::F32, &CPU).unwrap();
     let sigmas = NoiseSchedule::default().sigmas(6).unwrap();
     let asked = RefCell::new(0);
@@ -450,7 +450,7 @@ fn a_walk_reports_each_step_counts_its_evaluations_and_can_be_stopped() {
 }
 
 #[test]
-fn walks_that_make_no_sense_are_refused() {
+fn samplings_that_make_no_sense_are_refused() {
     let x = Tensor::ones((2, 2, 2), DType::F32, &CPU).unwrap();
     let denoiser = gaussian(1.0);
     let run = |sampler: Sampler, cond: usize, sigmas: &[f64], noises: usize| {
@@ -544,7 +544,7 @@ fn guidance_is_linear_in_its_weight_and_confined_to_its_interval() {
 }
 
 #[test]
-fn ladders_have_known_values_fall_and_end_in_exact_zero() {
+fn noise_schedules_have_known_values_fall_and_end_in_exact_zero() {
     // python: [(a**(1/7) + i/4*(b**(1/7) - a**(1/7)))**7 for i in range(5)]
     let karras = |a, b| NoiseSchedule {
         kind: Schedule::Karras { rho: 7.0 },
@@ -628,7 +628,7 @@ fn ladders_have_known_values_fall_and_end_in_exact_zero() {
 }
 
 #[test]
-fn ladders_that_make_no_sense_are_refused() {
+fn noise_schedules_that_make_no_sense_are_refused() {
     let good = NoiseSchedule::default();
     let refused =
         |result: Result<Vec<f64>>| assert!(matches!(result, Err(Error::Setting(_))), "{result:?}");
@@ -722,7 +722,7 @@ fn names_are_read_back_as_they_are_written() {
 }
 
 #[test]
-fn a_walk_back_ends_where_the_walk_began() {
+fn an_inversion_ends_where_sampling_began() {
     let sigmas = NoiseSchedule {
         kind: Schedule::LogSnr,
         sigma_min: 0.01,
@@ -752,7 +752,7 @@ fn a_walk_back_ends_where_the_walk_began() {
             let error = f64::from(gain) / expected - 1.0;
             assert!(error.abs() < tolerance, "{sampler}: {error}");
         }
-        let down = walk(sampler, &gaussian(0.5), &up, &sigmas, 1);
+        let down = sample(sampler, &gaussian(0.5), &up, &sigmas, 1);
         for (down, x) in down.iter().zip([0.3, -0.5, 0.1, 0.2]) {
             assert!((down / x - 1.0).abs() < tolerance, "{sampler}: {down} {x}");
         }

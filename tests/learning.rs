@@ -679,7 +679,7 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         both.iter().all(|d| *d > 0.1 * apart && *d < 0.9 * apart),
         "{both:?} of {apart}"
     );
-    // So too where the walk draws noise, and none leads back.
+    // So too where sampling draws noise, and there is no inversion.
     let morph = |share| {
         let settings = RenderSettings {
             steps: 4,

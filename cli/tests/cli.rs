@@ -644,7 +644,7 @@ fn what_was_drawn_and_what_was_missed_is_said() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("seed 3: pitch: 220 Hz asked"), "{said}");
 
-    // Seeds of a morph differ where the walk draws noise; where it does not, there is one sound.
+    // Seeds of a morph differ where sampling draws noise; where it does not, there is one sound.
     let (a, b) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
     for (path, class) in [(&a, "snare"), (&b, "tom")] {
         done(&["render", "-o", text(path), "--class", class, "--seed", "1"]);

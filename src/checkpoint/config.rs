@@ -65,7 +65,7 @@ fn old_sigma_max() -> f64 {
 /// How a model is best rendered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rendering {
-    /// How to walk.
+    /// The sampler.
     pub sampler: Sampler,
     /// How the steps are spread.
     pub schedule: Schedule,

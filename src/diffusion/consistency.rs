@@ -74,7 +74,7 @@ impl Consistency {
     ///
     /// `f(x, t) = k·x + (1 - k)·D(x, t)` with `k = 1/(1 + (t/0.05)²)`: the denoiser, but at low levels more and more
     /// the noisy clip itself. That ties the chain of levels to the sounds, where a denoiser alone could agree
-    /// with itself on anything; at the levels that are walked, `f` and `D` differ by a hundredth at most.
+    /// with itself on anything; at the levels that are sampled at, `f` and `D` differ by a hundredth at most.
     ///
     /// With a `guide` the point at level `r` is where one step along its path leads from `x_t`, so that the model
     /// learns the guide's sounds (those of a guided teacher, say) rather than the clips'.

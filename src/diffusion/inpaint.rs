@@ -8,7 +8,7 @@ use crate::network::Conditioning;
 
 /// A denoiser that is sure of some frames [Song et al. 2021, Sec. 5; Lugmayr et al. 2022, without resampling].
 ///
-/// A walk that begins with these frames and noise holds them, at every level, at what they are plus the noise of that
+/// Sampling that begins with these frames and noise holds them, at every level, at what they are plus the noise of that
 /// level: that is what the denoiser inside sees beside the frames it is asked for.
 pub struct Inpainted<'a> {
     denoiser: &'a dyn Denoiser,
@@ -42,7 +42,7 @@ impl<'a> Inpainted<'a> {
         })
     }
 
-    /// `x: [B, T, C]` with what is known in its place: the end of a walk, of which samplers leave a trace there.
+    /// `x: [B, T, C]` with what is known in its place: the end of a sampling, of which samplers leave a trace there.
     ///
     /// # Errors
     /// When the shapes disagree.
@@ -90,12 +90,12 @@ mod tests {
     #[test]
     fn what_is_kept_stays_and_the_rest_goes_with_it() -> Result<()> {
         const N: usize = 400;
-        let ladder = NoiseSchedule {
+        let schedule = NoiseSchedule {
             kind: Schedule::LogSnr,
             sigma_min: 0.01,
             sigma_max: 20.0,
         };
-        let sigmas = ladder.sigmas(40)?;
+        let sigmas = schedule.sigmas(40)?;
         let cond = Conditioning::new(&[None; N], &[], &Device::Cpu)?;
         let known = Tensor::new(&[[[1.5f32], [7.0]]], &Device::Cpu)?;
         let denoiser = Inpainted::new(&Neighbours, &known, &[true, false])?;

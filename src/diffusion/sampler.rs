@@ -1,4 +1,4 @@
-//! How to walk from noise to sound.
+//! From noise to sound: the samplers.
 //!
 //! Everything is said in sigma: `x` is a clip plus `sigma` times unit noise, and the path along which
 //! noise turns into sound obeys `dx/dsigma = (x - D(x, sigma)) / sigma` [EDM, Eq. 1 and 3]. Samplers
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::Noise;
 
-/// A way to walk down the noise levels.
+/// A way to follow the noise levels down to a sound.
 ///
 /// Files and flags write the names that [`Sampler::name`] gives; `v-ddim`, `v-ddpm` and `iplms`, as users of Dance
 /// Diffusion know them, are `ddim`, `ancestral` and `ipndm`: said in sigma, they are the same steps. All samplers take their step to
@@ -88,7 +88,7 @@ impl Sampler {
         }
     }
 
-    /// How often the denoiser is asked on a walk of `steps` steps that ends in zero.
+    /// How often the denoiser is evaluated in `steps` steps that ends in zero.
     pub fn evaluations(self, steps: usize) -> usize {
         match self {
             Sampler::Heun => (2 * steps).saturating_sub(1),
@@ -96,7 +96,7 @@ impl Sampler {
         }
     }
 
-    /// Whether the walk itself draws noise, so that one starting point has many ends.
+    /// Whether sampling itself draws noise, so that one starting point has many ends.
     pub fn is_stochastic(self) -> bool {
         matches!(
             self,
@@ -109,7 +109,7 @@ impl Sampler {
     /// `sigmas` falls strictly; its end is usually zero, but need not be. A stochastic sampler draws
     /// item `b`'s noise from `noises[b]`, so that an item's sound does not depend on its batch; the
     /// others leave `noises` alone, and it may be empty. `on_step` is called once a step, after the
-    /// denoiser, and may end the walk.
+    /// denoiser, and may end the sampling.
     ///
     /// # Errors
     /// [`Error::Stopped`] when `on_step` breaks; [`Error::Setting`] for fewer than two levels, or
@@ -124,8 +124,8 @@ impl Sampler {
         noises: &mut [Noise],
         on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Tensor> {
-        check_ladder(sigmas)?;
-        self.walk(denoiser, cond, x, sigmas, noises, on_step)
+        check_sigmas(sigmas)?;
+        self.sample(denoiser, cond, x, sigmas, noises, on_step)
     }
 
     /// Walks `x: [B, T, C]`, sounds without noise, up to `sigmas[0]`: from there, the same sampler comes
@@ -144,7 +144,7 @@ impl Sampler {
         sigmas: &[f64],
         on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Tensor> {
-        check_ladder(sigmas)?;
+        check_sigmas(sigmas)?;
         if self.is_stochastic() {
             return Err(Error::setting(format!(
                 "sampler: expected one that draws no noise to find a sound's beginning, found {self}"
@@ -153,10 +153,10 @@ impl Sampler {
         // At the lowest level, a sound is as good as one with that little noise.
         let mut rising: Vec<f64> = sigmas.iter().copied().filter(|&s| s > 0.0).collect();
         rising.reverse();
-        self.walk(denoiser, cond, x, &rising, &mut [], on_step)
+        self.sample(denoiser, cond, x, &rising, &mut [], on_step)
     }
 
-    fn walk(
+    fn sample(
         self,
         denoiser: &dyn Denoiser,
         cond: &Conditioning,
@@ -172,7 +172,7 @@ impl Sampler {
         }
         let denoise = |x: &Tensor, sigma: f64| -> Result<Tensor> {
             let sigma = Tensor::full(sigma as f32, batch, x.device())?;
-            // Where weights are being trained, every guess drags its graph along: a walk needs none.
+            // Where weights are being trained, every guess drags its graph along: sampling needs none.
             Ok(denoiser.denoise(x, &sigma, cond)?.detach())
         };
         // What the multistep samplers remember: earlier guesses or slopes, newest first.
@@ -306,16 +306,16 @@ impl From<Sampler> for String {
     }
 }
 
-/// One step of a walk, as `on_step` sees it.
+/// One step of a sampling, as `on_step` sees it.
 #[derive(Debug)]
 pub struct Step<'a> {
     /// Which step, from 0.
     pub index: usize,
-    /// How many steps the walk has.
+    /// How many steps there are.
     pub of: usize,
     /// The noise level of `x`.
     pub sigma: f64,
-    /// `[B, T, C]`, where the walk stands before this step.
+    /// `[B, T, C]`, the noisy clip before this step.
     pub x: &'a Tensor,
     /// `[B, T, C]`, the denoiser's guess from there.
     pub denoised: &'a Tensor,
@@ -341,7 +341,7 @@ pub fn unit_noise(
 
 /// Weights of the newest to oldest slope in linear multistep methods of order 1 to 4, for equal steps.
 ///
-/// iPNDM uses them on unequal steps as they are: on a smooth ladder that costs order, not stability.
+/// iPNDM uses them on unequal steps as they are: on a smooth noise schedule that costs order, not stability.
 const ADAMS_BASHFORTH: [&[f64]; 4] = [
     &[1.0],
     &[3.0 / 2.0, -1.0 / 2.0],
@@ -398,13 +398,13 @@ fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
     Ok(sum)
 }
 
-fn check_ladder(sigmas: &[f64]) -> Result<()> {
+fn check_sigmas(sigmas: &[f64]) -> Result<()> {
     let falls = sigmas
         .windows(2)
         .all(|pair| pair[1] >= 0.0 && pair[0] > pair[1]);
     if sigmas.len() < 2 || !falls || !sigmas[0].is_finite() {
         return Err(Error::setting(format!(
-            "a walk needs at least two noise levels, strictly falling and none below zero, not {}",
+            "sampling needs at least two noise levels, strictly falling and none below zero, not {}",
             match sigmas.len() {
                 0 => "none".to_owned(),
                 1..=12 => format!("{sigmas:?}"),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How the noise levels of a walk are spread between the highest and the lowest.
+/// How the noise levels of a sampling are spread between the highest and the lowest.
 ///
 /// Files and flags write `logsnr`, `few`, `crash`, `linear`, `karras`, or `karras:RHO` for a bend other than 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub enum Schedule {
     /// Uniform in `sigma^(1/rho)` [EDM, Eq. 5].
     Karras {
-        /// Bends the ladder: 1 is linear in sigma, 7 spends most steps at low noise. 1 to 100.
+        /// Exponent: 1 is linear in sigma, 7 spends most steps at low noise. 1 to 100.
         rho: f64,
     },
     /// Uniform in `log sigma`, hence in the logarithm of the signal-to-noise ratio
@@ -24,11 +24,11 @@ pub enum Schedule {
     LogSnr,
     /// Uniform in `log sigma` down to 0.13, which itself is left out: 20; 20 and 1.6; 20, 5.7, 1.6 and 0.46. For
     /// the few steps of [`Sampler::Consistency`](super::sampler::Sampler::Consistency), whose last ends in the clip.
-    /// The lowest level of the ladder is not used.
+    /// The lowest noise level is not used.
     Few,
     /// Uniform in the angle of Dance Diffusion's CRASH schedule, `sigma = tan(asin(sin²(π t / 2)))` for `t` from 1 down
-    /// [Evans 2022]: begins at pure noise, which no ladder's highest level is; a variation begins with the first level
-    /// below its start. Neither end of the ladder is used.
+    /// [Evans 2022]: begins at pure noise, which no finite highest level is; a variation begins with the first level
+    /// below its start. Neither the highest nor the lowest level is used.
     Crash,
     /// Uniform in the angle itself, `sigma = tan(π t / 2)`; as [`Schedule::Crash`] else.
     Linear,
@@ -136,7 +136,7 @@ fn check_rho(schedule: Schedule) -> Result<()> {
     }
 }
 
-/// The ladder of noise levels that a sampler walks down.
+/// The noise levels that a sampler visits, from the highest to zero.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NoiseSchedule {
@@ -159,7 +159,7 @@ impl Default for NoiseSchedule {
 }
 
 impl NoiseSchedule {
-    /// The most steps a walk may have.
+    /// The most steps of a sampling.
     pub const MAX_STEPS: usize = 1000;
 
     /// Noise levels to visit, highest first, ending in an exact zero: `steps + 1` of them.
@@ -174,7 +174,7 @@ impl NoiseSchedule {
         self.sigmas_from(steps, self.sigma_max)
     }
 
-    /// The same ladder, spread anew over `steps` steps from a lower start: for variations, which
+    /// The same noise schedule, spread anew over `steps` steps from a lower start: for variations, which
     /// begin with a clip noised to `sigma_start` instead of pure noise.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl NoiseSchedule {
         } = *self;
         if !(1..=Self::MAX_STEPS).contains(&steps) {
             return Err(Error::setting(format!(
-                "a walk has 1 to {} steps, not {steps}",
+                "sampling takes 1 to {} steps, not {steps}",
                 Self::MAX_STEPS
             )));
         }

@@ -102,7 +102,7 @@ impl Asked {
     /// is the class, if none is asked for. A variation is conditioned on what its sound is like, with what is asked for in its
     /// place, the less the farther it goes. A sound of which a part is kept is conditioned on nothing but its class and what is
     /// asked for: nobody knows what the whole will be. Nor is a morph: the more a sampling is conditioned, the less it can be
-    /// walked back.
+    /// inverted.
     pub fn conditions(
         &self,
         config: &ModelConfig,

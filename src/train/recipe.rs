@@ -27,7 +27,7 @@ const ONE_SHOT: Format = Format {
     len_frames: 49_152,
 };
 
-/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for another walk.
+/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for a consistency function.
 const FRESH_RATE: f64 = 1e-3;
 const BASE_RATE: f64 = 4e-4;
 const FINE_TUNING_RATE: f64 = 2e-4;
@@ -138,7 +138,7 @@ impl TrainConfig {
             },
             objective: Objective::new(model.target, model.sigma_data),
             validate_every: if again { 100 } else { 250 },
-            // A denoiser first has to learn another walk; what has learnt it may have nothing left to gain.
+            // A denoiser first has to learn the consistency function; what has learnt it may have nothing left to gain.
             patience: if again { 6 } else { 0 },
             ..Self::like(model)
         })

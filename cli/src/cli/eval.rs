@@ -64,7 +64,7 @@ pub struct EvalArgs {
     /// Steps from noise to sound [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// How to walk the steps [default: the model's, else dpmpp-2m]
+    /// The sampler [default: the model's, else dpmpp-2m]
     #[arg(long)]
     sampler: Option<Sampler>,
     /// How the steps are spread [default: the model's, else logsnr]

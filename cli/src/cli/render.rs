@@ -40,7 +40,7 @@ pub struct SoundSettings {
     /// for others more is finer, and slower in proportion [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// How to walk the steps: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
+    /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
     /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
     #[arg(long)]
     sampler: Option<Sampler>,
