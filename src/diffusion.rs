@@ -79,7 +79,7 @@ pub struct Scalings {
 }
 
 impl Scalings {
-    /// The scalings at `sigma` for data of deviation `sigma_data` [EDM, Table 1].
+    /// The scalings at `sigma` for data of standard deviation `sigma_data` [EDM, Table 1].
     pub fn at(sigma: f64, sigma_data: f64, target: Target) -> Self {
         let total = sigma.hypot(sigma_data);
         let edm = (
@@ -106,7 +106,7 @@ impl Scalings {
 pub struct Preconditioned<N> {
     /// The raw network `F`.
     pub network: N,
-    /// Deviation of the clean frames; 1 after whitening.
+    /// Standard deviation of the clean frames; 1 after whitening.
     pub sigma_data: f64,
     /// What `F` stands for.
     pub target: Target,

@@ -47,8 +47,8 @@
 //! | Symbol | Meaning |
 //! |---|---|
 //! | `B`, `T`, `C` | batch, frames, values a frame; tensors are `[B, T, C]` |
-//! | `sigma` | noise level: deviation of the noise added to whitened frames |
-//! | `sigma_data` | deviation of the clean frames, about 1 |
+//! | `sigma` | noise level: standard deviation of the noise added to whitened frames |
+//! | `sigma_data` | standard deviation of the clean frames, about 1 |
 //! | `F`, `D` | raw network; denoiser, `D = c_skip·x + c_out·F(c_in·x, c_noise)` |
 //!
 //! # Papers
@@ -67,10 +67,12 @@
 //! | PNDM | Liu et al.: Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022 |
 //! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
 //! | Evans 2022 | Dance Diffusion, the programs `sample-generator` and `v-diffusion` |
+//! | CRASH | Rouard, Hadjeres: CRASH: Raw Audio Score-Based Generative Modeling for Controllable High-Resolution Drum Sound Synthesis, 2021 |
 //! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
 //! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
+//! | Hang et al. 2023 | Efficient Diffusion Training via Min-SNR Weighting Strategy |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
-//! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Attribute |
+//! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
 //! | Esser et al. 2024 | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis |
 //! | Ronneberger et al. 2015 | U-Net: Convolutional Networks for Biomedical Image Segmentation |
 //! | He et al. 2016 | Identity Mappings in Deep Residual Networks |

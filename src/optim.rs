@@ -24,7 +24,8 @@ pub struct AdamConfig {
     /// Largest norm of the whole gradient, in running means of it; longer ones are scaled down to that. Steps are the
     /// same whatever a loss is multiplied by, so a bound in its own units would mean another thing for each: it would
     /// level all steps of one that is large, and none of one that is small.
-    pub clip_ratio: f64,
+    #[serde(alias = "clip_ratio")]
+    pub max_grad_norm_ratio: f64,
 }
 
 /// How much of the running mean of the norm's logarithm is new in each step, once there were as many.
@@ -37,7 +38,7 @@ impl Default for AdamConfig {
             beta2: 0.99,
             epsilon: 1e-8,
             weight_decay: 0.0,
-            clip_ratio: 2.0,
+            max_grad_norm_ratio: 2.0,
         }
     }
 }
@@ -94,14 +95,14 @@ impl Adam {
             beta2,
             epsilon,
             weight_decay,
-            clip_ratio,
+            max_grad_norm_ratio,
         } = self.config;
         if norm > 0.0 {
             let usual = if self.norm > 0.0 { self.norm } else { norm };
             let rate = NORM_RATE.max(1.0 / self.steps as f64);
             self.norm = (usual.ln() + rate * (norm / usual).ln()).exp();
         }
-        let longest = clip_ratio * self.norm;
+        let longest = max_grad_norm_ratio * self.norm;
         let power = |beta: f64| beta.powf(self.steps as f64);
         let step = AdamStep {
             beta1: beta1 as f32,
@@ -286,10 +287,10 @@ mod tests {
     }
 
     /// One weight after steps along gradients of these sizes.
-    fn walked(gradients: &[f64], clip_ratio: f64) -> Result<f32> {
+    fn walked(gradients: &[f64], max_grad_norm_ratio: f64) -> Result<f32> {
         let parameters = one_weight(0.0)?;
         let config = AdamConfig {
-            clip_ratio,
+            max_grad_norm_ratio,
             ..AdamConfig::default()
         };
         let mut adam = Adam::new(&parameters, config)?;

@@ -298,12 +298,12 @@ impl RepresentationConfig {
         }
     }
 
-    /// Mean and deviation of `ln sigma` to learn at.
+    /// `P_mean` and `P_std`, mean and standard deviation of `ln sigma`, to learn at.
     ///
     /// The mean is above EDM's -1.2: levels around and above 1 decide which frames sound at all, and a training that
     /// spends itself on low noise makes polished sounds without an outline. For log-mel frames they go on to
     /// [`RepresentationConfig::sigma_max`].
-    pub fn log_sigma(&self) -> (f64, f64) {
+    pub fn p_mean_and_std(&self) -> (f64, f64) {
         match self {
             Self::Mdct { .. } | Self::Wave { .. } => (0.3, 1.4),
             Self::Mel { .. } => (1.3, 1.8),

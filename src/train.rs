@@ -63,13 +63,15 @@ pub struct StepReport {
     /// Steps done.
     pub step: u64,
     /// Clips seen.
-    pub windows: u64,
+    #[serde(alias = "windows")]
+    pub clips: u64,
     /// Weighted loss of this batch.
     pub loss: f32,
     /// Learning rate of this step.
     pub learning_rate: f64,
     /// Norm of the gradient before clipping.
-    pub gradient_norm: f64,
+    #[serde(alias = "gradient_norm")]
+    pub grad_norm: f64,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Part of the training that is done, 0 to 1.
@@ -107,10 +109,12 @@ struct StateNote {
     /// [`Checkpoint::fingerprint`] of the model it began from.
     from: Option<String>,
     step: u64,
-    windows: u64,
+    #[serde(alias = "windows")]
+    clips: u64,
     seconds: f64,
     adam_steps: u64,
-    gradient_norm: f64,
+    #[serde(alias = "gradient_norm")]
+    grad_norm: f64,
     validation: Option<f32>,
     /// Validation loss and step of the best weights, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +130,7 @@ struct StateNote {
 struct Best {
     validation: f32,
     step: u64,
-    windows: u64,
+    clips: u64,
     seconds: f64,
     weights: BTreeMap<String, Tensor>,
 }
@@ -155,7 +159,7 @@ pub struct Trainer<'d> {
     adam: Adam,
     ema: Ema,
     step: u64,
-    windows: u64,
+    clips: u64,
     seconds: f64,
     validation: Option<f32>,
     /// Kept where the run is to end by it.
@@ -266,7 +270,7 @@ impl<'d> Trainer<'d> {
             adam,
             ema,
             step: 0,
-            windows: 0,
+            clips: 0,
             seconds: 0.0,
             validation: None,
             best: None,
@@ -351,14 +355,14 @@ impl<'d> Trainer<'d> {
         let mut trainer = Self::assemble(config, note.model, dataset, folder, parameters, device)?;
         let restored = trainer
             .adam
-            .restore(note.adam_steps, note.gradient_norm, &tensors);
+            .restore(note.adam_steps, note.grad_norm, &tensors);
         restored
             .and_then(|()| trainer.ema.restore(&tensors))
             .map_err(|e| match e {
                 Error::Setting(reason) => Error::checkpoint(path, reason),
                 other => other,
             })?;
-        (trainer.step, trainer.windows, trainer.seconds) = (note.step, note.windows, note.seconds);
+        (trainer.step, trainer.clips, trainer.seconds) = (note.step, note.clips, note.seconds);
         (trainer.validation, trainer.from) = (note.validation, from);
         trainer.misses = note.misses;
         // A run that is no longer to end by its validation saves what it comes to.
@@ -377,11 +381,11 @@ impl<'d> Trainer<'d> {
                 })?;
                 weights.insert(name.clone(), found.clone());
             }
-            let (windows, seconds) = note.until_best;
+            let (clips, seconds) = note.until_best;
             trainer.best = Some(Best {
                 validation,
                 step,
-                windows,
+                clips,
                 seconds,
                 weights,
             });
@@ -582,23 +586,23 @@ impl<'d> Trainer<'d> {
             return Err(self.diverged("loss", value as f64));
         }
         let learning_rate = self.config.learning_rate.at(self.step, self.progress());
-        let gradient_norm = self
+        let grad_norm = self
             .adam
             .step(&self.parameters, &loss.backward()?, learning_rate)?;
-        if !gradient_norm.is_finite() {
-            return Err(self.diverged("gradient's norm", gradient_norm));
+        if !grad_norm.is_finite() {
+            return Err(self.diverged("gradient's norm", grad_norm));
         }
         self.step += 1;
-        self.windows += b as u64;
+        self.clips += b as u64;
         self.ema.update(&self.parameters, self.step)?;
-        let (step, windows, seconds) = (self.step, self.windows, self.seconds);
+        let (step, clips, seconds) = (self.step, self.clips, self.seconds);
         let progress = self.progress();
         Ok(StepReport {
             step,
-            windows,
+            clips,
             loss: value,
             learning_rate,
-            gradient_norm,
+            grad_norm,
             seconds,
             progress,
             validation: None,
@@ -624,7 +628,7 @@ impl<'d> Trainer<'d> {
         self.best = Some(Best {
             validation,
             step: self.step,
-            windows: self.windows,
+            clips: self.clips,
             seconds: self.seconds,
             weights: self.ema.weights().iter().map(copy).collect::<Result<_>>()?,
         });
@@ -714,14 +718,14 @@ impl<'d> Trainer<'d> {
         let best = self.best.as_ref();
         let weights = best.map_or(self.ema.weights(), |best| &best.weights);
         let validation_loss = best.map_or(self.validation, |best| Some(best.validation));
-        let (steps, windows, seconds) = match best {
-            Some(best) => (best.step, best.windows, best.seconds),
-            None => (self.step, self.windows, self.seconds),
+        let (steps, clips, seconds) = match best {
+            Some(best) => (best.step, best.clips, best.seconds),
+            None => (self.step, self.clips, self.seconds),
         };
         let training = TrainingRecord {
             audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
             steps,
-            windows,
+            clips,
             seconds,
             validation_loss,
             sounds: self.dataset.train().len() as u64,
@@ -745,7 +749,7 @@ impl<'d> Trainer<'d> {
     /// finds the state it belongs to.
     fn save(&self) -> Result<PathBuf> {
         let model = self.folder.join("model.safetensors");
-        let (adam_steps, gradient_norm, mut tensors) = self.adam.state();
+        let (adam_steps, grad_norm, mut tensors) = self.adam.state();
         for (name, var) in self.parameters.iter() {
             tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
         }
@@ -761,16 +765,16 @@ impl<'d> Trainer<'d> {
             sounds: self.dataset.fingerprint().to_owned(),
             from: self.from.clone(),
             step: self.step,
-            windows: self.windows,
+            clips: self.clips,
             seconds: self.seconds,
             adam_steps,
-            gradient_norm,
+            grad_norm,
             validation: self.validation,
             best: self.best.as_ref().map(|best| (best.validation, best.step)),
             until_best: self
                 .best
                 .as_ref()
-                .map_or((0, 0.0), |best| (best.windows, best.seconds)),
+                .map_or((0, 0.0), |best| (best.clips, best.seconds)),
             misses: self.misses,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");

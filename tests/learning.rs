@@ -171,12 +171,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // A state that another version wrote is refused in words, and its weights are not lost.
     let state = resumed.join("state.safetensors");
     let (tensors, note) = load_tensors(&state).unwrap();
-    save_tensors(
-        &state,
-        &tensors,
-        &note.replace("\"gradient_norm\"", "\"x\""),
-    )
-    .unwrap();
+    save_tensors(&state, &tensors, &note.replace("\"grad_norm\"", "\"x\"")).unwrap();
     let error = begin(config.clone(), &set, &resumed, None).unwrap_err();
     let error = error.to_string();
     assert!(
@@ -293,7 +288,7 @@ fn numbers_that_cannot_train_are_refused() {
     assert!(refusal(&|c| c.learning_rate.peak = -1.0).contains("learning rate"));
     assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
     assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
-    assert!(refusal(&|c| c.adam.clip_ratio = 0.0).contains("clip"));
+    assert!(refusal(&|c| c.adam.max_grad_norm_ratio = 0.0).contains("norm ratio"));
     assert!(refusal(&|c| c.batch = 4097).contains("batch"));
     assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
@@ -561,8 +556,8 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     for file in ["state.safetensors", "model.safetensors"] {
         std::fs::remove_file(run.join(file)).unwrap();
     }
-    config.objective.weight_clip = f64::INFINITY;
-    config.objective.log_sigma_mean = -60.0;
+    config.objective.min_snr_gamma = f64::INFINITY;
+    config.objective.p_mean = -60.0;
     let mut trainer = begin(config, &set, &run, None).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(!error.to_string().contains("checkpoint"), "{error}");
@@ -988,7 +983,7 @@ fn attributes_can_be_left_out_for_good_and_crops_are_told() {
     let (silent, _) = begun(config(mdct(), 2), &set, folder.path(), &licensed).unwrap();
     assert_eq!(silent.config.training.licence, None);
     let before = silent.config.training.before.unwrap();
-    assert_eq!((before.steps, before.windows), (2, 16));
+    assert_eq!((before.steps, before.clips), (2, 16));
     assert_eq!(silent.config.training.whole().steps, 2);
     // Clips from anywhere: as many places as make a choice, each conditioned on what it is like.
     let options = ScanOptions {

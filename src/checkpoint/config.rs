@@ -41,7 +41,7 @@ pub struct ModelConfig {
     /// not conditioned on any. Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
     pub attributes: Vec<(Option<u32>, Attributes)>,
-    /// Deviation of the clean frames.
+    /// Standard deviation of the clean frames.
     pub sigma_data: f64,
     /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
     #[serde(default = "old_sigma_max")]
@@ -102,7 +102,8 @@ pub struct TrainingRecord {
     /// Optimizer steps, the ones of earlier models it was tuned from not counted.
     pub steps: u64,
     /// Clips seen.
-    pub windows: u64,
+    #[serde(alias = "windows")]
+    pub clips: u64,
     /// Wall-clock seconds of training.
     pub seconds: f64,
     /// Validation loss of the averaged weights, when there was something to validate on.
@@ -127,7 +128,8 @@ pub struct Learnt {
     /// Optimizer steps.
     pub steps: u64,
     /// Clips seen.
-    pub windows: u64,
+    #[serde(alias = "windows")]
+    pub clips: u64,
     /// Wall-clock seconds of training.
     pub seconds: f64,
 }
@@ -138,7 +140,7 @@ impl TrainingRecord {
         let before = self.before.unwrap_or_default();
         Learnt {
             steps: before.steps.saturating_add(self.steps),
-            windows: before.windows.saturating_add(self.windows),
+            clips: before.clips.saturating_add(self.clips),
             seconds: before.seconds + self.seconds,
         }
     }

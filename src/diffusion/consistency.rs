@@ -15,10 +15,12 @@ use crate::noise::Noise;
 /// which the lower level is zero, and the levels draw together as training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Consistency {
-    /// Mean of `ln t`, the higher level.
-    pub log_level_mean: f64,
-    /// Deviation of `ln t`.
-    pub log_level_deviation: f64,
+    /// `P_mean`: mean of `ln t`, the higher level.
+    #[serde(alias = "log_level_mean")]
+    pub p_mean: f64,
+    /// `P_std`: standard deviation of `ln t`.
+    #[serde(alias = "log_level_deviation")]
+    pub p_std: f64,
     /// Lowest and highest level.
     pub levels: (f64, f64),
     /// Stages; each halves the distance between the levels.
@@ -34,8 +36,8 @@ const HALF_KEPT: f64 = 0.05;
 impl Default for Consistency {
     fn default() -> Self {
         Self {
-            log_level_mean: -0.4,
-            log_level_deviation: 2.0,
+            p_mean: -0.4,
+            p_std: 2.0,
             levels: (0.005, 40.0),
             stages: 8,
             first_stage: 0,
@@ -56,7 +58,7 @@ impl Consistency {
         let pair = |i: usize| {
             let p = (i as f64 + f64::from(noise.uniform())) / batch as f64;
             let score = normal_quantile(p.clamp(1e-6, 1.0 - 1e-6));
-            let t = (self.log_level_mean + self.log_level_deviation * score).exp();
+            let t = (self.p_mean + self.p_std * score).exp();
             let t = t.clamp(self.levels.0, self.levels.1);
             (t, (t * (1.0 - gap(t, stage))).max(0.0))
         };

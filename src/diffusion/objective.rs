@@ -15,14 +15,17 @@ use crate::noise::Noise;
 /// `sigma = t/(1-t)`, `logit t` is `ln sigma`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// Mean of `ln sigma`.
-    pub log_sigma_mean: f64,
-    /// Deviation of `ln sigma`.
-    pub log_sigma_deviation: f64,
-    /// Upper bound of the loss weight; infinite for none.
-    #[serde(with = "maybe_infinite")]
-    pub weight_clip: f64,
-    /// Deviation of the clean frames.
+    /// `P_mean`: mean of `ln sigma` [EDM, Table 1].
+    #[serde(alias = "log_sigma_mean")]
+    pub p_mean: f64,
+    /// `P_std`: standard deviation of `ln sigma` [EDM, Table 1].
+    #[serde(alias = "log_sigma_deviation")]
+    pub p_std: f64,
+    /// Upper bound of the loss weight, infinite for none: Min-SNR weighting up to a constant, for with `sigma_data` 1 the
+    /// weight is the signal-to-noise ratio plus one [Hang et al. 2023, Eq. 5].
+    #[serde(with = "maybe_infinite", alias = "weight_clip")]
+    pub min_snr_gamma: f64,
+    /// Standard deviation of the clean frames.
     pub sigma_data: f64,
 }
 
@@ -32,15 +35,15 @@ impl Objective {
     /// The mean is above EDM's: levels around and above 1 decide which frames sound at all, and a
     /// training that spends itself on low noise makes polished sounds without an outline.
     pub fn new(target: Target, sigma_data: f64) -> Self {
-        let weight_clip = if target == Target::X {
+        let min_snr_gamma = if target == Target::X {
             12.0
         } else {
             f64::INFINITY
         };
         Self {
-            log_sigma_mean: 0.3,
-            log_sigma_deviation: 1.4,
-            weight_clip,
+            p_mean: 0.3,
+            p_std: 1.4,
+            min_snr_gamma,
             sigma_data,
         }
     }
@@ -49,9 +52,7 @@ impl Objective {
     pub fn draw_sigmas(&self, batch: usize, noise: &mut Noise) -> Vec<f64> {
         let draw = |i: usize| {
             let p = (i as f64 + noise.uniform() as f64) / batch as f64;
-            (self.log_sigma_mean
-                + self.log_sigma_deviation * normal_quantile(p.clamp(1e-6, 1.0 - 1e-6)))
-            .exp()
+            (self.p_mean + self.p_std * normal_quantile(p.clamp(1e-6, 1.0 - 1e-6))).exp()
         };
         (0..batch).map(draw).collect()
     }
@@ -61,7 +62,7 @@ impl Objective {
     pub fn weight(&self, sigma: f64) -> f64 {
         let product = sigma * self.sigma_data;
         ((sigma * sigma + self.sigma_data * self.sigma_data) / (product * product))
-            .min(self.weight_clip)
+            .min(self.min_snr_gamma)
     }
 
     /// Mean weighted squared error of `denoiser` on `clean: [B, T, C]`, one `sigma` and one noise

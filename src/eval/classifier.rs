@@ -12,7 +12,7 @@ use crate::optim::{Adam, AdamConfig};
 const HIDDEN: usize = 96;
 const STEPS: usize = 240;
 const LEARNING_RATE: f64 = 2e-3;
-/// Deviation of the noise added to the standardised features of every step, against learning by heart.
+/// Standard deviation of the noise added to the standardised features of every step, against learning by heart.
 const JITTER: f64 = 0.7;
 
 /// Features to class: one hidden layer.

@@ -43,7 +43,7 @@ impl ConsistencyTuning {
         Self {
             consistency: Consistency {
                 levels: (0.005, 2.0 * model.sigma_max),
-                log_level_mean: model.representation.log_sigma().0,
+                p_mean: model.representation.p_mean_and_std().0,
                 ..Consistency::default()
             },
             guidance,
@@ -137,7 +137,7 @@ impl TrainConfig {
         let AdamConfig {
             beta1,
             beta2,
-            clip_ratio,
+            max_grad_norm_ratio,
             ..
         } = self.adam;
         for (what, share) in [
@@ -150,8 +150,8 @@ impl TrainConfig {
                 return fail(what, "0 to 1", &share);
             }
         }
-        if clip_ratio.is_nan() || clip_ratio <= 0.0 {
-            return fail("gradient clip", "more than 0", &clip_ratio);
+        if max_grad_norm_ratio.is_nan() || max_grad_norm_ratio <= 0.0 {
+            return fail("gradient norm ratio", "more than 0", &max_grad_norm_ratio);
         }
         if !(0.0..=1e3).contains(&self.ema_gamma) {
             return fail("EMA gamma", "0 to 1000", &self.ema_gamma);
@@ -172,20 +172,11 @@ impl TrainConfig {
         VALIDATION_SCORES.map(|score| match &self.tuning {
             None => {
                 let objective = &self.objective;
-                level(
-                    objective.log_sigma_mean,
-                    objective.log_sigma_deviation,
-                    score,
-                )
+                level(objective.p_mean, objective.p_std, score)
             }
             Some(ConsistencyTuning { consistency, .. }) => {
                 let (low, high) = consistency.levels;
-                level(
-                    consistency.log_level_mean,
-                    consistency.log_level_deviation,
-                    score,
-                )
-                .clamp(low, high)
+                level(consistency.p_mean, consistency.p_std, score).clamp(low, high)
             }
         })
     }

@@ -49,13 +49,13 @@ impl TrainConfig {
     ) -> Self {
         let is_base =
             UNetConfig::preset("base").is_ok_and(|base| network == NetworkConfig::UNet(base));
-        let (log_sigma_mean, log_sigma_deviation) = representation.log_sigma();
+        let (p_mean, p_std) = representation.p_mean_and_std();
         Self {
             name: "sounds".to_owned(),
             format: ONE_SHOT,
             objective: Objective {
-                log_sigma_mean,
-                log_sigma_deviation,
+                p_mean,
+                p_std,
                 ..Objective::new(target, 1.0)
             },
             representation,
@@ -292,7 +292,7 @@ mod tests {
         let mel = fresh(RepresentationConfig::mel());
         let levels = |config: &TrainConfig| {
             let objective = &config.objective;
-            (objective.log_sigma_mean, objective.log_sigma_deviation)
+            (objective.p_mean, objective.p_std)
         };
         assert_eq!(levels(&mel), (1.3, 1.8));
         assert_eq!(levels(&fresh(RepresentationConfig::wave())), (0.3, 1.4));

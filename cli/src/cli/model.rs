@@ -106,10 +106,10 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     }
     if training.steps > 0 {
         let hours = training.seconds / 3600.0;
-        let (steps, windows, sounds) = (training.steps, training.windows, training.sounds);
+        let (steps, clips, sounds) = (training.steps, training.clips, training.sounds);
         rows.push((
             "training",
-            format!("{steps} steps, {windows} clips drawn from {sounds} sounds, {hours:.2} h"),
+            format!("{steps} steps, {clips} clips drawn from {sounds} sounds, {hours:.2} h"),
         ));
     }
     if let Some(loss) = training.validation_loss {
@@ -120,7 +120,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             Some(before) if before.steps > 0 => format!(
                 "`{from}`, which had learnt for {} steps, {} clips, {:.2} h",
                 before.steps,
-                before.windows,
+                before.clips,
                 before.seconds / 3600.0
             ),
             _ => format!("`{from}`; how long that had learnt is not recorded"),

@@ -81,14 +81,19 @@ pub struct TrainArgs {
     learning_rate: Option<f64>,
     /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: 0.3,
     /// mel 1.3]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    sigma_mean: Option<f64>,
-    /// Deviation of ln sigma [default: 1.4, mel 1.8]
-    #[arg(long, value_name = "X")]
-    sigma_deviation: Option<f64>,
-    /// Largest weight of the loss, which grows towards low noise [default: 12 for target x, else none]
-    #[arg(long, value_name = "W")]
-    weight_clip: Option<f64>,
+    #[arg(
+        long,
+        value_name = "X",
+        allow_negative_numbers = true,
+        alias = "sigma-mean"
+    )]
+    p_mean: Option<f64>,
+    /// Standard deviation of ln sigma [default: 1.4, mel 1.8]
+    #[arg(long, value_name = "X", alias = "sigma-deviation")]
+    p_std: Option<f64>,
+    /// Largest weight of the loss, which grows towards low noise (Min-SNR weighting) [default: 12 for target x, else none]
+    #[arg(long, value_name = "GAMMA", alias = "weight-clip")]
+    min_snr_gamma: Option<f64>,
     /// Learn the sounds as they are, without changed copies of them
     #[arg(long)]
     no_augment: bool,
@@ -265,23 +270,13 @@ impl TrainArgs {
         };
         let objective = &mut config.objective;
         for (flag, range, value, field) in [
+            ("--p-mean", -10.0..=10.0, self.p_mean, &mut objective.p_mean),
+            ("--p-std", 0.0..=10.0, self.p_std, &mut objective.p_std),
             (
-                "--sigma-mean",
-                -10.0..=10.0,
-                self.sigma_mean,
-                &mut objective.log_sigma_mean,
-            ),
-            (
-                "--sigma-deviation",
-                0.0..=10.0,
-                self.sigma_deviation,
-                &mut objective.log_sigma_deviation,
-            ),
-            (
-                "--weight-clip",
+                "--min-snr-gamma",
                 f64::MIN_POSITIVE..=f64::INFINITY,
-                self.weight_clip,
-                &mut objective.weight_clip,
+                self.min_snr_gamma,
+                &mut objective.min_snr_gamma,
             ),
         ] {
             let Some(value) = value else { continue };
@@ -538,7 +533,7 @@ struct Monitor {
     loss: Option<f32>,
     validation: Option<f32>,
     started: Instant,
-    windows_before: Option<u64>,
+    clips_before: Option<u64>,
     spoke: Instant,
 }
 
@@ -551,7 +546,7 @@ impl Monitor {
             loss: None,
             validation: None,
             started: now,
-            windows_before: None,
+            clips_before: None,
             spoke: now,
         }
     }
@@ -563,25 +558,24 @@ impl Monitor {
             .map_or(report.loss, |old| old + 0.02 * (report.loss - old));
         self.loss = Some(loss);
         self.validation = report.validation.or(self.validation);
-        let Some(before) = self.windows_before else {
-            (self.started, self.windows_before) = (Instant::now(), Some(report.windows));
+        let Some(before) = self.clips_before else {
+            (self.started, self.clips_before) = (Instant::now(), Some(report.clips));
             return;
         };
-        let rate =
-            (report.windows - before) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+        let rate = (report.clips - before) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
         let validation = self
             .validation
             .map_or(String::new(), |v| format!(" validation {v:.4}"));
         self.bar.fraction(report.progress);
         self.bar.message(format!(
-            "step {} loss {loss:.4}{validation} {rate:.1} windows/s",
+            "step {} loss {loss:.4}{validation} {rate:.1} clips/s",
             report.step
         ));
         if !self.quiet && !self.bar.shown() && self.spoke.elapsed() > Duration::from_secs(20) {
             self.spoke = Instant::now();
             let left = report.seconds * (1.0 / report.progress.max(1e-6) - 1.0) / 60.0;
             eprintln!(
-                "step {} ({:.0}%) loss {loss:.4}{validation} {rate:.1} windows/s, {left:.0} min left",
+                "step {} ({:.0}%) loss {loss:.4}{validation} {rate:.1} clips/s, {left:.0} min left",
                 report.step,
                 100.0 * report.progress
             );
