@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::diffusion::{Denoiser, Preconditioned, Target};
-use audiodiff::network::{Conditioning, NetworkConfig, Surroundings, UNetConfig, Weights};
+use audiodiff::network::{Conditioning, NetworkConfig, NetworkDims, UNetConfig, Weights};
 use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
 use candle_core::{Device, Tensor};
@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const AROUND: Surroundings = Surroundings {
+const DIMS: NetworkDims = NetworkDims {
     width: 128,
     labels: 12,
     descriptors: 5,
@@ -28,18 +28,16 @@ fn bench(c: &mut Criterion) {
     for preset in ["nano", "tiny"] {
         let config = NetworkConfig::UNet(UNetConfig::preset(preset).expect("a known preset"));
         let mut noise = Noise::new(1);
-        let parameters = config
-            .init(AROUND, &mut noise, &device)
-            .expect("valid sizes");
+        let parameters = config.init(DIMS, &mut noise, &device).expect("valid sizes");
         let wrap = |weights: &mut dyn Weights| Preconditioned {
-            network: config.build(AROUND, weights).expect("its own parameters"),
+            network: config.build(DIMS, weights).expect("its own parameters"),
             sigma_data: 1.0,
             target: Target::X,
         };
         let denoiser = wrap(&mut parameters.snapshot().expect("its own parameters"));
         for batch in [1, 16] {
             let x = noise
-                .normal_tensor((batch, FRAMES, AROUND.width), &device)
+                .normal_tensor((batch, FRAMES, DIMS.width), &device)
                 .expect("a batch");
             let cond = Conditioning::new(&vec![Some(0); batch], &vec![0.0; 5 * batch], &device)
                 .expect("a batch");
@@ -55,7 +53,7 @@ fn bench(c: &mut Criterion) {
             });
         }
         let clean = noise
-            .normal_tensor((16, FRAMES, AROUND.width), &device)
+            .normal_tensor((16, FRAMES, DIMS.width), &device)
             .expect("a batch");
         let cond = Conditioning::new(&[Some(0); 16], &[0.0; 80], &device).expect("a batch");
         let objective = Objective::new(Target::X, 1.0);

@@ -38,7 +38,7 @@ fn build(
     weights: &mut dyn Weights,
 ) -> Result<Box<dyn Network>> {
     let config = &checkpoint.config;
-    let mut network = config.network.build(config.surroundings(), weights)?;
+    let mut network = config.network.build(config.dims(), weights)?;
     network.engine().set_compute_type(precision);
     Ok(network)
 }
@@ -54,10 +54,10 @@ struct Batch {
 impl Batch {
     fn random(checkpoint: &Checkpoint, size: usize) -> Result<Self> {
         let (config, mut noise) = (&checkpoint.config, Noise::new(1));
-        let around = config.surroundings();
-        let shape = (size, config.frames(), around.width);
-        let labels = vec![(around.labels > 0).then_some(0); size];
-        let descriptors = noise.normals(size * around.descriptors);
+        let dims = config.dims();
+        let shape = (size, config.frames(), dims.width);
+        let labels = vec![(dims.labels > 0).then_some(0); size];
+        let descriptors = noise.normals(size * dims.descriptors);
         Ok(Self {
             x: noise.normal_tensor(shape, &Device::Cpu)?,
             c_noise: noise.normal_tensor(size, &Device::Cpu)?,

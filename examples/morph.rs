@@ -20,7 +20,7 @@ fn main() -> audiodiff::Result<()> {
         let settings = RenderSettings {
             init: Some(Init::Morph {
                 clips: [kick.clone(), snare.clone()],
-                share: f64::from(n) / 8.0,
+                fraction: f64::from(n) / 8.0,
             }),
             ..renderer.settings()
         };

@@ -16,7 +16,7 @@ const KNOTS: usize = 8;
 /// Columns by which all attributes are given to the network.
 pub const COLUMNS: usize = KNOTS * Attribute::ALL.len();
 
-/// How far attributes are changed before a sound is rendered with them, as a share of each attribute's range.
+/// How far attributes are changed before a sound is rendered with them, as a fraction of each attribute's range.
 const JITTER: f32 = 0.02;
 
 /// One measure that models are conditioned on.
@@ -55,7 +55,7 @@ impl Attribute {
         }
     }
 
-    /// Unit of its values; empty for a share.
+    /// Unit of its values; empty for a fraction.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Attack | Self::Length => "s",
@@ -85,7 +85,7 @@ impl Attribute {
         }
     }
 
-    /// Place of `value` in the range, 0 to 1: in proportion for a share, by the logarithm for the others.
+    /// Place of `value` in the range, 0 to 1: in proportion for a fraction, by the logarithm for the others.
     fn place(self, value: f32) -> f32 {
         let (low, high) = self.range();
         let place = if self == Self::Noisiness {
@@ -167,16 +167,16 @@ impl Attributes {
         self
     }
 
-    /// Attributes at `share` of the way to others, each attribute by its place in its range. An attribute that only one of
+    /// Attributes at `fraction` of the way to others, each attribute by its place in its range. An attribute that only one of
     /// them has is that one's, on its half of the way.
-    pub(crate) fn towards(&self, other: &Self, share: f32) -> Self {
+    pub(crate) fn towards(&self, other: &Self, fraction: f32) -> Self {
         let mut between = Self::default();
         for attribute in Attribute::ALL {
-            let nearer = if share < 0.5 { self } else { other };
+            let nearer = if fraction < 0.5 { self } else { other };
             let value = match (self.get(attribute), other.get(attribute)) {
                 (Some(from), Some(to)) => {
                     let (from, to) = (attribute.place(from), attribute.place(to));
-                    Some(attribute.at(from + share * (to - from)))
+                    Some(attribute.at(from + fraction * (to - from)))
                 }
                 _ => nearer.get(attribute),
             };
@@ -185,7 +185,7 @@ impl Attributes {
         between
     }
 
-    /// How far another is away in the attributes that this one has, as shares of their ranges; one that the other lacks
+    /// How far another is away in the attributes that this one has, as fractions of their ranges; one that the other lacks
     /// counts as a whole range.
     pub(crate) fn distance(&self, other: &Self) -> f32 {
         let apart =
@@ -278,7 +278,12 @@ mod tests {
             attributes
         };
         let (short, long) = (attributes(0.1, Some(100.0)), attributes(0.4, None));
-        let length = |share| short.towards(&long, share).get(Attribute::Length).unwrap();
+        let length = |fraction| {
+            short
+                .towards(&long, fraction)
+                .get(Attribute::Length)
+                .unwrap()
+        };
         assert!((length(0.5) - 0.2).abs() < 1e-4 && (length(0.0) - 0.1).abs() < 1e-4);
         assert_eq!(short.towards(&long, 0.4).get(Attribute::Pitch), Some(100.0));
         assert_eq!(short.towards(&long, 0.6).get(Attribute::Pitch), None);

@@ -17,9 +17,9 @@ mod config;
 mod safetensors;
 
 pub use config::{
-    Excess, FORMAT_VERSION, Learnt, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord,
+    Excess, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord, TrainingTotals,
 };
-pub(crate) use safetensors::{Header, KEY, header_len, stranger, write_tensors};
+pub(crate) use safetensors::{Header, KEY, foreign_content, header_len, write_tensors};
 pub use safetensors::{StorageType, load_tensors, save_tensors};
 
 use config::{Version, check_version};
@@ -33,6 +33,15 @@ pub struct Checkpoint {
     /// Weights by name.
     pub weights: BTreeMap<String, Tensor>,
 }
+
+/// Names in a configuration's JSON, and what the first edition wrote. Inside a string a quote is escaped, so that no
+/// text of a person's is taken for a name.
+const FIRST_NAMES: [(&str, &str); 4] = [
+    ("\"attributes\":", "\"portraits\":"),
+    ("\"clips\":", "\"windows\":"),
+    ("\"fine_tuned_from\":", "\"tuned_from\":"),
+    ("\"schedule\":\"consistency\"", "\"schedule\":\"few\""),
+];
 
 impl Checkpoint {
     /// Reads and checks a model.
@@ -64,7 +73,7 @@ impl Checkpoint {
         config.validate().map_err(named)?;
         let expected = config
             .network
-            .parameter_shapes(config.surroundings())
+            .parameter_shapes(config.dims())
             .map_err(named)?;
         for (parameter, shape) in &expected {
             let Some(tensor) = weights.get(parameter) else {
@@ -104,11 +113,18 @@ impl Checkpoint {
 
     /// Stands for the model, its name and training record included: a hash in hexadecimal digits.
     ///
+    /// Run folders name the model that they began from by it, so it does not follow the names of fields: those of the
+    /// first edition are hashed.
+    ///
     /// # Errors
     /// As [`Checkpoint::save`].
     pub fn fingerprint(&self) -> Result<String> {
+        let mut config = self.config_text()?;
+        for (name, first) in FIRST_NAMES {
+            config = config.replace(name, first);
+        }
         let mut hasher = blake3::Hasher::new();
-        self.write_to(&mut hasher, StorageType::F32)?;
+        write_all_tensors(&mut hasher, &self.weights, &config, StorageType::F32)?;
         Ok(hasher.finalize().to_hex().to_string())
     }
 
@@ -123,9 +139,12 @@ impl Checkpoint {
     }
 
     fn write_to(&self, out: &mut dyn Write, precision: StorageType) -> Result<()> {
+        write_all_tensors(out, &self.weights, &self.config_text()?, precision)
+    }
+
+    fn config_text(&self) -> Result<String> {
         self.config.validate()?;
-        let config = serde_json::to_string(&self.config).expect("the configuration is plain data");
-        write_all_tensors(out, &self.weights, &config, precision)
+        Ok(serde_json::to_string(&self.config).expect("the configuration is plain data"))
     }
 }
 
@@ -133,14 +152,14 @@ impl Checkpoint {
 pub(crate) mod tests {
     use super::*;
     use crate::diffusion::Target;
-    use crate::network::{Level, NetworkConfig, UNetConfig};
+    use crate::network::{NetworkConfig, Resolution, UNetConfig};
     use crate::noise::Noise;
     use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
     use candle_core::Device;
 
     /// A complete, very small model.
     pub(crate) fn small() -> Checkpoint {
-        let level = |width| Level { width, blocks: 1 };
+        let level = |width| Resolution { width, blocks: 1 };
         let network = UNetConfig {
             levels: vec![level(8), level(8)],
             embedding: 8,
@@ -175,10 +194,9 @@ pub(crate) mod tests {
             network: NetworkConfig::UNet(network),
             training: TrainingRecord::default(),
         };
-        let parameters =
-            config
-                .network
-                .init(config.surroundings(), &mut Noise::new(1), &Device::Cpu);
+        let parameters = config
+            .network
+            .init(config.dims(), &mut Noise::new(1), &Device::Cpu);
         let weights = parameters
             .and_then(|p| p.snapshot())
             .expect("a valid network");
@@ -223,6 +241,32 @@ pub(crate) mod tests {
             let (a, b) = (f32::from_bits(a), f32::from_bits(b));
             assert!((a - b).abs() <= a.abs() / 2048.0 + 3e-8, "{a} became {b}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_with_the_names_of_the_first_edition_is_the_same_model_with_the_same_fingerprint()
+    -> Result<()> {
+        let mut model = small();
+        model.config.attributes = vec![(Some(1), Default::default())];
+        model.config.training.clips = 7;
+        model.config.training.fine_tuned_from = Some("\"clips\":".into());
+        let mut config = serde_json::to_string(&model.config).expect("plain data");
+        let fingerprint = model.fingerprint()?;
+        for (name, first) in &FIRST_NAMES[..3] {
+            assert_eq!(config.matches(name).count(), 1, "{name}");
+            config = config.replace(name, first);
+        }
+        let read: ModelConfig =
+            serde_json::from_str(&config).expect("names that were written once");
+        assert_eq!(read, model.config);
+        let mut first = Vec::new();
+        write_all_tensors(&mut first, &model.weights, &config, StorageType::F32)?;
+        assert_eq!(
+            blake3::hash(&first).to_hex().as_str(),
+            fingerprint,
+            "that of the file as it was written"
+        );
         Ok(())
     }
 

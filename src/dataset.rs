@@ -34,8 +34,8 @@ pub use report::{Action, Amount, Issue, IssueKind, Report};
 pub use split::{HeldBack, Whole};
 
 use folder::File;
-use scan::{Facts, Model, NOTHING_LEFT};
-use sound::{READ_SECONDS, Source};
+use scan::{Facts, ModelFormat, NOTHING_LEFT};
+use sound::{READ_SECONDS, TrainingSound};
 
 /// Where a sound's label comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub fn prepare(mut clip: Clip, format: Format) -> Result<Option<Clip>> {
     {
         return Ok(None);
     }
-    let source = Source::new(clip, format, Crop::Onset)?;
+    let source = TrainingSound::new(clip, format, Crop::Onset)?;
     Ok(source.map(|source| source.window(0, &Change::default(), format, Crop::Onset)))
 }
 
@@ -130,7 +130,7 @@ pub struct Dataset {
     format: Format,
     crop: Crop,
     labels: Vec<String>,
-    sounds: Vec<Sound>,
+    sounds: Vec<Entry>,
     train: Vec<usize>,
     validation: Vec<usize>,
     fingerprint: String,
@@ -138,13 +138,13 @@ pub struct Dataset {
     classes: Vec<(f32, Vec<usize>)>,
 }
 
-struct Sound {
+struct Entry {
     path: PathBuf,
     label: Option<u32>,
     /// Of its content as it was when opened.
     hash: blake3::Hash,
     /// Filled when opened, as far as the cache goes, and never changed.
-    source: Option<Arc<Source>>,
+    source: Option<Arc<TrainingSound>>,
     /// Of its clip, once somebody wanted it.
     attributes: OnceLock<Attributes>,
 }
@@ -230,7 +230,7 @@ impl Dataset {
         options: &ScanOptions,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Dataset, Report)> {
-        let mut sources: Vec<Option<Source>> = Vec::new();
+        let mut sources: Vec<Option<TrainingSound>> = Vec::new();
         let mut cache = Cache::new(options.cache_mb.saturating_mul(1 << 20));
         let gathered = gather(
             root,
@@ -238,10 +238,11 @@ impl Dataset {
             options,
             on_progress,
             |_, source| source,
-            |facts, source: Option<Source>| {
-                let bytes = source.as_ref().map_or(0, Source::bytes);
+            |facts, source: Option<TrainingSound>| {
+                let bytes = source.as_ref().map_or(0, TrainingSound::bytes);
                 let mut dropped = Vec::new();
-                let size_of = |other: usize| sources[other].as_ref().map_or(0, Source::bytes);
+                let size_of =
+                    |other: usize| sources[other].as_ref().map_or(0, TrainingSound::bytes);
                 let seconds = facts.seconds();
                 let is_kept = cache.keep(sources.len(), seconds, bytes, &mut dropped, size_of);
                 for other in dropped {
@@ -258,10 +259,10 @@ impl Dataset {
         } = gathered;
         let (train, validation): (Vec<usize>, Vec<usize>) =
             (0..files.len()).partition(|n| !held.contains(n));
-        let sounds: Vec<Sound> = files
+        let sounds: Vec<Entry> = files
             .into_iter()
             .zip(sources)
-            .map(|((file, label, hash), source)| Sound {
+            .map(|((file, label, hash), source)| Entry {
                 path: file.path,
                 label,
                 hash,
@@ -394,7 +395,7 @@ impl Dataset {
 
     /// How many sounds are decoded again at each use, since they do not fit into the cache.
     pub fn uncached(&self) -> usize {
-        let kept = |sound: &&Sound| sound.source.is_none();
+        let kept = |sound: &&Entry| sound.source.is_none();
         self.sounds.iter().filter(kept).count()
     }
 
@@ -410,7 +411,7 @@ impl Dataset {
     }
 
     /// The same where its source is at hand.
-    fn attributes_by(&self, index: usize, source: &Source) -> Attributes {
+    fn attributes_by(&self, index: usize, source: &TrainingSound) -> Attributes {
         let measure = || source.attributes(0, 0.0, self.format, self.crop);
         *self.sounds[index].attributes.get_or_init(measure)
     }
@@ -525,8 +526,8 @@ impl Dataset {
     }
 
     /// From the cache, or read again.
-    fn source(&self, index: usize) -> Result<Arc<Source>> {
-        let Sound {
+    fn source(&self, index: usize) -> Result<Arc<TrainingSound>> {
+        let Entry {
             path, source, hash, ..
         } = &self.sounds[index];
         if let Some(source) = source {
@@ -544,7 +545,7 @@ impl Dataset {
             return Err(spoilt("its content differs"));
         }
         sound::examine(&mut clip);
-        Source::new(clip, self.format, self.crop)?
+        TrainingSound::new(clip, self.format, self.crop)?
             .map(Arc::new)
             .ok_or_else(|| spoilt(NOTHING_LEFT))
     }
@@ -590,7 +591,7 @@ pub(crate) fn survey<T: Send>(
     on_progress: &mut dyn FnMut(usize, usize),
     look: impl Fn(&Clip, Faults) -> Result<T> + Sync,
 ) -> Result<(Vec<Surveyed<T>>, Report)> {
-    let window = |source: Source| source.window(0, &Change::default(), format, options.crop);
+    let window = |source: TrainingSound| source.window(0, &Change::default(), format, options.crop);
     let mut all = Vec::new();
     let gathered = gather(
         root,
@@ -638,7 +639,7 @@ fn gather<T: Send>(
     format: Format,
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
-    look: impl Fn(&Facts, Option<Source>) -> T + Sync,
+    look: impl Fn(&Facts, Option<TrainingSound>) -> T + Sync,
     mut keep: impl FnMut(&Facts, T),
 ) -> Result<Gathered> {
     if format.sample_rate == 0 || !matches!(format.channels, 1 | 2) || format.len_frames == 0 {
@@ -654,7 +655,7 @@ fn gather<T: Send>(
         return Err(Error::setting(reason));
     }
     let (mut found, mut prints) = (Vec::new(), Vec::new());
-    let model = Some(Model {
+    let model = Some(ModelFormat {
         format,
         crop: options.crop,
     });

@@ -62,8 +62,8 @@ impl Estimate {
         }
     }
 
-    /// The share of the cases that hold; none of none.
-    fn share(cases: &[bool]) -> Option<Self> {
+    /// The fraction of the cases that hold; none of none.
+    fn fraction(cases: &[bool]) -> Option<Self> {
         let values: Vec<f64> = cases
             .iter()
             .map(|&case| f64::from(u8::from(case)))
@@ -98,7 +98,7 @@ pub struct Scores {
 
 type Score = fn(&Scores) -> Option<Estimate>;
 
-/// Each score with its name, whether it is a share, and which way is better.
+/// Each score with its name, whether it is a fraction, and which way is better.
 pub const SCORES: [(&str, Score, bool, &str); 8] = [
     ("Fréchet distance, dB²", |s| s.frechet, false, "lower"),
     (

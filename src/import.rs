@@ -26,7 +26,7 @@ use crate::file::write_whole_by;
 use crate::network::NetworkConfig;
 use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 use dance::Dance;
-use source::Source;
+use source::TensorFile;
 
 /// Steps of a sound where nothing else is asked for.
 const STEPS: usize = 50;
@@ -48,7 +48,7 @@ pub struct ImportSettings {
 /// A model of another program, still in its file.
 #[derive(Debug)]
 pub struct Import {
-    source: Source,
+    source: TensorFile,
     dance: Dance,
     config: ModelConfig,
     /// What was found, for people: pairs of what and which.
@@ -92,7 +92,7 @@ const LONGEST_NOTE: u64 = 1 << 20;
 /// # Errors
 /// As [`Checkpoint::load`] and [`Import::open`].
 pub fn load(path: &Path) -> Result<Checkpoint> {
-    if path.is_dir() || Source::open(path).is_ok_and(|source| !source.is_ours) {
+    if path.is_dir() || TensorFile::open(path).is_ok_and(|source| !source.is_ours) {
         return Import::open(path, &ImportSettings::default())?.checkpoint();
     }
     Checkpoint::load(path)
@@ -110,7 +110,7 @@ impl Import {
         } else {
             (path.to_owned(), beside(path)?)
         };
-        let source = Source::open(&file)?;
+        let source = TensorFile::open(&file)?;
         let dance = Dance::of(&source)?;
         let channels = dance.channels;
 
@@ -216,10 +216,7 @@ impl Import {
 
     /// Names and shapes of its tensors, ours, in the order of their names.
     fn shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
-        let shapes = self
-            .config
-            .network
-            .parameter_shapes(self.config.surroundings());
+        let shapes = self.config.network.parameter_shapes(self.config.dims());
         Ok(shapes?.into_iter().collect())
     }
 

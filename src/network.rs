@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::noise::Noise;
 pub use audiodiff_kernels::{ComputeType, Engine};
 pub use dance::{Dance1d, DanceConfig};
-pub use unet::{Level, UNet1d, UNetConfig};
+pub use unet::{Resolution, UNet1d, UNetConfig};
 
 /// What the network is conditioned on besides the noisy frames; each part may be absent.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ pub trait Network: Send + Sync {
 
 /// What surrounds a network: the sizes that the model, not the architecture, decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct NetworkDims {
     /// `C`, the width of the frames.
     pub width: usize,
     /// Number of classes; 0 makes an unconditional network.
@@ -168,15 +168,11 @@ impl NetworkConfig {
     ///
     /// # Errors
     /// When a size is out of bounds, or `weights` lacks a parameter of the right shape.
-    pub fn build(
-        &self,
-        around: Surroundings,
-        weights: &mut dyn Weights,
-    ) -> Result<Box<dyn Network>> {
+    pub fn build(&self, dims: NetworkDims, weights: &mut dyn Weights) -> Result<Box<dyn Network>> {
         self.validate()?;
         Ok(match self {
-            Self::UNet(config) => Box::new(UNet1d::new(config, around, weights)?),
-            Self::Dance(config) => Box::new(Dance1d::new(config, around, weights)?),
+            Self::UNet(config) => Box::new(UNet1d::new(config, dims, weights)?),
+            Self::Dance(config) => Box::new(Dance1d::new(config, dims, weights)?),
         })
     }
 
@@ -184,9 +180,9 @@ impl NetworkConfig {
     ///
     /// # Errors
     /// When a size is out of bounds.
-    pub fn parameter_shapes(&self, around: Surroundings) -> Result<BTreeMap<String, Vec<usize>>> {
+    pub fn parameter_shapes(&self, dims: NetworkDims) -> Result<BTreeMap<String, Vec<usize>>> {
         let mut recorder = Recorder::default();
-        self.build(around, &mut recorder)?;
+        self.build(dims, &mut recorder)?;
         Ok(recorder
             .0
             .into_iter()
@@ -200,12 +196,12 @@ impl NetworkConfig {
     /// When a size is out of bounds, or the device refuses the memory.
     pub fn init(
         &self,
-        around: Surroundings,
+        dims: NetworkDims,
         noise: &mut Noise,
         device: &Device,
     ) -> Result<Parameters> {
         let mut recorder = Recorder::default();
-        self.build(around, &mut recorder)?;
+        self.build(dims, &mut recorder)?;
         let mut vars = BTreeMap::new();
         for (name, (shape, init)) in recorder.0 {
             vars.insert(
@@ -219,7 +215,7 @@ impl NetworkConfig {
 
 /// How a parameter begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
+pub enum Initializer {
     /// All zero: the layer is silent until it has learnt something.
     Zeros,
     /// Normal with this standard deviation.
@@ -228,7 +224,7 @@ pub enum Init {
     Affine,
 }
 
-impl Init {
+impl Initializer {
     fn tensor(self, shape: &[usize], noise: &mut Noise, device: &Device) -> Result<Tensor> {
         Ok(match self {
             Self::Zeros => Tensor::zeros(shape, DType::F32, device)?,
@@ -251,22 +247,22 @@ pub trait Weights {
     ///
     /// # Errors
     /// When there is none, or of another shape.
-    fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor>;
+    fn get(&mut self, name: &str, shape: &[usize], init: Initializer) -> Result<Tensor>;
 }
 
 /// Writes down what a network asks for.
 #[derive(Default)]
-struct Recorder(BTreeMap<String, (Vec<usize>, Init)>);
+struct Recorder(BTreeMap<String, (Vec<usize>, Initializer)>);
 
 impl Weights for Recorder {
-    fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+    fn get(&mut self, name: &str, shape: &[usize], init: Initializer) -> Result<Tensor> {
         self.0.insert(name.to_owned(), (shape.to_vec(), init));
         Ok(Tensor::zeros(0, DType::F32, &Device::Cpu)?)
     }
 }
 
 impl Weights for BTreeMap<String, Tensor> {
-    fn get(&mut self, name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
+    fn get(&mut self, name: &str, shape: &[usize], _init: Initializer) -> Result<Tensor> {
         let tensor = BTreeMap::get(self, name).ok_or_else(|| missing(name))?;
         check_shape(name, tensor, shape)?;
         Ok(tensor.clone())
@@ -313,7 +309,7 @@ impl Parameters {
 }
 
 impl Weights for &Parameters {
-    fn get(&mut self, name: &str, shape: &[usize], _init: Init) -> Result<Tensor> {
+    fn get(&mut self, name: &str, shape: &[usize], _init: Initializer) -> Result<Tensor> {
         let var = self.0.get(name).ok_or_else(|| missing(name))?;
         check_shape(name, var, shape)?;
         Ok(var.as_tensor().clone())

@@ -53,7 +53,7 @@ const LEFT_OUT: f64 = 0.01;
 /// What to render, all but the seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderSettings {
-    /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the shares of the
+    /// One of the model's classes, or none for any sound: the class of a learnt sound is drawn, in the proportions of the
     /// data, where the model knows what its sounds were like ([`ModelConfig::attributes`]); others are given no class.
     pub class: Option<String>,
     /// Steps from noise to sound. A model that was tuned to few takes at most [`MOST_FEW_STEPS`].
@@ -114,7 +114,7 @@ pub enum Init {
         /// In any format.
         clips: [Clip; 2],
         /// How far from the first to the second, 0 to 1.
-        share: f64,
+        fraction: f64,
     },
 }
 
@@ -225,7 +225,7 @@ impl Renderer {
             .iter()
             .map(move_over)
             .collect::<Result<_>>()?;
-        let mut network = config.network.build(config.surroundings(), &mut weights)?;
+        let mut network = config.network.build(config.dims(), &mut weights)?;
         network.engine().freeze();
         let denoiser = Preconditioned {
             network,
@@ -518,17 +518,17 @@ impl Renderer {
                 known = Some((clip, is_kept));
                 x
             }
-            Some(Init::Morph { share, .. }) if settings.sampler.is_stochastic() => {
-                check_share(*share)?;
+            Some(Init::Morph { fraction, .. }) if settings.sampler.is_stochastic() => {
+                check_fraction(*fraction)?;
                 guidance = 1.0;
-                let strength = MORPH_STRENGTH * (std::f64::consts::PI * share).sin();
+                let strength = MORPH_STRENGTH * (std::f64::consts::PI * fraction).sin();
                 sigmas = schedule.sigmas_from(steps, strength_to_sigma(&schedule, strength)?)?;
                 let ((from, _), (to, _)) = (encode(&given[0])?, encode(&given[1])?);
-                let mixed = ((from * (1.0 - share))? + (to * *share)?)?;
+                let mixed = ((from * (1.0 - fraction))? + (to * *fraction)?)?;
                 mixed.broadcast_add(&(noise(&mut noises)? * sigmas[0])?)?
             }
-            Some(Init::Morph { share, .. }) => {
-                check_share(*share)?;
+            Some(Init::Morph { fraction, .. }) => {
+                check_fraction(*fraction)?;
                 guidance = 1.0;
                 // Sampling that ends in zero has one step more than inversion.
                 before = sigmas.len() - 2;
@@ -546,7 +546,7 @@ impl Renderer {
                 let begun = sampler.invert(&self.denoiser, &cond, clips, &sigmas, back)?;
                 let between = |i: usize| {
                     let (from, to) = (begun.narrow(0, i, 1)?, begun.narrow(0, n + i, 1)?);
-                    along_arc(&from, &to, *share)
+                    slerp(&from, &to, *fraction)
                 };
                 Tensor::cat(&(0..n).map(between).collect::<Result<Vec<_>>>()?, 0)?
             }
@@ -591,7 +591,7 @@ impl Renderer {
         }
         let with = Decoding {
             seed: item.seed,
-            crop: self.config.learnt_crop(),
+            crop: self.config.training_crop(),
         };
         let clip = representation.decode(frames, &with)?;
         if clip.is_finite() {
@@ -610,7 +610,7 @@ impl Renderer {
         item: &Item,
     ) -> (Clip, Vec<Remark>) {
         let mut remarks = Vec::new();
-        let is_one_shot = self.config.learnt_crop() == Some(Crop::Onset);
+        let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {
             mend::hold_tail(&mut clip, self.config.format.len_frames);
         }
@@ -763,7 +763,7 @@ impl Renderer {
     /// theirs lies. Elsewhere only silence that is longer than the model's sounds is left out.
     fn beginning(&self, given: &Given, format: &Format) -> Result<Beginning> {
         let &Given { ref clip, onset } = given;
-        let is_one_shot = self.config.learnt_crop() == Some(Crop::Onset);
+        let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         let lead_in = format.lead_in();
         let start = match is_one_shot || onset >= format.len_frames {
             true => onset as isize - lead_in as isize,
@@ -811,18 +811,18 @@ impl Renderer {
     }
 }
 
-fn check_share(share: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&share) {
+fn check_fraction(fraction: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&fraction) {
         return Ok(());
     }
     Err(Error::setting(format!(
-        "share: expected 0 to 1, found {share}"
+        "fraction: expected 0 to 1, found {fraction}"
     )))
 }
 
-/// The point at `share` of the way between two tensors, along the arc between their directions, so that a
+/// The point at `fraction` of the way between two tensors, along the arc between their directions, so that a
 /// mixture of noises is as strong as they are.
-fn along_arc(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
+fn slerp(from: &Tensor, to: &Tensor, fraction: f64) -> Result<Tensor> {
     let dot = |a: &Tensor, b: &Tensor| -> Result<f64> {
         Ok(f64::from((a * b)?.sum_all()?.to_scalar::<f32>()?))
     };
@@ -830,9 +830,9 @@ fn along_arc(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     let angle = cosine.clamp(-1.0, 1.0).acos();
     // Of directions that are the same or opposite, there is no one arc.
     let weights = if angle.sin() > 1e-3 {
-        [1.0 - share, share].map(|share| (share * angle).sin() / angle.sin())
+        [1.0 - fraction, fraction].map(|fraction| (fraction * angle).sin() / angle.sin())
     } else {
-        [1.0 - share, share]
+        [1.0 - fraction, fraction]
     };
     Ok(((from * weights[0])? + (to * weights[1])?)?)
 }

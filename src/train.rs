@@ -21,7 +21,7 @@ pub use classes::ClassMatch;
 pub use config::{ConsistencyTuning, Length, TrainConfig};
 pub use demo::illustrate;
 
-use begin::{adapted, fresh, tuned};
+use begin::{adapted, fine_tuned, fresh};
 use conditioning::{BatchConditions, BatchSource};
 
 use crate::checkpoint::{Checkpoint, ModelConfig, StorageType, TrainingRecord};
@@ -212,7 +212,7 @@ impl<'d> Trainer<'d> {
         }
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let (model, parameters, matched) = match from {
-            Some(from) => tuned(&config, dataset, from, device, on_progress)?,
+            Some(from) => fine_tuned(&config, dataset, from, device, on_progress)?,
             None => {
                 let (model, parameters) = fresh(&config, dataset, device, on_progress)?;
                 (model, parameters, Vec::new())
@@ -246,11 +246,11 @@ impl<'d> Trainer<'d> {
             sigma_data: model.sigma_data,
             target: model.target,
         };
-        let around = model.surroundings();
+        let dims = model.dims();
         // Both networks share storage with what they were built from, and so follow every update.
-        let mut denoiser = wrap(model.network.build(around, &mut &parameters)?);
+        let mut denoiser = wrap(model.network.build(dims, &mut &parameters)?);
         denoiser.network.engine().set_compute_type(config.precision);
-        let averaged = wrap(model.network.build(around, &mut ema.weights().clone())?);
+        let averaged = wrap(model.network.build(dims, &mut ema.weights().clone())?);
         let representation = model
             .representation
             .build(&model.format, &model.statistics)?;
@@ -337,10 +337,7 @@ impl<'d> Trainer<'d> {
                 folder.join("model.safetensors").display()
             )));
         }
-        let shapes = note
-            .model
-            .network
-            .parameter_shapes(note.model.surroundings())?;
+        let shapes = note.model.network.parameter_shapes(note.model.dims())?;
         let mut weights = BTreeMap::new();
         for name in shapes.keys() {
             let tensor = tensors.get(&format!("weights.{name}")).ok_or_else(|| {
@@ -414,8 +411,8 @@ impl<'d> Trainer<'d> {
         for tensor in weights.values_mut() {
             *tensor = tensor.to_device(&self.device)?;
         }
-        let around = self.model.surroundings();
-        let mut network = self.model.network.build(around, &mut weights)?;
+        let dims = self.model.dims();
+        let mut network = self.model.network.build(dims, &mut weights)?;
         network.engine().freeze();
         Ok(Some(Preconditioned {
             network,

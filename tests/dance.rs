@@ -59,7 +59,7 @@ fn error(found: &Tensor, expected: &Tensor) -> Result<f32> {
 fn network(checkpoint: &Checkpoint) -> Preconditioned<Box<dyn Network>> {
     let config = &checkpoint.config;
     let mut weights = checkpoint.weights.clone();
-    let network = config.network.build(config.surroundings(), &mut weights);
+    let network = config.network.build(config.dims(), &mut weights);
     Preconditioned {
         network: network.expect("its weights"),
         sigma_data: config.sigma_data,
@@ -134,9 +134,7 @@ fn forward_passes_and_gradients_are_the_originals() -> Result<()> {
     );
     let parameters = Parameters::from_weights(&model.weights, &CPU).expect("weights");
     let config = &model.config;
-    let network = config
-        .network
-        .build(config.surroundings(), &mut &parameters);
+    let network = config.network.build(config.dims(), &mut &parameters);
     let network = network.expect("a network");
     // c_noise is ln(sigma)/4, sigma = tan(π t / 2).
     let t = answers["t"].to_vec1::<f32>()?;
@@ -281,9 +279,9 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
     });
     assert!(near < 0.1 && far > 0.3, "{near} {far}");
     // The ends of a morph are its sounds.
-    let morph = |share| {
+    let morph = |fraction| {
         let clips = [first.clone(), second.clone()];
-        made(Init::Morph { clips, share }, 1)
+        made(Init::Morph { clips, fraction }, 1)
     };
     let ends = [
         distance(&morph(0.0), &first, 0..24),
@@ -356,8 +354,8 @@ fn complaint(name: &str, bytes: &[u8]) -> String {
 fn wrong_files_are_told_what_they_are() {
     let good = fs::read(fixtures().join("trimmed.ckpt")).expect("a fixture");
     // Cut anywhere, a file is an error and nothing worse.
-    for share in [1, 10, 50, 90, 99] {
-        let error = complaint("cut.ckpt", &good[..good.len() * share / 100]);
+    for fraction in [1, 10, 50, 90, 99] {
+        let error = complaint("cut.ckpt", &good[..good.len() * fraction / 100]);
         assert!(error.contains("cut.ckpt"), "{error}");
     }
     assert!(complaint("cut.ckpt", &good[..good.len() / 2]).contains("not complete"));

@@ -34,7 +34,7 @@ fn render(class: &str, seeds: std::ops::Range<u64>) -> Vec<Clip> {
 }
 
 /// Share of the energy between two frequencies in Hz.
-fn share(clip: &Clip, low: f32, high: f32) -> f32 {
+fn fraction(clip: &Clip, low: f32, high: f32) -> f32 {
     let mut samples = clip.channels()[0].clone();
     let fft = RealFftPlanner::<f32>::new().plan_fft_forward(samples.len());
     let mut spectrum = fft.make_output_vec();
@@ -52,10 +52,25 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
+/// Run folders that began from it name it by this.
+#[test]
+fn its_fingerprint_stays() {
+    let model = Checkpoint::embedded().unwrap();
+    assert_eq!(
+        model.fingerprint().unwrap(),
+        "592ba80d37284d5cc327cc8ef39a99837f9b33c78133ecc303280081139739dc"
+    );
+}
+
 #[test]
 fn kicks_are_low_and_closed_hats_are_high() {
     let kicks = render("kick", 0..8);
-    let low = median(kicks.iter().map(|clip| share(clip, 0.0, 200.0)).collect());
+    let low = median(
+        kicks
+            .iter()
+            .map(|clip| fraction(clip, 0.0, 200.0))
+            .collect(),
+    );
     assert!(
         low > 0.5,
         "the median kick has {low} of its energy below 200 Hz"
@@ -63,7 +78,7 @@ fn kicks_are_low_and_closed_hats_are_high() {
     let hats = render("hat_closed", 0..8);
     let high = median(
         hats.iter()
-            .map(|clip| share(clip, 4000.0, 22050.0))
+            .map(|clip| fraction(clip, 4000.0, 22050.0))
             .collect(),
     );
     assert!(
@@ -371,7 +386,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
     let between = begun(
         Init::Morph {
             clips: [late(&snare, 0.2), tom],
-            share: 0.5,
+            fraction: 0.5,
         },
         1,
     );
@@ -412,7 +427,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
         settings.descriptors = vec![("length".into(), 0.3)];
         settings.init = Some(Init::Morph {
             clips: [snare.clone(), kick.clone()],
-            share: 0.5,
+            fraction: 0.5,
         });
     };
     let both = made(&renderer, None, 1..3, morph);

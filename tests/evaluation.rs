@@ -270,13 +270,13 @@ fn copies_are_found_and_strangers_are_none_however_few_sounds_are_known() -> Res
             draw(shortest, 20.0 * shortest),
             draw(shortest, 20.0 * shortest),
         ];
-        let share = draw(0.05, 1.0);
+        let fraction = draw(0.05, 1.0);
         let mut low = 0.0;
         let wave = |n: usize| {
             let t = n as f64 / f64::from(RATE);
             low += colour * (f64::from(noise.normal()) - low);
             let tone = (TAU * hz * (t + 0.02 * fall * (1.0 - (-40.0 * t).exp()))).sin();
-            ((-t / decay[0]).exp() * tone + share * (-t / decay[1]).exp() * low) as f32
+            ((-t / decay[0]).exp() * tone + fraction * (-t / decay[1]).exp() * low) as f32
         };
         (0..FRAMES).map(wave).collect()
     };
@@ -375,7 +375,7 @@ fn drum(kind: usize, noise: &mut Noise) -> Vec<f32> {
         1 => (draw(150.0, 300.0), draw(0.06, 0.15), draw(0.04, 0.1)),
         _ => (draw(45.0, 90.0), draw(0.01, 0.02), draw(0.08, 0.2)),
     };
-    let (colour, share) = (draw(0.3, 0.9), [1.0, 0.6, 0.25][kind]);
+    let (colour, fraction) = (draw(0.3, 0.9), [1.0, 0.6, 0.25][kind]);
     let (mut low, mut before) = (0.0, 0.0);
     (0..LENGTH)
         .map(|n| {
@@ -388,7 +388,7 @@ fn drum(kind: usize, noise: &mut Noise) -> Vec<f32> {
             } else {
                 0.0
             };
-            share * (-t / decay).exp() * hiss + (1.0 - share) * tone
+            fraction * (-t / decay).exp() * hiss + (1.0 - fraction) * tone
         })
         .collect()
 }
@@ -604,7 +604,11 @@ fn folders_are_judged_whole_or_by_what_training_held_back() -> Result<()> {
         ..ScanOptions::default()
     };
     let part = |part| Sounds::of_folder(folder.path(), &options, part, &ear, &mut |_, _| ());
-    let (all, held, learnt) = (part(Part::All)?, part(Part::HeldBack)?, part(Part::Learnt)?);
+    let (all, held, learnt) = (
+        part(Part::All)?,
+        part(Part::HeldBack)?,
+        part(Part::TrainingTotals)?,
+    );
     let parts = Sounds::parted(folder.path(), &options, &ear, &mut |_, _| ())?;
     assert_eq!(parts.0.sounds.len(), held.sounds.len());
     assert_eq!(parts.1.sounds[0].name, learnt.sounds[0].name);

@@ -293,7 +293,7 @@ fn the_consistency_sampler_arrives_in_any_number_of_steps() {
     let n = (batch * frames * width) as f64;
     let ends = Formula(|x: f64, sigma: f64, _| x * sigma_data / sigma_data.hypot(sigma));
     let schedule = NoiseSchedule {
-        kind: Schedule::Few,
+        kind: Schedule::Consistency,
         ..NoiseSchedule::default()
     };
     for steps in [1, 2, 4] {
@@ -313,7 +313,7 @@ fn the_consistency_sampler_arrives_in_any_number_of_steps() {
 #[test]
 fn a_few_steps_have_the_levels_that_consistency_models_are_sampled_with() {
     let schedule = NoiseSchedule {
-        kind: Schedule::Few,
+        kind: Schedule::Consistency,
         ..NoiseSchedule::default()
     };
     for (steps, levels) in [
@@ -364,10 +364,10 @@ fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
             let count = found.len() as f64;
             let found_mean = found.iter().sum::<f64>() / count;
             let variance = found.iter().map(|x| (x - found_mean).powi(2)).sum::<f64>() / count;
-            let (share, width) = (count / n as f64, variance.sqrt());
-            eprintln!("{sampler}: {share:.3} at {found_mean:.3}, width {width:.4}");
+            let (fraction, width) = (count / n as f64, variance.sqrt());
+            eprintln!("{sampler}: {fraction:.3} at {found_mean:.3}, width {width:.4}");
             // Standard errors: 0.006, 0.0035 and 0.0025; first order adds about a percent.
-            assert!((share - weight).abs() < 0.025, "{sampler}: {share}");
+            assert!((fraction - weight).abs() < 0.025, "{sampler}: {fraction}");
             assert!((found_mean - mean).abs() < 0.02, "{sampler}: {found_mean}");
             assert!((width / MODE_WIDTH - 1.0).abs() < 0.1, "{sampler}: {width}");
         }
@@ -687,7 +687,7 @@ fn names_are_read_back_as_they_are_written() {
         ("karras", Schedule::Karras { rho: 7.0 }),
         ("karras:4.5", Schedule::Karras { rho: 4.5 }),
         ("logsnr", Schedule::LogSnr),
-        ("few", Schedule::Few),
+        ("few", Schedule::Consistency),
         ("crash", Schedule::Crash),
         ("linear", Schedule::Linear),
     ] {

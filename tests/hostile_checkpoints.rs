@@ -11,7 +11,7 @@ use audiodiff::checkpoint::{
 };
 use audiodiff::diffusion::Target;
 use audiodiff::import::{Import, ImportSettings};
-use audiodiff::network::{Level, NetworkConfig, UNetConfig};
+use audiodiff::network::{NetworkConfig, Resolution, UNetConfig};
 use audiodiff::noise::Noise;
 use audiodiff::representation::{Format, RepresentationConfig, Statistics};
 use candle_core::{Device, Tensor};
@@ -19,7 +19,7 @@ use candle_core::{Device, Tensor};
 mod corpus;
 
 fn model() -> Checkpoint {
-    let level = |width| Level { width, blocks: 1 };
+    let level = |width| Resolution { width, blocks: 1 };
     let network = UNetConfig {
         levels: vec![level(8), level(8)],
         embedding: 8,
@@ -59,7 +59,7 @@ fn model() -> Checkpoint {
     };
     let parameters = config
         .network
-        .init(config.surroundings(), &mut Noise::new(1), &Device::Cpu)
+        .init(config.dims(), &mut Noise::new(1), &Device::Cpu)
         .unwrap();
     Checkpoint {
         config,

@@ -408,7 +408,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
     assert_eq!(trainer.model().labels, ["high", "thud"]);
     assert_eq!(trainer.model().statistics, model.config.statistics);
     assert_eq!(
-        trainer.model().training.tuned_from.as_deref(),
+        trainer.model().training.fine_tuned_from.as_deref(),
         Some("tones")
     );
     let row = |model: &Checkpoint, i: usize| {
@@ -483,7 +483,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         let settings = RenderSettings::of(&model.config);
         assert_eq!(
             (settings.sampler, settings.schedule, settings.guidance),
-            (Sampler::Consistency, Schedule::Few, 1.0)
+            (Sampler::Consistency, Schedule::Consistency, 1.0)
         );
         if guidance > 1.0 {
             continue;
@@ -647,12 +647,12 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
     );
     // Between two sounds lies neither; at either end, the one that is there.
     let other = &together[2].clip;
-    let morph = |share| {
+    let morph = |fraction| {
         let settings = RenderSettings {
             steps: 40,
             init: Some(Init::Morph {
                 clips: [alone.clone(), other.clone()],
-                share,
+                fraction,
             }),
             ..settings.clone()
         };
@@ -675,14 +675,14 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
         "{both:?} of {apart}"
     );
     // So too where sampling draws noise, and there is no inversion.
-    let morph = |share| {
+    let morph = |fraction| {
         let settings = RenderSettings {
             steps: 4,
             sampler: Sampler::Consistency,
-            schedule: Schedule::Few,
+            schedule: Schedule::Consistency,
             init: Some(Init::Morph {
                 clips: [alone.clone(), other.clone()],
-                share,
+                fraction,
             }),
             ..settings.clone()
         };
@@ -984,7 +984,7 @@ fn attributes_can_be_left_out_for_good_and_crops_are_told() {
     assert_eq!(silent.config.training.licence, None);
     let before = silent.config.training.before.unwrap();
     assert_eq!((before.steps, before.clips), (2, 16));
-    assert_eq!(silent.config.training.whole().steps, 2);
+    assert_eq!(silent.config.training.totals().steps, 2);
     // Clips from anywhere: as many places as make a choice, each conditioned on what it is like.
     let options = ScanOptions {
         crop: dataset::Crop::Anywhere,

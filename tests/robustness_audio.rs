@@ -705,10 +705,10 @@ fn a_compressed_sound_is_kept_up_to_its_damage_which_is_told() {
             "{name}"
         );
         let half = folder.decode(&bytes[..bytes.len() / 2]).unwrap();
-        let share = half.clip.len_frames() as f64 / frames as f64;
+        let fraction = half.clip.len_frames() as f64 / frames as f64;
         assert!(
-            half.truncated && (0.2..0.6).contains(&share),
-            "{name}: {share}"
+            half.truncated && (0.2..0.6).contains(&fraction),
+            "{name}: {fraction}"
         );
         let mut spoilt = bytes.clone();
         spoilt[bytes.len() * 3 / 5] ^= 0x55;

@@ -586,7 +586,7 @@ fn the_built_in_model_is_tuned_to_what_is_asked_and_says_when_it_cannot_be() {
         said.starts_with("--preset 16x1,16x1 asks for another network than the built-in model's: training from nothing"),
         "{said}"
     );
-    assert!(info["training"]["licence"].is_null() && info["training"]["tuned_from"].is_null());
+    assert!(info["training"]["licence"].is_null() && info["training"]["fine_tuned_from"].is_null());
     let model = folder.path().join("fresh/model.safetensors");
     let refused = fails(
         2,

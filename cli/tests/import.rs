@@ -49,14 +49,14 @@ fn full_sizes_are_imported_in_little_more_memory_than_they_have_in_16_bits() {
         }
         assert!(child.wait().expect("a child").success(), "{form}");
         let bytes = fs::read(&out).expect("a model");
-        let share = peak as f64 / bytes.len() as f64;
+        let fraction = peak as f64 / bytes.len() as f64;
         println!(
-            "{form}: {:.1} s, peak {:.0} MB, {share:.2} of the {:.0} MB written",
+            "{form}: {:.1} s, peak {:.0} MB, {fraction:.2} of the {:.0} MB written",
             start.elapsed().as_secs_f64(),
             peak as f64 / 1e6,
             bytes.len() as f64 / 1e6
         );
-        assert!(share < 1.3, "{form}: {share}");
+        assert!(fraction < 1.3, "{form}: {fraction}");
         // The weights; what comes before them tells the forms apart.
         let weights = bytes[bytes.len() - 2 * 221_389_322..].to_vec();
         match &first {

@@ -75,7 +75,7 @@ impl Direction {
     }
 
     /// The adjoint of [`Direction::taps`]: the output frames that input frame `i` contributes to.
-    fn shares(self, i: usize, t: usize) -> Taps {
+    fn scatter_taps(self, i: usize, t: usize) -> Taps {
         let pad = self.pad();
         // The frame's positions among the mirrored ones: one in the middle, and perhaps one at either end.
         let places = [
@@ -235,7 +235,7 @@ impl<T: Real, const BACK: bool> WithSimd for Rows<'_, T, BACK> {
                 y.fill(T::zero());
             }
             let taps = if BACK {
-                direction.shares(j, t)
+                direction.scatter_taps(j, t)
             } else {
                 direction.taps(j, t)
             };

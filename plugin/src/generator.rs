@@ -333,7 +333,7 @@ mod tests {
                 }),
                 Task::Morph => sound(PAD).zip(sound(PAD)).map(|(a, b)| Init::Morph {
                     clips: [a, b],
-                    share: 0.5,
+                    fraction: 0.5,
                 }),
             };
             Ok((request.pad != 9).then_some(Job { recipe, init })) // pad 9 is locked

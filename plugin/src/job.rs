@@ -81,7 +81,7 @@ impl Job {
         recipe.morph = Some(amount);
         let init = Init::Morph {
             clips: [from.clip(), to.clip()],
-            share: f64::from(amount),
+            fraction: f64::from(amount),
         };
         Self {
             recipe,
@@ -151,8 +151,8 @@ mod tests {
         let mut job = Job::of(pad, &info(), request, &project).unwrap();
         assert_eq!((job.recipe.seed, job.recipe.morph), (3, Some(0.5)));
         assert_eq!(job.recipe.class.as_deref(), Some("kick"), "both are");
-        let share = 0.5;
-        assert_eq!(job.init, Some(Init::Morph { clips, share }));
+        let fraction = 0.5;
+        assert_eq!(job.init, Some(Init::Morph { clips, fraction }));
         project.pads[2] = sound(job.recipe, &begin);
         project.pads[3] = sound(SoundRecipe::of_file("x.wav".as_ref()), &other);
         job = Job::of(pad, &info(), request, &project).unwrap();

@@ -47,8 +47,8 @@ struct Loaded {
 /// The model at `path`. Instances share it: weights are held once, and freed with the last.
 fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     /// The path of a model, and when its file was written: it may have been trained on since.
-    type Place = (Option<PathBuf>, Option<SystemTime>);
-    static OPENED: Mutex<Vec<(Place, Weak<Loaded>)>> = Mutex::new(Vec::new());
+    type ModelKey = (Option<PathBuf>, Option<SystemTime>);
+    static OPENED: Mutex<Vec<(ModelKey, Weak<Loaded>)>> = Mutex::new(Vec::new());
     let metadata = path.as_ref().and_then(|path| std::fs::metadata(path).ok());
     let place = (path, metadata.and_then(|metadata| metadata.modified().ok()));
     let path = &place.0;

@@ -109,13 +109,13 @@ pub(super) fn sound<T>(reason: impl Into<String>) -> Result<T, Failure> {
 }
 
 /// Decoded channels before they are known to make a [`Clip`].
-pub(super) struct Sound {
+pub(super) struct RawAudio {
     pub(super) sample_rate: u32,
     pub(super) channels: Vec<Vec<f32>>,
     pub(super) truncated: bool,
 }
 
-impl Sound {
+impl RawAudio {
     pub(super) fn frames(&self) -> usize {
         self.channels.first().map_or(0, Vec::len)
     }
@@ -160,7 +160,7 @@ pub(super) fn too_long<T>() -> Result<T, Failure> {
     ))
 }
 
-fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<Sound, Failure> {
+fn decode_file(mut file: File, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
     let file_len = file.metadata()?.len();
     if file_len == 0 {
         return sound("expected a sound file, found no bytes");
@@ -278,7 +278,7 @@ pub(super) fn guarded<'s>(
     max_seconds: Option<f64>,
     slack: u64,
     open: impl FnOnce() -> Result<Box<dyn FormatReader + 's>, SymphoniaError>,
-) -> Result<Sound, Failure> {
+) -> Result<RawAudio, Failure> {
     catch_unwind(AssertUnwindSafe(|| {
         decode_packets(open()?, max_seconds, slack)
     }))
@@ -292,7 +292,7 @@ fn decode_packets(
     mut format: Box<dyn FormatReader + '_>,
     max_seconds: Option<f64>,
     slack: u64,
-) -> Result<Sound, Failure> {
+) -> Result<RawAudio, Failure> {
     let Some(track) = format.default_track(TrackType::Audio) else {
         return sound("expected a sound track, found none");
     };
@@ -350,7 +350,7 @@ fn decode_packets(
         }
         if channels[0].len() >= limit {
             channels.iter_mut().for_each(|c| c.truncate(limit));
-            return Ok(Sound {
+            return Ok(RawAudio {
                 sample_rate,
                 channels,
                 truncated,
@@ -361,7 +361,7 @@ fn decode_packets(
         }
     }
     let found = channels.first().map_or(0, Vec::len) as u64;
-    Ok(Sound {
+    Ok(RawAudio {
         sample_rate,
         channels,
         truncated: truncated

@@ -139,8 +139,8 @@ pub(crate) fn fade_end(clip: &mut Clip) {
     let tail = |c: &Vec<f32>| c[last..].iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let tail = clip.channels().iter().map(tail).fold(0.0, f32::max);
     let level = tail / clip.peak().max(f32::MIN_POSITIVE);
-    let share = (level / INAUDIBLE).max(1.0).ln() / (CUT / INAUDIBLE).ln();
-    let seconds = FADES.0 + (FADES.1 - FADES.0) * f64::from(share.min(1.0));
+    let fraction = (level / INAUDIBLE).max(1.0).ln() / (CUT / INAUDIBLE).ln();
+    let seconds = FADES.0 + (FADES.1 - FADES.0) * f64::from(fraction.min(1.0));
     clip.fade(0, ((seconds * rate).ceil() as usize).min(len / 2));
 }
 

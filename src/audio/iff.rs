@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats::{AiffReader, WavReader};
 
-use super::decode::{Failure, Sound, check_layout, frame_limit, guarded, sound, too_long};
+use super::decode::{Failure, RawAudio, check_layout, frame_limit, guarded, sound, too_long};
 use super::{MAX_CHANNELS, MAX_SAMPLES};
 
 /// A part of an IFF-like container; `len` is what the header claims.
@@ -65,7 +65,7 @@ pub(super) fn decode_wav(
     mut file: File,
     file_len: u64,
     max_seconds: Option<f64>,
-) -> Result<Sound, Failure> {
+) -> Result<RawAudio, Failure> {
     let chunks = chunks(&mut file, file_len, u32::from_le_bytes)?;
     let (Some(fmt), Some(data)) = (find(&chunks, b"fmt "), find(&chunks, b"data")) else {
         return sound("expected a WAV file with fmt and data chunks, found none");
@@ -185,7 +185,7 @@ pub(super) fn decode_wav(
         }),
         _ => planar(&data, channels, |b| int(i32::from_le_bytes(b))),
     };
-    Ok(Sound {
+    Ok(RawAudio {
         sample_rate,
         channels,
         truncated,
@@ -204,7 +204,7 @@ fn decode_compressed(
     mut fmt: Vec<u8>,
     tag: u16,
     max_seconds: Option<f64>,
-) -> Result<Sound, Failure> {
+) -> Result<RawAudio, Failure> {
     if fmt[..2] != tag.to_le_bytes() {
         fmt.truncate(16);
         fmt[..2].copy_from_slice(&tag.to_le_bytes());
@@ -261,7 +261,7 @@ pub(super) fn decode_aiff(
     file_len: u64,
     form: &[u8],
     max_seconds: Option<f64>,
-) -> Result<Sound, Failure> {
+) -> Result<RawAudio, Failure> {
     let chunks = chunks(&mut file, file_len, u32::from_be_bytes)?;
     let (Some(comm), Some(ssnd)) = (find(&chunks, b"COMM"), find(&chunks, b"SSND")) else {
         return sound("expected an AIFF file with COMM and SSND chunks, found none");

@@ -156,7 +156,7 @@ fn shape(samples: &[f32], rate: f32) -> (f32, f32) {
         })
         .collect();
     let top = held.iter().fold(0.0f32, |m, &x| m.max(x));
-    let first = |share: f32| held.iter().position(|&x| x >= share * top).unwrap_or(0);
+    let first = |fraction: f32| held.iter().position(|&x| x >= fraction * top).unwrap_or(0);
     let seconds = block as f32 / rate;
     let attack = (first(0.9) - first(0.1)) as f32 * seconds;
 
@@ -264,7 +264,7 @@ fn pitch(samples: &[f32], rate: f32) -> Pitch {
     // What lies 40 dB below the loudest frame decides nothing.
     let pitched = |f: &&(f64, f32, f32)| f.1 >= CLEAR && f.0 > 1e-4 * loudest;
     let voiced: Vec<f32> = frames.iter().filter(pitched).map(|f| f.2).collect();
-    let share = frames.iter().filter(pitched).map(|f| f.0).sum::<f64>() / all;
+    let fraction = frames.iter().filter(pitched).map(|f| f.0).sum::<f64>() / all;
     let steps: Vec<f32> = frames
         .windows(2)
         .filter(|pair| pair.iter().all(|f| pitched(&f)))
@@ -272,8 +272,8 @@ fn pitch(samples: &[f32], rate: f32) -> Pitch {
         .collect();
     Pitch {
         noisiness: (1.0 - clear).clamp(0.0, 1.0) as f32,
-        pitch: (share >= 0.5).then(|| median(voiced)).flatten(),
-        warble: (share >= 0.5).then(|| median(steps)).flatten(),
+        pitch: (fraction >= 0.5).then(|| median(voiced)).flatten(),
+        warble: (fraction >= 0.5).then(|| median(steps)).flatten(),
     }
 }
 

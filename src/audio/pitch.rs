@@ -104,7 +104,8 @@ impl Contour {
 
     /// The fundamental in Hz: the mean on a logarithmic scale, by amplitude, of the middle half of the course.
     pub fn hz(&self) -> f64 {
-        let bounds = [0.25, 0.75].map(|share| quantile(&self.looks, share).unwrap_or_default());
+        let bounds =
+            [0.25, 0.75].map(|fraction| quantile(&self.looks, fraction).unwrap_or_default());
         let inner = self
             .looks
             .iter()
@@ -150,7 +151,8 @@ impl Contour {
 
     /// How far the course goes up and down, in cents: from where a tenth of it is below to where a tenth is above.
     pub fn spread(&self) -> f64 {
-        let [low, high] = [0.1, 0.9].map(|share| quantile(&self.looks, share).unwrap_or_default());
+        let [low, high] =
+            [0.1, 0.9].map(|fraction| quantile(&self.looks, fraction).unwrap_or_default());
         1200.0 * (high - low)
     }
 
@@ -170,8 +172,8 @@ impl Contour {
             n if n == self.looks.len() => smooth(n - 1),
             n => {
                 let (a, b) = (self.looks[n - 1].at, self.looks[n].at);
-                let share = (at - a) / (b - a);
-                smooth(n - 1) * (1.0 - share) + smooth(n) * share
+                let fraction = (at - a) / (b - a);
+                smooth(n - 1) * (1.0 - fraction) + smooth(n) * fraction
             }
         };
         octave.exp2()
@@ -182,15 +184,15 @@ fn power(samples: &[f32]) -> f64 {
     samples.iter().map(|&x| f64::from(x).powi(2)).sum()
 }
 
-/// The height that `share` of the looks, by weight, lie below.
-fn quantile(looks: &[Look], share: f64) -> Option<f64> {
+/// The height that `fraction` of the looks, by weight, lie below.
+fn quantile(looks: &[Look], fraction: f64) -> Option<f64> {
     let mut sorted: Vec<&Look> = looks.iter().collect();
     sorted.sort_by(|a, b| a.octave.total_cmp(&b.octave));
     let all: f64 = sorted.iter().map(|look| look.weight).sum();
     let mut below = 0.0;
     let found = sorted.iter().find(|look| {
         below += look.weight;
-        below >= share * all
+        below >= fraction * all
     });
     found.or(sorted.last()).map(|look| look.octave)
 }

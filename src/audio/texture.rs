@@ -84,7 +84,7 @@ impl Texture {
             let spectrogram = Spectrogram::of(samples, window);
             *roughness = spectrogram.roughness(rate);
             if window == WINDOWS[1] {
-                texture.range = DEPTHS.map(|depth| spectrogram.share(depth));
+                texture.range = DEPTHS.map(|depth| spectrogram.fraction(depth));
             }
         }
         if let Some(band) = Band::of(samples, rate)
@@ -161,7 +161,7 @@ impl Spectrogram {
     }
 
     /// Share of the cells less than `depth` dB below the loudest.
-    fn share(&self, depth: f32) -> Option<f32> {
+    fn fraction(&self, depth: f32) -> Option<f32> {
         let above = self.cells.iter().filter(|&&x| x > -depth).count();
         Some(above as f32 / self.cells.len() as f32)
     }

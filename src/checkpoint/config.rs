@@ -8,7 +8,7 @@ use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::error::{Error, Result};
-use crate::network::{NetworkConfig, Surroundings};
+use crate::network::{NetworkConfig, NetworkDims};
 use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
@@ -112,19 +112,20 @@ pub struct TrainingRecord {
     pub sounds: u64,
     /// Seed of the run.
     pub seed: u64,
-    /// Name of the model it was tuned from.
-    pub tuned_from: Option<String>,
+    /// Name of the model it was fine-tuned or distilled from.
+    #[serde(alias = "tuned_from")]
+    pub fine_tuned_from: Option<String>,
     /// All that was learnt before: by that model, and by those that it was tuned from in turn, as far as their files
     /// tell.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Learnt>,
+    pub before: Option<TrainingTotals>,
     /// Licence of the weights.
     pub licence: Option<String>,
 }
 
-/// How much was learnt.
+/// How long a model and those before it were trained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Learnt {
+pub struct TrainingTotals {
     /// Optimizer steps.
     pub steps: u64,
     /// Clips seen.
@@ -135,10 +136,10 @@ pub struct Learnt {
 }
 
 impl TrainingRecord {
-    /// All that a model with this record has learnt.
-    pub fn whole(&self) -> Learnt {
+    /// Training in all, that of earlier models included.
+    pub fn totals(&self) -> TrainingTotals {
         let before = self.before.unwrap_or_default();
-        Learnt {
+        TrainingTotals {
             steps: before.steps.saturating_add(self.steps),
             clips: before.clips.saturating_add(self.clips),
             seconds: before.seconds + self.seconds,
@@ -162,7 +163,7 @@ impl ModelConfig {
             .iter()
             .chain(&self.descriptors)
             .chain([&self.name, &record.audiodiff_version])
-            .chain(&record.tuned_from)
+            .chain(&record.fine_tuned_from)
             .chain(&record.licence);
         for name in names {
             if name.len() > MAX_NAME {
@@ -263,14 +264,14 @@ impl ModelConfig {
 
     /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
     /// clips cut at their onset had attributes.
-    pub fn learnt_crop(&self) -> Option<Crop> {
+    pub fn training_crop(&self) -> Option<Crop> {
         let by_attributes = (!self.attributes.is_empty()).then_some(Crop::Onset);
         self.crop.or(by_attributes)
     }
 
     /// The sizes the network is built into.
-    pub fn surroundings(&self) -> Surroundings {
-        Surroundings {
+    pub fn dims(&self) -> NetworkDims {
+        NetworkDims {
             width: self.representation.width(self.format.channels),
             labels: self.labels.len(),
             descriptors: self.descriptors.len() + self.attribute_columns(),

@@ -91,7 +91,7 @@ pub(crate) fn write_tensors(
     for (name, shape) in shapes {
         let data_offsets = (end, end + width * shape.iter().product::<usize>());
         end = data_offsets.1;
-        let place = Place {
+        let place = TensorInfo {
             dtype,
             shape: shape.clone(),
             data_offsets,
@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let start = (&mut file).take(256).read_to_end(&mut bytes);
     start.map_err(Error::io(path))?;
     if header_len(&bytes).is_none() {
-        return Err(Error::checkpoint(path, stranger(&bytes, len)));
+        return Err(Error::checkpoint(path, foreign_content(&bytes, len)));
     }
     file.read_to_end(&mut bytes).map_err(Error::io(path))?;
     Ok(bytes)
@@ -155,13 +155,13 @@ pub(crate) fn header_len(start: &[u8]) -> Option<usize> {
 #[derive(Default)]
 pub(crate) struct Header {
     pub metadata: BTreeMap<String, String>,
-    pub tensors: BTreeMap<String, Place>,
+    pub tensors: BTreeMap<String, TensorInfo>,
 }
 
 /// What the header says of one tensor.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Place {
+pub(crate) struct TensorInfo {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     /// First byte and the byte after the last, counted from the header's end.
@@ -204,7 +204,7 @@ pub(super) fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tenso
     let damaged = |what: String| fail(format!("a damaged safetensors file: {what}"));
     let (header, data) = header_len(bytes)
         .and_then(|n| bytes[8..].split_at_checked(n))
-        .ok_or_else(|| fail(stranger(bytes, bytes.len() as u64)))?;
+        .ok_or_else(|| fail(foreign_content(bytes, bytes.len() as u64)))?;
     let mut header: Header = serde_json::from_slice(header).map_err(|e| damaged(e.to_string()))?;
     let note = header.metadata.remove(KEY).ok_or_else(|| {
         fail("a safetensors file of another program: expected the metadata key `audiodiff`, found none".into())
@@ -276,7 +276,7 @@ pub(super) fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tenso
 }
 
 /// The sentence for a file of `len` bytes that is no safetensors file, but begins with `start`.
-pub(crate) fn stranger(start: &[u8], len: u64) -> String {
+pub(crate) fn foreign_content(start: &[u8], len: u64) -> String {
     let kind = match start {
         [] => "an empty file",
         [b'P', b'K', 3, 4, ..] => "a zip archive (a PyTorch checkpoint?)",

@@ -80,8 +80,8 @@ impl Print {
                     let (low, high) = (edge(band), edge(band + 1));
                     let last = high.ceil() as usize;
                     for (bin, x) in bins.iter().enumerate().take(last).skip(low as usize) {
-                        let share = (high.min(bin as f64 + 1.0) - low.max(bin as f64)).max(0.0);
-                        *cell += share * f64::from(x.norm_sqr()) / rows;
+                        let fraction = (high.min(bin as f64 + 1.0) - low.max(bin as f64)).max(0.0);
+                        *cell += fraction * f64::from(x.norm_sqr()) / rows;
                     }
                 }
             }
@@ -197,11 +197,11 @@ mod tests {
     fn hit(seed: u64) -> Clip {
         let mut noise = Noise::new(seed);
         let hz = f64::from(noise.between(80.0, 900.0));
-        let (decay, share) = (f64::from(noise.between(0.03, 0.4)), noise.uniform());
+        let (decay, fraction) = (f64::from(noise.between(0.03, 0.4)), noise.uniform());
         let wave = |n: usize| {
             let t = n as f64 / f64::from(RATE);
             let tone = (2.0 * PI * hz * t).sin() as f32;
-            (-t / decay).exp() as f32 * (0.5 * tone + 0.4 * share * noise.normal())
+            (-t / decay).exp() as f32 * (0.5 * tone + 0.4 * fraction * noise.normal())
         };
         Clip::new(RATE, vec![(0..30_000).map(wave).collect()])
     }

@@ -266,10 +266,10 @@ impl fmt::Display for Report {
             writeln!(f, "  longer than the model's length: {longer}")?;
             let missed = self.not_learnt_seconds.unwrap_or(0.0);
             if missed > MISSED * self.total.seconds {
-                let share = 100.0 * missed / self.total.seconds;
+                let fraction = 100.0 * missed / self.total.seconds;
                 writeln!(
                     f,
-                    "  not learnt, since it lies beyond that length: {} ({share:.0}%); --crop anywhere learns all parts",
+                    "  not learnt, since it lies beyond that length: {} ({fraction:.0}%); --crop anywhere learns all parts",
                     duration(missed)
                 )?;
             }

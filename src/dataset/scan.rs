@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::alike::Print;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
-use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, Source};
+use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, TrainingSound};
 use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
 use crate::audio::{self, Faults};
 use crate::error::{Error, NO_FRAME, Result};
@@ -21,7 +21,7 @@ pub(super) const NOTHING_LEFT: &str =
 
 /// For what model the sounds are read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Model {
+pub(super) struct ModelFormat {
     pub format: Format,
     pub crop: Crop,
 }
@@ -65,10 +65,10 @@ pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
 /// is one, and hands what it saw to `keep`, in order of path.
 pub(super) fn read<T: Send>(
     root: &Path,
-    model: Option<Model>,
+    model: Option<ModelFormat>,
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
-    look: impl Fn(&Facts, Option<Source>) -> T + Sync,
+    look: impl Fn(&Facts, Option<TrainingSound>) -> T + Sync,
     mut keep: impl FnMut(File, Facts, T),
 ) -> Result<Report> {
     let mut folder = walk(root, options)?;
@@ -148,7 +148,7 @@ pub(super) fn read<T: Send>(
             }
             *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
             *report.channels.entry(facts.channels).or_default() += 1;
-            if let Some(Model { format, crop }) = model {
+            if let Some(ModelFormat { format, crop }) = model {
                 let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
                 if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
                     *longer += 1;
@@ -220,9 +220,9 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
 /// Reads one file, and prepares it for a model if there is one.
 fn hear<T>(
     path: &Path,
-    model: Option<Model>,
+    model: Option<ModelFormat>,
     splits: bool,
-    look: &impl Fn(&Facts, Option<Source>) -> T,
+    look: &impl Fn(&Facts, Option<TrainingSound>) -> T,
 ) -> Heard<T> {
     let refused = |kind, detail| Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
@@ -279,7 +279,7 @@ fn hear<T>(
         frames: clip.len_frames(),
     };
     let mut source = None;
-    if let Some(Model { format, crop }) = model {
+    if let Some(ModelFormat { format, crop }) = model {
         if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
             let detail = format!(
                 "{} Hz, the model has {} Hz",
@@ -287,7 +287,7 @@ fn hear<T>(
             );
             remarks.push((IssueKind::LowRate, detail, Action::Kept));
         }
-        source = match Source::new(clip, format, crop) {
+        source = match TrainingSound::new(clip, format, crop) {
             Ok(Some(source)) => Some(source),
             Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
             Err(error) => return refused(IssueKind::Unreadable, reason(error)),

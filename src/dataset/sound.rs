@@ -171,16 +171,16 @@ fn clipped_runs(clip: &Clip) -> usize {
 
 /// A sound in the model's rate and channels, from just before its onset, as much as is needed.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct TrainingSound {
     clip: Clip,
     /// Whether the sound went on after what is kept.
     cut: bool,
 }
 
-impl Source {
+impl TrainingSound {
     /// Prepares an examined sound; `None` if nothing of it is left in the model's format, as of
     /// ultrasound, or of two sides that cancel.
-    pub fn new(clip: Clip, format: Format, crop: Crop) -> Result<Option<Source>> {
+    pub fn new(clip: Clip, format: Format, crop: Crop) -> Result<Option<TrainingSound>> {
         let clip = if clip.channels().len() == format.channels {
             clip
         } else {
@@ -213,7 +213,7 @@ impl Source {
         fade(&mut clip, pad..lead_in, true);
         let peak = clip.peak().max(SILENCE / MOST_GAIN);
         clip.scale(PEAK / peak);
-        Ok(Some(Source { clip, cut }))
+        Ok(Some(TrainingSound { clip, cut }))
     }
 
     /// Memory it takes.
@@ -365,7 +365,9 @@ mod tests {
     }
 
     fn plain(clip: Clip) -> Clip {
-        let source = Source::new(clip, FORMAT, Crop::Onset).unwrap().unwrap();
+        let source = TrainingSound::new(clip, FORMAT, Crop::Onset)
+            .unwrap()
+            .unwrap();
         source.window(0, &Change::default(), FORMAT, Crop::Onset)
     }
 
@@ -440,7 +442,9 @@ mod tests {
             44_100,
             vec![(0..40_000).map(|n| (0.1 * n as f32).sin()).collect()],
         );
-        let source = Source::new(tone, FORMAT, Crop::Onset).unwrap().unwrap();
+        let source = TrainingSound::new(tone, FORMAT, Crop::Onset)
+            .unwrap()
+            .unwrap();
         let change = Change {
             varispeed_st: 2.0,
             ..Change::default()
@@ -453,7 +457,7 @@ mod tests {
 
     #[test]
     fn changes_leave_the_onset_in_place_and_set_the_level() {
-        let source = Source::new(hit(0, 6000), FORMAT, Crop::Onset)
+        let source = TrainingSound::new(hit(0, 6000), FORMAT, Crop::Onset)
             .unwrap()
             .unwrap();
         let change = Change {
@@ -476,7 +480,7 @@ mod tests {
 
     #[test]
     fn polarity_negates_exactly() {
-        let source = Source::new(hit(10, 6000), FORMAT, Crop::Onset)
+        let source = TrainingSound::new(hit(10, 6000), FORMAT, Crop::Onset)
             .unwrap()
             .unwrap();
         let upright = source.window(0, &Change::default(), FORMAT, Crop::Onset);

@@ -124,13 +124,17 @@ pub(super) fn split(parts: &[Part], fraction: f32) -> (BTreeSet<usize>, HeldBack
 
 /// The least, the wanted and the most of `n` sounds to hold back.
 fn amounts(n: usize, fraction: f32) -> (usize, usize, usize) {
-    let share = f64::from(fraction) * n as f64;
+    let fraction = f64::from(fraction) * n as f64;
     let wanted = match n {
         0..VERY_FEW => 1,
-        _ => (share.round() as usize).max(1),
+        _ => (fraction.round() as usize).max(1),
     };
     let least = if n < FEW { wanted } else { wanted.div_ceil(2) };
-    (least, wanted, ((2.0 * share).ceil() as usize).max(wanted))
+    (
+        least,
+        wanted,
+        ((2.0 * fraction).ceil() as usize).max(wanted),
+    )
 }
 
 /// What is chosen whole.

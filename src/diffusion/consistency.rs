@@ -65,7 +65,7 @@ impl Consistency {
         (0..batch).map(pair).collect()
     }
 
-    /// Share `k` of the noisy clip that is kept at a noise level.
+    /// Fraction `k` of the noisy clip that is kept at a noise level.
     pub fn kept(level: f64) -> f64 {
         1.0 / (1.0 + (level / HALF_KEPT).powi(2))
     }

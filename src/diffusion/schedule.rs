@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// How the noise levels of a sampling are spread between the highest and the lowest.
 ///
-/// Files and flags write `logsnr`, `few`, `crash`, `linear`, `karras`, or `karras:RHO` for a bend other than 7.
+/// Files and flags write `logsnr`, `consistency`, `crash`, `linear`, `karras`, or `karras:RHO` for a bend other than 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
@@ -25,7 +25,7 @@ pub enum Schedule {
     /// Uniform in `log sigma` down to 0.13, which itself is left out: 20; 20 and 1.6; 20, 5.7, 1.6 and 0.46. For
     /// the few steps of [`Sampler::Consistency`](super::sampler::Sampler::Consistency), whose last ends in the clip.
     /// The lowest noise level is not used.
-    Few,
+    Consistency,
     /// Uniform in the angle of Dance Diffusion's CRASH schedule, `sigma = tan(asin(sin²(π t / 2)))` for `t` from 1 down
     /// [Evans 2022]: begins at pure noise, which no finite highest level is; a variation begins with the first level
     /// below its start. Neither the highest nor the lowest level is used.
@@ -38,8 +38,8 @@ pub enum Schedule {
 pub(super) const PURE_NOISE: f64 = 1e8;
 
 impl Schedule {
-    /// Below the last level of [`Schedule::Few`].
-    const FEW_FLOOR: f64 = 0.13;
+    /// Below the last level of [`Schedule::Consistency`].
+    const CONSISTENCY_FLOOR: f64 = 0.13;
 
     /// The bend that EDM recommends.
     const RHO: f64 = 7.0;
@@ -83,7 +83,7 @@ impl fmt::Display for Schedule {
             Schedule::Karras { rho } if rho == Self::RHO => f.write_str("karras"),
             Schedule::Karras { rho } => write!(f, "karras:{rho}"),
             Schedule::LogSnr => f.write_str("logsnr"),
-            Schedule::Few => f.write_str("few"),
+            Schedule::Consistency => f.write_str("consistency"),
             Schedule::Crash => f.write_str("crash"),
             Schedule::Linear => f.write_str("linear"),
         }
@@ -97,7 +97,7 @@ impl FromStr for Schedule {
         let schedule = match text.split_once(':') {
             None if text == "karras" => Some(Schedule::default()),
             None if text == "logsnr" => Some(Schedule::LogSnr),
-            None if text == "few" => Some(Schedule::Few),
+            None if ["consistency", "few"].contains(&text) => Some(Schedule::Consistency),
             None if text == "crash" => Some(Schedule::Crash),
             None if text == "linear" => Some(Schedule::Linear),
             Some(("karras", rho)) => rho.parse().ok().map(|rho| Schedule::Karras { rho }),
@@ -105,7 +105,7 @@ impl FromStr for Schedule {
         };
         let schedule = schedule.ok_or_else(|| {
             Error::setting(format!(
-                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr, few, crash or linear"
+                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr, consistency, crash or linear"
             ))
         })?;
         check_rho(schedule)?;
@@ -165,7 +165,7 @@ impl NoiseSchedule {
     /// Noise levels to visit, highest first, ending in an exact zero: `steps + 1` of them.
     ///
     /// The first is exactly `sigma_max` and the last but one, from two steps on, exactly
-    /// `sigma_min`, [`Schedule::Few`] apart.
+    /// `sigma_min`, [`Schedule::Consistency`] apart.
     ///
     /// # Errors
     /// [`Error::Setting`] for `steps` outside `1..=1000`, or levels that are not
@@ -204,9 +204,9 @@ impl NoiseSchedule {
                  not {sigma_start}"
             )));
         }
-        if kind == Schedule::Few {
+        if kind == Schedule::Consistency {
             // A start below the floor leaves one step to take.
-            let low = Schedule::FEW_FLOOR.min(0.5 * sigma_start);
+            let low = Schedule::CONSISTENCY_FLOOR.min(0.5 * sigma_start);
             let level = |i: usize| kind.between(sigma_start, low, i as f64 / steps as f64);
             let mut sigmas: Vec<f64> = (0..steps).map(level).collect();
             sigmas[0] = sigma_start;

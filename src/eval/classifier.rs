@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, Device, Tensor};
 
 use crate::error::Result;
-use crate::network::{Init, Parameters, Weights};
+use crate::network::{Initializer, Parameters, Weights};
 use crate::noise::Noise;
 use crate::optim::{Adam, AdamConfig};
 
@@ -85,7 +85,7 @@ impl Classifier {
             let mut own = &parameters;
             let scores = layers(&(&x + jitter)?, |name| {
                 let shape = this.weights[name].dims().to_vec();
-                own.get(name, &shape, Init::Zeros)
+                own.get(name, &shape, Initializer::Zeros)
             })?;
             let top = scores.detach().max_keepdim(D::Minus1)?;
             let scores = scores.broadcast_sub(&top)?;
@@ -148,8 +148,8 @@ mod tests {
             );
             let classifier = Classifier::train(&x, &y, 3, 0)?;
             let right = classifier.classify(&probe)?;
-            let share = right.iter().zip(&truth).filter(|(a, b)| a == b).count() as f64 / 300.0;
-            assert!((least..=most).contains(&share), "{apart}: {share}");
+            let fraction = right.iter().zip(&truth).filter(|(a, b)| a == b).count() as f64 / 300.0;
+            assert!((least..=most).contains(&fraction), "{apart}: {fraction}");
             assert_eq!(right, Classifier::train(&x, &y, 3, 0)?.classify(&probe)?);
         }
         Ok(())

@@ -145,12 +145,12 @@ pub(super) fn neighbourhood(real: &Points, real_radii: &[f64], made: &Points) ->
             (inside, known)
         })
         .collect();
-    let share = |n: usize| n as f64 / real.len() as f64;
+    let fraction = |n: usize| n as f64 / real.len() as f64;
     let inside: usize = counts.iter().map(|c| c.0).sum();
     Neighbourhood {
         density: inside as f64 / (NEIGHBOURS * made.len()) as f64,
-        coverage: share(counts.iter().filter(|c| c.0 > 0).count()),
-        recall: share(counts.iter().filter(|c| c.1).count()),
+        coverage: fraction(counts.iter().filter(|c| c.0 > 0).count()),
+        recall: fraction(counts.iter().filter(|c| c.1).count()),
     }
 }
 

@@ -262,7 +262,7 @@ impl Reference {
         &self.floor
     }
 
-    /// What the learnt sounds get, where they are known: each half of them, at the reference's shares of classes, in
+    /// What the learnt sounds get, where they are known: each half of them, at the reference's proportions of classes, in
     /// the space of the other half. From other sources than the reference they are farther from it than the floor; a
     /// model that says nothing but what it learnt gets this.
     pub fn learnt(&self) -> Option<&Scores> {
@@ -305,8 +305,8 @@ impl Reference {
         let known = (self.recognized.iter().zip(&self.sounds.sounds)).filter(|(r, _)| r.is_some());
         let right: Vec<bool> = known.map(|(r, s)| *r == self.class(&s.label)).collect();
         let mut floor = Scores {
-            consistency: Estimate::share(&right),
-            copies: Estimate::share(&copies),
+            consistency: Estimate::fraction(&right),
+            copies: Estimate::fraction(&copies),
             ..Scores::default()
         };
         let learnt = self.learnt.as_ref().map(|learnt| features(&learnt.sounds));
@@ -359,11 +359,11 @@ impl Reference {
         // As many of each label as the reference has, in two folds; of a label that was learnt less, all there are.
         let mut folds: [Vec<usize>; 2] = Default::default();
         let mut wanted: BTreeMap<&Option<String>, usize> = BTreeMap::new();
-        let shares = self.sounds.labels();
+        let fractions = self.sounds.labels();
         for i in shuffled(learnt.sounds.len(), self.seed, &[place::FOLD]) {
             let label = &learnt.sounds[i].label;
             let taken = wanted.entry(label).or_default();
-            if *taken < 2 * shares.get(label).copied().unwrap_or(0) {
+            if *taken < 2 * fractions.get(label).copied().unwrap_or(0) {
                 folds[*taken % 2].push(i);
                 *taken += 1;
             }
@@ -375,7 +375,7 @@ impl Reference {
             .iter()
             .map(|&(asked, found)| asked == found)
             .collect();
-        scores.consistency = self.share_of_answers(&right);
+        scores.consistency = self.fraction_of_answers(&right);
         if self.measure.is_some() && folds.iter().all(|fold| fold.len() >= FEWEST) {
             let own = some(&features(&self.sounds.sounds), self.seed);
             let rows = |fold: &[usize]| -> Vec<&[f32]> {
@@ -443,8 +443,8 @@ impl Reference {
     }
 
     /// Both classifiers hear the same sounds: the error is that of half as many answers.
-    fn share_of_answers(&self, right: &[bool]) -> Option<Estimate> {
-        let Estimate { value, error } = Estimate::share(right)?;
+    fn fraction_of_answers(&self, right: &[bool]) -> Option<Estimate> {
+        let Estimate { value, error } = Estimate::fraction(right)?;
         let error = error * (self.classifiers.len() as f64).sqrt();
         Some(Estimate { value, error })
     }
@@ -520,8 +520,8 @@ impl Reference {
         nearest.sort_by(|a, b| b.copy.cmp(&a.copy).then(a.distance.total_cmp(&b.distance)));
         nearest.truncate(NEAREST);
         let mut scores = Scores {
-            consistency: self.share_of_answers(&right),
-            copies: Estimate::share(&copied),
+            consistency: self.fraction_of_answers(&right),
+            copies: Estimate::fraction(&copied),
             ..Scores::default()
         };
         if !rows.is_empty() {
@@ -586,7 +586,7 @@ impl Reference {
                 .filter(|s| s.label.as_deref() == Some(label))
                 .count()
         };
-        let share = |right: usize, all: usize| right as f64 / all.max(1) as f64;
+        let fraction = |right: usize, all: usize| right as f64 / all.max(1) as f64;
         let row = |(place, label): (usize, &String)| {
             let place = place as u32;
             let nothing = Vec::new();
@@ -607,8 +607,8 @@ impl Reference {
                 label: label.clone(),
                 made: count(made, label),
                 real: count(real, label),
-                consistency: share(right(found), found.len()),
-                real_consistency: share(right(&asked), asked.len()),
+                consistency: fraction(right(found), found.len()),
+                real_consistency: fraction(right(&asked), asked.len()),
                 taken_for: most.map(|i| self.labels[i].clone()),
                 medians: signal::medians(made, real, label),
             }

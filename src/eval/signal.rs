@@ -388,7 +388,7 @@ fn percentiles(values: impl Iterator<Item = f32>) -> Option<[f32; 3]> {
     let mut values: Vec<f32> = values.collect();
     values.sort_by(f32::total_cmp);
     let last = values.len().checked_sub(1)?;
-    Some([0.1, 0.5, 0.9].map(|share| values[(share * last as f64).round() as usize]))
+    Some([0.1, 0.5, 0.9].map(|fraction| values[(fraction * last as f64).round() as usize]))
 }
 
 #[cfg(test)]

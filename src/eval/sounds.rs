@@ -155,7 +155,7 @@ pub enum Part {
     /// Those that training holds back, by [`ScanOptions::validation`].
     HeldBack,
     /// The others.
-    Learnt,
+    TrainingTotals,
 }
 
 impl Sounds {
@@ -173,7 +173,7 @@ impl Sounds {
         let (held, learnt) = Self::both_parts(root, options, ear, on_progress)?;
         let sounds = match part {
             Part::HeldBack => held,
-            Part::Learnt => learnt,
+            Part::TrainingTotals => learnt,
             Part::All => {
                 let mut all = Self {
                     chosen: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::source::Source;
+use super::source::TensorFile;
 use crate::error::{Error, Result};
 use crate::network::DanceConfig;
 
@@ -116,7 +116,7 @@ impl Dance {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with what the file is instead, as far as its names say, or what is missing.
-    pub fn of(source: &Source) -> Result<Self> {
+    pub fn of(source: &TensorFile) -> Result<Self> {
         let fail = |what: String| Error::checkpoint(&source.path, what);
         let prefixes = source.names().filter_map(|name| name.strip_suffix(FIRST));
         // Averaged weights before those of the last step.
@@ -124,7 +124,7 @@ impl Dance {
         let names = match first {
             Some(prefix) => Names::Nested(prefix.to_owned()),
             None if source.shape(FIRST_BLOCK).is_some() => Names::Blocks,
-            None => return Err(fail(stranger(source))),
+            None => return Err(fail(unsupported(source))),
         };
         let part = |up, level, block, attention| Part {
             up,
@@ -194,7 +194,7 @@ impl Dance {
     }
 
     /// Whose names and which weights these are, and the network's sizes, for people.
-    pub fn described(&self, source: &Source) -> Vec<(&'static str, String)> {
+    pub fn described(&self, source: &TensorFile) -> Vec<(&'static str, String)> {
         let names = match &self.names {
             Names::Blocks => "diffusers",
             Names::Nested(prefix) if prefix.contains("model.") => "stable-audio-tools",
@@ -239,7 +239,7 @@ impl Dance {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with the tensor, the shape expected and the one found.
-    pub fn check(&self, source: &Source, shapes: &[(String, Vec<usize>)]) -> Result<()> {
+    pub fn check(&self, source: &TensorFile, shapes: &[(String, Vec<usize>)]) -> Result<()> {
         // Vectors may be written as matrices of one column, and the other way round.
         let plain =
             |shape: &[usize]| -> Vec<usize> { shape.iter().copied().filter(|&n| n != 1).collect() };
@@ -276,8 +276,8 @@ impl Dance {
     /// The numbers of our tensor `name`.
     ///
     /// # Errors
-    /// As [`Source::read`].
-    pub fn read(&self, source: &Source, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// As [`TensorFile::read`].
+    pub fn read(&self, source: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let recipe = self.recipe(name, shape);
         let mut values = Vec::new();
         for (name, _) in &recipe.reads {
@@ -294,9 +294,9 @@ impl Dance {
     }
 
     /// How our tensor `name` is made.
-    fn recipe(&self, name: &str, shape: &[usize]) -> Recipe {
+    fn recipe(&self, name: &str, shape: &[usize]) -> Conversion {
         if name == "time" {
-            return Recipe {
+            return Conversion {
                 reads: vec![(self.names.time(), shape.to_vec())],
                 make: Make::Same,
             };
@@ -311,7 +311,7 @@ impl Dance {
             "affine" => {
                 let both = ["weight", "bias"].map(|which| format!("{}.{which}", layers[0]));
                 let reads = both.into_iter().map(|name| (name, vec![shape[1]]));
-                Recipe {
+                Conversion {
                     reads: reads.collect(),
                     make: Make::Same,
                 }
@@ -321,7 +321,7 @@ impl Dance {
                 let reads = layers
                     .iter()
                     .map(|layer| (format!("{layer}.bias"), each.clone()));
-                Recipe {
+                Conversion {
                     reads: reads.collect(),
                     make: if leaves { Make::Turned } else { Make::Same },
                 }
@@ -342,7 +342,7 @@ impl Dance {
                 let reads = layers
                     .iter()
                     .map(|layer| (format!("{layer}.weight"), each.clone()));
-                Recipe {
+                Conversion {
                     reads: reads.collect(),
                     make: Make::Matrix(Matrix {
                         to: shape[1],
@@ -360,7 +360,7 @@ impl Dance {
 }
 
 /// How one of our tensors is made.
-struct Recipe {
+struct Conversion {
     /// Names and shapes of what is read, one behind the other.
     reads: Vec<(String, Vec<usize>)>,
     make: Make,
@@ -440,7 +440,7 @@ fn parsed(name: &str) -> Option<(Part, &str, &str)> {
 }
 
 /// The sentence for a file that holds another network.
-fn stranger(source: &Source) -> String {
+fn unsupported(source: &TensorFile) -> String {
     let has = |part: &str| source.names().any(|name| name.contains(part));
     let count = source.names().count();
     let what = if has("cond_stage_model.") || has("model.diffusion_model.") {

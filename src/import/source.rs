@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 1024;
 
 /// A tensor in a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Place {
+pub(super) struct TensorLocation {
     kind: Dtype,
     /// First byte.
     offset: u64,
@@ -30,10 +30,10 @@ pub(super) struct Place {
 
 /// Tensors by name, still in their file.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct TensorFile {
     pub path: PathBuf,
     file: File,
-    places: BTreeMap<String, Place>,
+    tensors: BTreeMap<String, TensorLocation>,
     /// What kind of file it is.
     pub container: &'static str,
     /// Numbers that the file says of itself, by their path in it, such as `model_config.sample_rate`.
@@ -44,7 +44,7 @@ pub(super) struct Source {
     pub is_ours: bool,
 }
 
-impl Source {
+impl TensorFile {
     /// Finds the tensors of a PyTorch or safetensors file.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Source {
             _ if header_len(&start).is_some() => Self::safetensors(path, file, len),
             _ => Err(Error::checkpoint(
                 path,
-                crate::checkpoint::stranger(&start, len),
+                crate::checkpoint::foreign_content(&start, len),
             )),
         }
     }
@@ -87,7 +87,7 @@ impl Source {
         file.read_exact(&mut bytes).map_err(Error::io(path))?;
         let header_end = 8 + header;
         let header: Header = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let mut places = BTreeMap::new();
+        let mut tensors = BTreeMap::new();
         for (name, place) in header.tensors {
             let (from, to) = place.data_offsets;
             let claim = bytes_of(place.dtype, &place.shape);
@@ -100,17 +100,17 @@ impl Source {
                     len - header_end
                 )));
             }
-            let place = Place {
+            let place = TensorLocation {
                 kind: place.dtype,
                 offset: header_end + from as u64,
                 shape: place.shape,
             };
-            places.insert(name, place);
+            tensors.insert(name, place);
         }
         Ok(Self {
             path: path.to_owned(),
             file,
-            places,
+            tensors,
             container: "safetensors",
             facts: BTreeMap::new(),
             with_optimizer: false,
@@ -155,7 +155,7 @@ impl Source {
         let mut found = Found::default();
         found.collect(&pickle, pickle.root());
 
-        let mut places = BTreeMap::new();
+        let mut tensors = BTreeMap::new();
         for (name, tensor) in found.tensors {
             let kind = match &*tensor.storage.kind {
                 "FloatStorage" => Dtype::F32,
@@ -201,9 +201,9 @@ impl Source {
             let offset = start
                 .checked_add(first)
                 .ok_or_else(|| damaged("its data lie beyond the end of any file"))?;
-            places.insert(
+            tensors.insert(
                 name,
-                Place {
+                TensorLocation {
                     kind,
                     offset,
                     shape,
@@ -213,7 +213,7 @@ impl Source {
         Ok(Self {
             path: path.to_owned(),
             file,
-            places,
+            tensors,
             container: "PyTorch",
             facts: found.facts,
             with_optimizer: pickle.entry(pickle.root(), "optimizer_states").is_some(),
@@ -222,11 +222,11 @@ impl Source {
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.tensors.keys().map(String::as_str)
     }
 
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.places.get(name).map(|place| &place.shape[..])
+        self.tensors.get(name).map(|place| &place.shape[..])
     }
 
     /// The numbers of a tensor, in row-major order.
@@ -236,7 +236,7 @@ impl Source {
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         let fail = |what: String| Error::checkpoint(&self.path, format!("tensor `{name}`: {what}"));
         let place = self
-            .places
+            .tensors
             .get(name)
             .ok_or_else(|| fail("expected, found none".into()))?;
         let len = bytes_of(place.kind, &place.shape);
@@ -305,7 +305,7 @@ fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
 struct Found {
     tensors: BTreeMap<String, pickle::Tensor>,
     facts: BTreeMap<String, f64>,
-    /// Entries looked at: one dictionary may lie in many places.
+    /// Entries looked at: one dictionary may lie in many tensors.
     seen: usize,
 }
 

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, Scope, SelfAttention, norm};
-use super::{Conditioning, Init, Network, Surroundings, Weights};
+use super::{Conditioning, Initializer, Network, NetworkDims, Weights};
 use crate::error::{Error, Result};
 
 /// Residual blocks of a level on each way.
@@ -156,26 +156,22 @@ impl Dance1d {
     /// # Errors
     /// When `weights` lacks a parameter of the right shape, or the model has classes or descriptors, which this
     /// network is not given.
-    pub fn new(
-        config: &DanceConfig,
-        around: Surroundings,
-        weights: &mut dyn Weights,
-    ) -> Result<Self> {
-        if around.labels + around.descriptors > 0 {
+    pub fn new(config: &DanceConfig, dims: NetworkDims, weights: &mut dyn Weights) -> Result<Self> {
+        if dims.labels + dims.descriptors > 0 {
             return Err(Error::setting(format!(
                 "network: Dance Diffusion's takes no classes and descriptors, found {} and {}",
-                around.labels, around.descriptors
+                dims.labels, dims.descriptors
             )));
         }
         let shape = [1, config.frequencies];
-        let frequencies = weights.get("time", &shape, Init::Normal(1.0))?;
+        let frequencies = weights.get("time", &shape, Initializer::Normal(1.0))?;
         let mut parameters = Vec::new();
         let root = Scope {
             weights,
             parameters: &mut parameters,
             prefix: String::new(),
         };
-        let layers = Layers::new(config, around.width, root)?;
+        let layers = Layers::new(config, dims.width, root)?;
         Ok(Self {
             layers,
             frequencies,
@@ -348,7 +344,7 @@ impl Block {
         };
         let mut matrices = |name: &str, kernel: usize, to: usize| {
             let rows = kernel * from;
-            let init = Init::Normal(((rows * sources.len()) as f64).powf(-0.5));
+            let init = Initializer::Normal(((rows * sources.len()) as f64).powf(-0.5));
             let one = |source: &&str| at.below(name).get(source, &[rows, to], init);
             sources.iter().map(one).collect::<Result<Vec<_>>>()
         };
@@ -361,7 +357,9 @@ impl Block {
         };
         Ok(Self {
             first,
-            first_bias: at.below("conv1").get("bias", &[width], Init::Zeros)?,
+            first_bias: at
+                .below("conv1")
+                .get("bias", &[width], Initializer::Zeros)?,
             norm1: norm(at.below("norm1"), width, 1, Activation::Gelu)?,
             second: Conv::new(at.below("conv2"), kernel, width, to, 1.0)?,
             norm2: match ends {
@@ -404,7 +402,7 @@ mod tests {
     use super::*;
     use crate::noise::Noise;
 
-    const AROUND: Surroundings = Surroundings {
+    const DIMS: NetworkDims = NetworkDims {
         width: 2,
         labels: 0,
         descriptors: 0,
@@ -423,7 +421,7 @@ mod tests {
     /// Every parameter drawn at random, so that no path is silent.
     fn lively(config: &DanceConfig) -> Result<BTreeMap<String, Tensor>> {
         let mut noise = Noise::new(5);
-        let shapes = NetworkConfig::Dance(config.clone()).parameter_shapes(AROUND)?;
+        let shapes = NetworkConfig::Dance(config.clone()).parameter_shapes(DIMS)?;
         let draw = |(name, shape): (String, Vec<usize>)| {
             let scale = if name.ends_with("affine") || name == "time" {
                 1.0
@@ -442,7 +440,7 @@ mod tests {
 
     #[test]
     fn the_published_sizes_have_the_published_number_of_parameters() -> Result<()> {
-        let shapes = NetworkConfig::Dance(DanceConfig::default()).parameter_shapes(AROUND)?;
+        let shapes = NetworkConfig::Dance(DanceConfig::default()).parameter_shapes(DIMS)?;
         let count: usize = shapes.values().map(|s| s.iter().product::<usize>()).sum();
         assert_eq!(count, 221_389_322);
         Ok(())
@@ -452,7 +450,7 @@ mod tests {
     fn the_engine_agrees_with_the_definition_and_every_parameter_learns() -> Result<()> {
         let config = small();
         let parameters = Parameters::from_weights(&lively(&config)?, &Device::Cpu)?;
-        let network = Dance1d::new(&config, AROUND, &mut &parameters)?;
+        let network = Dance1d::new(&config, DIMS, &mut &parameters)?;
         let mut noise = Noise::new(9);
         let x = noise.normal_tensor((3, 16, 2), &Device::Cpu)?;
         let c_noise = Tensor::new(&[-1.0f32, 0.1, 0.6], &Device::Cpu)?;
@@ -480,10 +478,7 @@ mod tests {
 
     #[test]
     fn classes_and_short_clips_are_refused() {
-        let told = Surroundings {
-            labels: 2,
-            ..AROUND
-        };
+        let told = NetworkDims { labels: 2, ..DIMS };
         let error = NetworkConfig::Dance(small()).parameter_shapes(told);
         assert!(
             error

@@ -3,7 +3,7 @@
 use audiodiff_kernels::{Activation, Map, Norm, Parameter, Program};
 use candle_core::Tensor;
 
-use super::{Init, Weights};
+use super::{Initializer, Weights};
 use crate::error::Result;
 
 /// Names below a prefix.
@@ -15,7 +15,7 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    pub fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
+    pub fn get(&mut self, name: &str, shape: &[usize], init: Initializer) -> Result<Parameter> {
         let name = format!("{}{name}", self.prefix);
         self.parameters.push(self.weights.get(&name, shape, init)?);
         Ok(Parameter(self.parameters.len() - 1))
@@ -48,13 +48,13 @@ impl Conv {
     ) -> Result<Self> {
         let fan_in = kernel * from;
         let init = if gain == 0.0 {
-            Init::Zeros
+            Initializer::Zeros
         } else {
-            Init::Normal(gain / (fan_in as f64).sqrt())
+            Initializer::Normal(gain / (fan_in as f64).sqrt())
         };
         Ok(Self {
             weight: at.get("weight", &[fan_in, to], init)?,
-            bias: at.get("bias", &[to], Init::Zeros)?,
+            bias: at.get("bias", &[to], Initializer::Zeros)?,
         })
     }
 
@@ -78,7 +78,7 @@ pub(super) fn norm(
     activation: Activation,
 ) -> Result<Norm> {
     Ok(Norm {
-        affine: at.get("affine", &[2, width], Init::Affine)?,
+        affine: at.get("affine", &[2, width], Initializer::Affine)?,
         film: None,
         groups,
         activation,

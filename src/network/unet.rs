@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Conv, ResBlock, Scope, norm};
-use super::{Conditioning, Init, Network, Surroundings, Weights};
+use super::{Conditioning, Initializer, Network, NetworkDims, Weights};
 use crate::error::{Error, Result};
 
 /// Sines and cosines that describe `c_noise`.
@@ -17,7 +17,7 @@ const POSITION_DECAYS: [f32; 8] = [2.0, 5.0, 12.5, 31.25, 78.0, 195.0, 488.0, 12
 
 /// One resolution of the U-Net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level {
+pub struct Resolution {
     /// Channels.
     pub width: usize,
     /// Residual blocks on the way down, and as many on the way up.
@@ -28,7 +28,7 @@ pub struct Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UNetConfig {
     /// From the full frame rate to the lowest; each level halves the number of frames.
-    pub levels: Vec<Level>,
+    pub levels: Vec<Resolution>,
     /// Width of the vector that carries noise level, class and descriptors.
     pub embedding: usize,
     /// Groups of the normalisation; divides every width.
@@ -60,9 +60,9 @@ impl UNetConfig {
                 })?
             }
         };
-        let levels: Vec<Level> = levels
+        let levels: Vec<Resolution> = levels
             .into_iter()
-            .map(|(width, blocks)| Level { width, blocks })
+            .map(|(width, blocks)| Resolution { width, blocks })
             .collect();
         let last = levels.last().map_or(0, |level| level.width);
         let head_width = if last.is_multiple_of(64) { 64 } else { last };
@@ -131,7 +131,8 @@ impl UNetConfig {
         // A block keeps two maps for its way back. Gradients, attention and the two ends come to as much
         // again, and what surrounds the network and its kernels' temporaries to about twice that.
         const MAPS: usize = 8;
-        let level = |(i, level): (usize, &Level)| 2 * level.blocks * level.width * (frames >> i);
+        let level =
+            |(i, level): (usize, &Resolution)| 2 * level.blocks * level.width * (frames >> i);
         (4 * MAPS * self.levels.iter().enumerate().map(level).sum::<usize>()) as u64
     }
 
@@ -179,18 +180,14 @@ impl UNet1d {
     ///
     /// # Errors
     /// When `weights` lacks a parameter of the right shape.
-    pub fn new(
-        config: &UNetConfig,
-        around: Surroundings,
-        weights: &mut dyn Weights,
-    ) -> Result<Self> {
+    pub fn new(config: &UNetConfig, dims: NetworkDims, weights: &mut dyn Weights) -> Result<Self> {
         let mut parameters = Vec::new();
         let root = Scope {
             weights,
             parameters: &mut parameters,
             prefix: String::new(),
         };
-        let layers = Layers::new(config, around, root)?;
+        let layers = Layers::new(config, dims, root)?;
         Ok(Self {
             layers,
             engine: Engine::new(parameters),
@@ -199,16 +196,16 @@ impl UNet1d {
 }
 
 impl Layers {
-    fn new(config: &UNetConfig, around: Surroundings, mut root: Scope<'_>) -> Result<Self> {
-        let Surroundings {
+    fn new(config: &UNetConfig, dims: NetworkDims, mut root: Scope<'_>) -> Result<Self> {
+        let NetworkDims {
             width,
             labels,
             descriptors,
-        } = around;
+        } = dims;
         let (levels, e) = (&config.levels, config.embedding);
         let (top, bottom) = (levels[0].width, levels.len() - 1);
         let mut side = |name: &str| -> Result<Vec<Vec<ResBlock>>> {
-            let level = |(i, level): (usize, &Level)| {
+            let level = |(i, level): (usize, &Resolution)| {
                 let block = |j| {
                     let attends = config.head_width > 0 && i == bottom && j + 1 == level.blocks;
                     let heads = attends.then(|| level.width / config.head_width);
@@ -248,15 +245,20 @@ impl Layers {
                 &mut root,
                 "classes",
                 if labels > 0 { labels + 1 } else { 0 },
-                Init::Normal(1.0),
+                Initializer::Normal(1.0),
             )?,
-            descriptors: table(&mut root, "descriptors", descriptors, Init::Normal(0.5))?
-                .map(|table| (table, descriptors)),
+            descriptors: table(
+                &mut root,
+                "descriptors",
+                descriptors,
+                Initializer::Normal(0.5),
+            )?
+            .map(|table| (table, descriptors)),
             stem: Conv::new(root.below("stem"), 3, width, top, 1.0)?,
             position: root.get(
                 "position",
                 &[POSITION_DECAYS.len(), top],
-                Init::Normal(0.35),
+                Initializer::Normal(0.35),
             )?,
             down,
             shrink,
@@ -393,14 +395,14 @@ mod tests {
     use crate::network::NetworkConfig;
     use crate::noise::Noise;
 
-    const AROUND: Surroundings = Surroundings {
+    const DIMS: NetworkDims = NetworkDims {
         width: 6,
         labels: 3,
         descriptors: 2,
     };
 
     fn small() -> NetworkConfig {
-        let level = |width, blocks| Level { width, blocks };
+        let level = |width, blocks| Resolution { width, blocks };
         let levels = vec![level(8, 1), level(16, 2)];
         NetworkConfig::UNet(UNetConfig {
             levels,
@@ -413,7 +415,7 @@ mod tests {
     /// Every parameter drawn at random, so that no path is silent.
     fn lively(config: &NetworkConfig) -> Result<BTreeMap<String, Tensor>> {
         let mut noise = Noise::new(5);
-        let shapes = config.parameter_shapes(AROUND)?;
+        let shapes = config.parameter_shapes(DIMS)?;
         let draw = |(name, shape): (String, Vec<usize>)| {
             let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
             let tensor = (noise.normal_tensor(shape, &Device::Cpu)? * scale)?;
@@ -438,7 +440,7 @@ mod tests {
         // Millions of parameters with 128-wide frames, 12 classes and 5 descriptors.
         for (name, millions) in [("nano", 3.99), ("tiny", 7.85), ("base", 35.9)] {
             let config = NetworkConfig::UNet(UNetConfig::preset(name)?);
-            let shapes = config.parameter_shapes(Surroundings {
+            let shapes = config.parameter_shapes(NetworkDims {
                 width: 128,
                 labels: 12,
                 descriptors: 5,
@@ -456,7 +458,7 @@ mod tests {
         assert!(UNetConfig::preset("huge").is_err());
         assert_eq!(
             UNetConfig::preset("16x1,32x2")?.levels[1],
-            Level {
+            Resolution {
                 width: 32,
                 blocks: 2
             }
@@ -467,8 +469,8 @@ mod tests {
     #[test]
     fn a_fresh_network_says_zero() -> Result<()> {
         let config = small();
-        let parameters = config.init(AROUND, &mut Noise::new(1), &Device::Cpu)?;
-        let network = config.build(AROUND, &mut &parameters)?;
+        let parameters = config.init(DIMS, &mut Noise::new(1), &Device::Cpu)?;
+        let network = config.build(DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let y = network.forward(&x, &c_noise, &cond)?;
         assert_eq!(y.dims(), x.dims());
@@ -488,7 +490,7 @@ mod tests {
             unreachable!("a U-Net");
         };
         let parameters = super::super::Parameters::from_weights(&lively(&small())?, &Device::Cpu)?;
-        let network = UNet1d::new(&config, AROUND, &mut &parameters)?;
+        let network = UNet1d::new(&config, DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 12)?;
         let x = candle_core::Var::from_tensor(&x)?;
         let y = network.forward(&x, &c_noise, &cond)?;
@@ -510,7 +512,7 @@ mod tests {
     #[test]
     fn a_frozen_network_says_the_same_and_stops_when_told_to() -> Result<()> {
         let config = small();
-        let mut network = config.build(AROUND, &mut lively(&config)?)?;
+        let mut network = config.build(DIMS, &mut lively(&config)?)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let y = network.forward(&x, &c_noise, &cond)?;
         network.engine().freeze();
@@ -529,7 +531,7 @@ mod tests {
     #[test]
     fn items_of_a_batch_do_not_mix() -> Result<()> {
         let config = small();
-        let network = config.build(AROUND, &mut lively(&config)?)?;
+        let network = config.build(DIMS, &mut lively(&config)?)?;
         let (x, c_noise, cond) = input(3, 12)?;
         let together = network.forward(&x, &c_noise, &cond)?;
         for i in 0..3 {
@@ -551,7 +553,7 @@ mod tests {
     #[test]
     fn noise_level_class_and_descriptors_each_matter() -> Result<()> {
         let config = small();
-        let network = config.build(AROUND, &mut lively(&config)?)?;
+        let network = config.build(DIMS, &mut lively(&config)?)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let base = network.forward(&x, &c_noise, &cond)?;
         let differs = |y: Tensor| -> Result<bool> {
@@ -576,7 +578,7 @@ mod tests {
     fn every_parameter_learns_and_its_gradient_equals_a_finite_difference() -> Result<()> {
         let config = small();
         let parameters = super::super::Parameters::from_weights(&lively(&config)?, &Device::Cpu)?;
-        let network = config.build(AROUND, &mut &parameters)?;
+        let network = config.build(DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 8)?;
         let probe = Noise::new(4).normal_tensor((3, 8, 6), &Device::Cpu)?;
         let loss = || -> Result<Tensor> {

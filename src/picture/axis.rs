@@ -8,7 +8,7 @@ pub(super) fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Room around a span: `share` of it on either side, and at least enough to divide by.
+/// Room around a span: `fraction` of it on either side, and at least enough to divide by.
 pub(super) fn widen(low: f64, high: f64, share: f64) -> (f64, f64) {
     // Halves, because the difference of two finite numbers can be infinite.
     let limit = f64::MAX / 8.0;

@@ -50,7 +50,7 @@ pub(super) fn heat(level: f32) -> Colour {
     })
 }
 
-/// `share` of `b` over `a`.
+/// `fraction` of `b` over `a`.
 pub(super) fn mix(a: Colour, b: Colour, share: f32) -> Colour {
     std::array::from_fn(|i| (a[i] as f32 + (b[i] as f32 - a[i] as f32) * share).round() as u8)
 }
@@ -107,7 +107,7 @@ impl Canvas {
         self.cover(x, y, colour, 1.0);
     }
 
-    /// Lays `share` of `colour` over one pixel.
+    /// Lays `fraction` of `colour` over one pixel.
     fn cover(&mut self, x: i32, y: i32, colour: Colour, share: f32) {
         if let Some(pixel) = self.pixel(x, y) {
             *pixel = mix(*pixel, colour, share.clamp(0.0, 1.0));

@@ -21,7 +21,7 @@ mod stft;
 
 use stft::Stft;
 
-/// Taken from every decoded band besides the floor, as a share of it: a network's silence is off by a few hundredths of
+/// Taken from every decoded band besides the floor, as a fraction of it: a network's silence is off by a few hundredths of
 /// the floor, which would be a hiss.
 const GATE: f32 = 0.1;
 
@@ -49,7 +49,7 @@ const REFINEMENTS: usize = 4;
 /// 6.8 dB. Of Gaussian noise 3% of the values are higher than that.
 const PEAK_TO_RMS: (f32, f32) = (1.45, 2.2);
 
-/// The same as a share of what is expected of Gaussian noise with as many zero crossings: recordings are levelled.
+/// The same as a fraction of what is expected of Gaussian noise with as many zero crossings: recordings are levelled.
 const LEVELLED: f32 = 0.9;
 
 /// Bands on either side that a tone stands out of, and rows on either side that are averaged before.
@@ -327,9 +327,9 @@ impl Mel {
                     *cell *= magnitude;
                     if k < top {
                         // The parts are independent: their powers add.
-                        let share = self.bank.between(noisiness, k);
+                        let fraction = self.bank.between(noisiness, k);
                         let tone = Complex32::from_polar(magnitude, phases[t * top + k]);
-                        *cell = *cell * share.sqrt() + tone * (1.0 - share).sqrt();
+                        *cell = *cell * fraction.sqrt() + tone * (1.0 - fraction).sqrt();
                     }
                 }
             });

@@ -22,7 +22,7 @@ use crate::representation::Statistics;
 /// How a tuned model is rendered, before anything was measured of it.
 const FEW_STEPS: Rendering = Rendering {
     sampler: Sampler::Consistency,
-    schedule: Schedule::Few,
+    schedule: Schedule::Consistency,
     guidance: 1.0,
     steps: 4,
     measured: Vec::new(),
@@ -141,9 +141,7 @@ pub(super) fn fresh(
     };
     model.validate()?;
     let mut noise = Noise::at(config.seed, &[place::INIT]);
-    let parameters = model
-        .network
-        .init(model.surroundings(), &mut noise, device)?;
+    let parameters = model.network.init(model.dims(), &mut noise, device)?;
     Ok((model, parameters))
 }
 
@@ -157,7 +155,7 @@ fn scale(statistics: &mut Statistics, width: usize, gain: f32) {
 
 /// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
 /// another length and rate change nothing of the network, other channels only its two ends.
-pub(super) fn tuned(
+pub(super) fn fine_tuned(
     config: &TrainConfig,
     dataset: &Dataset,
     from: &Checkpoint,
@@ -194,7 +192,7 @@ pub(super) fn tuned(
         ));
     }
     // The columns of the frames that the network knows, and those that it is to have.
-    let own = old.surroundings().width;
+    let own = old.dims().width;
     let width = config.representation.width(config.format.channels);
     let attributes = config.attributes && !old.attributes.is_empty();
     let Measured {
@@ -241,8 +239,8 @@ pub(super) fn tuned(
             (None, own) => own.clone().filter(|_| !old.is_few_step()),
         },
         training: TrainingRecord {
-            tuned_from: Some(old.name.clone()),
-            before: Some(old.training.whole()),
+            fine_tuned_from: Some(old.name.clone()),
+            before: Some(old.training.totals()),
             licence: config.licence.clone(),
             ..TrainingRecord::default()
         },
@@ -262,7 +260,7 @@ pub(super) fn adapted(from: &Checkpoint, model: &ModelConfig) -> Result<BTreeMap
     if model.attributes.is_empty() && !old.attributes.is_empty() {
         hide_attributes(&mut weights, old.descriptors.len())?;
     }
-    let (own, width) = (old.surroundings().width, model.surroundings().width);
+    let (own, width) = (old.dims().width, model.dims().width);
     if width != own {
         set_width(&mut weights, own, width)?;
     }
@@ -360,10 +358,10 @@ fn set_width(weights: &mut BTreeMap<String, Tensor>, own: usize, width: usize) -
 mod tests {
     use super::*;
     use crate::dataset::ScanOptions;
-    use crate::network::{Conditioning, Network, NetworkConfig, Surroundings, UNetConfig};
+    use crate::network::{Conditioning, Network, NetworkConfig, NetworkDims, UNetConfig};
     use crate::representation::Format;
 
-    const AROUND: Surroundings = Surroundings {
+    const DIMS: NetworkDims = NetworkDims {
         width: 4,
         labels: 2,
         descriptors: 5,
@@ -377,7 +375,7 @@ mod tests {
             let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
             Ok((name, (noise.normal_tensor(shape, &Device::Cpu)? * scale)?))
         };
-        let shapes = config.parameter_shapes(AROUND)?;
+        let shapes = config.parameter_shapes(DIMS)?;
         let weights = shapes.into_iter().map(draw).collect::<Result<_>>()?;
         Ok((config, weights))
     }
@@ -385,12 +383,12 @@ mod tests {
     /// What it says of two clips of eight frames, conditioned on their classes.
     fn said(
         config: &NetworkConfig,
-        around: Surroundings,
+        dims: NetworkDims,
         weights: &BTreeMap<String, Tensor>,
         x: &Tensor,
         descriptors: &Tensor,
     ) -> Result<Tensor> {
-        let network: Box<dyn Network> = config.build(around, &mut weights.clone())?;
+        let network: Box<dyn Network> = config.build(dims, &mut weights.clone())?;
         let cond = Conditioning {
             classes: Tensor::new(&[1u32, 2], &Device::Cpu)?,
             descriptors: descriptors.clone(),
@@ -410,15 +408,15 @@ mod tests {
         let mut noise = Noise::new(6);
         let embedding = noise.normal_tensor((2, 5), &Device::Cpu)?;
         let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
-        let before = said(&config, AROUND, &weights, &x, &embedding)?;
+        let before = said(&config, DIMS, &weights, &x, &embedding)?;
         for width in [8, 12] {
             let mut wide = weights.clone();
             set_width(&mut wide, 4, width)?;
-            let around = Surroundings { width, ..AROUND };
+            let dims = NetworkDims { width, ..DIMS };
             let new = noise.normal_tensor((2, 8, width - 4), &Device::Cpu)?;
             let after = said(
                 &config,
-                around,
+                dims,
                 &wide,
                 &Tensor::cat(&[&x, &new], 2)?,
                 &embedding,
@@ -441,14 +439,14 @@ mod tests {
         let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
         let changes = noise.normal_tensor((2, 2), &Device::Cpu)?;
         let hidden = changes.pad_with_zeros(1, 0, 3)?;
-        let before = said(&config, AROUND, &weights, &x, &hidden)?;
+        let before = said(&config, DIMS, &weights, &x, &hidden)?;
         let mut fewer = weights.clone();
         hide_attributes(&mut fewer, 2)?;
-        let around = Surroundings {
+        let dims = NetworkDims {
             descriptors: 2,
-            ..AROUND
+            ..DIMS
         };
-        let after = said(&config, around, &fewer, &x, &changes)?;
+        let after = said(&config, dims, &fewer, &x, &changes)?;
         assert!(apart(&before, &after)? < 1e-6);
         Ok(())
     }

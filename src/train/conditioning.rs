@@ -123,24 +123,27 @@ mod tests {
             vec![1.0; n],
             "changes are always given"
         );
-        let mut shares = [[0usize; 2]; 2];
+        let mut fractions = [[0usize; 2]; 2];
         let mut known_attributes = 0;
         for (label, attributes) in conditions.labels.iter().zip(&conditions.attributes) {
             let nothing = *attributes == Attributes::default();
-            shares[usize::from(label.is_none())][usize::from(nothing)] += 1;
+            fractions[usize::from(label.is_none())][usize::from(nothing)] += 1;
             known_attributes += attributes.0.iter().flatten().count();
         }
         // A set of four attributes is empty too where each is hidden: 0.25 + 0.75 · 0.2^4.
         let (class, attributes) = (0.12, 0.25 + 0.75 * 0.0016);
-        for (hidden, share) in [
+        for (hidden, fraction) in [
             ([0, 0], (1.0 - class) * (1.0 - attributes)),
             ([0, 1], (1.0 - class) * attributes),
             ([1, 0], class * (1.0 - attributes)),
             ([1, 1], class * attributes),
         ] {
-            let found = shares[hidden[0]][hidden[1]] as f64 / n as f64;
-            let error = (share * (1.0 - share) / n as f64).sqrt();
-            assert!((found - share).abs() < 4.0 * error, "{hidden:?}: {found}");
+            let found = fractions[hidden[0]][hidden[1]] as f64 / n as f64;
+            let error = (fraction * (1.0 - fraction) / n as f64).sqrt();
+            assert!(
+                (found - fraction).abs() < 4.0 * error,
+                "{hidden:?}: {found}"
+            );
         }
         let expected = n as f64 * 4.0 * 0.75 * 0.8;
         assert!((known_attributes as f64 / expected - 1.0).abs() < 0.02);

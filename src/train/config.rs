@@ -140,14 +140,14 @@ impl TrainConfig {
             max_grad_norm_ratio,
             ..
         } = self.adam;
-        for (what, share) in [
+        for (what, fraction) in [
             ("decay", decay),
             ("class dropout", self.class_dropout as f64),
             ("beta1", beta1),
             ("beta2", beta2),
         ] {
-            if !(0.0..=1.0).contains(&share) {
-                return fail(what, "0 to 1", &share);
+            if !(0.0..=1.0).contains(&fraction) {
+                return fail(what, "0 to 1", &fraction);
             }
         }
         if max_grad_norm_ratio.is_nan() || max_grad_norm_ratio <= 0.0 {
@@ -195,5 +195,42 @@ impl TrainConfig {
             ..other.clone()
         };
         *self == other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_the_first_edition_is_read_by_its_names() {
+        let first = r#"{"name": "x", "format": {"sample_rate": 44100, "channels": 1, "len_frames": 49152},
+            "representation": {"kind": "mel", "n_fft": 2048, "hop": 256, "mels": 128, "floor_db": -60.0, "stereo": "midside"},
+            "network": {"kind": "unet", "levels": [{"width": 192, "blocks": 1}], "embedding": 128, "groups": 8, "head_width": 64},
+            "target": "x", "objective": {"log_sigma_mean": 1.3, "log_sigma_deviation": 1.8, "weight_clip": 12.0, "sigma_data": 1.0},
+            "tuning": {"consistency": {"log_level_mean": 1.25, "log_level_deviation": 2.0, "levels": [0.005, 300.0], "stages": 8},
+                "guidance": 1.0, "guidance_interval": [0.2, 150.0]},
+            "batch": 8, "length": {"steps": 12}, "learning_rate": {"peak": 0.0002, "warmup": 50, "decay": 0.4},
+            "adam": {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-08, "weight_decay": 0.0, "clip_ratio": 2.5},
+            "ema_gamma": 6.94, "class_dropout": 0.12, "augment": null, "portraits": true, "seed": 3, "validate_every": 6,
+            "save_every_s": 240.0}"#;
+        let config: TrainConfig = serde_json::from_str(first).expect("a configuration");
+        let Objective {
+            p_mean,
+            p_std,
+            min_snr_gamma,
+            ..
+        } = config.objective;
+        assert_eq!((p_mean, p_std, min_snr_gamma), (1.3, 1.8, 12.0));
+        let tuning = config.tuning.expect("consistency tuning");
+        let Consistency { p_mean, p_std, .. } = tuning.consistency;
+        assert_eq!((p_mean, p_std), (1.25, 2.0));
+        assert_eq!(config.adam.max_grad_norm_ratio, 2.5);
+        assert!(config.attributes);
+        let again = serde_json::to_string(&config).expect("plain data");
+        assert_eq!(
+            serde_json::from_str::<TrainConfig>(&again).expect("its own"),
+            config
+        );
     }
 }

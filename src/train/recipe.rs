@@ -165,7 +165,7 @@ impl TrainConfig {
         run: &Path,
         device: &Device,
     ) -> Result<(Checkpoint, Report)> {
-        let crop = from.and_then(|model| model.config.learnt_crop());
+        let crop = from.and_then(|model| model.config.training_crop());
         let options = ScanOptions {
             crop: crop.unwrap_or_default(),
             ..ScanOptions::default()

@@ -94,7 +94,7 @@ pub struct EvalArgs {
 }
 
 /// Where sounds come from.
-enum Source {
+enum SoundsFrom {
     Model(Box<Checkpoint>),
     Folder(PathBuf),
 }
@@ -112,10 +112,10 @@ struct Summary<'a> {
 }
 
 impl EvalArgs {
-    fn open(&self, path: Option<&PathBuf>) -> anyhow::Result<Source> {
+    fn open(&self, path: Option<&PathBuf>) -> anyhow::Result<SoundsFrom> {
         Ok(match path {
-            Some(path) if path.is_dir() => Source::Folder(path.clone()),
-            path => Source::Model(Box::new(super::load_model(path)?)),
+            Some(path) if path.is_dir() => SoundsFrom::Folder(path.clone()),
+            path => SoundsFrom::Model(Box::new(super::load_model(path)?)),
         })
     }
 
@@ -161,16 +161,16 @@ impl EvalArgs {
     /// The rounds of sounds of one source.
     fn rounds(
         &self,
-        source: &Source,
+        source: &SoundsFrom,
         reference: &Sounds,
         ear: &Ear,
         global: &Global,
     ) -> anyhow::Result<Vec<Sounds>> {
         let model = match source {
-            Source::Folder(folder) => {
+            SoundsFrom::Folder(folder) => {
                 return Ok(vec![self.sounds(folder, ear, global)?]);
             }
-            Source::Model(model) => model,
+            SoundsFrom::Model(model) => model,
         };
         let mut renderer = Renderer::new(model, &self.device.open()?)?;
         renderer.engine().set_compute_type(self.precision.into());
@@ -218,11 +218,11 @@ impl EvalArgs {
 
     /// How all sounds are heard: in the models' format, with lines sought at their hop; those of folders alone at that
     /// of the built-in model.
-    fn ear(&self, sources: &[Source], global: &Global) -> anyhow::Result<Ear> {
+    fn ear(&self, sources: &[SoundsFrom], global: &Global) -> anyhow::Result<Ear> {
         let format = self.format(sources)?;
         let mut hops = sources.iter().filter_map(|source| match source {
-            Source::Model(model) => Some(model.config.representation.hop()),
-            Source::Folder(_) => None,
+            SoundsFrom::Model(model) => Some(model.config.representation.hop()),
+            SoundsFrom::Folder(_) => None,
         });
         let usual = (256.0 * f64::from(format.sample_rate) / 44_100.0).round() as usize;
         let hop = hops.next().unwrap_or(usual);
@@ -236,10 +236,10 @@ impl EvalArgs {
         Ok(Ear::new(format, hop)?)
     }
 
-    fn format(&self, sources: &[Source]) -> anyhow::Result<Format> {
+    fn format(&self, sources: &[SoundsFrom]) -> anyhow::Result<Format> {
         let mut format: Option<Format> = None;
         for source in sources {
-            let Source::Model(model) = source else {
+            let SoundsFrom::Model(model) = source else {
                 continue;
             };
             let own = Format {

@@ -115,7 +115,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     if let Some(loss) = training.validation_loss {
         rows.push(("validation loss", format!("{loss:.4}")));
     }
-    if let Some(from) = &training.tuned_from {
+    if let Some(from) = &training.fine_tuned_from {
         let before = match &training.before {
             Some(before) if before.steps > 0 => format!(
                 "`{from}`, which had learnt for {} steps, {} clips, {:.2} h",

@@ -27,7 +27,7 @@ pub struct SoundSettings {
     /// Model file [default: the built-in model]
     #[arg(long, short, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Class of the sound, one of those `info` lists [default: any, in the shares of the sounds learnt from]
+    /// Class of the sound, one of those `info` lists [default: any, in the proportions of the sounds learnt from]
     #[arg(long, short)]
     class: Option<OsString>,
     /// How many sounds
@@ -44,7 +44,7 @@ pub struct SoundSettings {
     /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
     #[arg(long)]
     sampler: Option<Sampler>,
-    /// How the steps are spread: karras, logsnr, few, crash or linear [default: the model's, else logsnr]
+    /// How the steps are spread: karras, logsnr, consistency, crash or linear [default: the model's, else logsnr]
     #[arg(long)]
     schedule: Option<Schedule>,
     /// How strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
@@ -135,7 +135,7 @@ impl SoundSettings {
         let init = match (&self.init, &self.to) {
             (Some(from), Some(to)) => Some(Init::Morph {
                 clips: [audio::read(from)?, audio::read(to)?],
-                share: strength,
+                fraction: strength,
             }),
             (Some(path), None) if self.keep.is_empty() => Some(Init::Vary {
                 clip: audio::read(path)?,

@@ -239,7 +239,7 @@ impl TrainArgs {
             Some(CropChoice::Onset) => Crop::Onset,
             Some(CropChoice::Anywhere) => Crop::Anywhere,
             None => from
-                .and_then(|model| model.config.learnt_crop())
+                .and_then(|model| model.config.training_crop())
                 .unwrap_or_default(),
         }
     }

@@ -116,7 +116,7 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let config = args.config(&teacher)?;
     let guidance = config.tuning.map_or(1.0, |tuning| tuning.guidance);
     let options = ScanOptions {
-        crop: teacher.config.learnt_crop().unwrap_or_default(),
+        crop: teacher.config.training_crop().unwrap_or_default(),
         cache_mb: args.cache_mb,
         ..args.options()
     };

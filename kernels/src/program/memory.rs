@@ -5,7 +5,7 @@ use std::mem;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use super::plan::{Gradient, Place, Plan};
+use super::plan::{Gradient, Plan, ValueSlot};
 use super::{Map, Norm, Parameter};
 use crate::isa::Isa;
 use crate::norm::{self, Prologue};
@@ -47,7 +47,7 @@ pub(super) struct Gradients<T> {
 }
 
 impl<T: Real> Gradients<T> {
-    /// The gradient of a parameter as it stands, zero at first, and whether there were shares in it.
+    /// The gradient of a parameter as it stands, zero at first, and whether there were contributions in it.
     pub fn take(&mut self, parameter: Parameter, len: usize) -> (Vec<T>, bool) {
         match self.parameters[parameter.0].take() {
             Some(gradient) => (gradient, true),
@@ -73,8 +73,8 @@ impl<'a, T: Real> Memory<'a, T> {
     /// The values of a map.
     pub fn read(&self, map: Map) -> &[T] {
         match self.plan.values[map.value] {
-            Place::Slot(slot) => self.slot(slot, map),
-            Place::Input(input) => self.numbers.inputs[input],
+            ValueSlot::Slot(slot) => self.slot(slot, map),
+            ValueSlot::Input(input) => self.numbers.inputs[input],
         }
     }
 
@@ -92,20 +92,20 @@ impl<'a, T: Real> Memory<'a, T> {
 
     /// Lets `f` write a map.
     pub fn write(&mut self, map: Map, f: impl FnOnce(&Self, &mut [T])) {
-        let Place::Slot(slot) = self.plan.values[map.value] else {
+        let ValueSlot::Slot(slot) = self.plan.values[map.value] else {
             unreachable!("ops write to slots");
         };
         self.lend(slot, map.len(), f);
     }
 
-    /// Lets `f` write a share of the gradient of `map`: into its slot, which it adds to where `of.add`, or into
+    /// Lets `f` write a contribution of the gradient of `map`: into its slot, which it adds to where `of.add`, or into
     /// `of.via`, which is then added to the slot.
-    pub fn share(&mut self, of: Gradient, map: Map, f: impl FnOnce(&Self, &mut [T])) {
+    pub fn accumulate(&mut self, of: Gradient, map: Map, f: impl FnOnce(&Self, &mut [T])) {
         self.lend(of.via.unwrap_or(of.slot), map.len(), f);
         self.arrive(of, map);
     }
 
-    /// Adds a share that was written to `of.via`.
+    /// Adds a contribution that was written to `of.via`.
     pub fn arrive(&mut self, of: Gradient, map: Map) {
         if let Some(via) = of.via {
             self.lend(of.slot, map.len(), |memory, to| {
@@ -114,7 +114,7 @@ impl<'a, T: Real> Memory<'a, T> {
         }
     }
 
-    /// The share of a map that passes through an op, `scale · dy`: all clips' gradients, or their sum for a map of one
+    /// The contribution of a map that passes through an op, `scale · dy`: all clips' gradients, or their sum for a map of one
     /// clip.
     pub fn pass_back(&mut self, dy: usize, y: Map, of: Gradient, to: Map, scale: f64) {
         let scale = T::from_f64(scale);

@@ -86,9 +86,9 @@ impl<T: Real> Memory<'_, T> {
     }
 }
 
-/// Backwards: every method adds or writes its op's shares of gradients.
+/// Backwards: every method adds or writes its op's contributions of gradients.
 impl<T: Real> Memory<'_, T> {
-    /// All shares of a convolution but the residual's.
+    /// All contributions of a convolution but the residual's.
     pub fn conv_back(
         &mut self,
         step: &Backward,
@@ -106,7 +106,7 @@ impl<T: Real> Memory<'_, T> {
         let db = bias.as_mut().map(|(_, (db, _))| &mut db[..]);
         let x = self.prologue(step.op, conv.x, conv.norm.as_ref());
         let dy = self.slot(step.dy, conv.y);
-        conv::backward_weight(isa, d, x, dy, &mut dw, db, add_w || add_b); // gradients without shares are zero
+        conv::backward_weight(isa, d, x, dy, &mut dw, db, add_w || add_b); // gradients without contributions are zero
         gradients.put(conv.weight, dw);
         if let Some((bias, (db, _))) = bias {
             gradients.put(bias, db);
@@ -117,7 +117,7 @@ impl<T: Real> Memory<'_, T> {
         let Some(norm) = &conv.norm else {
             if let Some(of_x) = of_x {
                 let weight = weights.backward(conv, isa, weight);
-                self.share(of_x, conv.x, |memory, dx| {
+                self.accumulate(of_x, conv.x, |memory, dx| {
                     let dy = memory.slot(step.dy, conv.y);
                     conv::backward_input(isa, d, dy, weight, dx, of_x.add);
                 });
@@ -135,7 +135,7 @@ impl<T: Real> Memory<'_, T> {
         self.norm_back(step, conv.x, norm, gradients);
     }
 
-    /// All shares of a norm of `x`, given the gradient of its output in `step.dh`, which is overwritten.
+    /// All contributions of a norm of `x`, given the gradient of its output in `step.dh`, which is overwritten.
     pub fn norm_back(
         &mut self,
         step: &Backward,
@@ -180,7 +180,7 @@ impl<T: Real> Memory<'_, T> {
         }
     }
 
-    /// All shares of a norm on its own but the residual's.
+    /// All contributions of a norm on its own but the residual's.
     pub fn normed_back(
         &mut self,
         step: &Backward,
@@ -196,31 +196,31 @@ impl<T: Real> Memory<'_, T> {
     }
 
     pub fn resample_back(&mut self, dy: usize, of: Gradient, x: Map, direction: Direction, y: Map) {
-        self.share(of, x, |memory, dx| {
+        self.accumulate(of, x, |memory, dx| {
             let dy = memory.slot(dy, y);
             resample::backward(memory.isa, direction, dy, x.dims(), of.add, dx);
         });
     }
 
     pub fn attention_back(&mut self, dy: usize, of: Gradient, qkv: Map, heads: usize, y: Map) {
-        self.share(of, qkv, |memory, dqkv| {
+        self.accumulate(of, qkv, |memory, dqkv| {
             let (x, dy) = (memory.read(qkv), memory.slot(dy, y));
             attention::backward(memory.isa, x, y.dims(), heads, dy, dqkv);
         });
     }
 
     pub fn silu_back(&mut self, dy: usize, of: Gradient, x: Map, y: Map) {
-        self.share(of, x, |memory, dx| {
+        self.accumulate(of, x, |memory, dx| {
             let (x, dy) = (memory.read(x), memory.slot(dy, y));
             for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
                 let s = x.sigmoid();
-                let share = dy * s * (T::one() + x * (T::one() - s));
-                *dx = if of.add { *dx + share } else { share };
+                let term = dy * s * (T::one() + x * (T::one() - s));
+                *dx = if of.add { *dx + term } else { term };
             }
         });
     }
 
-    /// The share of a lookup's table.
+    /// The contribution of a lookup's table.
     pub fn lookup_back(
         &mut self,
         dy: usize,

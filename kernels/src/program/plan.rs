@@ -11,21 +11,21 @@ pub(super) enum Kind {
     Training(Vec<bool>),
 }
 
-/// The place of a value.
+/// The slot of a value, or the input that it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum ValueSlot {
     Slot(usize),
     Input(usize),
 }
 
-/// The destination of one op's share of a gradient.
+/// The destination of one op's contribution of a gradient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gradient {
     /// The gradient's slot. If it is that of `dy`, the gradient takes over `dy` in place.
     pub slot: usize,
-    /// Whether the slot holds other shares already.
+    /// Whether the slot holds other contributions already.
     pub add: bool,
-    /// A slot to write this share to first, if its kernel cannot add.
+    /// A slot to write this contribution to first, if its kernel cannot add.
     pub via: Option<usize>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Plan {
     /// Lengths.
     pub slots: Vec<usize>,
     /// For each value.
-    pub values: Vec<Place>,
+    pub values: Vec<ValueSlot>,
     /// For each op with a norm, the slot of its coefficients.
     pub coefficients: Vec<Option<usize>>,
     /// The backward run, last op first.
@@ -77,13 +77,13 @@ impl Plan {
         }
 
         let mut slots = Slots::default();
-        let mut values = vec![Place::Input(0); program.values.len()];
+        let mut values = vec![ValueSlot::Input(0); program.values.len()];
         for (i, input) in program.inputs.iter().enumerate() {
-            values[input.value] = Place::Input(i);
+            values[input.value] = ValueSlot::Input(i);
         }
-        let drop_values = |slots: &mut Slots, values: &[Place], time: usize| {
+        let drop_values = |slots: &mut Slots, values: &[ValueSlot], time: usize| {
             for &value in &ends[time] {
-                if let Place::Slot(slot) = values[value] {
+                if let ValueSlot::Slot(slot) = values[value] {
                     slots.give(slot);
                 }
             }
@@ -91,7 +91,7 @@ impl Plan {
 
         let mut coefficients = Vec::with_capacity(n);
         for (i, op) in program.ops.iter().enumerate() {
-            values[op.y().value] = Place::Slot(slots.take(op.y().len()));
+            values[op.y().value] = ValueSlot::Slot(slots.take(op.y().len()));
             let norm = op.norm().map(|(x, _)| slots.take(Norm::coefficients(x)));
             coefficients.push(norm);
             if wanted.is_none() {
@@ -148,7 +148,7 @@ impl Backward {
         slots: &mut Slots,
     ) -> Self {
         let dh = op.norm().map(|(x, _)| slots.take(x.len()));
-        let mut share = |which: usize, map: Map| {
+        let mut contribution = |which: usize, map: Map| {
             let passes = which == 2 && map.len() == op.y().len();
             let assigns = which == 1 || matches!(op, Op::Attention { .. });
             match &mut gradients[map.value] {
@@ -164,16 +164,16 @@ impl Backward {
                 },
             }
         };
-        let mut shares = [None; 3];
+        let mut gradients = [None; 3];
         for (which, map) in op.reads().into_iter().enumerate() {
-            shares[which] = map
+            gradients[which] = map
                 .filter(|map| needed[map.value])
-                .map(|map| share(which, map));
+                .map(|map| contribution(which, map));
         }
         Self {
             op: i,
             dy,
-            gradients: shares,
+            gradients,
             dh,
         }
     }

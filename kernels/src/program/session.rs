@@ -108,7 +108,7 @@ impl<T: Real> Session<T> {
         for step in &self.plan.backward {
             proceed()?;
             let ([of_x, _, of_residual], dy) = (step.gradients, step.dy);
-            // The residual's share comes last: it may take over the slot of `dy`.
+            // The residual's contribution comes last: it may take over the slot of `dy`.
             match (&self.program.ops[step.op], of_x) {
                 (Op::Conv(conv), _) => {
                     memory.conv_back(step, conv, &mut self.weights, &mut gradients);

@@ -49,34 +49,34 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "fluid-soundfont-gm",
         licence: "MIT",
-        place: "usr/share/sounds/sf2/FluidR3_GM.sf2",
-        notices: &["usr/share/doc/fluid-soundfont-gm/copyright"],
+        place: "usr/fraction/sounds/sf2/FluidR3_GM.sf2",
+        notices: &["usr/fraction/doc/fluid-soundfont-gm/copyright"],
     },
     Package {
         name: "fluid-soundfont-gs",
         licence: "MIT",
-        place: "usr/share/sounds/sf2/FluidR3_GS.sf2",
-        notices: &["usr/share/doc/fluid-soundfont-gs/copyright"],
+        place: "usr/fraction/sounds/sf2/FluidR3_GS.sf2",
+        notices: &["usr/fraction/doc/fluid-soundfont-gs/copyright"],
     },
     // Of this font only the drumline, which is CC0; the rest has other terms.
     Package {
         name: "musescore-general-soundfont-lossless",
         licence: "CC0-1.0",
-        place: "usr/share/sounds/sf2/MuseScore_General_Full.sf2",
-        notices: &["usr/share/doc/musescore-general-soundfont-lossless/copyright"],
+        place: "usr/fraction/sounds/sf2/MuseScore_General_Full.sf2",
+        notices: &["usr/fraction/doc/musescore-general-soundfont-lossless/copyright"],
     },
     Package {
         name: "exadrums",
         licence: "BSD-3-Clause",
-        place: "usr/share/exadrums",
-        notices: &["usr/share/doc/exadrums/copyright"],
+        place: "usr/fraction/exadrums",
+        notices: &["usr/fraction/doc/exadrums/copyright"],
     },
     // Of these kits only this one is CC0; the others are not ours to use.
     Package {
         name: "hydrogen-drumkits",
         licence: "CC0-1.0",
-        place: "usr/share/hydrogen/data/drumkits/Audiophob",
-        notices: &["usr/share/doc/hydrogen-drumkits/copyright"],
+        place: "usr/fraction/hydrogen/data/drumkits/Audiophob",
+        notices: &["usr/fraction/doc/hydrogen-drumkits/copyright"],
     },
     Package {
         name: "supersonic-scsynth-samples",
@@ -88,7 +88,7 @@ const PACKAGES: &[Package] = &[
 
 /// Where one sound comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source<'a> {
+enum Origin<'a> {
     File(&'a str),
     Sample(Vec<&'a str>),
     Note { program: i32, key: i32 },
@@ -100,7 +100,7 @@ struct Row<'a> {
     /// `label/file`, relative to the folder that is made.
     path: &'a str,
     package: &'static Package,
-    source: Source<'a>,
+    origin: Origin<'a>,
 }
 
 fn rows(table: &str) -> anyhow::Result<Vec<Row<'_>>> {
@@ -121,11 +121,11 @@ fn row(line: &str) -> anyhow::Result<Row<'_>> {
         .find(|p| p.name == package)
         .with_context(|| format!("unknown package {package:?}"))?;
     let source = match kind {
-        "file" => Source::File(item),
-        "sample" => Source::Sample(item.split(" + ").collect()),
+        "file" => Origin::File(item),
+        "sample" => Origin::Sample(item.split(" + ").collect()),
         "note" => {
             let (program, key) = item.split_once(' ').context("expected program and key")?;
-            Source::Note {
+            Origin::Note {
                 program: program.parse()?,
                 key: key.parse()?,
             }
@@ -136,7 +136,7 @@ fn row(line: &str) -> anyhow::Result<Row<'_>> {
         label,
         path,
         package,
-        source,
+        origin: source,
     })
 }
 
@@ -170,10 +170,10 @@ pub fn collect(unpacked: &Path, out: &Path, every_family: bool) -> anyhow::Resul
             }
             let to = out.join(row.path);
             create_parent(&to)?;
-            match &row.source {
-                Source::File(name) => copy(&place.join(name), &to)?,
-                Source::Sample(names) => font()?.sample(names)?.write(&to)?,
-                Source::Note { program, key } => font()?.note(*program, *key)?.write(&to)?,
+            match &row.origin {
+                Origin::File(name) => copy(&place.join(name), &to)?,
+                Origin::Sample(names) => font()?.sample(names)?.write(&to)?,
+                Origin::Note { program, key } => font()?.note(*program, *key)?.write(&to)?,
             }
             manifest.add(out, &to, package.licence, package.name)?;
         }
@@ -276,7 +276,7 @@ mod tests {
             assert_eq!(row.path.matches('/').count(), 1, "{}", row.path);
             assert!(!row.path.contains("/."), "{}", row.path);
             let extension = Path::new(row.path).extension().unwrap();
-            if let Source::File(name) = row.source {
+            if let Origin::File(name) = row.origin {
                 assert_eq!(
                     Path::new(name).extension().unwrap(),
                     extension,
@@ -302,7 +302,7 @@ mod tests {
         // Of two packages only a part has these terms.
         for row in rows(TABLE).unwrap() {
             if row.package.name == "musescore-general-soundfont-lossless" {
-                let Source::Sample(names) = &row.source else {
+                let Origin::Sample(names) = &row.origin else {
                     panic!("{}", row.path)
                 };
                 let drumline = ["MBass-", "MSnr-", "MTnr-", "MCym"];

@@ -1370,10 +1370,10 @@ mod tests {
         ];
         for (label, hz, bounds) in claims {
             for index in 0..4 {
-                let share = share_below(&sound(0, class(label), index), hz);
+                let fraction = share_below(&sound(0, class(label), index), hz);
                 assert!(
-                    bounds.contains(&share),
-                    "{label} {index}: {share} below {hz} Hz"
+                    bounds.contains(&fraction),
+                    "{label} {index}: {fraction} below {hz} Hz"
                 );
             }
         }

@@ -102,12 +102,12 @@ impl Speed<'_> {
         }
         let phase = part * PHASES as f32;
         let first = (phase as i32).min(PHASES as i32 - 1);
-        let share = phase - first as f32;
+        let fraction = phase - first as f32;
         let [at, after] = self.rows[first as usize..]
             .first_chunk()
             .expect("there is a row past the last phase");
         let (at, after) = (dot(at, taps), dot(after, taps));
-        at + share * (after - at)
+        at + fraction * (after - at)
     }
 }
 

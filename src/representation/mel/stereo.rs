@@ -44,9 +44,9 @@ impl Row {
         let level = |x: &f32| x * gain;
         let sides = self.levels.iter().zip(&self.lefts);
         let sides: Vec<(f32, f32)> = sides
-            .map(|(x, share)| {
-                let side = |share: f32| level(x) * (2.0 * share).sqrt();
-                (side(*share), side(1.0 - share))
+            .map(|(x, fraction)| {
+                let side = |fraction: f32| level(x) * (2.0 * fraction).sqrt();
+                (side(*fraction), side(1.0 - fraction))
             })
             .collect();
         let mut columns: Vec<f32> = self
