@@ -61,6 +61,8 @@
 //! | iPNDM | Zhang, Chen: Fast Sampling of Diffusion Models with Exponential Integrator, 2023 |
 //! | Geng et al. 2024 | Consistency Models Made Easy |
 //! | Song et al. 2023 | Consistency Models |
+//! | Song et al. 2021 | Score-Based Generative Modeling through Stochastic Differential Equations |
+//! | Lugmayr et al. 2022 | RePaint: Inpainting using Denoising Diffusion Probabilistic Models |
 //! | Song & Dhariwal 2023 | Improved Techniques for Training Consistency Models |
 //! | DDIM | Song, Meng, Ermon: Denoising Diffusion Implicit Models, 2021 |
 //! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |
@@ -68,26 +70,21 @@
 //! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
 //! | Evans 2022 | Dance Diffusion, the programs `sample-generator` and `v-diffusion` |
 //! | CRASH | Rouard, Hadjeres: CRASH: Raw Audio Score-Based Generative Modeling for Controllable High-Resolution Drum Sound Synthesis, 2021 |
-//! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
-//! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
 //! | Hang et al. 2023 | Efficient Diffusion Training via Min-SNR Weighting Strategy |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
 //! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |
 //! | Esser et al. 2024 | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis |
 //! | Ronneberger et al. 2015 | U-Net: Convolutional Networks for Biomedical Image Segmentation |
 //! | He et al. 2016 | Identity Mappings in Deep Residual Networks |
-//! | Wu & He 2018 | Group Normalization |
-//! | Perez et al. 2018 | FiLM: Visual Reasoning with a General Conditioning Layer |
-//! | Vaswani et al. 2017 | Attention Is All You Need |
 //! | Dhariwal & Nichol 2021 | Diffusion Models Beat GANs on Image Synthesis |
 //! | Loshchilov & Hutter 2019 | Decoupled Weight Decay Regularization |
 //! | Princen, Johnson & Bradley 1987 | Subband/Transform Coding Using Filter Bank Designs Based on Time Domain Aliasing Cancellation |
-//! | Winograd 1980 | Arithmetic Complexity of Computations |
-//! | Lavin & Gray 2016 | Fast Algorithms for Convolutional Neural Networks |
 //! | Malvar 1992 | Signal Processing with Lapped Transforms |
 //! | Griffin & Lim 1984 | Signal Estimation from Modified Short-Time Fourier Transform |
 //! | Průša, Balazs & Søndergaard 2017 | A Noniterative Method for Reconstruction of Phase from STFT Magnitude |
 //! | Lee & Seung 2001 | Algorithms for Non-negative Matrix Factorization |
+//! | Richardson 1972 | Bayesian-Based Iterative Method of Image Restoration |
+//! | Lucy 1974 | An iterative technique for the rectification of observed distributions |
 //! | Slaney 1998 | Auditory Toolbox |
 //! | Acklam 2003 | An algorithm for computing the inverse normal cumulative distribution function |
 //! | Dowson & Landau 1982 | The Fréchet Distance Between Multivariate Normal Distributions |
@@ -97,8 +94,11 @@
 //! | Kynkäänniemi et al. 2019 | Improved Precision and Recall Metric for Assessing Generative Models |
 //! | McKean & Schrader 1984 | A Comparison of Methods for Studentizing the Sample Median |
 //! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
+//! | Rice 1945 | Mathematical Analysis of Random Noise |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 //! | De Man 2018 | Evaluation of Implementations of the EBU R128 Loudness Measurement |
+//! | Cheung & Lim 1992 | Combined multiresolution (wide-band/narrow-band) spectrogram |
+//! | Ottosson 2020 | A perceptual color space for image processing |
 
 pub mod attributes;
 pub mod audio;

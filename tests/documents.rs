@@ -1,4 +1,4 @@
-//! What the documents claim and a machine can check: links, and who may use whom.
+//! What the documents claim and a machine can check: links, places, papers, commands, and who may use whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -292,4 +292,105 @@ fn what_is_written_as_a_command_of_cargo_is_there_to_be_run() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
+fn alternatives(path: &str) -> Vec<String> {
+    let braces = path
+        .split_once('{')
+        .and_then(|(head, rest)| Some((head, rest.split_once('}')?)));
+    match braces {
+        Some((head, (names, tail))) => names
+            .split(',')
+            .map(|name| format!("{head}{name}{tail}"))
+            .collect(),
+        None => vec![path.to_owned()],
+    }
+}
+
+#[test]
+fn the_map_names_places_that_are_there_and_every_module_of_the_library() {
+    let rows = table(&read(&root().join("ARCHITECTURE.md")), "| Where | What |");
+    let named: BTreeSet<String> = rows
+        .iter()
+        .flat_map(|row| quoted(&row[0]).collect::<Vec<_>>())
+        .flat_map(|path| alternatives(&path))
+        .collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md: {missing:?}");
+    let known = |module: &String| {
+        named.contains(&format!("src/{module}")) || named.contains(&format!("src/{module}.rs"))
+    };
+    let apart = ["cli", "plugin", "kernels"];
+    let unnamed: Vec<_> = uses()
+        .into_keys()
+        .filter(|module| !known(module) && !apart.contains(&&**module))
+        .collect();
+    assert!(unnamed.is_empty(), "ARCHITECTURE.md: {unnamed:?}");
+}
+
+/// What stands between brackets in a file's comments, over the ends of lines; links apart.
+fn bracketed(text: &str) -> Vec<String> {
+    let comments = text.lines().map(|line| match line.split_once("//") {
+        Some((_, comment)) => comment.trim_start_matches(['/', '!']).trim(),
+        None => "]",
+    });
+    let comments = comments.collect::<Vec<_>>().join(" ");
+    let inside = comments.split('[').skip(1).filter_map(|rest| {
+        let (inside, after) = rest.split_once(']')?;
+        (!after.starts_with('(')).then(|| inside.to_owned())
+    });
+    inside.collect()
+}
+
+/// Each part of `text` that ends with a year.
+fn up_to_years(text: &str) -> Vec<&str> {
+    let is_year = |word: &str| {
+        word.len() == 4
+            && (word.starts_with("19") || word.starts_with("20"))
+            && word.chars().all(|c| c.is_ascii_digit())
+    };
+    let ends = (4..=text.len()).filter(|&end| {
+        text.is_char_boundary(end)
+            && text.get(end - 4..end).is_some_and(is_year)
+            && !text[..end - 4].ends_with(|c: char| c.is_alphanumeric())
+            && !text[end..].starts_with(|c: char| c.is_alphanumeric())
+    });
+    ends.map(|end| &text[..end]).collect()
+}
+
+#[test]
+fn every_paper_that_is_cited_stands_in_the_table_of_its_package_in_one_spelling() {
+    let mut wrong = Vec::new();
+    for package in ["", "kernels/", "plugin/"] {
+        let folder = root().join(format!("{package}src"));
+        let lib = read(&folder.join("lib.rs")).replace("//! ", "");
+        let known: Vec<String> = table(&lib, "| Short name | Reference |")
+            .iter()
+            .map(|row| row[0].trim().to_owned())
+            .collect();
+        assert!(!known.is_empty(), "{package}src/lib.rs");
+        let mut paths = Vec::new();
+        files(&folder, ".rs", &mut paths);
+        let mut cited = BTreeSet::new();
+        for path in paths {
+            for inside in bracketed(&read(&path)) {
+                for citation in up_to_years(&inside) {
+                    match known.iter().find(|name| citation.ends_with(name.as_str())) {
+                        Some(name) => drop(cited.insert(name.clone())),
+                        None => wrong.push(format!("{}: [{citation}]", path.display())),
+                    }
+                }
+                // Those with a name in place of a year.
+                let named = known.iter().filter(|name| inside.contains(name.as_str()));
+                cited.extend(named.cloned());
+            }
+        }
+        let unused = known.iter().filter(|name| !cited.contains(*name));
+        wrong.extend(unused.map(|name| format!("{package}src/lib.rs: nothing cites {name}")));
+    }
+    assert!(wrong.is_empty(), "papers: {wrong:#?}");
 }

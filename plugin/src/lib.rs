@@ -3,6 +3,12 @@
 //! Sixteen pads hold a sound each. A background thread makes the sounds ([`generator`]), the audio thread plays them
 //! ([`voice`]), and the project keeps them ([`project`]). Between the threads stands one [`Store`]. `process` never
 //! allocates, locks, waits or frees. There are two plugins, with one output and with one more for each pad.
+//!
+//! # Papers
+//!
+//! | Short name | Reference |
+//! |---|---|
+//! | Simper 2013 | Linear Trapezoidal State Variable Filter (SVF), Cytomic |
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

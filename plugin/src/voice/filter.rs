@@ -1,5 +1,5 @@
 //! A state-variable filter by trapezoidal integration, stable while its cutoff moves
-//! [Simper, "Linear Trapezoidal State Variable Filter", Cytomic 2013].
+//! [Simper 2013].
 
 use nice_plug::prelude::Enum;
 
