@@ -159,7 +159,7 @@ impl Real for f32 {
         p * f32::from_bits(power)
     }
 
-    /// Within 3e-7, by the formula 26.2.17 of Abramowitz & Stegun 1964.
+    /// Within 3e-7, by its rational approximation [Abramowitz & Stegun 1964, Eq. 26.2.17].
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
         let density = Real::exp(-0.5 * self * self) * 0.398_942_3;
