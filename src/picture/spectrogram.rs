@@ -5,7 +5,7 @@ use std::sync::Arc;
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
-use super::finite_peak;
+use super::waveform::finite_peak;
 use crate::audio::Clip;
 
 /// How far below its loudest point a spectrogram is shown.

@@ -1,0 +1,58 @@
+//! Samples over time.
+
+use super::canvas::{Canvas, Rect};
+use super::colour::{ALARM, GRID, WAVE, WAVE_CORE};
+use crate::audio::Clip;
+
+/// Largest finite magnitude.
+pub(super) fn finite_peak(clip: &Clip) -> f32 {
+    let samples = clip.channels().iter().flatten();
+    samples
+        .filter(|x| x.is_finite())
+        .fold(0.0, |peak, x| peak.max(x.abs()))
+}
+
+/// Draws the range of `samples` in each pixel column, `peak` touching the edge of `lane`.
+pub(super) fn waveform(canvas: &mut Canvas, lane: Rect, samples: &[f32], peak: f32) {
+    let middle = lane.y as f32 + lane.height as f32 / 2.0;
+    canvas.fill(lane.rows(middle as i32, 1), GRID);
+    if samples.is_empty() {
+        return;
+    }
+    let scale = if peak > 0.0 {
+        (lane.height as f32 / 2.0 - 1.5).max(0.5) / peak
+    } else {
+        0.0
+    };
+    let at = |position: f64| {
+        let (i, part) = (position as usize, position.fract() as f32);
+        let next = samples[(i + 1).min(samples.len() - 1)];
+        samples[i.min(samples.len() - 1)] * (1.0 - part) + next * part
+    };
+    let per_column = (samples.len() - 1) as f64 / lane.width as f64;
+    for column in 0..lane.width {
+        // The line between samples at both ends of the column, and the samples inside: columns share
+        // their borders, so the drawing has no holes however few samples there are.
+        let (start, end) = (column as f64 * per_column, (column + 1) as f64 * per_column);
+        let last = (end as usize).min(samples.len() - 1);
+        let inside = &samples[(start.ceil() as usize).min(last + 1)..=last];
+        let x = lane.x + column;
+        if inside.iter().any(|x| !x.is_finite()) || !at(start).is_finite() {
+            canvas.fill(lane.columns(x, 1), ALARM);
+            continue;
+        }
+        let values = || inside.iter().copied().chain([at(start), at(end)]);
+        let (low, high) = values().fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(x), b.max(x)));
+        canvas.bar(x, middle - high * scale, middle - low * scale, WAVE);
+        if inside.len() > 8 {
+            let mean = values().map(|x| (x / peak.max(1e-20)).powi(2)).sum::<f32>()
+                / (inside.len() + 2) as f32;
+            let core = mean.sqrt() * peak * scale;
+            let top = middle - core.min(high * scale);
+            let bottom = middle + core.min(-low * scale);
+            if bottom > top {
+                canvas.bar(x, top, bottom, WAVE_CORE);
+            }
+        }
+    }
+}
