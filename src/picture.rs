@@ -1,8 +1,8 @@
 //! Pictures: sounds, and how training went, as PNG files.
 //!
-//! [`sound_sheet`] draws each clip's waveform above its spectrogram, [`class_sheet`] many of them beside many others,
-//! and [`curve`] numbers over numbers. All paint on a small canvas of their own, so equal input gives equal bytes. A file
-//! appears whole or not at all.
+//! [`sound_sheet`] draws each clip's waveform above its spectrogram, [`class_sheet`] many spectrograms beside many
+//! others, and [`curve`] numbers over numbers. All paint on a small canvas with a font of its own: equal input gives
+//! equal bytes. A file appears whole or not at all.
 
 use crate::error::{Error, Result};
 
@@ -51,6 +51,11 @@ mod tests {
             let at = 3 * (y as usize * self.width + x as usize);
             self.pixels[at..at + 3].try_into().unwrap()
         }
+    }
+
+    /// Whether a pixel shows mostly this colour: the edges of lines are softened.
+    pub(super) fn is_near(pixel: [u8; 3], colour: [u8; 3]) -> bool {
+        (0..3).all(|i| pixel[i].abs_diff(colour[i]) <= 30)
     }
 
     pub(super) fn read(path: &Path) -> Picture {

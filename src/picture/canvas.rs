@@ -90,8 +90,8 @@ impl Canvas {
         }
     }
 
-    /// Joins finite `points` by a line `2 × radius + 1` pixels wide inside `clip`; a lone point
-    /// becomes a dot.
+    /// Joins finite `points` by a line `2 × radius + 1` pixels wide inside `clip`; points
+    /// within a pixel become a dot.
     pub(super) fn polyline(
         &mut self,
         clip: Rect,
@@ -105,13 +105,14 @@ impl Canvas {
         let mut covered = vec![0f32; width * clip.height as usize];
         let finite = |p: &(f64, f64)| p.0.is_finite() && p.1.is_finite();
         for run in points.split(|p| !finite(p)) {
-            let run = thin(run);
-            match run[..] {
-                [] => {}
-                [only] => stroke(&mut covered, clip, only, only, radius + 2.0),
-                _ => run
-                    .windows(2)
-                    .for_each(|pair| stroke(&mut covered, clip, pair[0], pair[1], radius)),
+            let Some(&first) = run.first() else { continue };
+            let near = |p: &(f64, f64)| (p.0 - first.0).hypot(p.1 - first.1) < 1.0;
+            if run.iter().all(near) {
+                stroke(&mut covered, clip, first, first, radius + 2.0);
+                continue;
+            }
+            for pair in thin(run).windows(2) {
+                stroke(&mut covered, clip, pair[0], pair[1], radius);
             }
         }
         for (i, &value) in covered.iter().enumerate() {

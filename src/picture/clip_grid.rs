@@ -246,3 +246,172 @@ fn captions(clip: &Clip) -> [String; 3] {
         length,
     ]
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::MOST_SOUNDS;
+    use crate::picture::colour::{ALARM, WAVE, mix};
+    use crate::picture::tests::{Picture, read, sine};
+    use std::fs;
+
+    /// The parts of the picture of one clip.
+    const WAVES: Rect = Rect {
+        x: 46,
+        y: 44,
+        width: 782,
+        height: 126,
+    };
+    const LEVELS: Rect = Rect {
+        x: 46,
+        y: 172,
+        width: 782,
+        height: 324,
+    };
+
+    /// The blue of a pixel that is half inked by a waveform, or nearly.
+    const HALF: u8 = 100;
+
+    fn drawn(title: &str, clip: &Clip) -> Picture {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sheet.png");
+        sound_sheet(&[(title.to_owned(), clip)], &path).unwrap();
+        let picture = read(&path);
+        assert_eq!((picture.width, picture.height), (900, 520));
+        picture
+    }
+
+    /// The one pixel in this colour, which reaches as far as the peak, in the middle column of `lane`.
+    fn edge(lane: Rect) -> (i32, i32) {
+        (lane.x + lane.width / 2, lane.y + 1)
+    }
+
+    #[test]
+    fn silence_has_the_floor_colour_throughout() {
+        let levels = spectrogram(
+            &Clip::new(44_100, vec![vec![0.0; 5000]; 2]),
+            50,
+            &FrequencyAxis::new(44_100, 80),
+        );
+        assert!(levels.iter().flatten().all(|&level| level == -RANGE_DB));
+        for len in [0, 1, 5000] {
+            let picture = drawn("", &Clip::new(44_100, vec![vec![0.0; len]]));
+            // But for the frequency ticks.
+            let column = (LEVELS.y..LEVELS.bottom()).map(|y| picture.at(450, y));
+            assert_eq!(column.filter(|&pixel| pixel == heat(0.0)).count(), 324 - 10);
+            // A line one pixel thick, half of it above the middle.
+            let line = match len {
+                0 => [PANEL, GRID],
+                _ => [mix(PANEL, WAVE, 0.5), mix(GRID, WAVE, 0.5)],
+            };
+            for x in WAVES.x..WAVES.right() {
+                let column = [105, 106, 107, 108].map(|y| picture.at(x, y));
+                assert_eq!(column, [PANEL, line[0], line[1], PANEL], "{len}: {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn sheets_decode_to_the_stated_size_and_equal_input_gives_equal_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = sine(44_100, 300.0, 4000);
+        let path = folder.path().join("sheet.png");
+        for (n, size) in [
+            (0, (900, 520)),
+            (1, (900, 520)),
+            (4, (1135, 715)),
+            (16, (1545, 1065)),
+        ] {
+            let clips: Vec<_> = (0..n).map(|i| (format!("clip {i}"), &clip)).collect();
+            sound_sheet(&clips, &path).unwrap();
+            let picture = read(&path);
+            assert_eq!((picture.width, picture.height), size, "{n} clips");
+            if n <= 1 {
+                let first = fs::read(&path).unwrap();
+                sound_sheet(&clips, &path).unwrap();
+                assert!(first == fs::read(&path).unwrap());
+            }
+        }
+        // Nothing but the picture is left behind.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let many = vec![(String::new(), &clip); MOST_SOUNDS + 1];
+        assert!(
+            sound_sheet(&many, &path)
+                .unwrap_err()
+                .to_string()
+                .contains("1025")
+        );
+    }
+
+    #[test]
+    fn a_peak_touches_the_edge_of_its_lane_whatever_the_rate_level_and_length() {
+        let title =
+            "– \u{1f941} a title far too long to stand above such a small picture of a sound";
+        for (rate, samples) in [
+            (44_100, vec![1.0]),
+            (0, vec![0.5; 30]),
+            (u32::MAX, vec![0.5; 300]),
+            (44_100, vec![1e-42; 100]),
+            (44_100, vec![f32::MAX; 9]),
+            (8000, vec![0.1; 2_000_000]),
+        ] {
+            let picture = drawn(title, &Clip::new(rate, vec![samples]));
+            let (x, y) = edge(WAVES);
+            assert_eq!(picture.at(x, y), WAVE, "{rate} Hz");
+            assert_eq!([picture.at(x, y - 1), picture.at(x, y + 1)], [PANEL; 2]);
+        }
+        // Two samples: a straight line down, at a quarter of the width halfway to the edge.
+        let picture = drawn(title, &Clip::new(1, vec![vec![0.5, -0.5]]));
+        let reach = 61.5;
+        for (part, height) in [(0.25, 0.5), (0.5, 0.0), (0.75, -0.5)] {
+            let x = WAVES.x + (part * f64::from(WAVES.width)) as i32;
+            let y = (107.0 - height * reach) as i32;
+            let inked = (y - 1..=y + 1).filter(|&y| picture.at(x, y)[2] > HALF);
+            assert!(inked.count() >= 1, "{part}");
+            assert_eq!([picture.at(x, y - 3), picture.at(x, y + 3)], [PANEL; 2]);
+        }
+    }
+
+    #[test]
+    fn each_channel_has_its_lane_and_the_first_eight_are_drawn() {
+        let lane = |i: i32, of: i32| {
+            let top = WAVES.y + WAVES.height * i / of;
+            WAVES.rows(top, WAVES.y + WAVES.height * (i + 1) / of - top)
+        };
+        let extremes = vec![f32::MAX, f32::MIN, 1e-40];
+        let picture = drawn("", &Clip::new(44_100, vec![extremes; 7]));
+        for i in 0..7 {
+            let lane = lane(i, 7);
+            // The second sample, the lowest, lies in the middle.
+            let inked = |x: i32, y: i32| picture.at(x, y)[2] > HALF;
+            let rows = [lane.y + 1, lane.bottom() - 3];
+            let column = |x: i32| rows.map(|y| inked(x, y) || inked(x, y + 1));
+            assert_eq!(column(lane.x), [true, false], "lane {i}");
+            assert_eq!(column(lane.x + lane.width / 2), [false, true], "lane {i}");
+        }
+        let picture = drawn("", &Clip::new(44_100, vec![vec![0.3; 10]; 500]));
+        let column = (WAVES.y..WAVES.bottom()).map(|y| picture.at(450, y));
+        let inked: Vec<bool> = column.map(|pixel| pixel[2] > HALF).collect();
+        let lines = inked.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+        assert_eq!(lines, 8);
+    }
+
+    #[test]
+    fn samples_that_are_not_finite_are_marked_and_no_others() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        for samples in [vec![nan], vec![0.0, nan, inf, -inf, 0.5]] {
+            let picture = drawn("", &Clip::new(44_100, vec![samples]));
+            for x in WAVES.x..WAVES.right() {
+                assert_eq!([picture.at(x, 44), picture.at(x, 169)], [ALARM; 2]);
+            }
+        }
+        let mut samples = vec![0.25; 782];
+        samples[391] = nan;
+        let picture = drawn("", &Clip::new(44_100, vec![samples]));
+        let marked = (WAVES.x..WAVES.right()).filter(|&x| picture.at(x, 160) == ALARM);
+        let marked: Vec<i32> = marked.map(|x| x - WAVES.x).collect();
+        assert!(
+            (1..=3).contains(&marked.len()) && marked.contains(&391),
+            "{marked:?}"
+        );
+    }
+}

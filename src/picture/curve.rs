@@ -94,12 +94,13 @@ impl Axes {
 
     fn pixel_x(&self, x: f64) -> f64 {
         let (low, high) = self.x;
-        PLOT.x as f64 + (x - low) / (high - low) * PLOT.width as f64
+        // Of values near the largest that there are, `widen` leaves some out.
+        PLOT.x as f64 + (x.clamp(low, high) - low) / (high - low) * PLOT.width as f64
     }
 
     fn pixel_y(&self, y: f64) -> f64 {
         let (low, high) = self.y;
-        PLOT.bottom() as f64 - (y - low) / (high - low) * PLOT.height as f64
+        PLOT.bottom() as f64 - (y.clamp(low, high) - low) / (high - low) * PLOT.height as f64
     }
 
     /// Draws lines at round numbers, and the numbers.
@@ -193,4 +194,151 @@ fn smooth(line: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
         (x, (b - a) / (n - m) as f64)
     };
     line.iter().enumerate().map(mean).collect()
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::tests::{Picture, is_near, read};
+
+    /// The picture of series that are all named `loss`.
+    fn drawn(lines: &[Vec<(f64, f64)>], log_y: bool) -> Picture {
+        let series = |points: &Vec<(f64, f64)>| Series {
+            name: "loss".into(),
+            points: points.clone(),
+        };
+        let series: Vec<Series> = lines.iter().map(series).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("curve.png");
+        curve(&path, "a title", &series, "step", "loss", log_y).unwrap();
+        let picture = read(&path);
+        assert_eq!((picture.width, picture.height), (900, 520));
+        picture
+    }
+
+    /// Whether the first series has ink at these fractions of the plot, from the left and from the bottom.
+    fn inked(picture: &Picture, right: f64, up: f64) -> bool {
+        let x = f64::from(PLOT.x) + right * f64::from(PLOT.width);
+        let y = f64::from(PLOT.bottom()) - up * f64::from(PLOT.height);
+        is_near(picture.at(x as i32, y as i32), SERIES[0])
+    }
+
+    /// Pixels of the plot, outside of its legend, in a colour.
+    fn count(picture: &Picture, colour: [u8; 3]) -> usize {
+        let rows = PLOT.y..PLOT.bottom();
+        let pixels = rows.flat_map(|y| (PLOT.x..PLOT.right() - 140).map(move |x| (x, y)));
+        pixels
+            .filter(|&(x, y)| is_near(picture.at(x, y), colour))
+            .count()
+    }
+
+    #[test]
+    fn smoothing_keeps_straight_lines_and_gaps_and_lowers_noise() {
+        let straight: Vec<_> = (0..300).map(|i| (i as f64, 2.0 * i as f64)).collect();
+        let smoothed = smooth(&straight, 10);
+        assert!(
+            straight
+                .iter()
+                .zip(&smoothed)
+                .all(|(a, b)| (a.1 - b.1).abs() < 1e-9)
+        );
+        let noisy: Vec<_> = (0..300)
+            .map(|i| (i as f64, if i % 2 == 0 { 1.0 } else { -1.0 }))
+            .collect();
+        assert!(smooth(&noisy, 10)[150].1.abs() < 0.05);
+        let mut gap = straight.clone();
+        gap[100].1 = f64::NAN;
+        let smoothed = smooth(&gap, 10);
+        assert!(smoothed[100].1.is_nan() && smoothed[99].1.is_finite());
+    }
+
+    #[test]
+    fn a_line_runs_between_its_points_on_either_scale() {
+        // Its ends touch the sides; a 27th of the height is left free above and below.
+        let (low, high) = (0.04 / 1.08, 1.04 / 1.08);
+        let points: Vec<_> = (0..=100).map(|i| (f64::from(i), f64::from(i))).collect();
+        let linear = drawn(&[points], false);
+        let powers = (0..=100).map(|i| (f64::from(i), 10f64.powf(f64::from(i) / 20.0)));
+        let logarithmic = drawn(&[powers.collect()], true);
+        for picture in [linear, logarithmic] {
+            for part in [0.01, 0.25, 0.5, 0.7] {
+                let up = low + part * (high - low);
+                assert!(inked(&picture, part, up), "{part}");
+                assert!(!inked(&picture, part, up + 0.05), "{part}");
+                assert!(!inked(&picture, part, up - 0.05), "{part}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_points_are_faint_below_their_moving_average() {
+        // 1 and 3 in turn: their average is drawn in full, they are not.
+        let points = (0..4000).map(|i| (f64::from(i), if i % 2 == 0 { 1.0 } else { 3.0 }));
+        let picture = drawn(&[points.collect()], false);
+        assert!(inked(&picture, 0.55, 0.5));
+        let (x, faint) = (PLOT.x + 433, mix(PANEL, SERIES[0], 0.35));
+        for up in [0.3, 0.7] {
+            let y = f64::from(PLOT.bottom()) - up * f64::from(PLOT.height);
+            assert!(is_near(picture.at(x, y as i32), faint), "{up}");
+        }
+    }
+
+    #[test]
+    fn a_series_without_a_point_that_can_be_drawn_leaves_no_ink() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        for (lines, log_y) in [
+            (vec![], false),
+            (vec![], true),
+            (vec![vec![]], false),
+            (vec![vec![(nan, 1.0), (1.0, nan), (inf, 1.0)]], false),
+            (vec![vec![(1.0, 0.0), (2.0, -1.0)]], true),
+        ] {
+            let picture = drawn(&lines, log_y);
+            assert_eq!(count(&picture, SERIES[0]), 0);
+            assert!(count(&picture, DIM) > 20, "it says so");
+        }
+    }
+
+    #[test]
+    fn one_place_is_a_dot_in_the_middle() {
+        let (close, closer) = (1e17 + 16.0, 1.0 + 1e-15);
+        for (line, log_y) in [
+            (vec![(1.0, 2.0)], false),
+            (vec![(1.0, 2.0)], true),
+            (vec![(0.0, 0.0); 2], false),
+            (vec![(1e17, 1.0), (close, closer)], false),
+            (vec![(-f64::MAX, -f64::MAX), (1.0, 5.0)], true),
+        ] {
+            let picture = drawn(std::slice::from_ref(&line), log_y);
+            assert!(inked(&picture, 0.5, 0.5), "{line:?}");
+            assert!(
+                (1..60).contains(&count(&picture, SERIES[0])),
+                "{line:?}: {}",
+                count(&picture, SERIES[0])
+            );
+        }
+    }
+
+    #[test]
+    fn gaps_and_the_largest_numbers_keep_the_line_in_its_place() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let wild = vec![
+            (nan, nan),
+            (1.0, inf),
+            (2.0, -1.0),
+            (3.0, 1e-300),
+            (4.0, 1e300),
+        ];
+        // Only the last two have a logarithm: a diagonal.
+        let picture = drawn(std::slice::from_ref(&wild), true);
+        assert!(inked(&picture, 0.5, 0.5));
+        assert!(!inked(&picture, 0.5, 0.1));
+        // Against 1e300 the first two are zero.
+        let picture = drawn(&[wild], false);
+        assert!(inked(&picture, 0.25, 0.04 / 1.08));
+        assert!(inked(&picture, 0.75, 0.54 / 1.08));
+        assert!(!inked(&picture, 0.25, 0.5));
+        let huge = vec![(-f64::MAX, -f64::MAX), (f64::MAX, f64::MAX)];
+        let picture = drawn(&vec![huge; 40], false);
+        assert!(inked(&picture, 0.5, 0.5), "the first lies on top");
+    }
 }

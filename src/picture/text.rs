@@ -188,12 +188,12 @@ mod tests {
         for size in [8, 10, 12, 16] {
             let width = text_width("loss 0.25", size) as usize;
             for (anchor, left) in [
-                (Anchor::Left, 100),
-                (Anchor::Centre, 100 - width / 2),
-                (Anchor::Right, 100 - width),
+                (Anchor::Left, 200),
+                (Anchor::Centre, 200 - width / 2),
+                (Anchor::Right, 200 - width),
             ] {
-                let mut canvas = Canvas::new(200, 40, BACKGROUND);
-                canvas.text(100, 10, size, "loss 0.25", TEXT, anchor);
+                let mut canvas = Canvas::new(400, 40, BACKGROUND);
+                canvas.text(200, 10, size, "loss 0.25", TEXT, anchor);
                 let (l, r, top, bottom) = bounds(&canvas);
                 assert!(l.abs_diff(left) <= 1 && r.abs_diff(left + width) <= 1);
                 assert!(top >= 10 && bottom <= 10 + size as usize);

@@ -19,11 +19,9 @@ pub(super) fn waveform(canvas: &mut Canvas, lane: Rect, samples: &[f32], peak: f
     if samples.is_empty() {
         return;
     }
-    let scale = if peak > 0.0 {
-        (lane.height as f32 / 2.0 - 1.5).max(0.5) / peak
-    } else {
-        0.0
-    };
+    let reach = (lane.height as f32 / 2.0 - 1.5).max(0.5);
+    // Divided first: the inverse of the smallest peaks is infinite.
+    let pixels = |x: f32| if peak > 0.0 { x / peak * reach } else { 0.0 };
     let at = |position: f64| {
         let (i, part) = (position as usize, position.fract() as f32);
         let next = samples[(i + 1).min(samples.len() - 1)];
@@ -42,14 +40,13 @@ pub(super) fn waveform(canvas: &mut Canvas, lane: Rect, samples: &[f32], peak: f
             continue;
         }
         let values = || inside.iter().copied().chain([at(start), at(end)]);
-        let (low, high) = values().fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(x), b.max(x)));
-        canvas.bar(x, middle - high * scale, middle - low * scale, WAVE);
+        let heights = || values().map(pixels);
+        let (low, high) = heights().fold((f32::MAX, f32::MIN), |(a, b), y| (a.min(y), b.max(y)));
+        canvas.bar(x, middle - high, middle - low, WAVE);
         if inside.len() > 8 {
-            let mean = values().map(|x| (x / peak.max(1e-20)).powi(2)).sum::<f32>()
-                / (inside.len() + 2) as f32;
-            let core = mean.sqrt() * peak * scale;
-            let top = middle - core.min(high * scale);
-            let bottom = middle + core.min(-low * scale);
+            let squares: f32 = heights().map(|y| y * y).sum();
+            let rms = (squares / (inside.len() + 2) as f32).sqrt();
+            let (top, bottom) = (middle - rms.min(high), middle + rms.min(-low));
             if bottom > top {
                 canvas.bar(x, top, bottom, WAVE_CORE);
             }
