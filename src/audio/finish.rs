@@ -300,6 +300,39 @@ mod tests {
     }
 
     #[test]
+    fn loudness_of_the_ebus_stationary_and_gated_tones_is_minus_23_lufs() {
+        // EBU Tech 3341 (2023), Table 1, cases 1 to 5: a sine of 1 kHz in both channels, in dBFS and seconds, and the
+        // integrated loudness, to 0.1 LU. Case 6 has five channels.
+        let cases: [(&[(f64, f64)], f32); 5] = [
+            (&[(-23.0, 20.0)], -23.0),
+            (&[(-33.0, 20.0)], -33.0),
+            (&[(-36.0, 10.0), (-23.0, 60.0), (-36.0, 10.0)], -23.0),
+            (
+                &[
+                    (-72.0, 10.0),
+                    (-36.0, 10.0),
+                    (-23.0, 60.0),
+                    (-36.0, 10.0),
+                    (-72.0, 10.0),
+                ],
+                -23.0,
+            ),
+            (&[(-26.0, 20.0), (-20.0, 20.1), (-26.0, 20.0)], -23.0),
+        ];
+        for (rate, cases) in [(48_000, &cases[..]), (44_100, &cases[4..])] {
+            for (i, (tones, want)) in cases.iter().enumerate() {
+                let mut samples: Vec<f32> = Vec::new();
+                for &(dbfs, seconds) in *tones {
+                    let frames = (seconds * f64::from(rate)).round() as usize;
+                    samples.extend(sine(rate, 1000.0, 10f64.powf(dbfs / 20.0), frames));
+                }
+                let got = loudness(&Clip::new(rate, vec![samples.clone(), samples])).unwrap();
+                assert!((got - want).abs() <= 0.1, "{rate} Hz, {i}: {got}, {want}");
+            }
+        }
+    }
+
+    #[test]
     fn loudness_ignores_pauses_and_hears_short_sounds() {
         let tone = sine(48000, 997.0, 0.1, 48000);
         let mut paused = tone.clone();
