@@ -1,12 +1,13 @@
 //! One page that holds everything: numbers, pictures and the sounds themselves.
 
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Estimate, Judgement, Reference, Sounds};
+use super::{Estimate, Judgement, Reference, SCORES, Sounds};
 use crate::audio::{BitDepth, wav_bytes};
 use crate::error::{Result, printable};
 use crate::file::write_whole;
@@ -32,28 +33,26 @@ pub fn report(
     judged: &[Judgement],
     made: &[&Sounds],
 ) -> Result<()> {
-    let mut page = String::new();
-    head(&mut page, reference, judged);
-    for judgement in judged {
-        details(&mut page, judgement);
-    }
-    gallery(&mut page, reference.sounds(), made)?;
-    page += "</body></html>\n";
-    write_whole(path, page.as_bytes())
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in printable(text).chars() {
-        match c {
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '&' => out += "&amp;",
-            '"' => out += "&quot;",
-            c => out.push(c),
+    let gallery = gallery(reference.sounds(), made)?;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { "audiodiff: sounds judged" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "Made sounds against real ones" }
+                (scores(reference, judged))
+                @for judgement in judged {
+                    (details(judgement))
+                }
+                (gallery)
+            }
         }
-    }
-    out
+    };
+    write_whole(path, page.into_string().as_bytes())
 }
 
 /// A number with as many digits as its size deserves.
@@ -66,203 +65,230 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn cell(estimate: Option<Estimate>, percent: bool) -> String {
-    match estimate {
-        None => "<td>–</td>".to_owned(),
-        Some(Estimate { value, error }) if percent => {
-            format!(
-                "<td>{:.1}% <small>± {:.1}</small></td>",
-                100.0 * value,
-                100.0 * error
-            )
-        }
-        Some(Estimate { value, error }) => {
-            format!(
-                "<td>{} <small>± {}</small></td>",
-                digits(value),
-                digits(error)
-            )
+/// The digits of a number, or a dash.
+fn number(value: Option<f32>) -> String {
+    value.map_or("–".to_owned(), |x| digits(f64::from(x)))
+}
+
+fn cell(estimate: Option<Estimate>, percent: bool) -> Markup {
+    let text = |x: f64| match percent {
+        true => format!("{:.1}", 100.0 * x),
+        false => digits(x),
+    };
+    html! {
+        td {
+            @match estimate {
+                Some(Estimate { value, error }) => {
+                    (text(value)) @if percent { "%" } " " small { "± " (text(error)) }
+                }
+                None => "–",
+            }
         }
     }
 }
 
-fn head(page: &mut String, reference: &Reference, judged: &[Judgement]) {
+/// The table of scores, a column for each judgement, and the sentences above it.
+fn scores(reference: &Reference, judged: &[Judgement]) -> Markup {
     let real = reference.sounds();
-    let floor = reference.floor();
-    let _ = write!(
-        page,
-        "<!doctype html><html lang=en><meta charset=utf-8><title>audiodiff: sounds judged</title><style>{STYLE}</style>\
-         <body><h1>Made sounds against real ones</h1><p>Reference: {} sounds of {}. Each number stands with its \
-         standard error; the floor is what unseen real sounds get.</p>",
-        real.sounds.len(),
-        escaped(&real.name)
-    );
-    let chosen = real
-        .chosen
-        .iter()
-        .map(|chosen| format!("The reference was held back: {chosen}."));
-    let notes = reference.notes().iter().cloned();
-    paragraphs(page, chosen.chain(notes));
-    *page += "<table><tr><th></th>";
-    for judgement in judged {
-        let _ = write!(
-            page,
-            "<th>{}<br><small>{} sounds, {} {}, {} unusable</small></th>",
-            escaped(&judgement.name),
-            judgement.sounds,
-            judgement.rounds,
-            if judgement.rounds == 1 {
-                "round"
-            } else {
-                "rounds"
-            },
-            judgement.unusable
-        );
-    }
-    if reference.learnt().is_some() {
-        *page += "<th>what was learnt</th>";
-    }
-    *page += "<th>floor</th><th>better</th></tr>";
-    for (name, get, percent, better) in super::SCORES {
-        let _ = write!(page, "<tr><td>{name}</td>");
-        for judgement in judged {
-            *page += &cell(get(&judgement.scores), percent);
+    html! {
+        p {
+            "Reference: " (real.sounds.len()) " sounds of " (printable(&real.name)) ". Each number stands with its \
+             standard error; the floor is what unseen real sounds get."
         }
-        if let Some(learnt) = reference.learnt() {
-            *page += &cell(get(learnt), percent);
+        @if let Some(chosen) = &real.chosen {
+            p { "The reference was held back: " (printable(chosen)) "." }
         }
-        *page += &cell(get(floor), percent);
-        let _ = write!(page, "<td>{better}</td></tr>");
-    }
-    *page += "</table>";
-}
-
-fn paragraphs(page: &mut String, sentences: impl Iterator<Item = String>) {
-    for sentence in sentences {
-        let _ = write!(page, "<p>{}</p>", escaped(&sentence));
+        (paragraphs(reference.notes()))
+        table {
+            tr {
+                th {}
+                @for judgement in judged {
+                    th {
+                        (printable(&judgement.name)) br;
+                        small {
+                            (judgement.sounds) " sounds, " (judgement.rounds)
+                            @if judgement.rounds == 1 { " round, " } @else { " rounds, " }
+                            (judgement.unusable) " unusable"
+                        }
+                    }
+                }
+                @if reference.learnt().is_some() {
+                    th { "what was learnt" }
+                }
+                th { "floor" }
+                th { "better" }
+            }
+            @for (name, get, percent, better) in SCORES {
+                tr {
+                    td { (name) }
+                    @for judgement in judged {
+                        (cell(get(&judgement.scores), percent))
+                    }
+                    @if let Some(learnt) = reference.learnt() {
+                        (cell(get(learnt), percent))
+                    }
+                    (cell(get(reference.floor()), percent))
+                    td { (better) }
+                }
+            }
+        }
     }
 }
 
-fn details(page: &mut String, judgement: &Judgement) {
-    let _ = write!(page, "<h2>{}</h2>", escaped(&judgement.name));
-    paragraphs(page, judgement.notes.iter().cloned());
-    if !judgement.verdicts.is_empty() {
-        *page += "<h3>Off by more than chance</h3><ul>";
-        for verdict in &judgement.verdicts {
-            let _ = write!(page, "<li>{}</li>", escaped(verdict));
+fn paragraphs(sentences: &[String]) -> Markup {
+    html! {
+        @for sentence in sentences {
+            p { (printable(sentence)) }
         }
-        *page += "</ul>";
     }
-    signals(page, judgement);
-    let number = |x: Option<f32>| x.map_or("–".to_owned(), |x| digits(f64::from(x)));
-    if !judgement.classes.is_empty() {
-        *page += "<table><tr><th>class</th><th>made</th><th>real</th><th>recognized</th><th>real recognized</th>\
-                  <th>else taken for</th><th>decay, s</th><th>brightness, Hz</th><th>warble, cents</th></tr>";
-        for class in &judgement.classes {
-            let pair = |measure: &str| {
-                let [made, real] = class.medians.get(measure).copied().unwrap_or_default();
-                format!("{} <small>({})</small>", number(made), number(real))
-            };
-            let _ = write!(
-                page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.0}%</td><td>{:.0}%</td><td>{}</td><td>{}</td><td>{}</td>\
-                 <td>{}</td></tr>",
-                escaped(&class.label),
-                class.made,
-                class.real,
-                100.0 * class.consistency,
-                100.0 * class.real_consistency,
-                escaped(class.taken_for.as_deref().unwrap_or("–")),
-                pair("decay, s"),
-                pair("brightness, Hz"),
-                pair("warble, cents"),
-            );
+}
+
+fn details(judgement: &Judgement) -> Markup {
+    html! {
+        h2 { (printable(&judgement.name)) }
+        (paragraphs(&judgement.notes))
+        @if !judgement.verdicts.is_empty() {
+            h3 { "Off by more than chance" }
+            ul {
+                @for verdict in &judgement.verdicts {
+                    li { (printable(verdict)) }
+                }
+            }
         }
-        *page += "</table><p><small>Medians of the made sounds, in brackets of the real ones.</small></p>";
+        (signals(judgement))
+        @if !judgement.classes.is_empty() {
+            (classes(judgement))
+        }
+        (health(judgement))
+        (nearest(judgement))
     }
-    *page += "<table><tr><th>signal: tenth, median, ninetieth of a hundred</th><th>made</th><th>real</th></tr>";
-    for row in &judgement.health {
-        let three = |values: Option<[f32; 3]>| match values {
-            Some(values) => values.map(|x| digits(f64::from(x))).join(" · "),
-            None => "–".to_owned(),
-        };
-        let _ = write!(
-            page,
-            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-            row.measure,
-            three(row.made),
-            three(row.real)
-        );
-    }
-    *page += "</table><details><summary>Nearest to learnt sounds</summary><table><tr><th>made</th><th>learnt</th>\
-              <th>dB apart</th><th>nearest / second</th><th></th></tr>";
-    for pair in &judgement.nearest {
-        let _ = write!(
-            page,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(&pair.made),
-            escaped(&pair.learnt),
-            digits(pair.distance),
-            pair.ratio.map_or("–".to_owned(), digits),
-            if pair.copy { "copy" } else { "" }
-        );
-    }
-    *page += "</table></details>";
 }
 
 /// How noise, attacks and silence are made, with the medians of each class.
-fn signals(page: &mut String, judgement: &Judgement) {
-    *page +=
-        "<table><tr><th>median</th><th>made</th><th>real</th><th>difference</th><th></th></tr>";
-    for row in &judgement.signals {
-        let _ = write!(page, "<tr><td>{}</td>", row.measure);
-        for estimate in [row.made, row.real, row.difference] {
-            *page += &cell(estimate, false);
-        }
-        let off = if row.off { "off" } else { "" };
-        let _ = write!(page, "<td>{off}</td></tr>");
-    }
-    *page += "</table>";
-    let labels: std::collections::BTreeSet<&str> = (judgement.signals.iter())
+fn signals(judgement: &Judgement) -> Markup {
+    let labels = (judgement.signals.iter())
         .flat_map(|row| row.classes.iter().map(|class| class.label.as_str()))
-        .filter(|label| !label.is_empty())
-        .collect();
-    if labels.is_empty() {
-        return;
-    }
-    *page +=
-        "<details><summary>The same by class</summary><table><tr><th>made (real), off in bold</th>";
-    for label in &labels {
-        let _ = write!(page, "<th>{}</th>", escaped(label));
-    }
-    *page += "</tr>";
-    for row in &judgement.signals {
-        let _ = write!(page, "<tr><td>{}</td>", row.measure);
-        for label in &labels {
-            let Some(class) = row.classes.iter().find(|class| class.label == **label) else {
-                *page += "<td>–</td>";
-                continue;
-            };
-            let (made, real) = (digits(class.made.value), digits(class.real.value));
-            let made = if class.off {
-                format!("<b>{made}</b>")
-            } else {
-                made
-            };
-            let _ = write!(page, "<td>{made} <small>({real})</small></td>");
+        .filter(|label| !label.is_empty());
+    let labels: BTreeSet<&str> = labels.collect();
+    html! {
+        table {
+            tr { th { "median" } th { "made" } th { "real" } th { "difference" } th {} }
+            @for row in &judgement.signals {
+                tr {
+                    td { (row.measure) }
+                    @for estimate in [row.made, row.real, row.difference] {
+                        (cell(estimate, false))
+                    }
+                    td { @if row.off { "off" } }
+                }
+            }
         }
-        *page += "</tr>";
+        @if !labels.is_empty() {
+            details {
+                summary { "The same by class" }
+                table {
+                    tr {
+                        th { "made (real), off in bold" }
+                        @for label in &labels {
+                            th { (printable(label)) }
+                        }
+                    }
+                    @for row in &judgement.signals {
+                        tr {
+                            td { (row.measure) }
+                            @for label in &labels {
+                                @match row.classes.iter().find(|class| class.label == **label) {
+                                    Some(class) => td {
+                                        @let made = digits(class.made.value);
+                                        @if class.off { b { (made) } } @else { (made) }
+                                        " " small { "(" (digits(class.real.value)) ")" }
+                                    },
+                                    None => td { "–" },
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
-    *page += "</table></details>";
 }
 
-fn gallery(page: &mut String, real: &Sounds, made: &[&Sounds]) -> Result<()> {
+/// The table of classes: how many there are, how they are recognized, and medians of their measures.
+fn classes(judgement: &Judgement) -> Markup {
+    const MEDIANS: [&str; 3] = ["decay, s", "brightness, Hz", "warble, cents"];
+    let percent = |x: f64| format!("{:.0}%", 100.0 * x);
+    html! {
+        table {
+            tr {
+                th { "class" } th { "made" } th { "real" } th { "recognized" } th { "real recognized" }
+                th { "else taken for" }
+                @for measure in MEDIANS {
+                    th { (measure) }
+                }
+            }
+            @for class in &judgement.classes {
+                tr {
+                    td { (printable(&class.label)) }
+                    td { (class.made) }
+                    td { (class.real) }
+                    td { (percent(class.consistency)) }
+                    td { (percent(class.real_consistency)) }
+                    td { (printable(class.taken_for.as_deref().unwrap_or("–"))) }
+                    @for measure in MEDIANS {
+                        @let [made, real] = class.medians.get(measure).copied().unwrap_or_default();
+                        td { (number(made)) " " small { "(" (number(real)) ")" } }
+                    }
+                }
+            }
+        }
+        p { small { "Medians of the made sounds, in brackets of the real ones." } }
+    }
+}
+
+/// The table of signal health.
+fn health(judgement: &Judgement) -> Markup {
+    let three = |values: Option<[f32; 3]>| match values {
+        Some(values) => values.map(|x| digits(f64::from(x))).join(" · "),
+        None => "–".to_owned(),
+    };
+    html! {
+        table {
+            tr { th { "signal: tenth, median, ninetieth of a hundred" } th { "made" } th { "real" } }
+            @for row in &judgement.health {
+                tr { td { (row.measure) } td { (three(row.made)) } td { (three(row.real)) } }
+            }
+        }
+    }
+}
+
+/// The table of the learnt sounds that the made ones are nearest to.
+fn nearest(judgement: &Judgement) -> Markup {
+    html! {
+        details {
+            summary { "Nearest to learnt sounds" }
+            table {
+                tr { th { "made" } th { "learnt" } th { "dB apart" } th { "nearest / second" } th {} }
+                @for pair in &judgement.nearest {
+                    tr {
+                        td { (printable(&pair.made)) }
+                        td { (printable(&pair.learnt)) }
+                        td { (digits(pair.distance)) }
+                        td { (pair.ratio.map_or("–".to_owned(), digits)) }
+                        td { @if pair.copy { "copy" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Pictures of each class, and players for the first sounds of it.
+fn gallery(real: &Sounds, made: &[&Sounds]) -> Result<Markup> {
+    let mut parts = Vec::new();
     for label in real.labels().into_keys() {
-        let _ = write!(
-            page,
-            "<h2>{}</h2>",
-            escaped(label.as_deref().unwrap_or("sounds"))
-        );
+        let name = label.as_deref().unwrap_or("sounds");
+        parts.push(html! { h2 { (printable(name)) } });
         for sounds in made.iter().copied().chain([real]) {
             let own = sounds.clips(&label, DRAWN)?;
             if own.is_empty() {
@@ -273,20 +299,124 @@ fn gallery(page: &mut String, real: &Sounds, made: &[&Sounds]) -> Result<()> {
                 .map(|(s, clip)| (s.name.clone(), &**clip))
                 .collect();
             let picture = STANDARD.encode(sound_sheet_png(&cells)?);
-            let _ = write!(page, "<h3>{}</h3><div class=row>", escaped(&sounds.name));
+            let mut heard = Vec::new();
             for (sound, clip) in own.iter().take(HEARD) {
                 let wav = STANDARD.encode(wav_bytes(clip, BitDepth::Int16)?);
-                let _ = write!(
-                    page,
-                    "<audio controls preload=none title=\"{}\" src=\"data:audio/wav;base64,{wav}\"></audio>",
-                    escaped(&sound.name)
-                );
+                heard.push((printable(&sound.name), wav));
             }
-            let _ = write!(
-                page,
-                "</div><img alt=\"waveforms and spectrograms\" src=\"data:image/png;base64,{picture}\">"
+            parts.push(html! {
+                h3 { (printable(&sounds.name)) }
+                div.row {
+                    @for (name, wav) in heard {
+                        audio controls preload="none" title=(name) src={ "data:audio/wav;base64," (wav) } {}
+                    }
+                }
+                img alt="waveforms and spectrograms" src={ "data:image/png;base64," (picture) };
+            });
+        }
+    }
+    Ok(html! { @for part in parts { (part) } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::Clip;
+    use crate::eval::{Class, Ear, Pair, Sound};
+    use crate::noise::Noise;
+    use crate::representation::Format;
+
+    const RATE: u32 = 16_000;
+    const FRAMES: usize = 4096;
+
+    /// Eight noises of one class.
+    fn heard(name: &str, label: &str, seed: u64) -> Sounds {
+        let format = Format {
+            sample_rate: RATE,
+            channels: 1,
+            len_frames: FRAMES,
+        };
+        let ear = Ear::new(format, 256).unwrap();
+        let sound = |i: u64| {
+            let samples = Noise::new(seed + i).normals(FRAMES);
+            let clip = Clip::new(RATE, vec![samples.iter().map(|x| 0.1 * x).collect()]);
+            let sound = Sound::new(&ear, format!("{name} {i}"), Some(label.to_owned()), &clip);
+            sound.unwrap().unwrap()
+        };
+        Sounds {
+            name: name.to_owned(),
+            format,
+            sounds: (0..8).map(sound).collect(),
+            unusable: 0,
+            chosen: None,
+        }
+    }
+
+    #[test]
+    fn every_name_and_sentence_is_escaped_wherever_it_stands() {
+        let hostile = |place: &str| format!("<script>\"&\u{1b}{place}");
+        let escaped = |place: &str| format!("&lt;script&gt;&quot;&amp;\\u{{1b}}{place}");
+        let mut real = heard(&hostile("real"), &hostile("label"), 0);
+        real.chosen = Some(hostile("chosen"));
+        let made = heard(&hostile("made"), &hostile("label"), 100);
+        let reference = Reference::new(real, None, 0).unwrap();
+        let mut judgement = reference.judge(std::slice::from_ref(&made)).unwrap();
+        judgement.verdicts.push(hostile("verdict"));
+        judgement.notes.push(hostile("note"));
+        judgement.classes.push(Class {
+            label: hostile("class"),
+            made: 8,
+            real: 8,
+            consistency: 1.0,
+            real_consistency: 1.0,
+            taken_for: Some(hostile("taken for")),
+            medians: Default::default(),
+        });
+        judgement.nearest.push(Pair {
+            made: hostile("near"),
+            learnt: hostile("learnt"),
+            distance: 1.0,
+            ratio: None,
+            copy: true,
+        });
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        report(&path, &reference, &[judgement], &[&made]).unwrap();
+        let page = std::fs::read_to_string(&path).unwrap();
+        for place in [
+            "real",
+            "label",
+            "chosen",
+            "made",
+            "verdict",
+            "note",
+            "class",
+            "taken for",
+            "near",
+            "learnt",
+            "made 0",
+            "real 3",
+        ] {
+            assert!(page.contains(&escaped(place)), "{place}");
+        }
+        assert!(page.contains("<h1>Made sounds against real ones</h1>"));
+        assert!(page.contains(&format!(
+            "title=\"{}\" src=\"data:audio/wav",
+            escaped("made 0")
+        )));
+        assert!(!page.contains("<script") && !page.contains('\u{1b}'));
+        // In the style alone ampersands and quotes stand for themselves.
+        let body = page.split("<body>").nth(1).unwrap();
+        for (at, _) in body.match_indices('&') {
+            let rest = &body[at..];
+            assert!(
+                ["&lt;", "&gt;", "&amp;", "&quot;"]
+                    .iter()
+                    .any(|e| rest.starts_with(e)),
+                "{}",
+                &rest[..20]
             );
         }
     }
-    Ok(())
 }
