@@ -9,7 +9,7 @@ pub(super) fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// Room around a span: `fraction` of it on either side, and at least enough to divide by.
-pub(super) fn widen(low: f64, high: f64, share: f64) -> (f64, f64) {
+pub(super) fn widen(low: f64, high: f64, fraction: f64) -> (f64, f64) {
     // Halves, because the difference of two finite numbers can be infinite.
     let limit = f64::MAX / 8.0;
     let (low, high) = (low.clamp(-limit, limit), high.clamp(-limit, limit));
@@ -22,7 +22,7 @@ pub(super) fn widen(low: f64, high: f64, share: f64) -> (f64, f64) {
         };
         return (low - room, high + room);
     }
-    let room = (high - low) * share;
+    let room = (high - low) * fraction;
     (low - room, high + room)
 }
 

@@ -60,11 +60,11 @@ impl Canvas {
         self.cover(x, y, colour, 1.0);
     }
 
-    /// Lays `share` of `colour` over one pixel.
-    pub(super) fn cover(&mut self, x: i32, y: i32, colour: Colour, share: f32) {
+    /// Lays `fraction` of `colour` over one pixel.
+    pub(super) fn cover(&mut self, x: i32, y: i32, colour: Colour, fraction: f32) {
         if (0..self.width as i32).contains(&x) && (0..self.height as i32).contains(&y) {
             let pixel = &mut self.pixels[y as usize * self.width + x as usize];
-            *pixel = mix(*pixel, colour, share.clamp(0.0, 1.0));
+            *pixel = mix(*pixel, colour, fraction.clamp(0.0, 1.0));
         }
     }
 
@@ -72,10 +72,10 @@ impl Canvas {
         self.blend(rect, colour, 1.0);
     }
 
-    pub(super) fn blend(&mut self, rect: Rect, colour: Colour, share: f32) {
+    pub(super) fn blend(&mut self, rect: Rect, colour: Colour, fraction: f32) {
         for y in rect.y..rect.bottom() {
             for x in rect.x..rect.right() {
-                self.cover(x, y, colour, share);
+                self.cover(x, y, colour, fraction);
             }
         }
     }
@@ -85,8 +85,8 @@ impl Canvas {
         let short = (1.0 - (bottom - top)).max(0.0) / 2.0;
         let (top, bottom) = (top - short, bottom + short);
         for y in top.floor() as i32..=bottom.floor() as i32 {
-            let share = (bottom.min(y as f32 + 1.0) - top.max(y as f32)).max(0.0);
-            self.cover(x, y, colour, share);
+            let fraction = (bottom.min(y as f32 + 1.0) - top.max(y as f32)).max(0.0);
+            self.cover(x, y, colour, fraction);
         }
     }
 
@@ -98,7 +98,7 @@ impl Canvas {
         points: &[(f64, f64)],
         radius: f64,
         colour: Colour,
-        share: f32,
+        fraction: f32,
     ) {
         let width = clip.width as usize;
         // Coverage is gathered first, so that joints are not painted twice.
@@ -118,7 +118,7 @@ impl Canvas {
         for (i, &value) in covered.iter().enumerate() {
             if value > 0.0 {
                 let (x, y) = ((i % width) as i32, (i / width) as i32);
-                self.cover(clip.x + x, clip.y + y, colour, value * share);
+                self.cover(clip.x + x, clip.y + y, colour, value * fraction);
             }
         }
     }

@@ -31,8 +31,8 @@ impl Canvas {
             Anchor::Right => x - width,
         };
         for (c, left) in places(text, size) {
-            glyph(c, size as usize, |gx, gy, share| {
-                self.cover(start + left + gx as i32, y + gy as i32, colour, share)
+            glyph(c, size as usize, |gx, gy, fraction| {
+                self.cover(start + left + gx as i32, y + gy as i32, colour, fraction)
             });
         }
     }
@@ -41,8 +41,13 @@ impl Canvas {
     pub(super) fn text_upwards(&mut self, x: i32, y: i32, size: i32, text: &str, colour: Colour) {
         let start = y + text_width(text, size) / 2;
         for (c, left) in places(text, size) {
-            glyph(c, size as usize, |gx, gy, share| {
-                self.cover(x + gy as i32, start - left - 1 - gx as i32, colour, share)
+            glyph(c, size as usize, |gx, gy, fraction| {
+                self.cover(
+                    x + gy as i32,
+                    start - left - 1 - gx as i32,
+                    colour,
+                    fraction,
+                )
             });
         }
     }
@@ -99,7 +104,7 @@ fn ink(c: char) -> (i32, i32) {
     }
 }
 
-/// Calls `cover(x, y, share)` for the pixels of `c` in a box of `size` × `size`.
+/// Calls `cover(x, y, fraction)` for the pixels of `c` in a box of `size` × `size`.
 ///
 /// At 8 the font's own pixels, crisp. Other sizes round its corners: the bitmap is doubled twice by
 /// the rule of EPX [E. Johnston, 1992], then averaged over the pixels' areas.
@@ -125,13 +130,13 @@ fn glyph(c: char, size: usize, mut cover: impl FnMut(usize, usize, f32)) {
         |i: usize| (i as f32 * scale) as usize..(((i + 1) as f32 * scale).ceil() as usize).min(32);
     for y in 0..size {
         for x in 0..size {
-            let share: f32 = cells(y)
+            let fraction: f32 = cells(y)
                 .flat_map(|v| cells(x).map(move |u| (u, v)))
                 .filter(|&(u, v)| fine[v * 32 + u])
                 .map(|(u, v)| overlap(x, u) * overlap(y, v))
                 .sum();
-            if share > 0.0 {
-                cover(x, y, share);
+            if fraction > 0.0 {
+                cover(x, y, fraction);
             }
         }
     }
