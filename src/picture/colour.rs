@@ -23,7 +23,7 @@ pub(super) const SERIES: [Colour; 6] = [
 /// The colour of `level` from 0 (dark) to 1 (bright): lightness rises evenly while the hue turns
 /// from violet through red to yellow.
 ///
-/// Computed in Oklab [B. Ottosson, "A perceptual color space for image processing", 2020].
+/// Computed in Oklab [Ottosson 2020].
 pub(super) fn heat(level: f32) -> Colour {
     let level = level.clamp(0.0, 1.0);
     let lightness = 0.12 + 0.86 * level;

@@ -62,7 +62,7 @@ impl FrequencyAxis {
 ///
 /// Two windows are combined, 4096 and 1024 samples long at 44.1 kHz, by the geometric mean of their
 /// powers: the picture is sharp in frequency like the one and in time like the other
-/// [S. Cheung, J. S. Lim, "Combined multiresolution (wide-band/narrow-band) spectrogram", 1992].
+/// [Cheung & Lim 1992].
 pub(super) fn spectrogram(clip: &Clip, columns: usize, axis: &FrequencyAxis) -> Vec<Vec<f32>> {
     let mut levels = vec![vec![-RANGE_DB; axis.rows]; columns];
     let peak = finite_peak(clip);

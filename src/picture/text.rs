@@ -107,7 +107,7 @@ fn ink(c: char) -> (i32, i32) {
 /// Calls `cover(x, y, fraction)` for the pixels of `c` in a box of `size` × `size`.
 ///
 /// At 8 the font's own pixels, crisp. Other sizes round its corners: the bitmap is doubled twice by
-/// the rule of EPX [E. Johnston, 1992], then averaged over the pixels' areas.
+/// E. Johnston's rule, EPX, then averaged over the pixels' areas.
 fn glyph(c: char, size: usize, mut cover: impl FnMut(usize, usize, f32)) {
     let rows = bitmap(c);
     let bitmap: Vec<bool> = (0..64).map(|i| rows[i / 8] >> (i % 8) & 1 == 1).collect();
