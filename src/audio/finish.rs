@@ -481,7 +481,7 @@ mod tests {
         let before = short.len_frames() - 240;
         assert!(whole.channels()[0][..before] == short.channels()[0][..before]);
 
-        // What the last milliseconds keep of a tone that does not end.
+        // The fraction that the last milliseconds keep of a tone that does not end.
         let kept = |ending, seconds: f64| {
             let (mut cut, mut not) = (falling(10.0), falling(10.0));
             assert_eq!(finish(&mut cut, Level::Keep, ending), Ok(()));

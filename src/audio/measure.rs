@@ -1,4 +1,4 @@
-//! What can be said of a sound in numbers.
+//! Measures of a sound: levels, envelope, spectrum and pitch.
 
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
@@ -67,7 +67,7 @@ pub struct Measures {
     pub warble: Option<f32>,
 }
 
-/// What is wrong with a sound as it came, whatever it is levelled and trimmed to afterwards: the same numbers as in
+/// The faults of a sound as it came, whatever it is levelled and trimmed to afterwards: the same numbers as in
 /// [`Measures`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Faults {
@@ -261,7 +261,7 @@ fn pitch(samples: &[f32], rate: f32) -> Pitch {
     }
     let clear = frames.iter().map(|f| f.0 * f64::from(f.1)).sum::<f64>() / all;
     let loudest = frames.iter().fold(0.0, |m: f64, f| m.max(f.0));
-    // What lies 40 dB below the loudest frame decides nothing.
+    // Frames 40 dB below the loudest do not count.
     let pitched = |f: &&(f64, f32, f32)| f.1 >= CLEAR && f.0 > 1e-4 * loudest;
     let voiced: Vec<f32> = frames.iter().filter(pitched).map(|f| f.2).collect();
     let fraction = frames.iter().filter(pitched).map(|f| f.0).sum::<f64>() / all;
