@@ -92,6 +92,7 @@
 //! | Gretton et al. 2012 | A Kernel Two-Sample Test |
 //! | Naeem et al. 2020 | Reliable Fidelity and Diversity Metrics for Generative Models |
 //! | Kynkäänniemi et al. 2019 | Improved Precision and Recall Metric for Assessing Generative Models |
+//! | Durstenfeld 1964 | Algorithm 235: Random permutation |
 //! | McKean & Schrader 1984 | A Comparison of Methods for Studentizing the Sample Median |
 //! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
 //! | Rice 1945 | Mathematical Analysis of Random Noise |

@@ -61,6 +61,13 @@ impl Noise {
         ((self.rng.next_u64() as u128 * n as u128) >> 64) as usize
     }
 
+    /// Puts `items` in a random order, each order as likely as any other [Durstenfeld 1964].
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i + 1));
+        }
+    }
+
     /// Standard normal, by the polar-free Box-Muller transform in double precision.
     pub fn normal(&mut self) -> f32 {
         if let Some(spare) = self.spare.take() {
@@ -143,5 +150,24 @@ mod tests {
             seen[noise.below(5)] += 1;
         }
         assert!(seen.iter().all(|&n| (850..1150).contains(&n)), "{seen:?}");
+    }
+
+    #[test]
+    fn every_order_is_as_likely_as_any_other() {
+        let mut noise = Noise::new(4);
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..6000 {
+            let mut items = [0, 1, 2];
+            noise.shuffle(&mut items);
+            *seen.entry(items).or_insert(0) += 1;
+        }
+        // Five standard errors of 6000 throws of a die are 144.
+        assert_eq!(seen.len(), 6, "{seen:?}");
+        assert!(seen.values().all(|&n| (856..1144).contains(&n)), "{seen:?}");
+        // Nothing is drawn where there is nothing to order.
+        let mut untouched = Noise::new(5);
+        untouched.shuffle::<u8>(&mut []);
+        untouched.shuffle(&mut [1]);
+        assert_eq!(untouched.bits(), Noise::new(5).bits());
     }
 }

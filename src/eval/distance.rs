@@ -57,9 +57,7 @@ pub(super) fn frechet_infinite(a: &Points, b: &Points, seed: u64) -> f64 {
 /// The points in two random halves.
 fn halved(points: &Points, noise: &mut Noise) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
     let mut order: Vec<&Vec<f64>> = points.iter().collect();
-    for i in (1..order.len()).rev() {
-        order.swap(i, noise.below(i + 1));
-    }
+    noise.shuffle(&mut order);
     let own = |points: &[&Vec<f64>]| points.iter().map(|&p| p.clone()).collect();
     let (first, second) = order.split_at(order.len() / 2);
     (own(first), own(second))

@@ -156,10 +156,7 @@ impl Distances {
 /// The numbers below `n` in random order.
 fn shuffled(n: usize, seed: u64, place: &[u64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    let mut noise = Noise::at(seed, place);
-    for i in (1..n).rev() {
-        order.swap(i, noise.below(i + 1));
-    }
+    Noise::at(seed, place).shuffle(&mut order);
     order
 }
 
