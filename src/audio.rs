@@ -12,6 +12,7 @@ mod iff;
 mod measure;
 mod pitch;
 mod resample;
+pub mod sinc;
 pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};

@@ -96,6 +96,7 @@
 //! | McKean & Schrader 1984 | A Comparison of Methods for Studentizing the Sample Median |
 //! | McLeod & Wyvill 2005 | A Smarter Way to Find Pitch |
 //! | Rice 1945 | Mathematical Analysis of Random Noise |
+//! | Kaiser 1974 | Nonrecursive Digital Filter Design Using the I0-Sinh Window Function |
 //! | BS.1770 | ITU-R BS.1770-5: Algorithms to measure audio programme loudness |
 //! | De Man 2018 | Evaluation of Implementations of the EBU R128 Loudness Measurement |
 //! | Cheung & Lim 1992 | Combined multiresolution (wide-band/narrow-band) spectrogram |

@@ -3,6 +3,7 @@
 use std::f32::consts::PI;
 
 use super::Clip;
+use super::sinc::windowed_sinc;
 
 /// Frequency at which a tilt leaves the level alone unless there is a reason for another, Hz.
 pub(crate) const TILT_PIVOT_HZ: f32 = 1000.0;
@@ -26,14 +27,8 @@ pub(crate) fn varispeed(
     for (p, row) in table.chunks_exact_mut(taps).enumerate() {
         for (tap, weight) in row.iter_mut().enumerate() {
             let x = tap as f32 - (taps / 2 - 1) as f32 - p as f32 / PHASES as f32;
-            let sinc = if x == 0.0 {
-                1.0
-            } else {
-                (PI * cutoff * x).sin() / (PI * cutoff * x)
-            };
-            // Kaiser window: side lobes at -70 dB.
-            let place = x / (taps / 2) as f32;
-            *weight = sinc * bessel(7.0 * (1.0 - place * place).max(0.0).sqrt());
+            // Side lobes at -70 dB.
+            *weight = windowed_sinc(x, cutoff, (taps / 2) as f32, 7.0);
         }
         let sum: f32 = row.iter().sum();
         row.iter_mut().for_each(|weight| *weight /= sum);
@@ -64,16 +59,6 @@ pub(crate) fn varispeed(
         out
     });
     Clip::new(clip.sample_rate(), channels.collect())
-}
-
-/// The modified Bessel function of the first kind and order zero, by its power series.
-fn bessel(x: f32) -> f32 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for k in 1..32 {
-        term *= (x / (2 * k) as f32).powi(2);
-        sum += term;
-    }
-    sum
 }
 
 /// Raises the treble and lowers the bass, or the reverse, around `pivot_hz`: a decade above gains `tilt_db` against a

@@ -3,6 +3,8 @@
 
 use std::sync::OnceLock;
 
+use audiodiff::audio::sinc::{bessel_i0, windowed_sinc};
+
 /// Frames that a position needs before and after it.
 pub(super) const REACH: usize = 8;
 
@@ -59,29 +61,16 @@ impl Sinc {
 fn row(cutoff: f64, t: f64) -> Row {
     let tap = |i: usize| {
         let x = i as f64 - (REACH - 1) as f64 - t;
-        let window = 1.0 - (x / REACH as f64).powi(2);
-        if window <= 0.0 {
+        if x.abs() >= REACH as f64 {
             return 0.0;
         }
-        let x = x * std::f64::consts::PI * cutoff;
-        let sinc = if x == 0.0 { 1.0 } else { x.sin() / x };
-        let tap = sinc * bessel(BETA * window.sqrt()) / bessel(BETA);
+        let tap = windowed_sinc(x, cutoff, REACH as f64, BETA) / bessel_i0(BETA);
         // Rounding leaves a little where the tap is zero: samples must come out as they are, to the bit.
         if tap.abs() < 1e-12 { 0.0 } else { tap }
     };
     // The taps add up to one, so that a constant stays constant.
     let sum: f64 = (0..TAPS).map(tap).sum();
     std::array::from_fn(|i| (tap(i) / sum) as f32)
-}
-
-/// The modified Bessel function of order zero, by its series.
-fn bessel(x: f64) -> f64 {
-    let (mut term, mut sum) = (1.0, 1.0);
-    for k in 1..40 {
-        term *= (x / (2.0 * f64::from(k))).powi(2);
-        sum += term;
-    }
-    sum
 }
 
 impl Speed<'_> {
