@@ -13,6 +13,7 @@ mod measure;
 mod pitch;
 mod resample;
 pub mod sinc;
+pub(crate) mod stft;
 pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};

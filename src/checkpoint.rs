@@ -154,7 +154,7 @@ pub(crate) mod tests {
     use crate::diffusion::Target;
     use crate::network::{NetworkConfig, Resolution, UNetConfig};
     use crate::noise::Noise;
-    use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
+    use crate::representation::{Crop, Format, MdctConfig, RepresentationConfig, Statistics};
     use candle_core::Device;
 
     /// A complete, very small model.
@@ -175,11 +175,11 @@ pub(crate) mod tests {
                 len_frames: 64,
             },
             crop: Some(Crop::Onset),
-            representation: RepresentationConfig::Mdct {
+            representation: RepresentationConfig::Mdct(MdctConfig {
                 bins: 8,
                 companding: 0.5,
                 emphasis: 0.0,
-            },
+            }),
             statistics: Statistics {
                 mean: vec![0.0; 8],
                 scale: vec![1.0; 8],

@@ -24,7 +24,7 @@ use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::file::write_whole_by;
 use crate::network::NetworkConfig;
-use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
+use crate::representation::{Crop, Format, RepresentationConfig, Statistics, WaveConfig};
 use dance::Dance;
 use source::TensorFile;
 
@@ -172,7 +172,7 @@ impl Import {
             format,
             // Its programs cut sounds at random places.
             crop: Some(Crop::Anywhere),
-            representation: RepresentationConfig::Wave { patch: 1 },
+            representation: RepresentationConfig::Wave(WaveConfig { patch: 1 }),
             statistics: Statistics::scaling(vec![1.0; channels]),
             labels: Vec::new(),
             descriptors: Vec::new(),

@@ -18,7 +18,7 @@ use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::network::{Conditioning, Engine, Network};
 use crate::noise::Noise;
-use crate::representation::{Crop, Decoding, Format, Frames, Representation};
+use crate::representation::{Crop, Decoding, Format, Frames, PEAK, Representation};
 
 mod conditions;
 mod mend;
@@ -802,8 +802,7 @@ impl Renderer {
                 format.len_frames as f64 / f64::from(format.sample_rate)
             )));
         }
-        // The level that the model learnt sounds at.
-        aligned.scale(0.95 / peak);
+        aligned.scale(PEAK / peak);
         Ok(Beginning {
             clip: aligned,
             start: start as f64 / f64::from(format.sample_rate),

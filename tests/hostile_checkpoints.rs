@@ -13,7 +13,7 @@ use audiodiff::diffusion::Target;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::network::{NetworkConfig, Resolution, UNetConfig};
 use audiodiff::noise::Noise;
-use audiodiff::representation::{Format, RepresentationConfig, Statistics};
+use audiodiff::representation::{Format, MdctConfig, RepresentationConfig, Statistics};
 use candle_core::{Device, Tensor};
 
 mod corpus;
@@ -35,11 +35,11 @@ fn model() -> Checkpoint {
             len_frames: 64,
         },
         crop: None,
-        representation: RepresentationConfig::Mdct {
+        representation: RepresentationConfig::Mdct(MdctConfig {
             bins: 8,
             companding: 0.5,
             emphasis: 0.0,
-        },
+        }),
         statistics: Statistics {
             mean: vec![0.0; 8],
             scale: vec![1.0; 8],

@@ -15,7 +15,9 @@ use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::{ComputeType, NetworkConfig, UNetConfig};
 use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
-use audiodiff::representation::{Crop, Format, RepresentationConfig, Stereo};
+use audiodiff::representation::{
+    Crop, Format, MdctConfig, MelConfig, RepresentationConfig, Stereo, WaveConfig,
+};
 use audiodiff::train::{
     ClassMatch, ConsistencyTuning, Event, Length, Outcome, TrainConfig, Trainer, read_stats,
 };
@@ -76,11 +78,11 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
 }
 
 fn mdct() -> RepresentationConfig {
-    RepresentationConfig::Mdct {
+    RepresentationConfig::Mdct(MdctConfig {
         bins: 32,
         companding: 0.5,
         emphasis: 0.0,
-    }
+    })
 }
 
 fn open(root: &Path) -> Dataset {
@@ -348,14 +350,14 @@ fn a_small_network_learns_two_tones_and_their_classes() {
 #[test]
 fn every_representation_trains_saves_and_renders() {
     let (folder, set) = tones();
-    let wave = RepresentationConfig::Wave { patch: 32 };
-    let mel = RepresentationConfig::Mel {
+    let wave = RepresentationConfig::Wave(WaveConfig { patch: 32 });
+    let mel = RepresentationConfig::Mel(MelConfig {
         n_fft: 256,
         hop: 64,
         mels: 24,
         floor_db: -80.0,
         stereo: Stereo::Image,
-    };
+    });
     for representation in [mdct(), wave, mel] {
         let run = folder.path().join(representation.name());
         let (_, model) = train(config(representation.clone(), 40), &set, &run, u64::MAX);
@@ -434,7 +436,7 @@ fn tuning_keeps_known_classes_and_begins_new_ones_at_their_mean() {
         "`thud` begins at the mean"
     );
     // A model of another shape is refused in words.
-    let mut other = config(RepresentationConfig::Wave { patch: 32 }, 3);
+    let mut other = config(RepresentationConfig::Wave(WaveConfig { patch: 32 }), 3);
     other.name = "other".into();
     let error = begin(other, &renamed, &folder.path().join("x"), Some(&model)).unwrap_err();
     assert!(error.to_string().contains("representation"), "{error}");
@@ -699,13 +701,13 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
 }
 
 fn mel() -> RepresentationConfig {
-    RepresentationConfig::Mel {
+    RepresentationConfig::Mel(MelConfig {
         n_fft: 256,
         hop: 64,
         mels: 24,
         floor_db: -60.0,
         stereo: Stereo::Image,
-    }
+    })
 }
 
 /// A run's checkpoint before its first step, and what its classes were taken for.
@@ -783,7 +785,7 @@ fn a_model_is_tuned_to_other_lengths_rates_and_channels() {
     assert_eq!(columns(new, 0, 24), columns(old, 0, 24));
     assert!(columns(new, 24, width - 24).iter().all(|&w| w == 0.0));
     // Where the mid of a sound that was mono is larger, it is taken for that: the network hears the same.
-    for representation in [mdct(), RepresentationConfig::Wave { patch: 8 }] {
+    for representation in [mdct(), RepresentationConfig::Wave(WaveConfig { patch: 8 })] {
         let name = representation.name();
         let (mono_set, one) = as_format(plain.format);
         let one = TrainConfig {

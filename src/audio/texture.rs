@@ -5,6 +5,7 @@ use realfft::num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
 use super::Clip;
+use super::stft::Stft;
 
 /// Windows of the spectrograms whose roughness is measured, samples.
 pub const WINDOWS: [usize; 3] = [256, 1024, 4096];
@@ -131,28 +132,14 @@ struct Spectrogram {
 impl Spectrogram {
     fn of(samples: &[f32], window: usize) -> Self {
         let hop = window / 4;
-        let bins = window / 2 + 1;
-        let rows = samples.len() / hop + 1;
-        let hann: Vec<f32> = (0..window)
+        // In single precision, as of all sounds that were measured before.
+        let hann = (0..window)
             .map(|n| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / window as f32).cos())
             .collect();
-        let transform = RealFftPlanner::new().plan_fft_forward(window);
-        let mut frame = vec![0.0f32; window];
-        let mut out = vec![Complex32::default(); bins];
-        let mut scratch = transform.make_scratch_vec();
-        let mut cells = Vec::with_capacity(rows * bins);
-        for row in 0..rows {
-            // Rows lie around every hop-th sample; what is outside of the sound is silence.
-            let start = (row * hop) as isize - (window / 2) as isize;
-            for (n, (x, w)) in frame.iter_mut().zip(&hann).enumerate() {
-                let place = usize::try_from(start + n as isize).ok();
-                *x = w * place.and_then(|place| samples.get(place)).unwrap_or(&0.0);
-            }
-            transform
-                .process_with_scratch(&mut frame, &mut out, &mut scratch)
-                .expect("the lengths are the plan's");
-            cells.extend(out.iter().map(|x| x.norm_sqr()));
-        }
+        let transform = Stft::new(hann, hop, 0);
+        let bins = transform.bins();
+        let spectra = transform.analyse(samples, samples.len() / hop + 1);
+        let mut cells: Vec<f32> = spectra.iter().map(|x| x.norm_sqr()).collect();
         let loudest = cells.iter().fold(f32::MIN_POSITIVE, |m, &x| m.max(x));
         for x in &mut cells {
             *x = (10.0 * (*x / loudest).max(1e-18).log10()).max(DEEPEST_DB);

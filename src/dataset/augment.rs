@@ -54,10 +54,7 @@ impl Descriptor {
     /// Whether the change reaches the frames of a representation. Those of a spectrogram hold neither the level of a
     /// clip nor the sign of its wave.
     pub fn is_heard_in(self, representation: &RepresentationConfig) -> bool {
-        match representation {
-            RepresentationConfig::Mdct { .. } | RepresentationConfig::Wave { .. } => true,
-            RepresentationConfig::Mel { .. } => !matches!(self, Self::Polarity | Self::Gain),
-        }
+        !matches!(self, Self::Polarity | Self::Gain) || representation.holds_level_and_sign()
     }
 }
 

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use crate::audio::Clip;
 use crate::error::Result;
-use crate::representation::{Format, Representation, RepresentationConfig, Statistics, Stereo};
+use crate::representation::{
+    Format, MelConfig, Representation, RepresentationConfig, Statistics, Stereo,
+};
 
 /// Mel bands.
 const BANDS: usize = 32;
@@ -41,13 +43,13 @@ impl Features {
             mean: vec![0.0; BANDS],
             scale: vec![1.0; BANDS],
         };
-        let config = RepresentationConfig::Mel {
+        let config = RepresentationConfig::Mel(MelConfig {
             n_fft: 1024,
             hop: HOP,
             mels: BANDS,
             floor_db: FLOOR_DB,
             stereo: Stereo::Image,
-        };
+        });
         Ok(Self {
             mel: config.build(&format, &as_it_is)?,
         })

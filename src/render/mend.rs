@@ -1,13 +1,10 @@
 //! What is done to a decoded sound so that it is what was asked for, and what is said where it is not.
 
-use std::f64::consts::TAU;
 use std::fmt;
-
-use realfft::RealFftPlanner;
-use realfft::num_complex::Complex32;
 
 use super::conditions::{Asked, Conditions};
 use crate::attributes::Attribute;
+use crate::audio::stft::{Stft, periodic_hann};
 use crate::audio::{Clip, Contour, Measures, effect, onset};
 use crate::diffusion::sampler::Sampler;
 
@@ -350,15 +347,8 @@ pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
     if clip.len_frames() <= own || own < 8 * TAIL_HOP {
         return;
     }
-    let mut planner = RealFftPlanner::<f32>::new();
-    let (forward, inverse) = (
-        planner.plan_fft_forward(WINDOW),
-        planner.plan_fft_inverse(WINDOW),
-    );
-    let hann: Vec<f32> = (0..WINDOW)
-        .map(|n| (0.5 - 0.5 * (TAU * n as f64 / WINDOW as f64).cos()) as f32)
-        .collect();
-    let bins = WINDOW / 2 + 1;
+    let transform = Stft::new(periodic_hann(WINDOW), TAIL_HOP, 0);
+    let bins = transform.bins();
     let bin_hz = f64::from(clip.sample_rate()) / WINDOW as f64;
     let band_of = |bin: usize| {
         let place = 3.0 * (bin as f64 * bin_hz / LOWEST_EDGE).log2();
@@ -366,23 +356,9 @@ pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
     };
     let bands = 1 + band_of(bins - 1);
     let rows = clip.len_frames() / TAIL_HOP + WINDOW / TAIL_HOP;
-    // Row t is centred on this frame of audio.
-    let centre = |t: usize| (t * TAIL_HOP) as f64;
-    let start = |t: usize| (t * TAIL_HOP) as isize - (WINDOW / 2) as isize;
-    let len = clip.len_frames();
+    let centre = |t: usize| transform.centre(t) as f64;
     for channel in clip.channels_mut() {
-        let mut spectra = vec![Complex32::default(); rows * bins];
-        let mut block = vec![0.0f32; WINDOW];
-        for (t, row) in spectra.chunks_exact_mut(bins).enumerate() {
-            for (n, (x, w)) in block.iter_mut().zip(&hann).enumerate() {
-                let at = start(t) + n as isize;
-                let sample = usize::try_from(at).ok().and_then(|at| channel.get(at));
-                *x = w * sample.copied().unwrap_or(0.0);
-            }
-            forward
-                .process(&mut block, row)
-                .expect("the lengths are the plan's");
-        }
+        let mut spectra = transform.analyse(channel, rows);
         let mut powers = vec![0.0f64; rows * bands];
         for (row, powers) in spectra
             .chunks_exact(bins)
@@ -447,34 +423,16 @@ pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
                 }
             }
         }
-        let (mut signal, mut weight) = (vec![0.0f32; len], vec![0.0f32; len]);
-        let scale = 1.0 / WINDOW as f32;
-        for (t, row) in spectra.chunks_exact_mut(bins).enumerate() {
-            let gains = &gains[t * bands..][..bands];
+        let rows = spectra.chunks_exact_mut(bins);
+        for (row, gains) in rows.zip(gains.chunks_exact(bands)) {
             for (bin, x) in row.iter_mut().enumerate() {
                 *x *= gains[band_of(bin)];
             }
-            row[0].im = 0.0;
-            row[bins - 1].im = 0.0;
-            inverse
-                .process(row, &mut block)
-                .expect("the lengths are the plan's, and the ends are real");
-            for (n, (x, w)) in block.iter().zip(&hann).enumerate() {
-                let Some(at) = usize::try_from(start(t) + n as isize)
-                    .ok()
-                    .filter(|&at| at < len)
-                else {
-                    continue;
-                };
-                signal[at] += w * x * scale;
-                weight[at] += w * w;
-            }
         }
-        // What the model knows stays as it is to the bit, but for its last window.
+        let held = transform.synthesise(&spectra, channel.len());
+        // All that the model knows stays as it is to the bit, but for its last window.
         let first = own.saturating_sub(WINDOW);
-        for (n, x) in channel.iter_mut().enumerate().skip(first) {
-            *x = signal[n] / weight[n].max(1e-6);
-        }
+        channel[first..].copy_from_slice(&held[first..]);
     }
 }
 

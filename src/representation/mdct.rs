@@ -1,15 +1,127 @@
 //! [`Mdct`]: the waveform in a basis of short cosines, companded and whitened.
 
+use std::f32::consts::SQRT_2;
 use std::fmt;
 use std::sync::Arc;
 
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
+use serde::{Deserialize, Serialize};
 
-use super::mel::mel_of;
-use super::{Decoding, Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
+use super::config::{Framing, within};
+use super::mel_scale::mel_of;
+use super::statistics::{QUIETEST, mean_squares, scales};
+use super::{Decoding, Format, Frames, Representation, Statistics};
 use crate::audio::Clip;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Settings of [`Mdct`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MdctConfig {
+    /// Coefficients a frame `M`, which is also the hop in frames of audio.
+    pub bins: usize,
+    /// Companding exponent `alpha` in `sign(c)·|c|^alpha`; 1 is linear.
+    pub companding: f32,
+    /// How much more a bin counts that is wide to the ear: 0 for all alike, 1 in proportion to the mels that
+    /// it covers.
+    #[serde(default)]
+    pub emphasis: f32,
+}
+
+impl Default for MdctConfig {
+    /// 128 bins, companded by the square root.
+    fn default() -> Self {
+        Self {
+            bins: 128,
+            companding: 0.5,
+            emphasis: 0.0,
+        }
+    }
+}
+
+impl fmt::Display for MdctConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            bins,
+            companding,
+            emphasis,
+        } = self;
+        write!(f, "mdct:{bins}:{companding}:{emphasis}")
+    }
+}
+
+impl Framing for MdctConfig {
+    fn parse(settings: &[&str]) -> Option<Self> {
+        match settings {
+            [] => Some(Self::default()),
+            [bins, companding, emphasis] => Some(Self {
+                bins: bins.parse().ok()?,
+                companding: companding.parse().ok()?,
+                emphasis: emphasis.parse().ok()?,
+            }),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "mdct"
+    }
+
+    fn check(&self) -> Result<()> {
+        within("mdct bins", self.bins, 8, 4096)?;
+        if self.bins % 2 != 0 {
+            return Err(Error::setting(format!(
+                "mdct bins must be even, found {}",
+                self.bins
+            )));
+        }
+        within("mdct companding", self.companding, 0.1, 1.0)?;
+        within("mdct emphasis", self.emphasis, 0.0, 2.0)
+    }
+
+    fn hop(&self) -> usize {
+        self.bins
+    }
+
+    fn width(&self, channels: usize) -> usize {
+        self.bins.saturating_mul(channels)
+    }
+
+    fn gain_of_mid(&self) -> f32 {
+        SQRT_2.powf(self.companding)
+    }
+
+    fn fit(
+        &self,
+        format: &Format,
+        clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
+    ) -> Result<Statistics> {
+        let lapped = Lapped::new(self.bins);
+        let squares = mean_squares(
+            format,
+            self.bins * format.channels,
+            clips,
+            |clip| analyse(&lapped, format, clip),
+            |c| power(c, self.companding),
+        )?;
+        // The floor is an amplitude, and the scales are of companded amplitudes.
+        let mut scales = scales(&squares, QUIETEST.powf(self.companding as f64));
+        let gains = gains(self.bins, self.emphasis, format.sample_rate);
+        for (scale, gain) in scales.iter_mut().zip(gains.iter().cycle()) {
+            *scale /= gain;
+        }
+        Ok(Statistics::scaling(scales))
+    }
+
+    fn build(&self, format: &Format, statistics: &Statistics) -> Box<dyn Representation> {
+        Box::new(Mdct {
+            format: *format,
+            lapped: Lapped::new(self.bins),
+            companding: self.companding,
+            scale: statistics.scale.clone(),
+        })
+    }
+}
 
 /// Companded, whitened modified discrete cosine transform.
 ///
@@ -24,8 +136,8 @@ use crate::error::Result;
 /// 60 dB of the loudest row of their clip; so sounding rows have about unit variance, and silence is
 /// exactly zero. `g_k` is the fraction of the mel scale that the bin covers to the power `emphasis / 2`, with a
 /// mean square of 1: with it low noise still hides the treble when the bass has long been told from it, and
-/// the network's error in the bass, where a bin holds more of what is heard, weighs more. The companding is a noise gate: with `alpha` 0.5 a residual of 5% in `z` is one
-/// of 0.25% (-52 dB) in `c`.
+/// the network's error in the bass, where a bin holds more of what is heard, weighs more. The companding is a noise gate:
+/// with `alpha` 0.5 a residual of 5% in `z` is one of 0.25% (-52 dB) in `c`.
 ///
 /// The transform itself [Princen, Johnson & Bradley 1987, Malvar 1992] is orthonormal, and nothing is lost:
 /// decoding what was encoded gives the clip up to rounding, first and last frame included.
@@ -35,48 +147,6 @@ pub struct Mdct {
     companding: f32,
     /// Divided by, one a column.
     scale: Vec<f32>,
-}
-
-impl Mdct {
-    /// For validated settings and checked statistics; their mean is not used.
-    pub(super) fn new(
-        bins: usize,
-        companding: f32,
-        format: &Format,
-        statistics: &Statistics,
-    ) -> Self {
-        Self {
-            format: *format,
-            lapped: Lapped::new(bins),
-            companding,
-            scale: statistics.scale.clone(),
-        }
-    }
-}
-
-/// See [`super::RepresentationConfig::fit`].
-pub(super) fn fit(
-    bins: usize,
-    companding: f32,
-    emphasis: f32,
-    format: &Format,
-    clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
-) -> Result<Statistics> {
-    let lapped = Lapped::new(bins);
-    let squares = mean_squares(
-        format,
-        bins * format.channels,
-        clips,
-        |clip| analyse(&lapped, format, clip),
-        |c| power(c, companding),
-    )?;
-    // The floor is an amplitude, and the scales are of companded amplitudes.
-    let mut scales = scales(&squares, QUIETEST.powf(companding as f64));
-    let gains = gains(bins, emphasis, format.sample_rate);
-    for (scale, gain) in scales.iter_mut().zip(gains.iter().cycle()) {
-        *scale /= gain;
-    }
-    Ok(Statistics::scaling(scales))
 }
 
 /// `g_k` of every bin.
@@ -346,11 +416,11 @@ mod tests {
                 channels,
                 len_frames: bins * rows,
             };
-            let config = RepresentationConfig::Mdct {
+            let config = RepresentationConfig::Mdct(MdctConfig {
                 bins,
                 companding,
                 emphasis: 0.0,
-            };
+            });
             let clip = noise_clip(&format, 3);
             let statistics = config
                 .fit(&format, &mut std::iter::once(Ok(Arc::new(clip.clone()))))
@@ -381,11 +451,11 @@ mod tests {
             len_frames: 32 * 11,
         };
         let ones = Statistics::scaling(vec![1.0; 64]);
-        let mdct = RepresentationConfig::Mdct {
+        let mdct = RepresentationConfig::Mdct(MdctConfig {
             bins: 32,
             companding: 1.0,
             emphasis: 0.0,
-        }
+        })
         .build(&format, &ones)
         .unwrap();
         let clip = noise_clip(&format, 8);
@@ -421,11 +491,11 @@ mod tests {
                 Arc::new(clip)
             })
             .collect();
-        let config = RepresentationConfig::Mdct {
+        let config = RepresentationConfig::Mdct(MdctConfig {
             bins: 32,
             companding: 0.5,
             emphasis: 0.0,
-        };
+        });
         let statistics = config
             .fit(&format, &mut clips.iter().cloned().map(Ok))
             .unwrap();
@@ -462,11 +532,11 @@ mod tests {
         };
         let channel = Noise::new(2).normals(640);
         let clip = Arc::new(Clip::new(44_100, vec![channel.clone(), channel]));
-        let config = RepresentationConfig::Mdct {
+        let config = RepresentationConfig::Mdct(MdctConfig {
             bins: 64,
             companding: 0.5,
             emphasis: 0.0,
-        };
+        });
         let scale = config
             .fit(&format, &mut std::iter::once(Ok(clip)))
             .unwrap()

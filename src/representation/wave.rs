@@ -1,10 +1,99 @@
 //! [`Wave`]: the waveform itself, cut into patches.
 
+use std::f32::consts::SQRT_2;
+use std::fmt;
 use std::sync::Arc;
 
-use super::{Decoding, Format, Frames, QUIETEST, Representation, Statistics, mean_squares, scales};
+use serde::{Deserialize, Serialize};
+
+use super::config::{Framing, within};
+use super::statistics::{QUIETEST, mean_squares, scales};
+use super::{Decoding, Format, Frames, Representation, Statistics};
 use crate::audio::Clip;
 use crate::error::Result;
+
+/// Settings of [`Wave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveConfig {
+    /// Frames of audio a patch, and a channel.
+    pub patch: usize,
+}
+
+impl Default for WaveConfig {
+    /// Patches of 64.
+    fn default() -> Self {
+        Self { patch: 64 }
+    }
+}
+
+impl fmt::Display for WaveConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wave:{}", self.patch)
+    }
+}
+
+impl Framing for WaveConfig {
+    fn parse(settings: &[&str]) -> Option<Self> {
+        match settings {
+            [] => Some(Self::default()),
+            [patch] => Some(Self {
+                patch: patch.parse().ok()?,
+            }),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "wave"
+    }
+
+    fn check(&self) -> Result<()> {
+        within("wave patch", self.patch, 1, 4096)
+    }
+
+    fn hop(&self) -> usize {
+        self.patch
+    }
+
+    fn width(&self, channels: usize) -> usize {
+        self.patch.saturating_mul(channels)
+    }
+
+    fn gain_of_mid(&self) -> f32 {
+        SQRT_2
+    }
+
+    fn fit(
+        &self,
+        format: &Format,
+        clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
+    ) -> Result<Statistics> {
+        let patch = self.patch;
+        let squares = mean_squares(
+            format,
+            patch * format.channels,
+            clips,
+            |clip| cut(patch, format, clip),
+            |x| x,
+        )?;
+        let channels: Vec<f64> = squares
+            .chunks(patch)
+            .map(|channel| channel.iter().sum::<f64>() / patch as f64)
+            .collect();
+        let columns = scales(&channels, QUIETEST)
+            .into_iter()
+            .flat_map(|s| std::iter::repeat_n(s, patch));
+        Ok(Statistics::scaling(columns.collect()))
+    }
+
+    fn build(&self, format: &Format, statistics: &Statistics) -> Box<dyn Representation> {
+        Box::new(Wave {
+            format: *format,
+            patch: self.patch,
+            scale: statistics.scale.clone(),
+        })
+    }
+}
 
 /// Raw waveform in patches: the baseline that users of Dance Diffusion know.
 ///
@@ -17,40 +106,6 @@ pub struct Wave {
     patch: usize,
     /// Divided by, one a column.
     scale: Vec<f32>,
-}
-
-impl Wave {
-    /// For validated settings and checked statistics; their mean is not used.
-    pub(super) fn new(patch: usize, format: &Format, statistics: &Statistics) -> Self {
-        Self {
-            format: *format,
-            patch,
-            scale: statistics.scale.clone(),
-        }
-    }
-}
-
-/// See [`super::RepresentationConfig::fit`].
-pub(super) fn fit(
-    patch: usize,
-    format: &Format,
-    clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
-) -> Result<Statistics> {
-    let squares = mean_squares(
-        format,
-        patch * format.channels,
-        clips,
-        |clip| cut(patch, format, clip),
-        |x| x,
-    )?;
-    let channels: Vec<f64> = squares
-        .chunks(patch)
-        .map(|channel| channel.iter().sum::<f64>() / patch as f64)
-        .collect();
-    let columns = scales(&channels, QUIETEST)
-        .into_iter()
-        .flat_map(|s| std::iter::repeat_n(s, patch));
-    Ok(Statistics::scaling(columns.collect()))
 }
 
 impl Representation for Wave {
@@ -105,7 +160,7 @@ mod tests {
     use crate::noise::Noise;
 
     fn fitted(format: &Format, patch: usize, clip: &Arc<Clip>) -> Box<dyn Representation> {
-        let config = RepresentationConfig::Wave { patch };
+        let config = RepresentationConfig::Wave(WaveConfig { patch });
         let statistics = config
             .fit(format, &mut std::iter::once(Ok(clip.clone())))
             .unwrap();
@@ -123,7 +178,7 @@ mod tests {
             8000,
             vec![vec![1.0, 2.0, 3.0, 4.0], vec![1.0, 0.0, 3.0, 0.0]],
         );
-        let wave = RepresentationConfig::Wave { patch: 2 }
+        let wave = RepresentationConfig::Wave(WaveConfig { patch: 2 })
             .build(&format, &Statistics::scaling(vec![1.0, 1.0, 0.5, 0.5]))
             .unwrap();
         let frames = wave.encode(&clip).unwrap();

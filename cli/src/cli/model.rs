@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use audiodiff::checkpoint::{Checkpoint, StorageType};
 use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
-use audiodiff::representation::RepresentationConfig;
+use audiodiff::representation::{MdctConfig, MelConfig, RepresentationConfig, WaveConfig};
 use clap::Args;
 
 use super::{Bar, Global, usage};
@@ -37,19 +37,19 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         "stereo"
     };
     let representation = match config.representation {
-        RepresentationConfig::Mdct {
+        RepresentationConfig::Mdct(MdctConfig {
             bins,
             companding,
             emphasis,
-        } => format!("mdct, {bins} bins, companding {companding}, emphasis {emphasis}"),
-        RepresentationConfig::Wave { patch } => format!("wave, patches of {patch}"),
-        RepresentationConfig::Mel {
+        }) => format!("mdct, {bins} bins, companding {companding}, emphasis {emphasis}"),
+        RepresentationConfig::Wave(WaveConfig { patch }) => format!("wave, patches of {patch}"),
+        RepresentationConfig::Mel(MelConfig {
             n_fft,
             hop,
             mels,
             floor_db,
             stereo: _,
-        } => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
+        }) => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
     };
     let list = |names: &[String]| {
         if names.is_empty() {

@@ -5,8 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
 
-use super::stft::Stft;
+use crate::audio::stft::Stft;
 use crate::noise::Noise;
+use crate::representation::Format;
 
 /// Frames of audio over which an envelope is constant.
 const GRAIN: usize = 64;
@@ -28,18 +29,15 @@ const MEAN_MAGNITUDE: f32 = 0.886_226_9;
 pub fn carrier(
     transform: &Stft,
     magnitudes: &[f32],
-    sample_rate: u32,
-    len: usize,
+    format: &Format,
     onset: usize,
     noise: &mut Noise,
 ) -> Vec<Complex32> {
-    let bins = transform.bins();
+    let (bins, len) = (transform.bins(), format.len_frames);
+    let sample_rate = format.sample_rate as f32;
     let white = noise.normals(len);
-    let bin_hz = sample_rate as f32 / transform.n_fft as f32;
-    let octaves = (sample_rate as f32 / 2.0 / LOWEST_HZ)
-        .log2()
-        .ceil()
-        .max(1.0) as usize;
+    let bin_hz = sample_rate / transform.n_fft() as f32;
+    let octaves = (sample_rate / 2.0 / LOWEST_HZ).log2().ceil().max(1.0) as usize;
     // Place among the middles of the octaves.
     let place = |k: usize| {
         let octave = (k as f32 * bin_hz / LOWEST_HZ).max(1e-3).log2() - 0.5;
@@ -68,7 +66,7 @@ pub fn carrier(
         let power = windows.deconvolve(&energy);
         let shaped = windows.shape(&white, &power);
         let expected = windows.gather(&power);
-        let spectra = transform.analyse(&shaped);
+        let spectra = transform.analyse(&shaped, magnitudes.len() / bins);
         all.par_chunks_exact_mut(bins)
             .zip(spectra.par_chunks_exact(bins))
             .zip(expected)
@@ -96,18 +94,16 @@ struct Windows {
 impl Windows {
     fn new(transform: &Stft, rows: usize, len: usize, onset: usize) -> Self {
         let grains = len.div_ceil(GRAIN);
+        let n_fft = transform.n_fft() as isize;
         // Sums of the window's squares up to each frame of audio.
         let mut sums = vec![0.0f64];
-        for w in &transform.window {
+        for w in transform.window() {
             sums.push(sums[sums.len() - 1] + f64::from(w * w));
         }
         let row = |t: usize| {
-            let start =
-                (t * transform.hop + transform.hop / 2) as isize - (transform.n_fft / 2) as isize;
-            let inside = |at: usize| {
-                (at.max(onset) as isize - start).clamp(0, transform.n_fft as isize) as usize
-            };
-            let end = (start + transform.n_fft as isize).max(0) as usize;
+            let start = transform.start(t);
+            let inside = |at: usize| (at.max(onset) as isize - start).clamp(0, n_fft) as usize;
+            let end = (start + n_fft).max(0) as usize;
             let reach = start.max(0) as usize / GRAIN..end.div_ceil(GRAIN).min(grains);
             let weight =
                 |g: usize| (sums[inside((g + 1) * GRAIN)] - sums[inside(g * GRAIN)]) as f32;
@@ -150,7 +146,7 @@ impl Windows {
         power
     }
 
-    /// Power of each grain of a noise whose rows have this energy [Richardson 1972; Lucy 1974]: it stays positive, is
+    /// Power of each grain of a noise whose rows have this energy [Richardson 1972, Lucy 1974]: it stays positive, is
     /// nothing before the onset, and, begun from a smooth one, is no rougher than the rows ask for.
     fn deconvolve(&self, energy: &[f32]) -> Vec<f32> {
         let reach = self

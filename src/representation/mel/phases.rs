@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 
 use rayon::prelude::*;
 
-use super::stft::Stft;
+use crate::audio::stft::Stft;
 use crate::noise::Noise;
 
 /// Cells this far below the loudest have no phase worth finding: -80 dB.
@@ -27,8 +27,8 @@ pub fn integrated(
     bins: usize,
     noise: &mut Noise,
 ) -> Vec<f32> {
-    let n = transform.n_fft as f64;
-    let (rows, hop) = (magnitudes.len() / bins, transform.hop as f64);
+    let n = transform.n_fft() as f64;
+    let (rows, hop) = (magnitudes.len() / bins, transform.hop() as f64);
     let loudest = magnitudes.iter().fold(0.0f32, |a, &b| a.max(b));
     let logs: Vec<f32> = magnitudes
         .par_iter()
@@ -47,7 +47,7 @@ pub fn integrated(
     // comes from rows being measured from the start of their window.
     let along_time = |i: usize| {
         let k = i % bins;
-        let turns = ((transform.hop * k) % transform.n_fft) as f64 / n;
+        let turns = ((transform.hop() * k) % transform.n_fft()) as f64 / n;
         slope(i, k, bins, 1) / stretch + TAU * turns
     };
     let along_frequency = |i: usize| -stretch * slope(i, i / bins, rows, bins) - PI;

@@ -1,8 +1,35 @@
-//! Two channels as level, pan and coherence.
+//! [`Stereo`]: two channels as level, pan and coherence, or as mid and side.
 
 use rustfft::num_complex::Complex32;
+use serde::{Deserialize, Serialize};
 
-use super::Bank;
+use super::bank::Bank;
+
+/// How log-mel frames hold two channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stereo {
+    /// Level, pan and coherence of each band: three columns a band, and the image comes back.
+    #[default]
+    Image,
+    /// Magnitudes of mid and side: two columns a band, which do not tell left from right.
+    MidSide,
+}
+
+impl Stereo {
+    /// The layout of files that name none.
+    pub(super) fn old() -> Self {
+        Self::MidSide
+    }
+
+    /// Columns a band, for so many channels.
+    pub fn parts(self, channels: usize) -> usize {
+        match (self, channels) {
+            (Self::Image, 2) => 3,
+            _ => channels,
+        }
+    }
+}
 
 /// One row of two channels, band by band.
 pub struct Row {
