@@ -40,6 +40,17 @@ const MAX_SAMPLES: usize = 1 << 29;
 /// Sound: `channels × frames` amplitudes at a sample rate.
 ///
 /// Every channel has the same length. Full scale is ±1; values beyond are allowed until written.
+///
+/// ```
+/// use audiodiff::audio::Clip;
+///
+/// let stereo = Clip::new(44_100, vec![vec![0.5; 441], vec![-0.25; 441]]);
+/// assert_eq!((stereo.len_frames(), stereo.seconds(), stereo.peak()), (441, 0.01, 0.5));
+/// // To the layout of a model: the mean of the channels, at another rate.
+/// let mono = stereo.with_channels(1).resampled(48_000)?;
+/// assert_eq!((mono.channels().len(), mono.len_frames()), (1, 480));
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
     sample_rate: u32,

@@ -11,8 +11,9 @@ pub(crate) const TILT_PIVOT_HZ: f32 = 1000.0;
 /// The clip read along another time, `len_frames` long: frame `n` is what stood at frame `place(n)`, between the frames
 /// too; past either end there is silence. Pitch and time change together, as on tape.
 ///
-/// Windowed-sinc interpolation between 512 stored phases, of 32 taps up to a speed of 1.5, above in proportion. `fastest`
-/// is the highest speed, of which the cutoff follows, so that next to nothing folds back. `place` must not fall.
+/// Windowed-sinc interpolation between 512 stored phases, of 32 taps up to a speed of 1.5, above in proportion.
+/// `fastest` is the highest speed, of which the cutoff follows, so that next to nothing folds back. `place` must not
+/// fall.
 pub(crate) fn varispeed(
     clip: &Clip,
     fastest: f64,

@@ -5,11 +5,11 @@ use realfft::num_traits::{Float, FloatConst};
 /// Terms of the series of [`bessel_i0`]: all that count in an `f64`, up to an argument of 20.
 const TERMS: usize = 40;
 
-/// The ideal low-pass filter at `x` samples from its middle, under a Kaiser window [Kaiser 1974] that ends `reach` samples
-/// from there: `sin(π c x) / (π c x) · I0(beta · sqrt(1 - (x / reach)²))`.
+/// The ideal low-pass filter at `x` samples from its middle, under a Kaiser window [Kaiser 1974] that ends `reach`
+/// samples from there: `sin(π c x) / (π c x) · I0(beta · sqrt(1 - (x / reach)²))`.
 ///
-/// The `cutoff` `c` is a fraction of half the sample rate, `beta` trades side lobes against the width of the transition,
-/// and `x` lies within `-reach ..= reach`. The weights of one point are yet to be divided by their sum.
+/// The `cutoff` `c` is a fraction of half the sample rate, `beta` trades side lobes against the width of the
+/// transition, and `x` lies within `-reach ..= reach`. The weights of one point are yet to be divided by their sum.
 ///
 /// ```
 /// use audiodiff::audio::sinc::windowed_sinc;
@@ -30,8 +30,8 @@ pub fn windowed_sinc<T: Float + FloatConst>(x: T, cutoff: T, reach: T, beta: T) 
     sinc * bessel_i0(beta * (T::one() - place * place).max(T::zero()).sqrt())
 }
 
-/// The modified Bessel function of the first kind and order zero, by its power series `Σ ((x/2)ᵏ / k!)²`, for `|x|` up to
-/// 20.
+/// The modified Bessel function of the first kind and order zero, by its power series `Σ ((x/2)ᵏ / k!)²`, for `|x|` up
+/// to 20.
 pub fn bessel_i0<T: Float>(x: T) -> T {
     let (mut term, mut sum, mut even) = (T::one(), T::one(), T::zero());
     for _ in 0..TERMS {

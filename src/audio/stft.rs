@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
-/// The Hann window of `len` frames at frame `at`, `(1 - cos(2π at / len)) / 2`: periodic where `at` counts whole frames,
-/// symmetric where it counts their middles.
+/// The Hann window of `len` frames at frame `at`, `(1 - cos(2π at / len)) / 2`: periodic where `at` counts whole
+/// frames, symmetric where it counts their middles.
 pub(crate) fn hann(at: f64, len: usize) -> f64 {
     0.5 - 0.5 * (TAU * at / len as f64).cos()
 }

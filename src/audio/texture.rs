@@ -1,4 +1,4 @@
-//! What averages over bands and rows cannot tell: how a sound's noise, attack and silence are made.
+//! [`Texture`]: how a sound's noise, attack and silence are made, which averages over bands and rows cannot tell.
 
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
@@ -44,15 +44,15 @@ const FEWEST_CELLS: usize = 50;
 
 /// How the noise, the attack and the silence of a sound are made, of all its channels mixed to one.
 ///
-/// A made sound can have every band's energy right at every moment and be a train of clicks where a real one hisses:
-/// then these differ. Each is `None` where a sound has too little of what is measured.
+/// A generated sound can have every band's energy right at every moment and be a train of clicks where a real one
+/// hisses: then these differ. Each is `None` where a sound has too little of what is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Texture {
     /// Kurtosis of the band from 3 to 14 kHz after its attack, levelled over 100 ms: 3 for Gaussian noise, 1.5 for a
     /// tone, far more for clicks.
     pub kurtosis: Option<f32>,
     /// Lines in the envelope of that band, at the hop rate, at half and at a quarter of it: the highest power within
-    /// 2 Hz over the median of what lies 6 to 25 Hz away, dB. Chance alone gives some dB.
+    /// 2 Hz over the median of those 6 to 25 Hz away, dB. Chance alone gives some dB.
     pub lines: [Option<f32>; 3],
     /// Standard deviation of the log-magnitude spectrogram about its mean over nine by nine cells, dB, at windows of
     /// 256, 1024 and 4096 samples: 5 to 6 for Gaussian noise.
@@ -61,7 +61,7 @@ pub struct Texture {
     pub first_ms: Option<f32>,
     /// RMS of the first 100 ms after the onset over the peak, dB.
     pub level: Option<f32>,
-    /// Share of the cells of a spectrogram that lie above -20, -40, -60 and -80 dB of the loudest.
+    /// Fraction of the cells of a spectrogram that lie above -20, -40, -60 and -80 dB of the loudest.
     pub range: [Option<f32>; 4],
 }
 
@@ -103,7 +103,7 @@ fn energy(samples: &[f32]) -> f64 {
     samples.iter().map(|&x| f64::from(x).powi(2)).sum()
 }
 
-/// What `seconds` are of `samples`, as far as they go.
+/// The first `seconds` of `samples`, as far as they go.
 fn first(samples: &[f32], seconds: f32, rate: f32) -> &[f32] {
     &samples[..((seconds * rate) as usize)
         .clamp(1, samples.len().max(1))
@@ -132,7 +132,7 @@ struct Spectrogram {
 impl Spectrogram {
     fn of(samples: &[f32], window: usize) -> Self {
         let hop = window / 4;
-        // In single precision, as of all sounds that were measured before.
+        // In single precision: the roughness of sounds that were measured before stays comparable to the bit.
         let hann = (0..window)
             .map(|n| 0.5 - 0.5 * (std::f32::consts::TAU * n as f32 / window as f32).cos())
             .collect();
@@ -353,7 +353,8 @@ mod tests {
         for t60 in [1e6, 3.0, 1.0] {
             let m = texture(hiss(t60, 1));
             assert!((m.kurtosis.unwrap() - 3.0).abs() < 0.35, "{t60}: {m:?}");
-            // The logarithm of a Rayleigh deviate has a deviation of 5.57 dB; means over 81 cells take little away.
+            // The logarithm of a Rayleigh deviate has a standard deviation of 5.57 dB; means over 81 cells take little
+            // away.
             for roughness in m.roughness {
                 assert!((4.8..5.7).contains(&roughness.unwrap()), "{t60}: {m:?}");
             }

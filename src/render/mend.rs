@@ -334,7 +334,7 @@ const HEADROOM_DB: f64 = 1.5;
 /// How much slower than the whole a band may fall.
 const SLOWER: f64 = 0.7;
 
-/// What lies this far below the loudest cell is silence, dB.
+/// All that lies this far below the loudest cell is silence, dB.
 const SILENCE_DB: f64 = -100.0;
 
 /// Lets what lies beyond frame `own` fade as the half before it did, band by band: a model of one-shots knows nothing of

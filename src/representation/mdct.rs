@@ -132,12 +132,12 @@ impl Framing for MdctConfig {
 /// z = g_k·sign(c)·|c|^alpha / s_k
 /// ```
 ///
-/// where `s_k` is the bin's RMS after companding, over the rows of the training set that are within
-/// 60 dB of the loudest row of their clip; so sounding rows have about unit variance, and silence is
-/// exactly zero. `g_k` is the fraction of the mel scale that the bin covers to the power `emphasis / 2`, with a
-/// mean square of 1: with it low noise still hides the treble when the bass has long been told from it, and
-/// the network's error in the bass, where a bin holds more of what is heard, weighs more. The companding is a noise gate:
-/// with `alpha` 0.5 a residual of 5% in `z` is one of 0.25% (-52 dB) in `c`.
+/// where `s_k` is the bin's RMS after companding, over the rows of the training set that are within 60 dB of the
+/// loudest row of their clip; so sounding rows have about unit variance, and silence is exactly zero. `g_k` is the
+/// fraction of the mel scale that the bin covers to the power `emphasis / 2`, with a mean square of 1: with it low
+/// noise still hides the treble when the bass has long been told from it, and the network's error in the bass, where a
+/// bin holds more of what is heard, weighs more. The companding is a noise gate: with `alpha` 0.5 a residual of 5% in
+/// `z` is one of 0.25% (-52 dB) in `c`.
 ///
 /// The transform itself [Princen, Johnson & Bradley 1987, Malvar 1992] is orthonormal, and nothing is lost:
 /// decoding what was encoded gives the clip up to rounding, first and last frame included.

@@ -645,7 +645,7 @@ mod tests {
             .decode(&mel.encode(&clip).unwrap(), &Decoding::default())
             .unwrap();
         assert_eq!(back.channels().len(), 2);
-        // What is on the left only is as much mid as side, which share no phase: both sides sound.
+        // A sound on the left only is as much mid as side, which share no phase: both sides sound.
         let [left, right] = [0, 1].map(|i| &back.channels()[i]);
         let part = |gain: f32| -> f32 {
             let part: Vec<f32> = left.iter().zip(right).map(|(l, r)| l + gain * r).collect();

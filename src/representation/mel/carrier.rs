@@ -82,7 +82,7 @@ pub fn carrier(
     all
 }
 
-/// What each window sees of each grain of the audio from `onset` on: sums of its squares.
+/// How much of each grain of the audio from `onset` on each window sees: sums of the window's squares.
 struct Windows {
     onset: usize,
     /// For each row the grains it reaches, and its weight for each.

@@ -13,8 +13,8 @@ use crate::audio::Clip;
 use crate::audio::stft::Stft;
 use crate::noise::Noise;
 
-/// Taken from every decoded band besides the floor, as a fraction of it: a network's silence is off by a few hundredths of
-/// the floor, which would be a hiss.
+/// Taken from every decoded band besides the floor, as a fraction of it: a network's silence is off by a few hundredths
+/// of the floor, which would be a hiss.
 const GATE: f32 = 0.1;
 
 /// First number of the places ([`Noise::at`]) that decoding draws from.
@@ -72,8 +72,8 @@ pub fn decode(encoder: &Encoder, columns: &[f32], with: &Decoding) -> Clip {
 
 /// Amplitudes relative to the loudest cell from their logarithms, `[T, bands]`.
 ///
-/// No cell is louder than the loudest, so an overshooting network cannot blow up here, and a value that is not a number is
-/// silence.
+/// No cell is louder than the loudest, so an overshooting network cannot blow up here, and a value that is not a number
+/// is silence.
 fn levels(mut logarithms: Vec<f32>, floor: f32) -> Vec<f32> {
     for x in &mut logarithms {
         let level = 10f32.powf(*x) - (1.0 + GATE) * floor;
@@ -198,8 +198,8 @@ impl Decoder<'_> {
         carrier(transform, magnitudes, format, self.onset, &mut noise)
     }
 
-    /// Spectrograms of left and right from level, pan and coherence: the part that both share has one phase, the rest is
-    /// noise.
+    /// Spectrograms of left and right from level, pan and coherence: the part that both share has one phase, the rest
+    /// is noise.
     fn image(&self, levels: &[f32], pans: &[f32], coherences: &[f32]) -> [Vec<Complex32>; 2] {
         let Encoder {
             transform,

@@ -10,8 +10,8 @@ use crate::representation::Format;
 /// Rounds after the phases were found.
 const ROUNDS: usize = 4;
 
-/// The signal of a spectrogram `[T, F]`, silent before the frame of audio `onset`: its phases are brought to agree with the
-/// silence and with each other, its peaks are levelled at every round.
+/// The signal of a spectrogram `[T, F]`, silent before the frame of audio `onset`: its phases are brought to agree with
+/// the silence and with each other, its peaks are levelled at every round.
 pub fn refined(
     transform: &Stft,
     mut spectra: Vec<Complex32>,

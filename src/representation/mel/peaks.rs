@@ -2,19 +2,19 @@
 
 use std::f64::consts::PI;
 
-/// Bounds of a peak over the root mean square around it: a little more than a sine's, and 6.8 dB. Of Gaussian noise 3% of
-/// the values are higher than that.
+/// Bounds of a peak over the root mean square around it: a little more than a sine's, and 6.8 dB. Of Gaussian noise 3%
+/// of the values are higher than that.
 const PEAK_TO_RMS: (f32, f32) = (1.45, 2.2);
 
 /// Peaks of recordings over those of Gaussian noise with as many zero crossings: recordings are levelled.
 const LEVELLED: f32 = 0.9;
 
-/// Cuts the peaks that stand out of the 2 ms around them: the highest that is left is as high as the surroundings of some
-/// peak allow. A click fills its surroundings and a tone has no such peaks: both stay.
+/// Cuts the peaks that stand out of the 2 ms around them: the highest that is left is as high as the surroundings of
+/// some peak allow. A click fills its surroundings and a tone has no such peaks: both stay.
 ///
-/// Of `n` independent Gaussian values the highest lies about `sqrt(2 ln n)` over their root mean square; `n` is about the
-/// number of zero crossings, which follows from the energy of the signal's differences [Rice 1945, Eq. 3.3-11]. So a snare
-/// with a body may peak less over its surroundings than a hiss.
+/// Of `n` independent Gaussian values the highest lies about `sqrt(2 ln n)` over their root mean square; `n` is about
+/// the number of zero crossings, which follows from the energy of the signal's differences [Rice 1945, Eq. 3.3-11]. So
+/// a snare with a body may peak less over its surroundings than a hiss.
 pub fn level(signal: &mut [f32], sample_rate: u32) {
     let reach = sample_rate as usize / 1000;
     let (mut energies, mut turns) = (vec![0.0f64], vec![0.0f64]);

@@ -37,8 +37,8 @@ pub struct Row {
     pub levels: Vec<f32>,
     /// Part of the power that is on the left, 0 to 1.
     lefts: Vec<f32>,
-    /// Real part of the normalised cross-spectrum: 1 for what both sides share, 0 for sides that have nothing to do with
-    /// each other, -1 for opposite polarities.
+    /// Real part of the normalised cross-spectrum: 1 for what both sides share, 0 for sides that have nothing to do
+    /// with each other, -1 for opposite polarities.
     coherences: Vec<f32>,
 }
 
@@ -97,8 +97,8 @@ impl Row {
 
 /// Factors of the left and the right on a band's level, from its pan.
 ///
-/// With `l` and `r` for the sides, `(l + floor) / (r + floor)` is the pan's ratio and `(l² + r²) / 2` the level's square:
-/// a quadratic equation.
+/// With `l` and `r` for the sides, `(l + floor) / (r + floor)` is the pan's ratio and `(l² + r²) / 2` the level's
+/// square: a quadratic equation.
 pub fn gains(level: f32, pan: f32, floor: f32) -> [f32; 2] {
     let (level, floor) = (f64::from(level), f64::from(floor));
     if level <= 0.0 || pan.is_nan() {
