@@ -53,11 +53,11 @@ mod tests {
 
     #[test]
     fn a_sine_stays_and_the_peaks_of_a_noise_are_cut() {
-        let sine = |n: usize| (0.7 * (2.0 * PI * 440.0 * n as f64 / f64::from(RATE)).sin()) as f32;
+        let sine = |n: usize| (0.7 * (2.0 * PI * 1000.0 * n as f64 / f64::from(RATE)).sin()) as f32;
         let sine: Vec<f32> = (0..RATE as usize).map(sine).collect();
         let mut levelled = sine.clone();
         level(&mut levelled, RATE);
-        assert_eq!(levelled, sine);
+        assert!(levelled == sine);
 
         let noise = Noise::new(8).normals(RATE as usize);
         let peak = |x: &[f32]| x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
