@@ -69,7 +69,7 @@ impl Framing for MdctConfig {
 
     fn check(&self) -> Result<()> {
         within("mdct bins", self.bins, 8, 4096)?;
-        if self.bins % 2 != 0 {
+        if !self.bins.is_multiple_of(2) {
             return Err(Error::setting(format!(
                 "mdct bins must be even, found {}",
                 self.bins
