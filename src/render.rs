@@ -8,6 +8,7 @@ mod conditions;
 mod init;
 mod mend;
 mod settings;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

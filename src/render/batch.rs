@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::conditions::{Asked, Conditions};
 use super::init::{Given, Start};
 use super::mend::{self, Remark};
+use super::tail::hold_tail;
 use super::{Init, PLACE, Progress, RenderSettings, Rendered, Renderer};
 use crate::attributes::{Attribute, Attributes};
 use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish};
@@ -375,7 +376,7 @@ impl Renderer {
         let mut clip = self.decoded(group, item, frames)?;
         let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {
-            mend::hold_tail(&mut clip, self.config.format.len_frames);
+            hold_tail(&mut clip, self.config.format.len_frames);
         }
         let mut clip = mend::mended(clip, asked, &item.conditions, &mut remarks);
         if is_one_shot && clip.len_frames() < item.wanted {
