@@ -2,8 +2,8 @@
 //!
 //! What people own are files of several programs, all with the same network in them: checkpoints of its trainer
 //! (`sample-generator`), whole or trimmed; those that `sample-diffusion` converted; of `stable-audio-tools`, wrapped or
-//! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and shapes
-//! of the tensors. A pickle is read as data (the `pickle` module): nothing in a file is ever executed.
+//! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and
+//! shapes of the tensors. A pickle is read as data (the `pickle` module): nothing in a file is ever executed.
 
 mod dance;
 mod pickle;

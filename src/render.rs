@@ -1,7 +1,7 @@
 //! From settings and a seed to a sound.
 //!
-//! Noise, or a sound to begin with ([`Init`]), is sampled to frames and decoded; what was asked is mended in the decoded
-//! sound, and said where it could not be had ([`Remark`]).
+//! Noise, or a sound to begin with ([`Init`]), is sampled to frames and decoded; what was asked is mended in the
+//! decoded sound, and said where it could not be had ([`Remark`]).
 
 mod batch;
 mod conditions;
@@ -33,7 +33,7 @@ const PLACE: u64 = 0x2000;
 pub struct Rendered {
     /// The sound.
     pub clip: Clip,
-    /// The class that it was made as: the one asked for, or the one drawn. None where the model was given none.
+    /// The class that it was generated as: the one asked for, or the one drawn. None where the model was given none.
     pub class: Option<String>,
     /// Steps taken.
     pub steps: usize,
@@ -126,7 +126,7 @@ impl Renderer {
         seed: u64,
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Rendered> {
-        let mut made = self.render_batch(settings, &[seed], on_step)?;
-        Ok(made.pop().expect("one seed gives one sound"))
+        let mut rendered = self.render_batch(settings, &[seed], on_step)?;
+        Ok(rendered.pop().expect("one seed gives one sound"))
     }
 }

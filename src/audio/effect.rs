@@ -11,8 +11,9 @@ pub(crate) const TILT_PIVOT_HZ: f32 = 1000.0;
 /// The clip read along another time, `len_frames` long: frame `n` is what stood at frame `place(n)`, between the frames
 /// too; past either end there is silence. Pitch and time change together, as on tape.
 ///
-/// Windowed-sinc interpolation between 512 stored phases, of 32 taps up to a speed of 1.5, above in proportion. `fastest`
-/// is the highest speed, of which the cutoff follows, so that next to nothing folds back. `place` must not fall.
+/// Windowed-sinc interpolation between 512 stored phases, of 32 taps up to a speed of 1.5, above in proportion.
+/// `fastest` is the highest speed, of which the cutoff follows, so that next to nothing folds back. `place` must not
+/// fall.
 pub(crate) fn varispeed(
     clip: &Clip,
     fastest: f64,
@@ -98,8 +99,8 @@ pub(crate) fn tilt(clip: &mut Clip, tilt_db: f32, pivot_hz: f32) {
     }
 }
 
-/// At most `len_frames` of the clip, from where its onset, which is at frame `onset`, lies at frame `lead_in`: silence is
-/// put in front, or what lies earlier left out, and what is left of it fades in. `len_frames` is at least `lead_in`.
+/// At most `len_frames` of the clip, from where its onset, which is at frame `onset`, lies at frame `lead_in`: silence
+/// is put in front, or what lies earlier left out, and what is left of it fades in. `len_frames` is at least `lead_in`.
 pub(crate) fn align_onset(clip: &Clip, onset: usize, lead_in: usize, len_frames: usize) -> Clip {
     let rise = onset.min(lead_in);
     let (pad, start) = (lead_in - rise, onset - rise);

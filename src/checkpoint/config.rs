@@ -26,7 +26,7 @@ pub struct ModelConfig {
     pub name: String,
     /// Rate, channels and length of its clips.
     pub format: Format,
-    /// Where its clips begin in the sounds that it learnt. Absent in older files.
+    /// Where its clips begin in the training sounds. Absent in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
     /// How clips become frames.
@@ -37,7 +37,7 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// Descriptor names, in the order of the network's inputs.
     pub descriptors: Vec<String>,
-    /// Attributes of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
+    /// Attributes of the training sounds, each with its label's place in `labels`; empty for a network that is
     /// not conditioned on any. Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
     pub attributes: Vec<(Option<u32>, Attributes)>,
@@ -124,7 +124,7 @@ pub struct Excess {
 pub struct TrainingRecord {
     /// Version of audiodiff that wrote the file.
     pub audiodiff_version: String,
-    /// Optimizer steps, the ones of earlier models it was tuned from not counted.
+    /// Optimizer steps; those of the models that it was fine-tuned or distilled from are not counted.
     pub steps: u64,
     /// Clips seen.
     #[serde(alias = "windows")]
@@ -133,15 +133,15 @@ pub struct TrainingRecord {
     pub seconds: f64,
     /// Validation loss of the averaged weights, when there was something to validate on.
     pub validation_loss: Option<f32>,
-    /// Sounds learnt from.
+    /// Training sounds.
     pub sounds: u64,
     /// Seed of the run.
     pub seed: u64,
     /// Name of the model it was fine-tuned or distilled from.
     #[serde(alias = "tuned_from")]
     pub fine_tuned_from: Option<String>,
-    /// All that was learnt before: by that model, and by those that it was tuned from in turn, as far as their files
-    /// tell.
+    /// All training before: of that model, and of those that it was fine-tuned or distilled from in turn, as far as
+    /// their files tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<TrainingTotals>,
     /// Licence of the weights.
@@ -264,7 +264,7 @@ impl ModelConfig {
         self.representation.frames(self.format.len_frames)
     }
 
-    /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
+    /// Where its clips begin in the training sounds, as far as the file tells: older ones do not say it, but only
     /// clips cut at their onset had attributes.
     pub fn training_crop(&self) -> Option<Crop> {
         let by_attributes = (!self.attributes.is_empty()).then_some(Crop::Onset);
@@ -280,8 +280,8 @@ impl ModelConfig {
         }
     }
 
-    /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on changes
-    /// that their representation does not hold.
+    /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on
+    /// changes that their representation does not hold.
     pub fn descriptor_names(&self) -> Vec<String> {
         let mut names = self.descriptors.clone();
         names.retain(|name| !self.is_unheard(name));
@@ -326,7 +326,7 @@ impl ModelConfig {
         }
     }
 
-    /// Whether it was tuned to need few steps, which a sampler of its own takes.
+    /// Whether it was distilled to need few steps, which a sampler of its own takes.
     pub fn is_few_step(&self) -> bool {
         let own = self.rendering.as_ref();
         own.is_some_and(|own| own.sampler == Sampler::Consistency)

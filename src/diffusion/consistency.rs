@@ -66,8 +66,9 @@ impl Consistency {
     /// the same clip with the same noise at both levels, and `c = 0.00054·√dimensions` [the pseudo-Huber distance of
     /// Song & Dhariwal 2023]. A scalar with a gradient.
     ///
-    /// `f` is the [`ConsistencyFunction`] of `denoiser`. With a `guide` the point at level `r` is where one step along its path leads from `x_t`, so that the model
-    /// learns the guide's sounds (those of a guided teacher, say) rather than the clips'.
+    /// `f` is the [`ConsistencyFunction`] of `denoiser`. With a `guide` the point at level `r` is where one step along
+    /// its path leads from `x_t`, so that the model learns the guide's sounds (those of a guided teacher, say) rather
+    /// than the clips'.
     ///
     /// # Errors
     /// When the shapes disagree.

@@ -1,4 +1,4 @@
-//! Inpainting: some frames are known, the others are made to go with them.
+//! Inpainting: some frames are known, the others are sampled to go with them.
 
 use candle_core::Tensor;
 

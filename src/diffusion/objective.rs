@@ -20,8 +20,8 @@ pub struct Objective {
     /// `P_std`: standard deviation of `ln sigma` [EDM, Table 1].
     #[serde(alias = "log_sigma_deviation")]
     pub p_std: f64,
-    /// Upper bound of the loss weight, infinite for none: Min-SNR weighting up to a constant, for with `sigma_data` 1 the
-    /// weight is the signal-to-noise ratio plus one [Hang et al. 2023, Eq. 5].
+    /// Upper bound of the loss weight, infinite for none: Min-SNR weighting up to a constant, for with `sigma_data` 1
+    /// the weight is the signal-to-noise ratio plus one [Hang et al. 2023, Eq. 5].
     #[serde(with = "maybe_infinite", alias = "weight_clip")]
     pub min_snr_gamma: f64,
     /// Standard deviation of the clean frames.

@@ -81,10 +81,10 @@ pub enum Sampler {
     /// [DPM-Solver++, SDE-DPM-Solver++(2M)].
     DpmPp2mSde,
     /// Along a slope extrapolated from up to four; the best of these at few steps
-    /// [PNDM's linear multistep method, begun as DEIS's iPNDM does].
+    /// [PNDM, the linear multistep method; begun as iPNDM of Zhang & Chen 2023].
     Ipndm,
-    /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise hides
-    /// and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
+    /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise
+    /// hides and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
     IplmsReference,
     /// To the guess, and back to the next level with fresh noise: for models tuned to say where a path ends, in one
     /// to four steps [Song et al. 2023, Alg. 1].

@@ -101,8 +101,8 @@ impl Given {
         Ok(Self { clip, onset })
     }
 
-    /// The clip brought to `format` as training sounds are: at their level; and where those were cut at their onset, with
-    /// its own onset where theirs lies. Otherwise only silence that is longer than the format is left out.
+    /// The clip brought to `format` as training sounds are: at their level; and where those were cut at their onset,
+    /// with its own onset where theirs lies. Otherwise only silence that is longer than the format is left out.
     ///
     /// # Errors
     /// [`Error::Setting`] when nothing sounds within the format's length.

@@ -1,4 +1,4 @@
-//! What is done to a decoded sound so that it is what was asked for, and what is said where it is not.
+//! Mends pitch, brightness and length of a decoded sound, and remarks on what it still misses.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ pub enum Remark {
         /// Steps taken.
         taken: usize,
     },
-    /// The model was tuned to few steps of another sampler.
+    /// The model was distilled to few steps of another sampler.
     Sampler {
         /// The one asked for.
         asked: Sampler,

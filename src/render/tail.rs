@@ -27,12 +27,12 @@ const SILENCE_DB: f64 = -100.0;
 /// A level that silence is brought down to, dB.
 const NOTHING_DB: f64 = -200.0;
 
-/// Lets what lies beyond frame `own` fade as the half before it did, band by band: a model of one-shots knows nothing of
-/// what comes later than its clips end, and makes ghosts of the sound there, or a tail that stops decaying.
+/// Lets what lies beyond frame `own` fade as the half before it did, band by band: a model of one-shots knows nothing
+/// of what comes later than its clips end, and makes ghosts of the sound there, or a tail that stops decaying.
 ///
 /// In each band a line is laid through the levels in dB over the second half of what the model knows, and what rises
 /// above the line is brought down to it; what once was lower falls on from there. Nothing is raised. No band falls much
-/// slower than the whole did, there or since its peak: what rings on in one band alone is what the model made up.
+/// slower than the whole did, there or since its peak: ringing in one band alone is an artefact of the model.
 pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
     if clip.len_frames() <= own || own < 8 * HOP {
         return;
@@ -123,7 +123,8 @@ impl Levels {
         (10.0 * (power / self.loudest).max(1e-30).log10()).max(SILENCE_DB)
     }
 
-    /// The level of a band, in the mean over `around` rows on either side, so that the unevenness of noise stays as it is.
+    /// The level of a band, in the mean over `around` rows on either side, so that the unevenness of noise stays as it
+    /// is.
     fn level(&self, band: usize, t: usize, around: usize) -> f64 {
         let near = t.saturating_sub(around)..(t + around + 1).min(self.rows());
         let count = near.len() as f64;

@@ -204,8 +204,8 @@ impl Guess {
         towards(x, guess, self.next / self.sigma)
     }
 
-    /// The same for the stochastic path: twice as far towards the guess in `log sigma`, and back up to level `next` with
-    /// fresh noise.
+    /// The same for the stochastic path: twice as far towards the guess in `log sigma`, and back up to level `next`
+    /// with fresh noise.
     ///
     /// In the terms of ancestral sampling, `sigma_down = next² / sigma`, `sigma_up² = next² - sigma_down²`.
     fn towards_with_noise(&self, x: &Tensor, guess: &Tensor, noise: &Tensor) -> Result<Tensor> {
