@@ -19,13 +19,31 @@ mod safetensors;
 pub use config::{
     Excess, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord, TrainingTotals,
 };
-pub(crate) use safetensors::{Header, KEY, foreign_content, header_len, write_tensors};
+pub(crate) use safetensors::{
+    Header, KEY, decode_floats, float_width, foreign_content, header_len, write_tensors,
+};
 pub use safetensors::{StorageType, load_tensors, save_tensors};
 
 use config::{Version, check_version};
 use safetensors::{parse, read, write_all_tensors};
 
 /// A model: its configuration and its weights, in f32 on the CPU.
+///
+/// ```
+/// # #[cfg(feature = "embedded-model")] {
+/// use audiodiff::Checkpoint;
+/// use audiodiff::checkpoint::StorageType;
+///
+/// let model = Checkpoint::embedded()?;
+/// let folder = tempfile::tempdir().expect("a temporary folder");
+/// let path = folder.path().join("drums.safetensors");
+/// model.save(&path, StorageType::F16)?;
+/// let loaded = Checkpoint::load(&path)?;
+/// assert_eq!(loaded.config, model.config);
+/// assert_eq!(loaded.config.format.sample_rate, 44_100);
+/// # }
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// Everything but the weights.

@@ -15,7 +15,33 @@ use crate::network::{Conditioning, Network};
 
 /// `D`: the best guess of the clean clip, given a noisy one and how noisy it is.
 ///
-/// The seam between *how to sample* (samplers) and *what to believe* (networks).
+/// The seam between *how to sample* (samplers) and *what to believe* (networks): whatever denoises can be sampled
+/// from, guided and inpainted.
+///
+/// ```
+/// use audiodiff::Result;
+/// use audiodiff::diffusion::Denoiser;
+/// use audiodiff::network::Conditioning;
+/// use candle_core::{Device, Tensor};
+///
+/// /// The best denoiser of data drawn from N(0, 1): `x / (1 + sigma²)`.
+/// struct Gaussian;
+///
+/// impl Denoiser for Gaussian {
+///     fn denoise(&self, x: &Tensor, sigma: &Tensor, _: &Conditioning) -> Result<Tensor> {
+///         let gain = (sigma.sqr()? + 1.0)?.recip()?.reshape((sigma.dims()[0], 1, 1))?;
+///         Ok(x.broadcast_mul(&gain)?)
+///     }
+/// }
+///
+/// // Two clips of one value, at noise levels 1 and 3.
+/// let x = Tensor::new(&[[[4f32]], [[5.0]]], &Device::Cpu)?;
+/// let sigma = Tensor::new(&[1f32, 3.0], &Device::Cpu)?;
+/// let cond = Conditioning::new(&[None, None], &[], &Device::Cpu)?;
+/// let guess = Gaussian.denoise(&x, &sigma, &cond)?;
+/// assert_eq!(guess.flatten_all()?.to_vec1::<f32>()?, [2.0, 0.5]);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 pub trait Denoiser {
     /// `x: [B, T, C]` is a clean clip plus `sigma: [B]` times unit noise; returns `[B, T, C]`.
     ///

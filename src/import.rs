@@ -2,8 +2,8 @@
 //!
 //! What people own are files of several programs, all with the same network in them: checkpoints of its trainer
 //! (`sample-generator`), whole or trimmed; those that `sample-diffusion` converted; of `stable-audio-tools`, wrapped or
-//! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and shapes
-//! of the tensors. A pickle is read as data (the `pickle` module): nothing in a file is ever executed.
+//! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and
+//! shapes of the tensors. A pickle is read as data (the `pickle` module): nothing in a file is ever executed.
 
 mod dance;
 mod pickle;
@@ -112,92 +112,38 @@ impl Import {
         };
         let source = TensorFile::open(&file)?;
         let dance = Dance::of(&source)?;
-        let channels = dance.channels;
-
-        let fact = |key: &str| {
-            let facts = source.facts.iter();
-            let found = facts.filter(|(path, _)| path.rsplit('.').next() == Some(key));
-            found
-                .map(|(_, value)| *value)
-                .find(|x| *x >= 1.0 && *x < 1e9)
+        let network = NetworkConfig::Dance(dance.config.clone());
+        let format = Format {
+            channels: dance.channels,
+            ..sound_format(path, settings, &notes, &source, network.frames_multiple())?
         };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let published = PUBLISHED
-            .iter()
-            .find(|(name, ..)| stem.to_lowercase().contains(name));
-        let rate = settings
-            .sample_rate
-            .or(notes.sample_rate)
-            .or(fact("sample_rate").map(|x| x as u32))
-            .or(published.map(|(_, rate, _)| *rate));
-        let sample_rate = rate.ok_or_else(|| {
-            Error::setting(format!(
-                "{0}: says nothing of its sample rate; tell it once: audiodiff import {0} --sample-rate 44100",
-                path.display()
-            ))
-        })?;
-        let length = settings
-            .length
-            .or(notes.sample_size)
-            .or(fact("native_chunk_size").map(|x| x as usize))
-            .or(published.map(|(.., length)| *length));
-        let config = NetworkConfig::Dance(dance.config.clone());
-        let unit = config.frames_multiple();
-        let length = length.unwrap_or(65_536);
-        // The lowest level mirrors two frames and needs a third.
-        let len_frames = length.div_ceil(unit).max(3) * unit;
-
-        let format = Format {
-            sample_rate,
-            channels,
-            len_frames,
-        };
-        let mut found = dance.described(&source);
-        found.push((
-            "sound",
-            format!(
-                "{} at {sample_rate} Hz, {len_frames} samples ({:.2} s)",
-                if channels == 1 { "mono" } else { "stereo" },
-                len_frames as f64 / f64::from(sample_rate)
-            ),
-        ));
         // `stable-audio-tools` trains and samples at times that are spread evenly.
         let schedule = match notes.model_type.as_deref() {
             Some("diffusion_uncond") => Schedule::Linear,
             _ => Schedule::Crash,
         };
-        let config = ModelConfig {
-            format_version: FORMAT_VERSION,
-            name: settings.name.clone().unwrap_or_else(|| stem.into_owned()),
-            format,
-            // Its programs cut sounds at random places.
-            crop: Some(Crop::Anywhere),
-            representation: RepresentationConfig::Wave(WaveConfig { patch: 1 }),
-            statistics: Statistics::scaling(vec![1.0; channels]),
-            labels: Vec::new(),
-            descriptors: Vec::new(),
-            attributes: Vec::new(),
-            sigma_data: 1.0,
-            sigma_max: SIGMA_MAX,
-            target: Target::V,
-            network: config,
-            rendering: Some(Rendering {
-                sampler: Sampler::Ipndm,
-                schedule,
-                guidance: 1.0,
-                steps: STEPS,
-                measured: Vec::new(),
-                excess: Vec::new(),
-            }),
-            training: TrainingRecord {
-                audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
-                ..TrainingRecord::default()
-            },
-        };
+        let name = settings.name.clone().unwrap_or_else(|| stem.into_owned());
+        let config = config_of(name, format, network, schedule);
         config.validate().map_err(|error| match error {
             Error::Setting(reason) => Error::checkpoint(path, reason),
             other => other,
         })?;
+        let mut found = dance.described(&source);
+        found.push((
+            "sound",
+            format!(
+                "{} at {} Hz, {} samples ({:.2} s)",
+                if format.channels == 1 {
+                    "mono"
+                } else {
+                    "stereo"
+                },
+                format.sample_rate,
+                format.len_frames,
+                format.len_frames as f64 / f64::from(format.sample_rate)
+            ),
+        ));
         let import = Self {
             source,
             dance,
@@ -262,6 +208,88 @@ impl Import {
                 Ok(values)
             })
         })
+    }
+}
+
+/// Rate and length of the sounds, in mono: as the settings, the notes or the file say, or as is known of a published
+/// model. The length is a multiple of `unit`.
+fn sound_format(
+    path: &Path,
+    settings: &ImportSettings,
+    notes: &Note,
+    source: &TensorFile,
+    unit: usize,
+) -> Result<Format> {
+    let fact = |key: &str| {
+        let facts = source.facts.iter();
+        let found = facts.filter(|(path, _)| path.rsplit('.').next() == Some(key));
+        found
+            .map(|(_, value)| *value)
+            .find(|x| *x >= 1.0 && *x < 1e9)
+    };
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let published = PUBLISHED
+        .iter()
+        .find(|(name, ..)| stem.to_lowercase().contains(name));
+    let rate = settings
+        .sample_rate
+        .or(notes.sample_rate)
+        .or(fact("sample_rate").map(|x| x as u32))
+        .or(published.map(|(_, rate, _)| *rate));
+    let sample_rate = rate.ok_or_else(|| {
+        Error::setting(format!(
+            "{0}: says nothing of its sample rate; tell it once: audiodiff import {0} --sample-rate 44100",
+            path.display()
+        ))
+    })?;
+    let length = settings
+        .length
+        .or(notes.sample_size)
+        .or(fact("native_chunk_size").map(|x| x as usize))
+        .or(published.map(|(.., length)| *length))
+        .unwrap_or(65_536);
+    Ok(Format {
+        sample_rate,
+        channels: 1,
+        // The lowest level mirrors two frames and needs a third.
+        len_frames: length.div_ceil(unit).max(3) * unit,
+    })
+}
+
+/// Everything about an imported model but its weights.
+fn config_of(
+    name: String,
+    format: Format,
+    network: NetworkConfig,
+    schedule: Schedule,
+) -> ModelConfig {
+    ModelConfig {
+        format_version: FORMAT_VERSION,
+        name,
+        format,
+        // Its programs cut sounds at random places.
+        crop: Some(Crop::Anywhere),
+        representation: RepresentationConfig::Wave(WaveConfig { patch: 1 }),
+        statistics: Statistics::scaling(vec![1.0; format.channels]),
+        labels: Vec::new(),
+        descriptors: Vec::new(),
+        attributes: Vec::new(),
+        sigma_data: 1.0,
+        sigma_max: SIGMA_MAX,
+        target: Target::V,
+        network,
+        rendering: Some(Rendering {
+            sampler: Sampler::Ipndm,
+            schedule,
+            guidance: 1.0,
+            steps: STEPS,
+            measured: Vec::new(),
+            excess: Vec::new(),
+        }),
+        training: TrainingRecord {
+            audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..TrainingRecord::default()
+        },
     }
 }
 

@@ -58,11 +58,12 @@
 //! | EDM | Karras, Aittala, Aila, Laine: Elucidating the Design Space of Diffusion-Based Generative Models, 2022 |
 //! | EDM2 | Karras et al.: Analyzing and Improving the Training Dynamics of Diffusion Models, 2024 |
 //! | DPM-Solver | Lu et al.: DPM-Solver, 2022; DPM-Solver++, 2022 |
-//! | iPNDM | Zhang, Chen: Fast Sampling of Diffusion Models with Exponential Integrator, 2023 |
+//! | Zhang & Chen 2023 | Fast Sampling of Diffusion Models with Exponential Integrator |
 //! | Geng et al. 2024 | Consistency Models Made Easy |
 //! | Song et al. 2023 | Consistency Models |
 //! | Song et al. 2021 | Score-Based Generative Modeling through Stochastic Differential Equations |
 //! | Lugmayr et al. 2022 | RePaint: Inpainting using Denoising Diffusion Probabilistic Models |
+//! | Shoemake 1985 | Animating Rotation with Quaternion Curves |
 //! | Song & Dhariwal 2023 | Improved Techniques for Training Consistency Models |
 //! | DDIM | Song, Meng, Ermon: Denoising Diffusion Implicit Models, 2021 |
 //! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |

@@ -216,7 +216,7 @@ impl NetworkConfig {
 /// How a parameter begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Initializer {
-    /// All zero: the layer is silent until it has learnt something.
+    /// All zero: the layer is silent until it has been trained.
     Zeros,
     /// Normal with this standard deviation.
     Normal(f64),

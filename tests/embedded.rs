@@ -29,11 +29,11 @@ fn render(class: &str, seeds: std::ops::Range<u64>) -> Vec<Clip> {
         .render_batch(&settings, &seeds, &mut |_| ControlFlow::Continue(()))
         .unwrap()
         .into_iter()
-        .map(|made| made.clip)
+        .map(|sound| sound.clip)
         .collect()
 }
 
-/// Share of the energy between two frequencies in Hz.
+/// Fraction of the energy between two frequencies in Hz.
 fn fraction(clip: &Clip, low: f32, high: f32) -> f32 {
     let mut samples = clip.channels()[0].clone();
     let fft = RealFftPlanner::<f32>::new().plan_fft_forward(samples.len());
@@ -153,34 +153,38 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     assert_eq!(steps, 1);
 }
 
-/// What products of eight digits make is the same sound: in the model's own frames its noise is 15 dB below, and it
-/// is not nothing.
+/// Signal over the noise of bf16, in the model's own frames, dB: measured between 30 and 60 over these sounds with the
+/// instruction sets `portable`, `avx2`, `avx512` and `avx512bf16`; 5 dB are left to others.
+const BF16_SNR_DB: std::ops::Range<f32> = 25.0..65.0;
+
 #[test]
 fn bf16_renders_the_same_sound() {
-    let mut renderer = Renderer::new(&Checkpoint::embedded().unwrap(), &Device::Cpu).unwrap();
+    let mut renderer = renderer();
     let config = renderer.config().clone();
     let representation = config
         .representation
         .build(&config.format, &config.statistics)
         .unwrap();
-    for class in ["kick", "hat_closed"] {
-        let settings = RenderSettings {
-            class: Some(class.into()),
-            trim: false,
-            ..renderer.settings()
+    let mut ratios = Vec::new();
+    for class in ["kick", "snare", "hat_closed", "cymbal", "tom"] {
+        let mut frames = |compute_type| {
+            renderer.engine().set_compute_type(compute_type);
+            let sounds = generated(&renderer, Some(class), 7..10, |s| s.trim = false);
+            let encode = |sound: &Rendered| representation.encode(&sound.clip).unwrap().data;
+            sounds.iter().map(encode).collect::<Vec<_>>()
         };
-        let mut render = |precision| {
-            renderer.engine().set_compute_type(precision);
-            let clip = renderer.render(&settings, 7);
-            representation.encode(&clip.unwrap().clip).unwrap().data
-        };
-        let (full, rounded) = (render(ComputeType::F32), render(ComputeType::Bf16));
-        let power = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
-        let noise = power(&mut full.iter().zip(&rounded).map(|(a, b)| a - b));
-        let ratio = 10.0 * (power(&mut full.iter().copied()) / noise).log10();
-        eprintln!("{class}: {ratio} dB");
-        assert!((15.0..60.0).contains(&ratio), "{class}: {ratio} dB");
+        let (full, rounded) = (frames(ComputeType::F32), frames(ComputeType::Bf16));
+        for (full, rounded) in full.iter().zip(&rounded) {
+            let power = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>();
+            let noise = power(&mut full.iter().zip(rounded).map(|(a, b)| a - b));
+            ratios.push(10.0 * (power(&mut full.iter().copied()) / noise).log10());
+        }
     }
+    eprintln!("{ratios:?} dB");
+    assert!(
+        ratios.iter().all(|ratio| BF16_SNR_DB.contains(ratio)),
+        "{ratios:?} dB"
+    );
 }
 
 fn renderer() -> Renderer {
@@ -188,7 +192,7 @@ fn renderer() -> Renderer {
 }
 
 /// Sounds of these seeds, of a class if there is one, with the settings that `change` makes.
-fn made(
+fn generated(
     renderer: &Renderer,
     class: Option<&str>,
     seeds: std::ops::Range<u64>,
@@ -215,22 +219,25 @@ fn cents(found: f32, wanted: f32) -> f32 {
 #[test]
 fn without_a_class_the_sound_is_of_the_class_that_is_told() {
     let renderer = renderer();
-    let sounds = made(&renderer, None, 0..32, |_| {});
+    let sounds = generated(&renderer, None, 0..32, |_| {});
     let brightness = |prefixes: [&str; 2]| {
-        let of = |made: &&Rendered| {
-            let class = made.class.as_deref().expect("a class");
+        let of = |sound: &&Rendered| {
+            let class = sound.class.as_deref().expect("a class");
             prefixes.iter().any(|prefix| class.starts_with(prefix))
         };
         let of = sounds.iter().filter(of);
-        median(of.map(|made| Measures::of(&made.clip).brightness).collect())
+        median(
+            of.map(|sound| Measures::of(&sound.clip).brightness)
+                .collect(),
+        )
     };
     let (high, low) = (brightness(["hat", "cymbal"]), brightness(["kick", "bass"]));
     assert!(high > 3000.0 && low < 400.0, "{high} Hz, {low} Hz");
     // The same alone, and from a class that is near what is asked.
-    assert_eq!(made(&renderer, None, 5..6, |_| {})[0], sounds[5]);
-    let bright = made(&renderer, None, 0..8, set("brightness", 10_000.0));
-    for made in bright {
-        let class = made.class.expect("a class");
+    assert_eq!(generated(&renderer, None, 5..6, |_| {})[0], sounds[5]);
+    let bright = generated(&renderer, None, 0..8, set("brightness", 10_000.0));
+    for sound in bright {
+        let class = sound.class.expect("a class");
         assert!(!["kick", "bass", "mallet"].contains(&&*class), "{class}");
     }
 }
@@ -248,12 +255,12 @@ fn a_pitch_that_is_asked_for_is_met_or_missed_aloud() {
         ("synth", 220.0),
         ("mallet", 1760.0),
     ] {
-        for made in made(&renderer, Some(class), 20..23, set("pitch", hz)) {
+        for sound in generated(&renderer, Some(class), 20..23, set("pitch", hz)) {
             all += 1;
-            if !made.remarks.is_empty() {
+            if !sound.remarks.is_empty() {
                 continue;
             }
-            let found = Measures::of(&made.clip).pitch;
+            let found = Measures::of(&sound.clip).pitch;
             let off = found.map(|found| cents(found, hz));
             // Its windows are short: it may take an octave for the note, or nothing.
             met += usize::from(off.is_some_and(|off| off.abs() < 5.0));
@@ -261,8 +268,8 @@ fn a_pitch_that_is_asked_for_is_met_or_missed_aloud() {
     }
     assert!(met >= all - 2, "{met} of {all} have the pitch");
     for class in ["hat_closed", "clap"] {
-        let made = &made(&renderer, Some(class), 3..4, set("pitch", 220.0))[0];
-        assert_eq!(made.remarks, [Remark::Unpitched { asked: 220.0 }]);
+        let sound = &generated(&renderer, Some(class), 3..4, set("pitch", 220.0))[0];
+        assert_eq!(sound.remarks, [Remark::Unpitched { asked: 220.0 }]);
     }
 }
 
@@ -272,8 +279,8 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
     let mut offs = Vec::new();
     for class in ["bass", "pluck", "mallet"] {
         let whole = |settings: &mut RenderSettings| settings.trim = false;
-        let plain = made(&renderer, Some(class), 12..15, whole);
-        let fast = made(&renderer, Some(class), 12..15, |settings| {
+        let plain = generated(&renderer, Some(class), 12..15, whole);
+        let fast = generated(&renderer, Some(class), 12..15, |settings| {
             whole(settings);
             set("varispeed", 1.0)(settings);
         });
@@ -306,14 +313,14 @@ fn length_and_brightness_are_met_or_missed_aloud() {
         ("perc", "brightness", 1000.0),
         ("kick", "brightness", 12_000.0),
     ] {
-        let made = &made(&renderer, Some(class), 4..5, set(name, value))[0];
-        let measures = Measures::of(&made.clip);
+        let sound = &generated(&renderer, Some(class), 4..5, set(name, value))[0];
+        let measures = Measures::of(&sound.clip);
         let (attribute, found) = match name {
             "length" => (Attribute::Length, measures.decay),
             _ => (Attribute::Brightness, measures.brightness),
         };
         let near = (found / value).log2().abs() < 1.12f32.log2();
-        let said = made.remarks.iter().any(
+        let said = sound.remarks.iter().any(
             |remark| matches!(remark, Remark::Missed { attribute: of, .. } if *of == attribute),
         );
         assert_eq!(near, !said, "{class} {name}: {found} of {value}");
@@ -325,8 +332,8 @@ fn length_and_brightness_are_met_or_missed_aloud() {
 #[test]
 fn more_steps_than_the_model_is_good_for_are_not_taken() {
     let renderer = renderer();
-    let many = &made(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
-    let most = &made(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];
+    let many = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
+    let most = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];
     assert_eq!(many.clip, most.clip);
     assert_eq!((many.steps, most.steps), (MOST_FEW_STEPS, MOST_FEW_STEPS));
     let (asked, taken) = (64, MOST_FEW_STEPS);
@@ -341,29 +348,38 @@ fn onset(clip: &Clip) -> f64 {
     at.unwrap() as f64 / f64::from(clip.sample_rate())
 }
 
+/// The sound after `seconds` of silence.
+fn late(clip: &Clip, seconds: f64) -> Clip {
+    let mut samples = vec![0.0; (seconds * f64::from(clip.sample_rate())) as usize];
+    samples.extend(&clip.channels()[0]);
+    Clip::new(clip.sample_rate(), vec![samples])
+}
+
+/// The third sound of a class.
+fn third(renderer: &Renderer, class: &str) -> Clip {
+    generated(renderer, Some(class), 3..4, |_| {})
+        .remove(0)
+        .clip
+}
+
+/// The sound of a seed that begins with `init`.
+fn begun(renderer: &Renderer, init: Init, seed: u64) -> Rendered {
+    let change = |settings: &mut RenderSettings| settings.init = Some(init.clone());
+    generated(renderer, None, seed..seed + 1, change).remove(0)
+}
+
+fn vary(clip: &Clip, strength: f64) -> Init {
+    let clip = clip.clone();
+    Init::Vary { clip, strength }
+}
+
 #[test]
 fn a_sound_to_begin_with_counts_from_its_onset() {
     let renderer = renderer();
-    let snare = made(&renderer, Some("snare"), 3..4, |_| {}).remove(0).clip;
-    let tom = made(&renderer, Some("tom"), 3..4, |_| {}).remove(0).clip;
-    let late = |clip: &Clip, seconds: f64| {
-        let mut samples = vec![0.0; (seconds * f64::from(clip.sample_rate())) as usize];
-        samples.extend(&clip.channels()[0]);
-        Clip::new(clip.sample_rate(), vec![samples])
-    };
-    let begun = |init: Init, seed| {
-        let change = |settings: &mut RenderSettings| settings.init = Some(init.clone());
-        made(&renderer, None, seed..seed + 1, change).remove(0)
-    };
+    let snare = third(&renderer, "snare");
     for silence in [0.2, 2.0] {
         let clip = late(&snare, silence);
-        let varied = begun(
-            Init::Vary {
-                clip: clip.clone(),
-                strength: 0.4,
-            },
-            1,
-        );
+        let varied = begun(&renderer, vary(&clip, 0.4), 1);
         assert!(onset(&varied.clip) < 0.03, "{}", onset(&varied.clip));
         assert!(varied.class.is_some());
         assert!(matches!(varied.remarks[..], [Remark::LeftOut { seconds }]
@@ -374,7 +390,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
             kept: vec![(from, to)],
             strength: 1.0,
         };
-        let kept = begun(keep(silence, silence + 0.05), 1);
+        let kept = begun(&renderer, keep(silence, silence + 0.05), 1);
         assert!(onset(&kept.clip) < 0.03);
         let settings = RenderSettings {
             init: Some(keep(0.0, 0.1)),
@@ -383,83 +399,76 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
         let refused = renderer.render(&settings, 1);
         assert!(refused.unwrap_err().to_string().contains("what to keep"));
     }
-    let between = begun(
-        Init::Morph {
-            clips: [late(&snare, 0.2), tom],
-            fraction: 0.5,
-        },
-        1,
-    );
-    assert!(onset(&between.clip) < 0.03);
-    // At full strength nothing is left of it.
-    let forgotten = begun(
-        Init::Vary {
-            clip: late(&snare, 0.2),
-            strength: 1.0,
-        },
-        7,
-    );
-    let fresh = made(&renderer, None, 7..8, |_| {}).remove(0);
+    let morph = Init::Morph {
+        clips: [late(&snare, 0.2), third(&renderer, "tom")],
+        fraction: 0.5,
+    };
+    assert!(onset(&begun(&renderer, morph, 1).clip) < 0.03);
+}
+
+#[test]
+fn at_full_strength_nothing_is_left_of_a_sound_and_below_it_its_class_is() {
+    let renderer = renderer();
+    let snare = third(&renderer, "snare");
+    let forgotten = begun(&renderer, vary(&late(&snare, 0.2), 1.0), 7);
+    let fresh = generated(&renderer, None, 7..8, |_| {}).remove(0);
     assert_eq!(forgotten.clip, fresh.clip);
     assert_eq!(forgotten.class, fresh.class);
     // Nor is it where something is asked for; and a variation is of the class of its sound, whatever is asked for.
-    let vary = |strength, clip: &Clip| {
-        let clip = clip.clone();
-        move |settings: &mut RenderSettings| {
-            let clip = clip.clone();
-            settings.init = Some(Init::Vary { clip, strength });
+    let short_variation = |clip: &Clip, strength, seed: u64| {
+        let change = |settings: &mut RenderSettings| {
+            settings.init = Some(vary(clip, strength));
             settings.descriptors = vec![("length".into(), 0.2)];
-        }
+        };
+        generated(&renderer, None, seed..seed + 1, change).remove(0)
     };
-    let short = made(&renderer, None, 7..8, set("length", 0.2)).remove(0);
-    let forgotten = made(&renderer, None, 7..8, vary(1.0, &snare)).remove(0);
+    let short = generated(&renderer, None, 7..8, set("length", 0.2)).remove(0);
+    let forgotten = short_variation(&snare, 1.0, 7);
     assert_eq!((forgotten.clip, forgotten.class), (short.clip, short.class));
-    let kick = made(&renderer, Some("kick"), 3..4, |_| {}).remove(0).clip;
+    let kick = third(&renderer, "kick");
     for seed in 0..4 {
-        let varied = made(&renderer, None, seed..seed + 1, vary(0.3, &kick)).remove(0);
-        let class = varied.class.unwrap();
+        let class = short_variation(&kick, 0.3, seed).class.unwrap();
         assert!(["kick", "tom", "bass"].contains(&&*class), "{class}");
     }
-    // A morph by inversion is that of its seed, whatever is made beside it.
+}
+
+#[test]
+fn a_morph_by_inversion_is_that_of_its_seed_whatever_is_rendered_beside_it() {
+    let renderer = renderer();
+    let clips = [third(&renderer, "snare"), third(&renderer, "kick")];
     let morph = |settings: &mut RenderSettings| {
         settings.sampler = Sampler::Ddim;
         settings.steps = 4;
         settings.descriptors = vec![("length".into(), 0.3)];
         settings.init = Some(Init::Morph {
-            clips: [snare.clone(), kick.clone()],
+            clips: clips.clone(),
             fraction: 0.5,
         });
     };
-    let both = made(&renderer, None, 1..3, morph);
-    assert_eq!(
-        both[1].clip,
-        made(&renderer, None, 2..3, morph).remove(0).clip
-    );
-    assert!(matches!(
-        both[1].remarks[0],
-        Remark::Sampler {
-            asked: Sampler::Ddim
-        }
-    ));
+    let both = generated(&renderer, None, 1..3, morph);
+    let alone = generated(&renderer, None, 2..3, morph).remove(0);
+    assert_eq!(both[1].clip, alone.clip);
+    let asked = Sampler::Ddim;
+    assert_eq!(both[1].remarks[0], Remark::Sampler { asked });
 }
 
 #[test]
 fn one_shots_end_where_they_end_and_tails_die_away() {
     let renderer = renderer();
     let format = renderer.config().format;
-    for made in made(&renderer, Some("rim"), 4..8, |_| {}) {
-        assert!(made.clip.seconds() < 0.6, "{}", made.clip.seconds());
-        let samples = &made.clip.channels()[0];
+    for sound in generated(&renderer, Some("rim"), 4..8, |_| {}) {
+        assert!(sound.clip.seconds() < 0.6, "{}", sound.clip.seconds());
+        let samples = &sound.clip.channels()[0];
         let last = samples.iter().rposition(|x| x.abs() > 1e-3);
         assert!(last.is_some() && samples[samples.len() - 1] == 0.0);
     }
-    let whole = made(&renderer, Some("rim"), 0..1, |s| s.trim = false);
+    let whole = generated(&renderer, Some("rim"), 0..1, |s| s.trim = false);
     assert_eq!(whole[0].clip.len_frames(), format.len_frames);
-    let two = made(&renderer, Some("rim"), 0..1, |s| s.seconds = Some(2.0));
+    let two = generated(&renderer, Some("rim"), 0..1, |s| s.seconds = Some(2.0));
     assert_eq!(two[0].clip.len_frames(), 2 * format.sample_rate as usize);
     // Beyond the model's own length nothing returns, and nothing stays.
     for (class, seed) in [("bass", 2), ("synth", 2), ("cymbal", 1)] {
-        let long = made(&renderer, Some(class), seed..seed + 1, |s| {
+        let long = generated(&renderer, Some(class), seed..seed + 1, |s| {
             s.seconds = Some(9.0)
         });
         let samples = &long[0].clip.channels()[0];
@@ -482,7 +491,7 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
 fn a_loudness_that_the_peak_forbids_is_remarked_on() {
     let renderer = renderer();
     let loud = |lufs| {
-        made(&renderer, Some("kick"), 1..2, |s| {
+        generated(&renderer, Some("kick"), 1..2, |s| {
             s.level = Level::Loudness(lufs)
         })
     };

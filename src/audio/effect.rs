@@ -1,6 +1,7 @@
-//! Effects: a sound played faster or slower, or tilted.
+//! Effects: a sound played faster or slower, tilted, faded, or moved so that its onset lies at a place.
 
 use std::f32::consts::PI;
+use std::ops::Range;
 
 use super::Clip;
 use super::sinc::windowed_sinc;
@@ -83,6 +84,36 @@ pub(crate) fn tilt(clip: &mut Clip, tilt_db: f32, pivot_hz: f32) {
     }
 }
 
+/// At most `len_frames` of the clip, from where its onset, which is at frame `onset`, lies at frame `lead_in`: silence
+/// is put in front, or what lies earlier left out, and what is left of it fades in. `len_frames` is at least `lead_in`.
+pub(crate) fn align_onset(clip: &Clip, onset: usize, lead_in: usize, len_frames: usize) -> Clip {
+    let rise = onset.min(lead_in);
+    let (pad, start) = (lead_in - rise, onset - rise);
+    let end = clip
+        .len_frames()
+        .min(start.saturating_add(len_frames - pad));
+    let channels = clip.channels().iter().map(|channel| {
+        let mut aligned = vec![0.0; pad];
+        aligned.extend_from_slice(&channel[start..end]);
+        aligned
+    });
+    let mut aligned = Clip::new(clip.sample_rate(), channels.collect());
+    fade(&mut aligned, pad..lead_in, true);
+    aligned
+}
+
+/// Fades in (`rising`) or out over a range of frames, along a raised cosine.
+pub(crate) fn fade(clip: &mut Clip, frames: Range<usize>, rising: bool) {
+    let length = frames.len() as f32;
+    for channel in clip.channels_mut() {
+        for (n, x) in channel[frames.clone()].iter_mut().enumerate() {
+            let place = (n as f32 + 0.5) / length;
+            let place = if rising { place } else { 1.0 - place };
+            *x *= 0.5 - 0.5 * (PI * place).cos();
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -110,6 +141,21 @@ pub(crate) mod tests {
         assert!(error < -65.0, "{error} dB");
         let folded = 20.0 * level(&fast(7000.0)).log10();
         assert!(folded < -60.0, "{folded} dB");
+    }
+
+    #[test]
+    fn an_onset_lies_where_it_is_wanted_and_what_precedes_it_fades_in() {
+        let clip = Clip::new(RATE, vec![vec![0.5, 0.5, 0.5, 1.0, 0.8, 0.6]]);
+        let aligned = |lead_in, len| align_onset(&clip, 3, lead_in, len).channels()[0].clone();
+        assert_eq!(aligned(0, 9), [1.0, 0.8, 0.6]);
+        assert_eq!(aligned(0, 2), [1.0, 0.8]);
+        let (early, late) = (aligned(2, 4), aligned(5, 7));
+        assert_eq!((early[2], early[3], early.len()), (1.0, 0.8, 4));
+        assert_eq!((&late[..2], late[5], late.len()), (&[0.0; 2][..], 1.0, 7));
+        // A raised cosine at a quarter and at three quarters of its way.
+        let quarter = 0.5 - 0.5 * (PI / 4.0).cos();
+        assert!((early[0] - 0.5 * quarter).abs() < 1e-7, "{early:?}");
+        assert!((early[1] - 0.5 * (1.0 - quarter)).abs() < 1e-7, "{early:?}");
     }
 
     #[test]

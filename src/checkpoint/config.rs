@@ -26,7 +26,7 @@ pub struct ModelConfig {
     pub name: String,
     /// Rate, channels and length of its clips.
     pub format: Format,
-    /// Where its clips begin in the sounds that it learnt. Absent in older files.
+    /// Where its clips begin in the training sounds. Absent in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
     /// How clips become frames.
@@ -37,7 +37,7 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// Descriptor names, in the order of the network's inputs.
     pub descriptors: Vec<String>,
-    /// Attributes of the sounds learnt from, each with its label's place in `labels`; empty for a network that is
+    /// Attributes of the training sounds, each with its label's place in `labels`; empty for a network that is
     /// not conditioned on any. Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
     pub attributes: Vec<(Option<u32>, Attributes)>,
@@ -59,7 +59,7 @@ pub struct ModelConfig {
 }
 
 fn old_sigma_max() -> f64 {
-    NoiseSchedule::default().sigma_max
+    20.0
 }
 
 /// How a model is best rendered.
@@ -82,6 +82,31 @@ pub struct Rendering {
     pub excess: Vec<Excess>,
 }
 
+impl Rendering {
+    fn validate(&self) -> Result<()> {
+        let steps = 1..=NoiseSchedule::MAX_STEPS;
+        let is_measure = |&(at, ratio): &(usize, f64)| steps.contains(&at) && ratio.is_finite();
+        let is_excess = |excess: &Excess| {
+            steps.contains(&excess.steps)
+                && excess.value.is_finite()
+                && excess.error.is_finite()
+                && excess.error >= 0.0
+        };
+        if self.guidance.is_finite()
+            && steps.contains(&self.steps)
+            && self.measured.len().max(self.excess.len()) <= MAX_LABELS
+            && self.measured.iter().all(is_measure)
+            && self.excess.iter().all(is_excess)
+        {
+            return Ok(());
+        }
+        Err(Error::setting(format!(
+            "rendering: expected numbers and 1 to {} steps, found {self:?}",
+            NoiseSchedule::MAX_STEPS
+        )))
+    }
+}
+
 /// A difference between Fréchet distances to real sounds, dB².
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Excess {
@@ -99,7 +124,7 @@ pub struct Excess {
 pub struct TrainingRecord {
     /// Version of audiodiff that wrote the file.
     pub audiodiff_version: String,
-    /// Optimizer steps, the ones of earlier models it was tuned from not counted.
+    /// Optimizer steps; those of the models that it was fine-tuned or distilled from are not counted.
     pub steps: u64,
     /// Clips seen.
     #[serde(alias = "windows")]
@@ -108,15 +133,15 @@ pub struct TrainingRecord {
     pub seconds: f64,
     /// Validation loss of the averaged weights, when there was something to validate on.
     pub validation_loss: Option<f32>,
-    /// Sounds learnt from.
+    /// Training sounds.
     pub sounds: u64,
     /// Seed of the run.
     pub seed: u64,
     /// Name of the model it was fine-tuned or distilled from.
     #[serde(alias = "tuned_from")]
     pub fine_tuned_from: Option<String>,
-    /// All that was learnt before: by that model, and by those that it was tuned from in turn, as far as their files
-    /// tell.
+    /// All training before: of that model, and of those that it was fine-tuned or distilled from in turn, as far as
+    /// their files tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<TrainingTotals>,
     /// Licence of the weights.
@@ -153,10 +178,25 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Setting`] or [`Error::Shape`] with what was expected and found.
     pub fn validate(&self) -> Result<()> {
-        let fail = |what: String| Err(Error::Setting(what));
         check_version(self.format_version)?;
         self.representation.validate(&self.format)?;
         self.network.validate()?;
+        self.check_names()?;
+        self.check_attributes()?;
+        check_range("sigma_data", self.sigma_data, (1e-3, 1e3))?;
+        if let Some(rendering) = &self.rendering {
+            rendering.validate()?;
+        }
+        check_range("sigma_max", self.sigma_max, (1.0, 1e4))?;
+        self.check_frames()?;
+        // Builds the transform: this checks the statistics.
+        self.representation
+            .build(&self.format, &self.statistics)
+            .map(drop)
+    }
+
+    /// Names are short and printable, and there are few.
+    fn check_names(&self) -> Result<()> {
         let record = &self.training;
         let names = self
             .labels
@@ -167,94 +207,56 @@ impl ModelConfig {
             .chain(&record.licence);
         for name in names {
             if name.len() > MAX_NAME {
-                return fail(format!(
+                return Err(Error::setting(format!(
                     "names: expected at most {MAX_NAME} bytes, found one of {}",
                     name.len()
-                ));
+                )));
             }
             // They are printed to terminals.
             if name.chars().any(char::is_control) {
-                return fail(format!(
+                return Err(Error::setting(format!(
                     "names: expected no control characters, found {name:?}"
-                ));
+                )));
             }
         }
-        if self.labels.len() > MAX_LABELS || self.descriptors.len() > MAX_LABELS {
-            let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
-            return fail(format!(
+        let (labels, descriptors) = (self.labels.len(), self.descriptors.len());
+        if labels > MAX_LABELS || descriptors > MAX_LABELS {
+            return Err(Error::setting(format!(
                 "expected at most {MAX_LABELS} labels and descriptors, found {labels} and {descriptors}"
-            ));
+            )));
         }
-        if self.attributes.len() > MAX_ATTRIBUTES {
-            return fail(format!(
-                "expected those of at most {MAX_ATTRIBUTES} sounds, found {}",
-                self.attributes.len()
-            ));
+        Ok(())
+    }
+
+    /// The attributes are those of sounds, and each of a class that is there.
+    fn check_attributes(&self) -> Result<()> {
+        let (sounds, labels) = (self.attributes.len(), self.labels.len());
+        if sounds > MAX_ATTRIBUTES {
+            return Err(Error::setting(format!(
+                "expected those of at most {MAX_ATTRIBUTES} sounds, found {sounds}"
+            )));
         }
         for (label, attributes) in &self.attributes {
-            if label.is_some_and(|label| label as usize >= self.labels.len())
-                || !attributes.is_plausible()
-            {
-                return fail(format!(
-                    "attributes: expected measures of a sound and one of {} labels, found {label:?}, {:?}",
-                    self.labels.len(),
+            let is_known = label.is_none_or(|label| (label as usize) < labels);
+            if !is_known || !attributes.is_plausible() {
+                return Err(Error::setting(format!(
+                    "attributes: expected measures of a sound and one of {labels} labels, found {label:?}, {:?}",
                     attributes.0
-                ));
+                )));
             }
         }
-        if !(1e-3..=1e3).contains(&self.sigma_data) {
-            return fail(format!(
-                "sigma_data: expected 0.001 to 1000, found {}",
-                self.sigma_data
-            ));
-        }
-        if let Some(rendering) = &self.rendering {
-            let Rendering {
-                guidance,
-                steps,
-                measured,
-                excess,
-                ..
-            } = rendering;
-            let told = |excess: &Excess| {
-                (1..=NoiseSchedule::MAX_STEPS).contains(&excess.steps)
-                    && excess.value.is_finite()
-                    && excess.error.is_finite()
-                    && excess.error >= 0.0
-            };
-            let bounded = |&(steps, ratio): &(usize, f64)| {
-                (1..=NoiseSchedule::MAX_STEPS).contains(&steps) && ratio.is_finite()
-            };
-            if !guidance.is_finite()
-                || !(1..=NoiseSchedule::MAX_STEPS).contains(steps)
-                || measured.len() > MAX_LABELS
-                || !measured.iter().all(bounded)
-                || excess.len() > MAX_LABELS
-                || !excess.iter().all(told)
-            {
-                return fail(format!(
-                    "rendering: expected numbers and 1 to {} steps, found {rendering:?}",
-                    NoiseSchedule::MAX_STEPS
-                ));
-            }
-        }
-        if !(1.0..=1e4).contains(&self.sigma_max) {
-            return fail(format!(
-                "sigma_max: expected 1 to 10000, found {}",
-                self.sigma_max
-            ));
-        }
+        Ok(())
+    }
+
+    /// The network can take the frames of a clip.
+    fn check_frames(&self) -> Result<()> {
         let (frames, multiple) = (self.frames(), self.network.frames_multiple());
         if frames == 0 || frames % multiple != 0 {
-            return fail(format!(
+            return Err(Error::setting(format!(
                 "clip length: expected a multiple of {multiple} frames, found {frames}"
-            ));
+            )));
         }
-        self.network.check_frames(frames)?;
-        // Builds the transform: this checks the statistics.
-        self.representation
-            .build(&self.format, &self.statistics)
-            .map(drop)
+        self.network.check_frames(frames)
     }
 
     /// `T`, the number of encoded frames of one clip.
@@ -262,7 +264,7 @@ impl ModelConfig {
         self.representation.frames(self.format.len_frames)
     }
 
-    /// Where its clips begin in the sounds that it learnt, as far as the file tells: older ones do not say it, but only
+    /// Where its clips begin in the training sounds, as far as the file tells: older ones do not say it, but only
     /// clips cut at their onset had attributes.
     pub fn training_crop(&self) -> Option<Crop> {
         let by_attributes = (!self.attributes.is_empty()).then_some(Crop::Onset);
@@ -278,8 +280,8 @@ impl ModelConfig {
         }
     }
 
-    /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on changes
-    /// that their representation does not hold.
+    /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on
+    /// changes that their representation does not hold.
     pub fn descriptor_names(&self) -> Vec<String> {
         let mut names = self.descriptors.clone();
         names.retain(|name| !self.is_unheard(name));
@@ -324,7 +326,7 @@ impl ModelConfig {
         }
     }
 
-    /// Whether it was tuned to need few steps, which a sampler of its own takes.
+    /// Whether it was distilled to need few steps, which a sampler of its own takes.
     pub fn is_few_step(&self) -> bool {
         let own = self.rendering.as_ref();
         own.is_some_and(|own| own.sampler == Sampler::Consistency)
@@ -353,6 +355,15 @@ impl ModelConfig {
 #[derive(Deserialize)]
 pub(super) struct Version {
     pub format_version: u32,
+}
+
+fn check_range(what: &str, found: f64, (low, high): (f64, f64)) -> Result<()> {
+    if (low..=high).contains(&found) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "{what}: expected {low} to {high}, found {found}"
+    )))
 }
 
 pub(super) fn check_version(version: u32) -> Result<()> {

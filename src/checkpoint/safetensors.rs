@@ -215,15 +215,13 @@ pub(super) fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tenso
     let mut tensors = BTreeMap::new();
     let mut end = 0;
     for (key, place) in places {
-        let size = match place.dtype {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
-            other => {
-                return Err(fail(format!(
-                    "tensor `{key}`: expected F32, F16 or BF16, found {other:?}"
-                )));
-            }
-        };
+        let size = float_width(place.dtype).filter(|_| place.dtype != Dtype::F64);
+        let size = size.ok_or_else(|| {
+            let found = place.dtype;
+            fail(format!(
+                "tensor `{key}`: expected F32, F16 or BF16, found {found:?}"
+            ))
+        })?;
         let (from, to) = place.data_offsets;
         if place.shape.len() > MAX_RANK {
             let rank = place.shape.len();
@@ -245,23 +243,8 @@ pub(super) fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tenso
             )));
         };
         end = to;
-        let (halves, wholes) = (data.as_chunks::<2>().0, data.as_chunks::<4>().0);
-        let values: Vec<f32> = match place.dtype {
-            Dtype::F16 => halves
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            Dtype::BF16 => halves
-                .iter()
-                .map(|b| bf16::from_le_bytes(*b).to_f32())
-                .collect(),
-            _ => wholes.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        };
-        if let Some(bad) = values.iter().find(|x| !x.is_finite()) {
-            return Err(fail(format!(
-                "tensor `{key}`: expected finite weights, found {bad}"
-            )));
-        }
+        let values = decode_floats(place.dtype, data)
+            .map_err(|reason| fail(format!("tensor `{key}`: {reason}")))?;
         let tensor = Tensor::from_vec(values, &shape[..], &Device::Cpu)
             .map_err(|e| fail(format!("tensor `{key}` of shape {shape:?}: {e}")))?;
         tensors.insert(key, tensor);
@@ -273,6 +256,37 @@ pub(super) fn parse(bytes: &[u8], name: &Path) -> Result<(BTreeMap<String, Tenso
         )));
     }
     Ok((tensors, note))
+}
+
+/// Bytes of one float; `None` of what is no float.
+pub(crate) fn float_width(kind: Dtype) -> Option<usize> {
+    match kind {
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        Dtype::F32 => Some(4),
+        Dtype::F64 => Some(8),
+        _ => None,
+    }
+}
+
+/// Little-endian floats as f32, rounded to the nearest; what is left of an incomplete last one is left out.
+///
+/// # Errors
+/// A sentence with the first value that is not finite, or the kind that is no float.
+pub(crate) fn decode_floats(kind: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
+    fn all<const N: usize>(bytes: &[u8], of: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|&b| of(b)).collect()
+    }
+    let values = match kind {
+        Dtype::F16 => all(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => all(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F32 => all(bytes, f32::from_le_bytes),
+        Dtype::F64 => all(bytes, |b| f64::from_le_bytes(b) as f32),
+        other => return Err(format!("expected floats, found {other:?}")),
+    };
+    match values.iter().find(|x| !x.is_finite()) {
+        Some(bad) => Err(format!("expected finite weights, found {bad}")),
+        None => Ok(values),
+    }
 }
 
 /// The sentence for a file of `len` bytes that is no safetensors file, but begins with `start`.

@@ -1,7 +1,5 @@
 //! One sound: what it is like, and how it is brought to the model's format.
 
-use std::f32::consts::PI;
-
 use super::Crop;
 use super::augment::{self, Change};
 use super::report::{Action, IssueKind};
@@ -197,18 +195,9 @@ impl TrainingSound {
 
         // The onset lies at `lead_in`, whatever precedes it; what does precede it fades in.
         let onset = onset(&clip, peak);
-        let rise = onset.min(lead_in);
-        let pad = lead_in - rise;
-        let start = onset - rise;
-        let end = clip.len_frames().min(start.saturating_add(length - pad));
-        let cut = rest || end < clip.len_frames();
-        let channels = clip.channels().iter().map(|channel| {
-            let mut kept = vec![0.0; pad];
-            kept.extend_from_slice(&channel[start..end]);
-            kept
-        });
-        let mut clip = Clip::new(format.sample_rate, channels.collect());
-        fade(&mut clip, pad..lead_in, true);
+        let frames = clip.len_frames() - onset + lead_in;
+        let mut clip = effect::align_onset(&clip, onset, lead_in, length);
+        let cut = rest || clip.len_frames() < frames;
         let peak = clip.peak().max(SILENCE / MOST_GAIN);
         clip.scale(PEAK / peak);
         Ok(Some(TrainingSound { clip, cut }))
@@ -270,7 +259,7 @@ impl TrainingSound {
 
         // Fade where something was cut; a sound that ends by itself only gets its last click smoothed.
         if start > 0 {
-            fade(&mut clip, 0..lead_in, true);
+            effect::fade(&mut clip, 0..lead_in, true);
         }
         let end = (lead_in as f64 + (held as f64 - lead_in as f64) / speed).max(0.0) as usize;
         let cut = end > format.len_frames || self.cut;
@@ -281,7 +270,7 @@ impl TrainingSound {
             (false, _) => 0.002,
         };
         let length = ((seconds * f64::from(format.sample_rate)) as usize).min(end / 4);
-        fade(&mut clip, end - length..end, false);
+        effect::fade(&mut clip, end - length..end, false);
 
         if change.tilt_db != 0.0 {
             effect::tilt(&mut clip, change.tilt_db, effect::TILT_PIVOT_HZ);
@@ -321,24 +310,10 @@ fn resampled_part(clip: Clip, peak: f32, length: usize, format: Format) -> Resul
     ))
 }
 
-/// Rises from 0 to 1 while `x` does.
-fn half_cosine(x: f32) -> f32 {
-    0.5 - 0.5 * (PI * x).cos()
-}
-
-/// Fades in or out over a range of frames.
-fn fade(clip: &mut Clip, frames: std::ops::Range<usize>, rising: bool) {
-    let length = frames.len() as f32;
-    for channel in clip.channels_mut() {
-        for (n, x) in channel[frames.clone()].iter_mut().enumerate() {
-            let place = (n as f32 + 0.5) / length;
-            *x *= half_cosine(if rising { place } else { 1.0 - place });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::PI;
+
     use super::*;
 
     const FORMAT: Format = Format {

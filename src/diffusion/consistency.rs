@@ -1,14 +1,14 @@
 //! Consistency tuning: a model that needs one evaluation where it needed sixteen.
+//!
+//! [`ConsistencyFunction`] says where a path ends, [`Consistency`] trains a denoiser to say so.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Denoiser;
-use super::objective::normal_quantile;
-use super::sampler::unit_noise;
 use crate::error::Result;
 use crate::network::Conditioning;
-use crate::noise::Noise;
+use crate::noise::{Noise, normal_quantile, unit_noise};
 
 /// Easy Consistency Tuning [Geng et al. 2024]: from any noise level the network learns to say what it says at a
 /// slightly lower one on the same path, down to the clean clip itself. It begins as an ordinary denoiser, for
@@ -29,9 +29,6 @@ pub struct Consistency {
     #[serde(default)]
     pub first_stage: u32,
 }
-
-/// Level at which half of the noisy clip is kept.
-const HALF_KEPT: f64 = 0.05;
 
 impl Default for Consistency {
     fn default() -> Self {
@@ -65,21 +62,13 @@ impl Consistency {
         (0..batch).map(pair).collect()
     }
 
-    /// Fraction `k` of the noisy clip that is kept at a noise level.
-    pub fn kept(level: f64) -> f64 {
-        1.0 / (1.0 + (level / HALF_KEPT).powi(2))
-    }
-
     /// Mean over the items of `(√(‖f(x_t, t) - f(x_r, r)‖² + c²) - c) / (t - r)`, the second without a gradient, for
     /// the same clip with the same noise at both levels, and `c = 0.00054·√dimensions` [the pseudo-Huber distance of
     /// Song & Dhariwal 2023]. A scalar with a gradient.
     ///
-    /// `f(x, t) = k·x + (1 - k)·D(x, t)` with `k = 1/(1 + (t/0.05)²)`: the denoiser, but at low levels more and more
-    /// the noisy clip itself. That ties the chain of levels to the sounds, where a denoiser alone could agree
-    /// with itself on anything; at the levels that are sampled at, `f` and `D` differ by a hundredth at most.
-    ///
-    /// With a `guide` the point at level `r` is where one step along its path leads from `x_t`, so that the model
-    /// learns the guide's sounds (those of a guided teacher, say) rather than the clips'.
+    /// `f` is the [`ConsistencyFunction`] of `denoiser`. With a `guide` the point at level `r` is where one step along
+    /// its path leads from `x_t`, so that the model learns the guide's sounds (those of a guided teacher, say) rather
+    /// than the clips'.
     ///
     /// # Errors
     /// When the shapes disagree.
@@ -111,22 +100,67 @@ impl Consistency {
                 (upper.broadcast_mul(&keep)? + guess.broadcast_mul(&rest)?)?
             }
         };
-        // What is at level zero is clean already: the network is never asked for it.
-        let end = |x: &Tensor, level: &dyn Fn(&(f64, f64)) -> f64| -> Result<Tensor> {
-            let asked = column(&|p| level(p).max(self.levels.0))?.reshape(b)?;
-            let kept = column(&|p| Self::kept(level(p)))?;
-            let rest = column(&|p| 1.0 - Self::kept(level(p)))?;
-            let guess = denoiser.denoise(x, &asked, cond)?;
-            Ok((x.broadcast_mul(&kept)? + guess.broadcast_mul(&rest)?)?)
-        };
-        let wanted = end(&lower, &|p| p.1)?.detach();
-        let guess = end(&upper, &|p| p.0)?;
+        let f = ConsistencyFunction::new(denoiser, self.levels.0);
+        let (upper_levels, lower_levels): (Vec<f64>, Vec<f64>) = levels.iter().copied().unzip();
+        let wanted = f.at(&lower, &lower_levels, cond)?.detach();
+        let guess = f.at(&upper, &upper_levels, cond)?;
         let c = 0.00054 * ((frames * width) as f64).sqrt();
         let squares = (guess - wanted)?.sqr()?.sum_keepdim((1, 2))?;
         let distance = ((squares + c * c)?.sqrt()? - c)?;
         let weight = column(&|p| 1.0 / (p.0 - p.1))?;
         Ok(distance.broadcast_mul(&weight)?.mean_all()?)
     }
+}
+
+/// The level at which half of the noisy clip is kept.
+const HALF_KEPT: f64 = 0.05;
+
+/// `f(x, t) = k·x + (1 - k)·D(x, t)` with `k = 1/(1 + (t/0.05)²)`: where the path through `x` at level `t` ends
+/// [in the form of Song et al. 2023, Eq. 5].
+///
+/// It is the denoiser `D`, but at low levels more and more the noisy clip itself, and at level 0 that alone. This ties
+/// the chain of levels to the sounds, where a denoiser alone could agree with itself on anything; at the levels that
+/// are sampled at, `f` and `D` differ by a hundredth at most.
+pub struct ConsistencyFunction<'a> {
+    denoiser: &'a dyn Denoiser,
+    lowest: f64,
+}
+
+impl std::fmt::Debug for ConsistencyFunction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsistencyFunction")
+            .field("lowest", &self.lowest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> ConsistencyFunction<'a> {
+    /// That of `denoiser`, which is evaluated at no level below `lowest`: what is at level zero is clean already.
+    pub fn new(denoiser: &'a dyn Denoiser, lowest: f64) -> Self {
+        Self { denoiser, lowest }
+    }
+
+    /// `f` of `x: [B, T, C]`, a noise level for each item; returns `[B, T, C]`.
+    ///
+    /// The levels are f64, not a tensor of f32 as a [`Denoiser`] takes them: `k` is their square.
+    ///
+    /// # Errors
+    /// When the shapes disagree.
+    pub fn at(&self, x: &Tensor, levels: &[f64], cond: &Conditioning) -> Result<Tensor> {
+        let column = |value: &dyn Fn(f64) -> f64| {
+            let values: Vec<f32> = levels.iter().map(|&t| value(t) as f32).collect();
+            Tensor::from_vec(values, (levels.len(), 1, 1), x.device())
+        };
+        let sigma = column(&|t| t.max(self.lowest))?.reshape(levels.len())?;
+        let guess = self.denoiser.denoise(x, &sigma, cond)?;
+        let (kept, rest) = (column(&kept)?, column(&|t| 1.0 - kept(t))?);
+        Ok((x.broadcast_mul(&kept)? + guess.broadcast_mul(&rest)?)?)
+    }
+}
+
+/// The fraction `k` of the noisy clip that is kept at level `t`.
+fn kept(t: f64) -> f64 {
+    1.0 / (1.0 + (t / HALF_KEPT).powi(2))
 }
 
 /// How far below `t` the lower level of a pair lies, as a fraction of it: `2^-(stage + 1)·(1 + 8·sigmoid(-t/2))`
@@ -210,6 +244,21 @@ mod tests {
             consistent < 0.1 * loss(-1.0)? && consistent < 0.1 * loss(-0.25)?,
             "{consistent}"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn the_function_is_the_clip_at_level_zero_and_the_denoiser_at_high_levels() -> Result<()> {
+        let x = Tensor::ones((3, 2, 1), candle_core::DType::F32, &Device::Cpu)?;
+        let cond = Conditioning::new(&[None; 3], &[], &Device::Cpu)?;
+        // This denoiser says 0 of noise, so `f` is `k·x`; at level zero it is asked for level 0.005.
+        let f = ConsistencyFunction::new(&Power(f64::NEG_INFINITY), 0.005);
+        let ends = f.at(&x, &[0.0, 0.05, 5.0], &cond)?;
+        let ends = ends.flatten_all()?.to_vec1::<f32>()?;
+        let expected = [1.0, 0.5, 1.0 / 10_001.0];
+        for (pair, expected) in ends.chunks(2).zip(expected) {
+            assert!((pair[0] - expected).abs() < 1e-7, "{ends:?}");
+        }
         Ok(())
     }
 

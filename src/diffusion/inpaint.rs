@@ -1,4 +1,4 @@
-//! Inpainting: some frames are known, the others are made to go with them.
+//! Inpainting: some frames are known, the others are sampled to go with them.
 
 use candle_core::Tensor;
 
@@ -62,9 +62,9 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::diffusion::sampler::{Sampler, unit_noise};
+    use crate::diffusion::sampler::Sampler;
     use crate::diffusion::schedule::{NoiseSchedule, Schedule};
-    use crate::noise::Noise;
+    use crate::noise::{Noise, unit_noise};
     use std::ops::ControlFlow;
 
     /// Pairs of neighbours, of unit variance each and covariance `RHO`: the best guess of both from both.

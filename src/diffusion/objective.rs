@@ -3,11 +3,10 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::sampler::unit_noise;
 use super::{Denoiser, Target};
 use crate::error::Result;
 use crate::network::Conditioning;
-use crate::noise::Noise;
+use crate::noise::{Noise, normal_quantile, unit_noise};
 
 /// Denoising score matching over log-normal noise levels [EDM, Eq. 2 and Table 1].
 ///
@@ -21,8 +20,8 @@ pub struct Objective {
     /// `P_std`: standard deviation of `ln sigma` [EDM, Table 1].
     #[serde(alias = "log_sigma_deviation")]
     pub p_std: f64,
-    /// Upper bound of the loss weight, infinite for none: Min-SNR weighting up to a constant, for with `sigma_data` 1 the
-    /// weight is the signal-to-noise ratio plus one [Hang et al. 2023, Eq. 5].
+    /// Upper bound of the loss weight, infinite for none: Min-SNR weighting up to a constant, for with `sigma_data` 1
+    /// the weight is the signal-to-noise ratio plus one [Hang et al. 2023, Eq. 5].
     #[serde(with = "maybe_infinite", alias = "weight_clip")]
     pub min_snr_gamma: f64,
     /// Standard deviation of the clean frames.
@@ -93,53 +92,6 @@ impl Objective {
     }
 }
 
-/// Inverse of the normal distribution function, relative error below 1.2e-9 [Acklam 2003].
-pub(super) fn normal_quantile(p: f64) -> f64 {
-    const A: [f64; 6] = [
-        -3.969683028665376e1,
-        2.209460984245205e2,
-        -2.759285104469687e2,
-        1.38357751867269e2,
-        -3.066479806614716e1,
-        2.506628277459239,
-    ];
-    const B: [f64; 5] = [
-        -5.447609879822406e1,
-        1.615858368580409e2,
-        -1.556989798598866e2,
-        6.680131188771972e1,
-        -1.328068155288572e1,
-    ];
-    const C: [f64; 6] = [
-        -7.784894002430293e-3,
-        -3.223964580411365e-1,
-        -2.400758277161838,
-        -2.549732539343734,
-        4.374664141464968,
-        2.938163982698783,
-    ];
-    const D: [f64; 4] = [
-        7.784695709041462e-3,
-        3.224671290700398e-1,
-        2.445134137142996,
-        3.754408661907416,
-    ];
-    let polynomial =
-        |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
-    let tail = |p: f64| {
-        let q = (-2.0 * p.ln()).sqrt();
-        polynomial(&C, q) / (polynomial(&D, q) * q + 1.0)
-    };
-    if p < 0.02425 {
-        tail(p)
-    } else if p > 1.0 - 0.02425 {
-        -tail(1.0 - p)
-    } else {
-        let q = p - 0.5;
-        polynomial(&A, q * q) * q / (polynomial(&B, q * q) * q * q + 1.0)
-    }
-}
-
 /// JSON has no infinity: `null` stands for it.
 mod maybe_infinite {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -159,19 +111,6 @@ mod tests {
 
     use super::*;
     use crate::diffusion::Scalings;
-
-    #[test]
-    fn quantile_inverts_the_normal_distribution() {
-        // Tabulated values of the normal distribution function.
-        for (p, x) in [
-            (0.5, 0.0),
-            (0.975, 1.959963985),
-            (0.001, -3.090232306),
-            (0.99, 2.326347874),
-        ] {
-            assert!((normal_quantile(p) - x).abs() < 1e-7, "{p}");
-        }
-    }
 
     #[test]
     fn sigmas_are_stratified_and_log_normal() {

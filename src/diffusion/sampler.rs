@@ -4,27 +4,59 @@
 //! noise turns into sound obeys `dx/dsigma = (x - D(x, sigma)) / sigma` [EDM, Eq. 1 and 3]. Samplers
 //! differ in what they make of the guesses `D` so far, and in whether they put some fresh noise back.
 
-use std::collections::VecDeque;
+mod solvers;
+
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Denoiser;
-use crate::diffusion::consistency::Consistency;
-use crate::diffusion::schedule::PURE_NOISE;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::Noise;
+use solvers::Sampling;
 
 /// A way to follow the noise levels down to a sound.
 ///
 /// Files and flags write the names that [`Sampler::name`] gives; `v-ddim`, `v-ddpm` and `iplms`, as users of Dance
-/// Diffusion know them, are `ddim`, `ancestral` and `ipndm`: said in sigma, they are the same steps. All samplers take their step to
-/// zero the same way, but for [`Sampler::IplmsReference`]: they land on the denoiser's guess.
+/// Diffusion know them, are `ddim`, `ancestral` and `ipndm`: said in sigma, they are the same steps. All samplers take
+/// their step to zero the same way, but for [`Sampler::IplmsReference`]: they land on the denoiser's guess.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use audiodiff::diffusion::Denoiser;
+/// use audiodiff::diffusion::sampler::Sampler;
+/// use audiodiff::diffusion::schedule::{NoiseSchedule, Schedule};
+/// use audiodiff::network::Conditioning;
+/// use audiodiff::noise::{Noise, unit_noise};
+/// use candle_core::{Device, Tensor};
+///
+/// /// The best denoiser of clips that are all 3.
+/// struct Three;
+///
+/// impl Denoiser for Three {
+///     fn denoise(&self, x: &Tensor, _: &Tensor, _: &Conditioning) -> audiodiff::Result<Tensor> {
+///         Ok(Tensor::full(3f32, x.shape(), x.device())?)
+///     }
+/// }
+///
+/// let schedule = NoiseSchedule { kind: Schedule::LogSnr, sigma_min: 0.01, sigma_max: 20.0 };
+/// let sigmas = schedule.sigmas(8)?;
+/// // One clip of 4 frames of 2 values, and what it is conditioned on: nothing.
+/// let mut noises = [Noise::new(7)];
+/// let x = (unit_noise(&mut noises, 4, 2, &Device::Cpu)? * sigmas[0])?;
+/// let cond = Conditioning::new(&[None], &[], &Device::Cpu)?;
+/// let end = Sampler::DpmPp2m.run(&Three, &cond, x, &sigmas, &mut noises, &mut |step| {
+///     println!("step {} of {}, from noise level {}", step.index + 1, step.of, step.sigma);
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(end.flatten_all()?.to_vec1::<f32>()?, [3.0; 8]);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Sampler {
@@ -49,10 +81,10 @@ pub enum Sampler {
     /// [DPM-Solver++, SDE-DPM-Solver++(2M)].
     DpmPp2mSde,
     /// Along a slope extrapolated from up to four; the best of these at few steps
-    /// [PNDM's linear multistep method, begun as DEIS's iPNDM does].
+    /// [PNDM, the linear multistep method; begun as iPNDM of Zhang & Chen 2023].
     Ipndm,
-    /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise hides
-    /// and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
+    /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise
+    /// hides and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
     IplmsReference,
     /// To the guess, and back to the next level with fresh noise: for models tuned to say where a path ends, in one
     /// to four steps [Song et al. 2023, Alg. 1].
@@ -104,7 +136,7 @@ impl Sampler {
         )
     }
 
-    /// Walks `x: [B, T, C]`, which is at noise level `sigmas[0]`, down to the last level, and returns it.
+    /// Samples: takes `x: [B, T, C]`, which is at noise level `sigmas[0]`, down to the last level, and returns it.
     ///
     /// `sigmas` falls strictly; its end is usually zero, but need not be. A stochastic sampler draws
     /// item `b`'s noise from `noises[b]`, so that an item's sound does not depend on its batch; the
@@ -125,10 +157,17 @@ impl Sampler {
         on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
     ) -> Result<Tensor> {
         check_sigmas(sigmas)?;
-        self.sample(denoiser, cond, x, sigmas, noises, on_step)
+        let sampling = Sampling {
+            denoiser,
+            cond,
+            sigmas,
+            noises,
+            on_step,
+        };
+        self.sample(sampling, x)
     }
 
-    /// Walks `x: [B, T, C]`, sounds without noise, up to `sigmas[0]`: from there, the same sampler comes
+    /// Inverts: takes `x: [B, T, C]`, sounds without noise, up to `sigmas[0]`: from there, the same sampler comes
     /// back to them, as far as its steps are fine enough [DDIM, Sec. 5.4].
     ///
     /// `sigmas` falls, as for [`Sampler::run`]; a zero at its end is passed over.
@@ -153,117 +192,35 @@ impl Sampler {
         // At the lowest level, a sound is as good as one with that little noise.
         let mut rising: Vec<f64> = sigmas.iter().copied().filter(|&s| s > 0.0).collect();
         rising.reverse();
-        self.sample(denoiser, cond, x, &rising, &mut [], on_step)
+        let sampling = Sampling {
+            denoiser,
+            cond,
+            sigmas: &rising,
+            noises: &mut [],
+            on_step,
+        };
+        self.sample(sampling, x)
     }
 
-    fn sample(
-        self,
-        denoiser: &dyn Denoiser,
-        cond: &Conditioning,
-        mut x: Tensor,
-        sigmas: &[f64],
-        noises: &mut [Noise],
-        on_step: &mut dyn FnMut(&Step) -> ControlFlow<()>,
-    ) -> Result<Tensor> {
-        let (batch, frames, width) = x.dims3()?;
-        expect_batch("conditioning of a batch", batch, cond.batch())?;
+    fn sample(self, mut sampling: Sampling, x: Tensor) -> Result<Tensor> {
+        let batch = x.dims3()?.0;
+        expect_batch("conditioning of a batch", batch, sampling.cond.batch())?;
         if self.is_stochastic() {
-            expect_batch("noise generators of a batch", batch, noises.len())?;
+            let found = sampling.noises.len();
+            expect_batch("noise generators of a batch", batch, found)?;
         }
-        let denoise = |x: &Tensor, sigma: f64| -> Result<Tensor> {
-            let sigma = Tensor::full(sigma as f32, batch, x.device())?;
-            // Where weights are being trained, every guess drags its graph along: sampling needs none.
-            Ok(denoiser.denoise(x, &sigma, cond)?.detach())
+        let solver = match self {
+            Sampler::Euler => solvers::euler,
+            Sampler::Heun => solvers::heun,
+            Sampler::Ddim => solvers::ddim,
+            Sampler::Ancestral => solvers::ancestral,
+            Sampler::DpmPp2m => solvers::dpmpp_2m,
+            Sampler::DpmPp2mSde => solvers::dpmpp_2m_sde,
+            Sampler::Ipndm => solvers::ipndm,
+            Sampler::IplmsReference => solvers::iplms_reference,
+            Sampler::Consistency => solvers::consistency,
         };
-        // What the multistep samplers remember: earlier guesses or slopes, newest first.
-        let mut past: VecDeque<Tensor> = VecDeque::new();
-
-        for index in 0..sigmas.len() - 1 {
-            let (sigma, next) = (sigmas[index], sigmas[index + 1]);
-            let mut denoised = denoise(&x, sigma)?;
-            if self == Sampler::Consistency {
-                let kept = Consistency::kept(sigma);
-                denoised = weighted_sum(&[(kept, &x), (1.0 - kept, &denoised)])?;
-            }
-            let step = Step {
-                index,
-                of: sigmas.len() - 1,
-                sigma,
-                x: &x,
-                denoised: &denoised,
-            };
-            if on_step(&step).is_break() {
-                return Err(Error::Stopped);
-            }
-            if next == 0.0 && self != Sampler::IplmsReference {
-                // Of all orders, the first is the one that is stable here: its step ends in D itself.
-                x = denoised;
-                continue;
-            }
-            x = match self {
-                // Of two numbers as large as pure noise, the difference says nothing.
-                Sampler::Euler | Sampler::Heun if sigma >= PURE_NOISE => {
-                    towards(&x, &denoised, next / sigma)?
-                }
-                Sampler::Euler => {
-                    let d = slope(&x, &denoised, sigma)?;
-                    weighted_sum(&[(1.0, &x), (next - sigma, &d)])?
-                }
-                Sampler::Heun => {
-                    let d = slope(&x, &denoised, sigma)?;
-                    let h = next - sigma;
-                    let euler = weighted_sum(&[(1.0, &x), (h, &d)])?;
-                    let d_end = slope(&euler, &denoise(&euler, next)?, next)?;
-                    weighted_sum(&[(1.0, &x), (h / 2.0, &d), (h / 2.0, &d_end)])?
-                }
-                Sampler::Ddim => towards(&x, &denoised, next / sigma)?,
-                Sampler::Ancestral => {
-                    let noise = unit_noise(noises, frames, width, x.device())?;
-                    towards_with_noise(&x, &denoised, sigma, next, &noise)?
-                }
-                Sampler::DpmPp2m | Sampler::DpmPp2mSde => {
-                    let guess = match past.front() {
-                        Some(previous) => {
-                            extrapolate(&denoised, previous, &sigmas[index - 1..index + 2])?
-                        }
-                        None => denoised.clone(),
-                    };
-                    past = VecDeque::from([denoised]);
-                    if self.is_stochastic() {
-                        let noise = unit_noise(noises, frames, width, x.device())?;
-                        towards_with_noise(&x, &guess, sigma, next, &noise)?
-                    } else {
-                        towards(&x, &guess, next / sigma)?
-                    }
-                }
-                Sampler::Consistency => {
-                    let noise = unit_noise(noises, frames, width, x.device())?;
-                    weighted_sum(&[(1.0, &denoised), (next, &noise)])?
-                }
-                Sampler::Ipndm | Sampler::IplmsReference => {
-                    past.push_front(slope(&x, &denoised, sigma)?);
-                    if sigma >= PURE_NOISE {
-                        let guess = match self {
-                            Sampler::Ipndm => denoised,
-                            _ => denoised.zeros_like()?,
-                        };
-                        x = towards(&x, &guess, next / sigma)?;
-                        continue;
-                    }
-                    past.truncate(ADAMS_BASHFORTH.len());
-                    let weights = ADAMS_BASHFORTH[past.len() - 1];
-                    let mut terms = vec![(1.0, &x)];
-                    terms.extend(
-                        weights
-                            .iter()
-                            .zip(&past)
-                            .map(|(w, d)| (w * (next - sigma), d)),
-                    );
-                    weighted_sum(&terms)?
-                }
-            };
-        }
-        Ok(x)
+        solver(&mut sampling, x)
     }
 }
 
@@ -319,83 +276,6 @@ pub struct Step<'a> {
     pub x: &'a Tensor,
     /// `[B, T, C]`, the denoiser's guess from there.
     pub denoised: &'a Tensor,
-}
-
-/// Standard normal noise `[B, T, C]`, item `b` from `noises[b]`: the same for an item in any batch.
-///
-/// # Errors
-/// When the device refuses the memory.
-pub fn unit_noise(
-    noises: &mut [Noise],
-    frames: usize,
-    width: usize,
-    device: &Device,
-) -> Result<Tensor> {
-    let shape = (noises.len(), frames, width);
-    let rows: Vec<Vec<f32>> = noises
-        .par_iter_mut()
-        .map(|noise| noise.normals(frames * width))
-        .collect();
-    Ok(Tensor::from_vec(rows.concat(), shape, device)?)
-}
-
-/// Weights of the newest to oldest slope in linear multistep methods of order 1 to 4, for equal steps.
-///
-/// iPNDM uses them on unequal steps as they are: on a smooth noise schedule that costs order, not stability.
-const ADAMS_BASHFORTH: [&[f64]; 4] = [
-    &[1.0],
-    &[3.0 / 2.0, -1.0 / 2.0],
-    &[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
-    &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
-];
-
-/// `dx/dsigma` [EDM, Alg. 1, line 4].
-fn slope(x: &Tensor, denoised: &Tensor, sigma: f64) -> Result<Tensor> {
-    // Subtracted before scaled: at low noise the two are close, and their difference is then exact.
-    Ok(((x - denoised)? * (1.0 / sigma))?)
-}
-
-/// `keep · x + (1 - keep) · guess`: the exact step if the guess stayed what it is.
-fn towards(x: &Tensor, guess: &Tensor, keep: f64) -> Result<Tensor> {
-    weighted_sum(&[(keep, x), (1.0 - keep, guess)])
-}
-
-/// The same for the stochastic path: twice as far towards the guess in `log sigma`, and back up to
-/// level `next` with fresh noise.
-///
-/// In the terms of ancestral sampling, `sigma_down = next² / sigma`, `sigma_up² = next² - sigma_down²`.
-fn towards_with_noise(
-    x: &Tensor,
-    guess: &Tensor,
-    sigma: f64,
-    next: f64,
-    noise: &Tensor,
-) -> Result<Tensor> {
-    let keep = (next / sigma).powi(2);
-    let sigma_up = next * (1.0 - keep).sqrt();
-    weighted_sum(&[(keep, x), (1.0 - keep, guess), (sigma_up, noise)])
-}
-
-/// The guess to use over the step from `sigmas[1]` to `sigmas[2]`: the line through the last two in
-/// `log sigma`, taken at the step's middle. `previous` was made at `sigmas[0]`.
-fn extrapolate(denoised: &Tensor, previous: &Tensor, sigmas: &[f64]) -> Result<Tensor> {
-    let h_previous = (sigmas[0] / sigmas[1]).ln();
-    let h = (sigmas[1] / sigmas[2]).ln();
-    let excess = h / (2.0 * h_previous);
-    weighted_sum(&[(1.0 + excess, denoised), (-excess, previous)])
-}
-
-/// `Σ weight · tensor`, in as few passes as the tensor library has; never empty.
-fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
-    let scaled = |&(weight, tensor): &(f64, &Tensor)| match weight {
-        1.0 => Ok(tensor.clone()),
-        _ => tensor.affine(weight, 0.0),
-    };
-    let (first, rest) = terms.split_first().expect("a sum has a term");
-    let sum = rest
-        .iter()
-        .try_fold(scaled(first)?, |sum, term| sum + scaled(term)?)?;
-    Ok(sum)
 }
 
 fn check_sigmas(sigmas: &[f64]) -> Result<()> {

@@ -41,8 +41,11 @@ impl Schedule {
     /// Below the last level of [`Schedule::Consistency`].
     const CONSISTENCY_FLOOR: f64 = 0.13;
 
-    /// The bend that EDM recommends.
+    /// The bend that EDM recommends [EDM, Sec. 3].
     const RHO: f64 = 7.0;
+
+    /// [`Schedule::Karras`] as EDM recommends it.
+    pub const KARRAS: Self = Self::Karras { rho: Self::RHO };
 
     /// The level at `fraction` (0 to 1) of the way down from `high` to `low`.
     fn between(self, high: f64, low: f64, fraction: f64) -> f64 {
@@ -71,12 +74,6 @@ impl Schedule {
     }
 }
 
-impl Default for Schedule {
-    fn default() -> Self {
-        Schedule::Karras { rho: Self::RHO }
-    }
-}
-
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -95,7 +92,7 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self> {
         let schedule = match text.split_once(':') {
-            None if text == "karras" => Some(Schedule::default()),
+            None if text == "karras" => Some(Schedule::KARRAS),
             None if text == "logsnr" => Some(Schedule::LogSnr),
             None if ["consistency", "few"].contains(&text) => Some(Schedule::Consistency),
             None if text == "crash" => Some(Schedule::Crash),
@@ -137,8 +134,21 @@ fn check_rho(schedule: Schedule) -> Result<()> {
 }
 
 /// The noise levels that a sampler visits, from the highest to zero.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+///
+/// It has no default: which levels suit depends on the data and on the sampler, as a model's
+/// [`settings`](crate::render::Renderer::settings) know.
+///
+/// ```
+/// use audiodiff::diffusion::schedule::{NoiseSchedule, Schedule};
+///
+/// let schedule = NoiseSchedule { kind: Schedule::KARRAS, sigma_min: 0.01, sigma_max: 20.0 };
+/// let sigmas = schedule.sigmas(3)?;
+/// assert_eq!(sigmas.len(), 4);
+/// assert_eq!((sigmas[0], sigmas[2], sigmas[3]), (20.0, 0.01, 0.0));
+/// assert!((sigmas[1] - 1.197).abs() < 1e-3);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NoiseSchedule {
     /// How the levels are spread.
     pub kind: Schedule,
@@ -146,16 +156,6 @@ pub struct NoiseSchedule {
     pub sigma_min: f64,
     /// The highest level: the data must drown in it.
     pub sigma_max: f64,
-}
-
-impl Default for NoiseSchedule {
-    fn default() -> Self {
-        Self {
-            kind: Schedule::default(),
-            sigma_min: 0.01,
-            sigma_max: 20.0,
-        }
-    }
 }
 
 impl NoiseSchedule {

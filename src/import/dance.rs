@@ -234,8 +234,8 @@ impl Dance {
         ]
     }
 
-    /// Fails unless our tensors, names with shapes, can be made of what is there, and nothing of the network is left over:
-    /// its variants (learnt resampling, other activations) have tensors that this network has no place for.
+    /// Fails unless our tensors, names with shapes, can be made of what is there, and nothing of the network is left
+    /// over: its variants (learnt resampling, other activations) have tensors that this network has no place for.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with the tensor, the shape expected and the one found.

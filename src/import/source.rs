@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{self, Pickle, Value};
-use crate::checkpoint::{Header, KEY, header_len};
+use crate::checkpoint::{Header, KEY, decode_floats, float_width, foreign_content, header_len};
 use crate::error::{Error, Result};
 
 /// Longest safetensors header that is read, in bytes.
@@ -62,10 +61,7 @@ impl TensorFile {
                 "a pickle without its zip archive: expected a file that PyTorch 1.6 or newer saved; load and save it there",
             )),
             _ if header_len(&start).is_some() => Self::safetensors(path, file, len),
-            _ => Err(Error::checkpoint(
-                path,
-                crate::checkpoint::foreign_content(&start, len),
-            )),
+            _ => Err(Error::checkpoint(path, foreign_content(&start, len))),
         }
     }
 
@@ -121,7 +117,7 @@ impl TensorFile {
     fn zip(path: &Path, file: File) -> Result<Self> {
         let fail = |what: String| Error::checkpoint(path, what);
         let reader = file.try_clone().map_err(Error::io(path))?;
-        let mut archive = ZipArchive::new(std::io::BufReader::new(reader)).map_err(|e| {
+        let mut archive = ZipArchive::new(BufReader::new(reader)).map_err(|e| {
             fail(format!(
                 "a zip archive that is damaged or not complete ({e}); fetch or copy it again"
             ))
@@ -134,81 +130,16 @@ impl TensorFile {
                 "a zip archive, but not of PyTorch: expected `data.pkl` in it, found none".into(),
             ));
         };
-        let mut bytes = Vec::new();
-        let mut entry = archive
-            .by_name(&format!("{root}data.pkl"))
-            .map_err(|e| fail(format!("data.pkl: {e}")))?;
-        if entry.size() > pickle::LONGEST {
-            return Err(fail(format!(
-                "data.pkl: expected at most {} bytes, found {}",
-                pickle::LONGEST,
-                entry.size()
-            )));
-        }
-        let read = entry
-            .by_ref()
-            .take(pickle::LONGEST + 1)
-            .read_to_end(&mut bytes);
-        read.map_err(Error::io(path))?;
-        drop(entry);
-        let pickle = Pickle::read(&bytes).map_err(&fail)?;
+        let pickle = Pickle::read(&pickle_bytes(path, &mut archive, &root)?).map_err(&fail)?;
         let mut found = Found::default();
         found.collect(&pickle, pickle.root());
-
         let mut tensors = BTreeMap::new();
         for (name, tensor) in found.tensors {
-            let kind = match &*tensor.storage.kind {
-                "FloatStorage" => Dtype::F32,
-                "DoubleStorage" => Dtype::F64,
-                "HalfStorage" => Dtype::F16,
-                "BFloat16Storage" => Dtype::BF16,
-                // Counters and flags; no weight is one.
-                _ => continue,
-            };
-            let shape: Option<Vec<usize>> =
-                tensor.shape.iter().map(|&n| n.try_into().ok()).collect();
-            let damaged = |what: &str| fail(format!("tensor `{name}`: {what}"));
-            let shape = shape.ok_or_else(|| damaged("its shape is too large"))?;
-            if !is_contiguous(&tensor.shape, &tensor.strides) {
-                return Err(damaged(&format!(
-                    "expected numbers that lie in order, found strides {:?} for {shape:?}",
-                    tensor.strides
-                )));
+            let location = located(&mut archive, &root, &tensor)
+                .map_err(|what| fail(format!("tensor `{name}`: {what}")))?;
+            if let Some(location) = location {
+                tensors.insert(name, location);
             }
-            let entry = archive
-                .by_name(&format!("{root}data/{}", tensor.storage.key))
-                .map_err(|e| damaged(&format!("its data {}: {e}", tensor.storage.key)))?;
-            if entry.compression() != CompressionMethod::Stored {
-                return Err(damaged(
-                    "its data are compressed, which PyTorch does not do",
-                ));
-            }
-            let width = bytes_of(kind, &[1]).expect("a kind that is read");
-            let first = tensor.offset.checked_mul(width);
-            let end = bytes_of(kind, &shape).and_then(|n| n.checked_add(first?));
-            let (Some(first), Some(end)) = (first, end) else {
-                return Err(damaged("its shape is too large"));
-            };
-            if end > entry.size() {
-                return Err(damaged(&format!(
-                    "expected {end} bytes of data, found {}",
-                    entry.size()
-                )));
-            }
-            let start = entry
-                .data_start()
-                .ok_or_else(|| damaged("its data cannot be found"))?;
-            let offset = start
-                .checked_add(first)
-                .ok_or_else(|| damaged("its data lie beyond the end of any file"))?;
-            tensors.insert(
-                name,
-                TensorLocation {
-                    kind,
-                    offset,
-                    shape,
-                },
-            );
         }
         Ok(Self {
             path: path.to_owned(),
@@ -254,40 +185,89 @@ impl TensorFile {
                 bytes.len()
             )));
         }
-        let (halves, wholes) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
-        let values: Vec<f32> = match place.kind {
-            Dtype::F16 => halves
-                .iter()
-                .map(|&b| f16::from_le_bytes(b).to_f32())
-                .collect(),
-            Dtype::BF16 => halves
-                .iter()
-                .map(|&b| bf16::from_le_bytes(b).to_f32())
-                .collect(),
-            Dtype::F32 => wholes.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            _ => {
-                let doubles = bytes.as_chunks::<8>().0.iter();
-                doubles.map(|&b| f64::from_le_bytes(b) as f32).collect()
-            }
-        };
-        match values.iter().find(|x| !x.is_finite()) {
-            Some(bad) => Err(fail(format!("expected finite weights, found {bad}"))),
-            None => Ok(values),
-        }
+        decode_floats(place.kind, &bytes).map_err(fail)
     }
+}
+
+type Archive = ZipArchive<BufReader<File>>;
+
+/// The pickle of PyTorch's archive below `root`.
+fn pickle_bytes(path: &Path, archive: &mut Archive, root: &str) -> Result<Vec<u8>> {
+    let fail = |what: String| Error::checkpoint(path, format!("data.pkl: {what}"));
+    let entry = archive
+        .by_name(&format!("{root}data.pkl"))
+        .map_err(|e| fail(e.to_string()))?;
+    if entry.size() > pickle::LONGEST {
+        return Err(fail(format!(
+            "expected at most {} bytes, found {}",
+            pickle::LONGEST,
+            entry.size()
+        )));
+    }
+    let mut bytes = Vec::new();
+    let read = entry.take(pickle::LONGEST + 1).read_to_end(&mut bytes);
+    read.map_err(Error::io(path))?;
+    Ok(bytes)
+}
+
+/// Where a tensor of PyTorch's archive lies in the file; `None` of counters and flags, as no weight is one.
+///
+/// # Errors
+/// A sentence with what is wrong with it.
+fn located(
+    archive: &mut Archive,
+    root: &str,
+    tensor: &pickle::Tensor,
+) -> Result<Option<TensorLocation>, String> {
+    let kind = match &*tensor.storage.kind {
+        "FloatStorage" => Dtype::F32,
+        "DoubleStorage" => Dtype::F64,
+        "HalfStorage" => Dtype::F16,
+        "BFloat16Storage" => Dtype::BF16,
+        _ => return Ok(None),
+    };
+    let too_large = || "its shape is too large".to_owned();
+    let shape = tensor.shape.iter().map(|&n| n.try_into().ok());
+    let shape: Vec<usize> = shape.collect::<Option<_>>().ok_or_else(too_large)?;
+    if !is_contiguous(&tensor.shape, &tensor.strides) {
+        return Err(format!(
+            "expected numbers that lie in order, found strides {:?} for {shape:?}",
+            tensor.strides
+        ));
+    }
+    let key = &tensor.storage.key;
+    let entry = archive
+        .by_name(&format!("{root}data/{key}"))
+        .map_err(|e| format!("its data {key}: {e}"))?;
+    if entry.compression() != CompressionMethod::Stored {
+        return Err("its data are compressed, which PyTorch does not do".to_owned());
+    }
+    let first = bytes_of(kind, &[1]).and_then(|width| tensor.offset.checked_mul(width));
+    let end = bytes_of(kind, &shape).and_then(|n| n.checked_add(first?));
+    let (first, end) = first.zip(end).ok_or_else(too_large)?;
+    if end > entry.size() {
+        return Err(format!(
+            "expected {end} bytes of data, found {}",
+            entry.size()
+        ));
+    }
+    let start = entry.data_start().ok_or("its data cannot be found")?;
+    let offset = start
+        .checked_add(first)
+        .ok_or("its data lie beyond the end of any file")?;
+    Ok(Some(TensorLocation {
+        kind,
+        offset,
+        shape,
+    }))
 }
 
 /// Bytes of a tensor of floats.
 fn bytes_of(kind: Dtype, shape: &[usize]) -> Option<u64> {
-    let width = match kind {
-        Dtype::F16 | Dtype::BF16 => 2,
-        Dtype::F32 => 4,
-        Dtype::F64 => 8,
-        _ => return None,
-    };
+    let width = float_width(kind)? as u64;
     shape
         .iter()
-        .try_fold(width, |n: u64, &dim| n.checked_mul(dim as u64))
+        .try_fold(width, |n, &dim| n.checked_mul(dim as u64))
 }
 
 fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {

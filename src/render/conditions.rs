@@ -1,4 +1,4 @@
-//! What the network is conditioned on for a sound: its class and its attributes, asked for, measured or drawn.
+//! Conditions of the network for a sound: its class and its attributes, asked for, measured or drawn.
 
 use super::{Init, PLACE, RenderSettings};
 use crate::attributes::{Attribute, Attributes};
@@ -7,16 +7,16 @@ use crate::dataset::{Descriptor, SEMITONES_PER_UNIT};
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 
-/// Learnt sounds, nearest to what is asked, among which a class is drawn.
+/// Training sounds, nearest to what is asked, among which a class is drawn.
 const NEAREST: usize = 12;
 
-/// Learnt pitches within so many semitones bear one another out.
+/// Training sounds with pitches within so many semitones of one another are many; others are alone.
 const BESIDE: f32 = 1.0;
 
-/// How many semitones farther away a pitch may lie for which there are many learnt sounds, rather than one.
+/// How many semitones farther away a pitch may lie for which there are many training sounds, rather than one.
 const LONELY: f32 = 8.0;
 
-/// Noisiness up to which a learnt sound has a clear pitch.
+/// Noisiness up to which a training sound has a clear pitch.
 const CLEAR: f32 = 0.08;
 
 /// Below this pitch, in Hz, the harmonics of a note are nearer to one another than a window tells apart, if it has
@@ -30,7 +30,7 @@ const BLURRED: f32 = 14.0;
 /// The attempt from which on every low pitch is taken for blurred.
 const DOUBT: u64 = 2;
 
-/// What the settings ask of every sound.
+/// The requests of the settings to every sound.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Asked {
     class: Option<u32>,
@@ -42,14 +42,14 @@ pub(super) struct Asked {
     pub varispeed: f32,
 }
 
-/// What the network is conditioned on for one sound, and what that means for it.
+/// Conditions of the network for one sound, and their consequences.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Conditions {
     pub class: Option<u32>,
     pub attributes: Attributes,
-    /// How much faster than it is made it is likely to be played, as a factor.
+    /// How much faster than it is generated it is likely to be played, as a factor.
     pub speed: f64,
-    /// Whether its attributes are those of a learnt sound that another draw may replace.
+    /// Whether its attributes are those of a training sound that another draw may replace.
     pub like: bool,
 }
 
@@ -94,15 +94,15 @@ impl Asked {
         Ok(asked)
     }
 
-    /// The conditions of the sound of `seed`; `own` are the attributes of the sound that it varies. Another `attempt` draws
-    /// anew.
+    /// The conditions of the sound of `seed`; `own` are the attributes of the sound that it varies. Another `attempt`
+    /// draws anew.
     ///
-    /// Where nobody says what a sound shall be like, it is what some learnt sound is, and of the class of that one. Where
-    /// attributes are asked for, those are given, and the others are those of a learnt sound which is much like them; so
-    /// is the class, if none is asked for. A variation is conditioned on what its sound is like, with what is asked for in its
-    /// place, the less the farther it goes. A sound of which a part is kept is conditioned on nothing but its class and what is
-    /// asked for: nobody knows what the whole will be. Nor is a morph: the more a sampling is conditioned, the less it can be
-    /// inverted.
+    /// Where no attributes are asked for, they are those of some training sound, and the class is that sound's. Where
+    /// some are asked for, those are given, and the others are those of a training sound which is much like them; so is
+    /// the class, if none is asked for. A variation is conditioned on its sound's own attributes, with what is asked
+    /// for in their place, the less the farther it goes. A sound of which a part is kept is conditioned on nothing but
+    /// its class and what is asked for: nobody knows what the whole will be. Nor is a morph: the more a sampling is
+    /// conditioned, the less it can be inverted.
     pub fn conditions(
         &self,
         config: &ModelConfig,
@@ -130,66 +130,92 @@ impl Asked {
             0 => Noise::at(seed, &[PLACE, 1]),
             n => Noise::at(seed, &[PLACE, 1, n]),
         };
-        let attributes = &config.attributes;
         let strength = match init {
             Some(Init::Vary { strength, .. }) => *strength as f32,
             _ => 1.0,
         };
-        let own = own.filter(|_| strength < 1.0);
-        if self.attributes != Attributes::default() {
-            let wanted = self.attributes.or(&own.unwrap_or_default());
-            conditions.class = self.class.or_else(|| near(attributes, &wanted, &mut noise));
-            let hz = self.attributes.get(Attribute::Pitch);
-            // A sound that is there has a pitch already.
-            let own_pitch = own.and_then(|own| own.get(Attribute::Pitch)).zip(hz);
-            let like = match (own, hz) {
-                (Some(own), _) => {
-                    let drawn = like(attributes, conditions.class, &wanted, &mut noise);
-                    own.towards(&drawn, strength)
-                }
-                (None, Some(hz)) => {
-                    let played = ratio(-self.varispeed) as f32;
-                    let pitched = pitched(
-                        attributes,
-                        conditions.class,
-                        hz * played,
-                        attempt,
-                        &mut noise,
-                    );
-                    pitched.unwrap_or_default()
-                }
-                (None, None) => like(attributes, conditions.class, &self.attributes, &mut noise),
-            };
-            if let Some((known, hz)) = own_pitch.or(like.get(Attribute::Pitch).zip(hz)) {
-                conditions.speed = f64::from(hz / known);
-            }
-            // Of a class that has no pitch, no draw has one.
-            conditions.like =
-                own.is_none() && (hz.is_none() || like.get(Attribute::Pitch).is_some());
-            let slower = self
-                .attributes
-                .varispeed(-12.0 * (conditions.speed as f32).log2());
-            conditions.attributes = slower.or(&like);
-            return conditions;
+        let varied = own
+            .filter(|_| strength < 1.0)
+            .map(|own| Varied { own, strength });
+        let training_set = &config.attributes;
+        match self.attributes == Attributes::default() {
+            true => drawn(&mut conditions, training_set, varied, &mut noise),
+            false => self.met(&mut conditions, training_set, varied, attempt, &mut noise),
         }
-        if let Some(own) = &own {
-            conditions.class = self.class.or_else(|| near(attributes, own, &mut noise));
-        }
-        let of_class: Vec<&(Option<u32>, Attributes)> = attributes
-            .iter()
-            .filter(|(label, _)| conditions.class.is_none() || *label == conditions.class)
-            .collect();
-        let drawn = match of_class.len() {
-            0 => Attributes::default(),
-            n => {
-                let (label, attributes) = of_class[noise.below(n)];
-                conditions.class = conditions.class.or(*label);
-                attributes.jittered(&mut noise)
-            }
-        };
-        conditions.attributes = own.map_or(drawn, |own| own.towards(&drawn, strength));
         conditions
     }
+
+    /// Conditions under which a sound comes near to the attributes that are asked for.
+    fn met(
+        &self,
+        conditions: &mut Conditions,
+        training_set: &[(Option<u32>, Attributes)],
+        varied: Option<Varied>,
+        attempt: u64,
+        noise: &mut Noise,
+    ) {
+        let own = varied.map(|varied| varied.own);
+        let wanted = self.attributes.or(&own.unwrap_or_default());
+        conditions.class = self.class.or_else(|| near(training_set, &wanted, noise));
+        let class = conditions.class;
+        let hz = self.attributes.get(Attribute::Pitch);
+        let like = match (varied, hz) {
+            (Some(varied), _) => varied.towards(&like(training_set, class, &wanted, noise)),
+            (None, Some(hz)) => {
+                let hz = hz * ratio(-self.varispeed) as f32;
+                pitched(training_set, class, hz, attempt, noise).unwrap_or_default()
+            }
+            (None, None) => like(training_set, class, &self.attributes, noise),
+        };
+        // A sound that is there has a pitch already.
+        let own_pitch = own.and_then(|own| own.get(Attribute::Pitch));
+        let pitch = own_pitch.or(like.get(Attribute::Pitch));
+        if let Some((known, hz)) = pitch.zip(hz) {
+            conditions.speed = f64::from(hz / known);
+        }
+        // Of a class that has no pitch, no draw has one.
+        conditions.like = own.is_none() && (hz.is_none() || like.get(Attribute::Pitch).is_some());
+        let semitones = -12.0 * (conditions.speed as f32).log2();
+        conditions.attributes = self.attributes.varispeed(semitones).or(&like);
+    }
+}
+
+/// The attributes of a sound that is varied, and how far to go from it.
+#[derive(Clone, Copy)]
+struct Varied {
+    own: Attributes,
+    strength: f32,
+}
+
+impl Varied {
+    fn towards(&self, other: &Attributes) -> Attributes {
+        self.own.towards(other, self.strength)
+    }
+}
+
+/// Conditions of a sound like some training sound of its class, or of any.
+fn drawn(
+    conditions: &mut Conditions,
+    training_set: &[(Option<u32>, Attributes)],
+    varied: Option<Varied>,
+    noise: &mut Noise,
+) {
+    if let Some(Varied { own, .. }) = &varied {
+        conditions.class = conditions.class.or_else(|| near(training_set, own, noise));
+    }
+    let of_class: Vec<&(Option<u32>, Attributes)> = training_set
+        .iter()
+        .filter(|(label, _)| conditions.class.is_none() || *label == conditions.class)
+        .collect();
+    let drawn = match of_class.len() {
+        0 => Attributes::default(),
+        n => {
+            let (label, attributes) = of_class[noise.below(n)];
+            conditions.class = conditions.class.or(*label);
+            attributes.jittered(noise)
+        }
+    };
+    conditions.attributes = varied.map_or(drawn, |varied| varied.towards(&drawn));
 }
 
 /// The factor on the speed of a transposition by `semitones`.
@@ -197,7 +223,7 @@ fn ratio(semitones: f32) -> f64 {
     (f64::from(semitones) / 12.0).exp2()
 }
 
-/// The class of one of the learnt sounds that are most like these attributes, drawn.
+/// The class of one of the training sounds that are most like these attributes, drawn.
 fn near(
     attributes: &[(Option<u32>, Attributes)],
     like: &Attributes,
@@ -206,7 +232,7 @@ fn near(
     nearest(attributes.iter(), like, noise).and_then(|(label, _)| label)
 }
 
-/// The attributes of one of the learnt sounds of a class that are most like another, drawn.
+/// The attributes of one of the training sounds of a class that are most like another, drawn.
 fn like(
     attributes: &[(Option<u32>, Attributes)],
     class: Option<u32>,
@@ -230,9 +256,9 @@ fn nearest<'a>(
     (among > 0).then(|| places[noise.below(among)].1)
 }
 
-/// The attributes of a learnt sound with a pitch near `hz`, if its class has any, drawn: of those around the pitch that is
-/// nearest, not that of one sound alone, and made well: low notes are better played slower than made low. With each
-/// attempt, that weighs more.
+/// The attributes of a training sound with a pitch near `hz`, if its class has any, drawn from those around the nearest
+/// pitch. A pitch counts as nearer where it is not that of one sound alone, and where its harmonics are told apart: low
+/// notes are better played slower than generated low. With each attempt, that weighs more.
 fn pitched(
     attributes: &[(Option<u32>, Attributes)],
     class: Option<u32>,
@@ -288,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_known_pitch_is_near_and_not_alone() {
-        let learnt: Vec<_> = [65.4, 65.0, 66.0, 300.0, 130.8, 131.0, 130.0]
+        let training_set: Vec<_> = [65.4, 65.0, 66.0, 300.0, 130.8, 131.0, 130.0]
             .map(|hz| (Some(0), attributes(Some(hz), 0.3)))
             .into_iter()
             .chain([
@@ -297,7 +323,7 @@ mod tests {
             ])
             .collect();
         let known = |class, hz| {
-            let drawn = |seed| pitched(&learnt, Some(class), hz, 0, &mut Noise::new(seed));
+            let drawn = |seed| pitched(&training_set, Some(class), hz, 0, &mut Noise::new(seed));
             let drawn: Vec<_> = (0..20).map(drawn).collect();
             let pitch = |p: &Option<Attributes>| p.and_then(|p| p.get(Attribute::Pitch));
             let mut pitches: Vec<_> = drawn.iter().filter_map(pitch).collect();
@@ -314,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_class_is_drawn_among_what_is_near() {
-        let learnt: Vec<_> = (0..40)
+        let training_set: Vec<_> = (0..40)
             .map(|i| {
                 (
                     Some(u32::from(i >= 20)),
@@ -324,7 +350,7 @@ mod tests {
             .collect();
         let long = attributes(None, 0.7);
         for seed in 0..20 {
-            let class = near(&learnt, &long, &mut Noise::new(seed));
+            let class = near(&training_set, &long, &mut Noise::new(seed));
             assert_eq!(class, Some(1));
         }
     }

@@ -1,10 +1,9 @@
-//! What is done to a decoded sound so that it is what was asked for, and what is said where it is not.
+//! Mends pitch, brightness and length of a decoded sound, and remarks on what it still misses.
 
 use std::fmt;
 
 use super::conditions::{Asked, Conditions};
 use crate::attributes::Attribute;
-use crate::audio::stft::{Stft, periodic_hann};
 use crate::audio::{Clip, Contour, Measures, effect, onset};
 use crate::diffusion::sampler::Sampler;
 
@@ -43,7 +42,7 @@ pub enum Remark {
         /// Steps taken.
         taken: usize,
     },
-    /// The model was tuned to few steps of another sampler.
+    /// The model was distilled to few steps of another sampler.
     Sampler {
         /// The one asked for.
         asked: Sampler,
@@ -319,131 +318,4 @@ fn lengthen(clip: &mut Clip, seconds: f32) {
         }
     }
     *clip = fallen((0.5 * (low + high)).powi(3));
-}
-
-/// Window and hop, in frames of audio, of what watches over tails.
-const WINDOW: usize = 2048;
-const TAIL_HOP: usize = 512;
-
-/// Lowest edge of the bands in which tails are watched, Hz; a third of an octave each from there on.
-const LOWEST_EDGE: f64 = 100.0;
-
-/// A tail may lie this far above the line that it is held to, dB: noise is uneven.
-const HEADROOM_DB: f64 = 1.5;
-
-/// How much slower than the whole a band may fall.
-const SLOWER: f64 = 0.7;
-
-/// All that lies this far below the loudest cell is silence, dB.
-const SILENCE_DB: f64 = -100.0;
-
-/// Lets what lies beyond frame `own` fade as the half before it did, band by band: a model of one-shots knows nothing of
-/// what comes later than its clips end, and makes ghosts of the sound there, or a tail that stops decaying.
-///
-/// In each band a line is laid through the levels in dB over the second half of what the model knows, and what rises
-/// above the line is brought down to it; what once was lower falls on from there. Nothing is raised. No band falls much
-/// slower than the whole did, there or since its peak: what rings on in one band alone is what the model made up.
-pub(super) fn hold_tail(clip: &mut Clip, own: usize) {
-    if clip.len_frames() <= own || own < 8 * TAIL_HOP {
-        return;
-    }
-    let transform = Stft::new(periodic_hann(WINDOW), TAIL_HOP, 0);
-    let bins = transform.bins();
-    let bin_hz = f64::from(clip.sample_rate()) / WINDOW as f64;
-    let band_of = |bin: usize| {
-        let place = 3.0 * (bin as f64 * bin_hz / LOWEST_EDGE).log2();
-        if place < 0.0 { 0 } else { 1 + place as usize }
-    };
-    let bands = 1 + band_of(bins - 1);
-    let rows = clip.len_frames() / TAIL_HOP + WINDOW / TAIL_HOP;
-    let centre = |t: usize| transform.centre(t) as f64;
-    for channel in clip.channels_mut() {
-        let mut spectra = transform.analyse(channel, rows);
-        let mut powers = vec![0.0f64; rows * bands];
-        for (row, powers) in spectra
-            .chunks_exact(bins)
-            .zip(powers.chunks_exact_mut(bands))
-        {
-            for (bin, x) in row.iter().enumerate() {
-                powers[band_of(bin)] += f64::from(x.norm_sqr());
-            }
-        }
-        let loudest = powers.iter().fold(0.0f64, |m, &p| m.max(p));
-        if loudest <= 0.0 {
-            continue;
-        }
-        let db = |power: f64| (10.0 * (power / loudest).max(1e-30).log10()).max(SILENCE_DB);
-        let is_known =
-            |t: &usize| (0.5 * own as f64..own as f64 - WINDOW as f64).contains(&centre(*t));
-        let whole: Vec<f64> = powers
-            .chunks_exact(bands)
-            .map(|row| db(row.iter().sum()))
-            .collect();
-        let within = &whole[..own / TAIL_HOP];
-        let top = (0..within.len()).max_by(|&a, &b| within[a].total_cmp(&within[b]));
-        let fallen = top.map_or(0.0, |top| {
-            let end = within.len() - 1;
-            (within[end] - within[top]) / (centre(end) - centre(top)).max(1.0)
-        });
-        let known: Vec<(f64, f64)> = (0..rows)
-            .filter(is_known)
-            .map(|t| (centre(t), whole[t]))
-            .collect();
-        let lately = fitted(&known).map_or(0.0, |(slope, _)| slope);
-        let slowest = (SLOWER * lately).min(0.5 * SLOWER * fallen).min(0.0);
-        let mut gains = vec![1.0f32; rows * bands];
-        for band in 0..bands {
-            // Over so many rows on either side, so that the unevenness of noise stays as it is.
-            let level = |t: usize, around: usize| {
-                let near = t.saturating_sub(around)..(t + around + 1).min(rows);
-                let count = near.len() as f64;
-                db(near.map(|t| powers[t * bands + band]).sum::<f64>() / count)
-            };
-            let known: Vec<(f64, f64)> = (0..rows)
-                .filter(is_known)
-                .map(|t| (centre(t), level(t, 2)))
-                .collect();
-            let Some((slope, height)) = fitted(&known) else {
-                continue;
-            };
-            let mut line = height + slope * own as f64;
-            for t in (0..rows).filter(|&t| centre(t) > own as f64) {
-                // Once it is lower, it falls on from there.
-                line += slope.min(slowest) * TAIL_HOP as f64;
-                line = line.min(level(t, 10) + HEADROOM_DB);
-                let allowed = line + HEADROOM_DB;
-                let allowed = if allowed <= SILENCE_DB + HEADROOM_DB {
-                    -200.0
-                } else {
-                    allowed
-                };
-                let over = level(t, 2) - allowed;
-                if over > 0.0 {
-                    gains[t * bands + band] = 10f64.powf(-over / 20.0) as f32;
-                }
-            }
-        }
-        let rows = spectra.chunks_exact_mut(bins);
-        for (row, gains) in rows.zip(gains.chunks_exact(bands)) {
-            for (bin, x) in row.iter_mut().enumerate() {
-                *x *= gains[band_of(bin)];
-            }
-        }
-        let held = transform.synthesise(&spectra, channel.len());
-        // All that the model knows stays as it is to the bit, but for its last window.
-        let first = own.saturating_sub(WINDOW);
-        channel[first..].copy_from_slice(&held[first..]);
-    }
-}
-
-/// Slope and height of the straight line nearest to these points.
-fn fitted(points: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let n = points.len() as f64;
-    let (x, y) = points
-        .iter()
-        .fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
-    let (xy, xx) = points.iter().fold((0.0, 0.0), |(xy, xx), p| {
-        (xy + (p.0 - x) * (p.1 - y), xx + (p.0 - x).powi(2))
-    });
-    (xx > 0.0).then(|| (xy / xx, y - xy / xx * x))
 }

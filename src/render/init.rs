@@ -1,0 +1,351 @@
+//! [`Init`]: sounds to begin with, and what sampling makes of them.
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+
+use super::batch::Group;
+use super::{Progress, Renderer};
+use crate::audio::effect::align_onset;
+use crate::audio::{Clip, fade_end, onset};
+use crate::diffusion::sampler::Step;
+use crate::diffusion::schedule::NoiseSchedule;
+use crate::error::{Error, Result};
+use crate::network::Conditioning;
+use crate::noise::{Noise, unit_noise};
+use crate::representation::{Crop, Format, PEAK};
+
+/// How far the mixture of two sounds is varied half-way between them, where their noises cannot be found.
+const MORPH_STRENGTH: f64 = 0.6;
+
+/// A beginning other than pure noise.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// A sound to vary.
+    Vary {
+        /// In any format.
+        clip: Clip,
+        /// How far to go from it: 0 keeps it, 1 forgets it and makes the sound that the seed makes without it.
+        strength: f64,
+    },
+    /// A sound of which parts are kept and the rest is varied, to go with them. Over waveforms what is kept comes out
+    /// as it was but for its level; over frames of a spectrum its neighbours reach into it by half a window.
+    Inpaint {
+        /// In any format.
+        clip: Clip,
+        /// From when to when, in seconds of the clip.
+        kept: Vec<(f64, f64)>,
+        /// How far to go from the rest: 1 forgets it.
+        strength: f64,
+    },
+    /// Two sounds to find one between: both are inverted to the noises that sampling turns into them, and the noises
+    /// are interpolated by slerp [DDIM, Sec. 5.3]. Guidance does not act.
+    ///
+    /// A sampler that draws noise cannot be inverted: with it the frames of the sounds are mixed, and the mixture
+    /// is varied, the more the farther it is from both (with a strength of 0.6 half-way).
+    Morph {
+        /// In any format.
+        clips: [Clip; 2],
+        /// How far from the first to the second, 0 to 1.
+        fraction: f64,
+    },
+}
+
+impl Init {
+    /// Its sounds, one or two.
+    pub(super) fn clips(&self) -> &[Clip] {
+        match self {
+            Self::Vary { clip, .. } | Self::Inpaint { clip, .. } => std::slice::from_ref(clip),
+            Self::Morph { clips, .. } => clips,
+        }
+    }
+}
+
+/// A clip to begin with, in a model's rate and channels.
+pub(super) struct Given {
+    clip: Clip,
+    onset: usize,
+}
+
+/// As much of a clip as is sampled.
+pub(super) struct Beginning {
+    pub clip: Clip,
+    /// Seconds of the clip as it was given that lie before this one; below zero where silence was put in front.
+    pub start: f64,
+}
+
+impl Given {
+    /// A clip in any format in the model's rate and channels.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for silence, and for values that are not numbers.
+    pub fn new(clip: &Clip, format: &Format) -> Result<Self> {
+        if !clip.is_finite() {
+            return Err(Error::setting(
+                "the sound to begin with: expected numbers, found NaN or infinity",
+            ));
+        }
+        let clip = clip
+            .resampled(format.sample_rate)?
+            .with_channels(format.channels);
+        let peak = clip.peak();
+        if peak <= 0.0 {
+            return Err(Error::setting(
+                "the sound to begin with: expected something in it, found silence",
+            ));
+        }
+        let onset = onset(&clip, peak);
+        Ok(Self { clip, onset })
+    }
+
+    /// The clip brought to `format` as training sounds are: at their level; and where those were cut at their onset,
+    /// with its own onset where theirs lies. Otherwise only silence that is longer than the format is left out.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when nothing sounds within the format's length.
+    pub fn beginning(&self, format: &Format, crop: Option<Crop>) -> Result<Beginning> {
+        let (len, lead_in) = (format.len_frames, format.lead_in());
+        let is_one_shot = crop == Some(Crop::Onset);
+        let start = match is_one_shot || self.onset >= len {
+            true => self.onset as isize - lead_in as isize,
+            false => 0,
+        };
+        let mut clip = match is_one_shot {
+            true => align_onset(&self.clip, self.onset, lead_in, len).slice(0, len),
+            false => self.clip.slice(start.max(0) as usize, len),
+        };
+        let goes_on = self.clip.len_frames() as isize - start > len as isize;
+        if is_one_shot && goes_on {
+            fade_end(&mut clip);
+        }
+        let rate = f64::from(format.sample_rate);
+        let peak = clip.peak();
+        if peak <= 0.0 {
+            return Err(Error::setting(format!(
+                "the sound to begin with: expected something in its first {:.2} s, found silence",
+                len as f64 / rate
+            )));
+        }
+        clip.scale(PEAK / peak);
+        Ok(Beginning {
+            clip,
+            start: start as f64 / rate,
+        })
+    }
+}
+
+/// Where the sampling of a group of sounds begins.
+pub(super) struct Start {
+    /// `[B, T, C]` at the first of the noise levels.
+    pub x: Tensor,
+    /// The noise levels.
+    pub sigmas: Vec<f64>,
+    /// How many steps were taken to find `x`.
+    pub before: usize,
+    /// `[1, T, C]`, and which of the frames are known to be these.
+    pub known: Option<(Tensor, Vec<bool>)>,
+}
+
+impl Renderer {
+    /// Where the sampling of a group begins: pure noise, or what its settings begin with.
+    pub(super) fn start(
+        &self,
+        group: &Group<'_>,
+        noises: &mut [Noise],
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Start> {
+        let settings = group.order.settings;
+        let schedule = settings.noise_schedule();
+        let steps = settings.steps_taken(&self.config);
+        match &settings.init {
+            None => {
+                let sigmas = schedule.sigmas(steps)?;
+                self.noised(group, None, sigmas, noises)
+            }
+            Some(Init::Vary { strength, .. }) => {
+                let sigmas = variation_sigmas(&schedule, steps, *strength)?;
+                let clean = match *strength < 1.0 {
+                    true => Some(self.encoded(group, 0)?.0),
+                    false => None,
+                };
+                self.noised(group, clean.as_ref(), sigmas, noises)
+            }
+            Some(Init::Inpaint { kept, strength, .. }) => {
+                let sigmas = variation_sigmas(&schedule, steps, *strength)?;
+                let (clip, begin) = self.encoded(group, 0)?;
+                let is_kept = self.kept_frames(group, kept, begin)?;
+                let clean = (*strength < 1.0).then_some(&clip);
+                Ok(Start {
+                    known: Some((clip.clone(), is_kept)),
+                    ..self.noised(group, clean, sigmas, noises)?
+                })
+            }
+            Some(Init::Morph { fraction, .. }) => {
+                check_fraction("fraction", *fraction)?;
+                match settings.sampler.is_stochastic() {
+                    true => self.mixed(group, *fraction, noises),
+                    false => self.interpolated(group, *fraction, on_step),
+                }
+            }
+        }
+    }
+
+    /// `clean: [1, T, C]`, if there is one, with noise of the first of the levels.
+    fn noised(
+        &self,
+        group: &Group<'_>,
+        clean: Option<&Tensor>,
+        sigmas: Vec<f64>,
+        noises: &mut [Noise],
+    ) -> Result<Start> {
+        let (t, c) = group.representation.shape();
+        let noise = (unit_noise(noises, t, c, &self.device)? * sigmas[0])?;
+        let x = match clean {
+            Some(clean) => clean.broadcast_add(&noise)?,
+            None => noise,
+        };
+        Ok(Start {
+            x,
+            sigmas,
+            before: 0,
+            known: None,
+        })
+    }
+
+    /// A morph by a sampler that draws noise: the mixture of both sounds' frames, varied.
+    fn mixed(&self, group: &Group<'_>, fraction: f64, noises: &mut [Noise]) -> Result<Start> {
+        let settings = group.order.settings;
+        let strength = MORPH_STRENGTH * (std::f64::consts::PI * fraction).sin();
+        let steps = settings.steps_taken(&self.config);
+        let sigmas = variation_sigmas(&settings.noise_schedule(), steps, strength)?;
+        let ((from, _), (to, _)) = (self.encoded(group, 0)?, self.encoded(group, 1)?);
+        let mixed = ((from * (1.0 - fraction))? + (to * fraction)?)?;
+        self.noised(group, Some(&mixed), sigmas, noises)
+    }
+
+    /// A morph by a sampler that can be inverted: both sounds' noises, interpolated.
+    fn interpolated(
+        &self,
+        group: &Group<'_>,
+        fraction: f64,
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Start> {
+        let settings = group.order.settings;
+        let sigmas = settings
+            .noise_schedule()
+            .sigmas(settings.steps_taken(&self.config))?;
+        let n = group.items.len();
+        let conditions = group.conditions();
+        let cond = self.conditioning(group, &[&conditions[..], &conditions].concat())?;
+        let ((from, _), (to, _)) = (self.encoded(group, 0)?, self.encoded(group, 1)?);
+        let clips = Tensor::cat(&[from.repeat((n, 1, 1))?, to.repeat((n, 1, 1))?], 0)?;
+        let x = self.inverted(group, &cond, clips, &sigmas, on_step)?;
+        let between = |i: usize| slerp(&x.narrow(0, i, 1)?, &x.narrow(0, n + i, 1)?, fraction);
+        Ok(Start {
+            x: Tensor::cat(&(0..n).map(between).collect::<Result<Vec<_>>>()?, 0)?,
+            // Sampling that ends in zero has one step more than inversion.
+            before: sigmas.len() - 2,
+            sigmas,
+            known: None,
+        })
+    }
+
+    /// The noises that sampling turns into `clips: [2·B, T, C]`.
+    fn inverted(
+        &self,
+        group: &Group<'_>,
+        cond: &Conditioning,
+        clips: Tensor,
+        sigmas: &[f64],
+        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Tensor> {
+        let sampler = group.order.settings.sampler;
+        sampler.invert(&self.denoiser, cond, clips, sigmas, &mut |step: &Step| {
+            on_step(Progress {
+                step: step.index + 1,
+                steps: 2 * step.of + 1,
+            })
+        })
+    }
+
+    /// The frames `[1, T, C]` of one of the clips to begin with, and [`Beginning::start`].
+    fn encoded(&self, group: &Group<'_>, clip: usize) -> Result<(Tensor, f64)> {
+        let given = &group.order.given[clip];
+        let beginning = given.beginning(&group.format, self.config.training_crop())?;
+        let frames = group.representation.encode(&beginning.clip)?;
+        let shape = (1, frames.frames, frames.width);
+        let frames = Tensor::from_vec(frames.data, shape, &self.device)?;
+        Ok((frames, beginning.start))
+    }
+
+    /// Which of the frames lie in what is kept, by their middles; `kept` is in seconds of a clip of which they begin at
+    /// `begin`.
+    fn kept_frames(&self, group: &Group<'_>, kept: &[(f64, f64)], begin: f64) -> Result<Vec<bool>> {
+        let format = &group.format;
+        let rate = f64::from(format.sample_rate);
+        let first = begin.max(0.0);
+        let last = begin + format.len_frames as f64 / rate;
+        for &(from, to) in kept {
+            if !(0.0 <= from && from < to && from < last && to > first) {
+                return Err(Error::setting(format!(
+                    "what to keep: expected a part of what lies from {first:.3} s, where the sound begins, to \
+                     {last:.3} s, found {from} to {to} s"
+                )));
+            }
+        }
+        let hop = self.config.representation.hop() as f64 / rate;
+        let middle = |i: usize| begin + (i as f64 + 0.5) * hop;
+        // The silence put in front belongs to the first frame of the clip.
+        let within = |at: f64| {
+            let at = at.max(0.0);
+            kept.iter().any(|&(from, to)| (from..to).contains(&at))
+        };
+        let (t, _) = group.representation.shape();
+        let is_kept: Vec<bool> = (0..t).map(|i| within(middle(i))).collect();
+        if is_kept.iter().all(|&kept| kept) || !is_kept.contains(&true) {
+            return Err(Error::setting(format!(
+                "what to keep: expected a part of {first:.3} to {last:.3} s, found {}",
+                if is_kept[0] { "all of it" } else { "nothing" }
+            )));
+        }
+        Ok(is_kept)
+    }
+}
+
+fn check_fraction(what: &str, fraction: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&fraction) {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "{what}: expected 0 to 1, found {fraction}"
+    )))
+}
+
+/// The noise levels of a variation: from near the lowest at strength 0 to all of them at 1, the first evenly in
+/// `ln sigma`.
+fn variation_sigmas(schedule: &NoiseSchedule, steps: usize, strength: f64) -> Result<Vec<f64>> {
+    check_fraction("strength", strength)?;
+    if strength == 1.0 {
+        return schedule.sigmas(steps);
+    }
+    let lowest = 1.5 * schedule.sigma_min;
+    let first = lowest * (schedule.sigma_max / lowest).powf(strength);
+    schedule.sigmas_from(steps, first)
+}
+
+/// Spherical linear interpolation [Shoemake 1985]: the point at `fraction` of the arc between the directions of two
+/// tensors, so that a mixture of noises is as strong as they are.
+fn slerp(from: &Tensor, to: &Tensor, fraction: f64) -> Result<Tensor> {
+    let dot = |a: &Tensor, b: &Tensor| -> Result<f64> {
+        Ok(f64::from((a * b)?.sum_all()?.to_scalar::<f32>()?))
+    };
+    let cosine = dot(from, to)? / (dot(from, from)? * dot(to, to)?).sqrt();
+    let angle = cosine.clamp(-1.0, 1.0).acos();
+    // Of directions that are the same or opposite, there is no one arc.
+    let weights = if angle.sin() > 1e-3 {
+        [1.0 - fraction, fraction].map(|fraction| (fraction * angle).sin() / angle.sin())
+    } else {
+        [1.0 - fraction, fraction]
+    };
+    Ok(((from * weights[0])? + (to * weights[1])?)?)
+}

@@ -1,0 +1,108 @@
+//! [`RenderSettings`]: what to render, all but the seed.
+
+use super::Init;
+use crate::audio::Level;
+use crate::checkpoint::ModelConfig;
+use crate::diffusion::sampler::Sampler;
+use crate::diffusion::schedule::{NoiseSchedule, Schedule};
+
+/// Most steps that a model which was distilled to few is sampled with: 16 are no finer, and 64 spoil the sound.
+pub const MOST_FEW_STEPS: usize = 8;
+
+/// What to render, all but the seed.
+///
+/// Begin with those that suit the model:
+///
+/// ```
+/// # #[cfg(feature = "embedded-model")] {
+/// use audiodiff::render::RenderSettings;
+/// use audiodiff::{Checkpoint, Device, Renderer};
+///
+/// let renderer = Renderer::new(&Checkpoint::embedded()?, &Device::Cpu)?;
+/// let settings = RenderSettings {
+///     class: Some("tom".into()),
+///     steps: 2,
+///     descriptors: vec![("pitch".into(), 110.0), ("length".into(), 0.3)],
+///     ..renderer.settings()
+/// };
+/// let tom = renderer.render(&settings, 1)?;
+/// assert_eq!((tom.steps, tom.clip.sample_rate()), (2, 44_100));
+/// # }
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderSettings {
+    /// One of the model's classes, or none for any sound: the class of a training sound is drawn, in the proportions of
+    /// the data, where the model knows what its training sounds were like ([`ModelConfig::attributes`]); others are
+    /// given no class.
+    pub class: Option<String>,
+    /// Steps from noise to sound. A model that was distilled to few takes at most [`MOST_FEW_STEPS`].
+    pub steps: usize,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// How the steps are spread.
+    pub schedule: Schedule,
+    /// Highest noise level, where sampling begins.
+    pub sigma_max: f64,
+    /// Lowest noise level before zero.
+    pub sigma_min: f64,
+    /// How strongly to insist on the class; 1 does not.
+    pub guidance: f64,
+    /// Noise levels at which guidance acts, `(low, high)`.
+    pub guidance_interval: (f64, f64),
+    /// Length in seconds, exactly; or the model's own, of which only what sounds is kept.
+    pub seconds: Option<f64>,
+    /// Whether a one-shot of the model's own length ends where it falls below -72 dB of its peak. Models that do not
+    /// say that they were trained on one-shots trim nothing.
+    pub trim: bool,
+    /// What to begin with instead of pure noise.
+    pub init: Option<Init>,
+    /// The model's descriptors by name; those not named are neutral. The [`Attribute`](crate::attributes::Attribute)s
+    /// that are not named are those of a training sound which is like those that are. Pitch, length and brightness are
+    /// measured in the generated sound, and mended; `varispeed` plays it faster, by two semitones for 1.
+    pub descriptors: Vec<(String, f32)>,
+    /// How loud the result is made.
+    pub level: Level,
+}
+
+impl RenderSettings {
+    /// How strongly an ordinary model insists on the class.
+    pub const GUIDANCE: f64 = 1.5;
+
+    /// The settings that suit a model.
+    pub fn of(config: &ModelConfig) -> Self {
+        let own = config.rendering.as_ref();
+        Self {
+            class: None,
+            steps: own.map_or(16, |own| own.steps),
+            sampler: own.map_or(Sampler::DpmPp2m, |own| own.sampler),
+            schedule: own.map_or(Schedule::LogSnr, |own| own.schedule),
+            sigma_max: config.sigma_max,
+            sigma_min: 0.01,
+            guidance: own.map_or(Self::GUIDANCE, |own| own.guidance),
+            guidance_interval: config.representation.guidance_interval(),
+            seconds: None,
+            trim: true,
+            init: None,
+            descriptors: Vec::new(),
+            level: Level::default(),
+        }
+    }
+
+    /// How many of the steps are taken with a model.
+    pub(super) fn steps_taken(&self, config: &ModelConfig) -> usize {
+        match config.is_few_step() && self.sampler == Sampler::Consistency {
+            true => self.steps.min(MOST_FEW_STEPS),
+            false => self.steps,
+        }
+    }
+
+    /// The noise levels that sampling goes through.
+    pub(super) fn noise_schedule(&self) -> NoiseSchedule {
+        NoiseSchedule {
+            kind: self.schedule,
+            sigma_min: self.sigma_min,
+            sigma_max: self.sigma_max,
+        }
+    }
+}
