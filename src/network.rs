@@ -98,6 +98,16 @@ pub trait Network: Send + Sync {
     fn engine(&mut self) -> &mut Engine;
 }
 
+impl<N: Network + ?Sized> Network for Box<N> {
+    fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        (**self).forward(x, c_noise, cond)
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        (**self).engine()
+    }
+}
+
 /// What surrounds a network: the sizes that the model, not the architecture, decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkDims {

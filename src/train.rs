@@ -241,16 +241,10 @@ impl<'d> Trainer<'d> {
         model.validate()?;
         let adam = Adam::new(&parameters, config.adam)?;
         let ema = Ema::new(&parameters, config.ema_gamma)?;
-        let wrap = |network| Preconditioned {
-            network,
-            sigma_data: model.sigma_data,
-            target: model.target,
-        };
-        let dims = model.dims();
         // Both networks share storage with what they were built from, and so follow every update.
-        let mut denoiser = wrap(model.network.build(dims, &mut &parameters)?);
+        let mut denoiser = model.denoiser(&mut &parameters)?;
         denoiser.network.engine().set_compute_type(config.precision);
-        let averaged = wrap(model.network.build(dims, &mut ema.weights().clone())?);
+        let averaged = model.denoiser(&mut ema.weights().clone())?;
         let representation = model
             .representation
             .build(&model.format, &model.statistics)?;
@@ -411,14 +405,9 @@ impl<'d> Trainer<'d> {
         for tensor in weights.values_mut() {
             *tensor = tensor.to_device(&self.device)?;
         }
-        let dims = self.model.dims();
-        let mut network = self.model.network.build(dims, &mut weights)?;
-        network.engine().freeze();
-        Ok(Some(Preconditioned {
-            network,
-            sigma_data: self.model.sigma_data,
-            target: self.model.target,
-        }))
+        let mut teacher = self.model.denoiser(&mut weights)?;
+        teacher.network.engine().freeze();
+        Ok(Some(teacher))
     }
 
     /// Steps done so far; more than 0 right after opening means that a run was resumed.
