@@ -1,6 +1,7 @@
 //! A small network learns, a run resumes to the bit, and what was learnt is heard.
 
 use std::f32::consts::TAU;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use audiodiff::optim::{AdamConfig, LearningRate};
 use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Crop, Format, RepresentationConfig, Stereo};
 use audiodiff::train::{
-    ClassMatch, ConsistencyTuning, Event, Length, Outcome, TrainConfig, Trainer, read_stats,
+    ClassMatch, ConsistencyTuning, Event, Length, Loss, Outcome, TrainConfig, Trainer, read_stats,
 };
 use audiodiff::{Error, dataset};
 use candle_core::Device;
@@ -53,9 +54,8 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         representation,
         network: NetworkConfig::UNet(UNetConfig::preset("32x1,32x1").unwrap()),
         target: Target::X,
-        objective: Objective::new(Target::X, 1.0),
-        tuning: None,
-        batch: 8,
+        loss: Loss::Denoising(Objective::new(Target::X, 1.0)),
+        batch: NonZeroUsize::new(8),
         length: Length::Steps(steps),
         learning_rate: LearningRate {
             peak: 4e-3,
@@ -70,7 +70,7 @@ fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         licence: None,
         seed: 3,
         validate_every: 50,
-        patience: 0,
+        patience: None,
         save_every_s: 1e9,
     }
 }
@@ -164,7 +164,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     assert_eq!(losses(&straight).len(), 12);
     // A batch left open is the run's own.
     let asked = TrainConfig {
-        batch: 0,
+        batch: None,
         ..config.clone()
     };
     assert!(begin(asked, &set, &resumed, None).is_ok());
@@ -208,7 +208,7 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let mut config = config(mdct(), 2000);
     // Far too fast: after a while it forgets more than it learns.
     config.learning_rate.peak = 0.05;
-    (config.validate_every, config.patience) = (5, 3);
+    (config.validate_every, config.patience) = (5, NonZeroU64::new(3));
     let (straight, resumed) = (
         folder.path().join("straight"),
         folder.path().join("resumed"),
@@ -229,7 +229,7 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     // It is the model that was measured then.
     let short = TrainConfig {
         length: Length::Steps(2000),
-        patience: 0,
+        patience: None,
         ..config.clone()
     };
     let (_, then) = train(short, &set, &folder.path().join("short"), step);
@@ -239,7 +239,7 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let on = folder.path().join("on");
     train(config.clone(), &set, &on, step + 7);
     let endless = TrainConfig {
-        patience: 0,
+        patience: None,
         ..config.clone()
     };
     let (_, later) = train(endless.clone(), &set, &on, step + 9);
@@ -289,7 +289,8 @@ fn numbers_that_cannot_train_are_refused() {
     assert!(refusal(&|c| c.learning_rate.peak = f64::NAN).contains("found NaN"));
     assert!(refusal(&|c| c.class_dropout = 1.5).contains("class dropout"));
     assert!(refusal(&|c| c.adam.max_grad_norm_ratio = 0.0).contains("norm ratio"));
-    assert!(refusal(&|c| c.batch = 4097).contains("batch"));
+    assert!(refusal(&|c| c.batch = NonZeroUsize::new(4097)).contains("batch"));
+    assert!(refusal(&|c| c.validate_every = 0).contains("validations"));
     assert!(refusal(&|c| c.length = Length::Minutes(f64::INFINITY)).contains("minutes"));
 }
 
@@ -447,7 +448,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
     let (_, teacher) = train(config(mdct(), 200), &set, &run, u64::MAX);
     for guidance in [1.0, 1.5] {
         let tuning = TrainConfig {
-            tuning: Some(ConsistencyTuning {
+            loss: Loss::Consistency(ConsistencyTuning {
                 consistency: Consistency::default(),
                 guidance,
                 guidance_interval: (0.2, 5.0),
@@ -493,7 +494,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
         let rendering = known.config.rendering.as_mut().unwrap();
         (rendering.steps, rendering.measured) = (2, vec![(2, 1.1)]);
         let again = TrainConfig {
-            tuning: Some(ConsistencyTuning::again(&known.config)),
+            loss: Loss::Consistency(ConsistencyTuning::again(&known.config)),
             ..tuning
         };
         let out = folder.path().join("again");
@@ -508,7 +509,7 @@ fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
     }
     // Without a model to begin from there is nothing to tune.
     let alone = TrainConfig {
-        tuning: Some(ConsistencyTuning {
+        loss: Loss::Consistency(ConsistencyTuning {
             consistency: Consistency::default(),
             guidance: 1.0,
             guidance_interval: (0.2, 5.0),
@@ -556,8 +557,11 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     for file in ["state.safetensors", "model.safetensors"] {
         std::fs::remove_file(run.join(file)).unwrap();
     }
-    config.objective.min_snr_gamma = f64::INFINITY;
-    config.objective.p_mean = -60.0;
+    config.loss = Loss::Denoising(Objective {
+        p_mean: -60.0,
+        min_snr_gamma: f64::INFINITY,
+        ..Objective::new(Target::X, 1.0)
+    });
     let mut trainer = begin(config, &set, &run, None).unwrap();
     let error = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(!error.to_string().contains("checkpoint"), "{error}");
@@ -1020,7 +1024,7 @@ fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
     );
     let mut spoil = config(mdct(), 500);
     spoil.learning_rate.peak = 0.5;
-    (spoil.validate_every, spoil.patience) = (2, 3);
+    (spoil.validate_every, spoil.patience) = (2, NonZeroU64::new(3));
     let (straight, resumed) = (
         folder.path().join("straight"),
         folder.path().join("resumed"),
