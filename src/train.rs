@@ -73,6 +73,35 @@ pub enum Outcome {
 /// rendering needs) and `state.safetensors` (all that resuming needs). A batch, its noise and its
 /// noise levels depend only on the seed and the step, so a run that was interrupted ends with the same
 /// weights, to the bit, as one that was not.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use audiodiff::diffusion::Target;
+/// use audiodiff::network::{NetworkConfig, UNetConfig};
+/// use audiodiff::representation::RepresentationConfig;
+/// use audiodiff::train::Outcome;
+/// use audiodiff::{Dataset, Device, ScanOptions, TrainConfig, Trainer};
+/// # use audiodiff::audio::{BitDepth, Clip, write_wav};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let (wavs, run) = (folder.path().join("wavs"), folder.path().join("run"));
+/// # std::fs::create_dir(&wavs).expect("a folder");
+/// # for hz in [200.0, 300.0, 400.0] {
+/// #     let tone = (0..4000).map(|t| (hz * t as f32 / 1300.0).sin()).collect();
+/// #     write_wav(&wavs.join(format!("{hz}.wav")), &Clip::new(8000, vec![tone]), BitDepth::Int16)?;
+/// # }
+///
+/// let network = NetworkConfig::UNet(UNetConfig::preset("16x1,16x1")?);
+/// let representation = RepresentationConfig::Wave { patch: 64 };
+/// let mut config = TrainConfig::from_scratch(representation, Target::X, network).steps(1);
+/// config.set_format(Some(8000), None, Some(0.25))?;
+/// let (sounds, _) = Dataset::open(&wavs, config.format, &ScanOptions::default(), &mut |_, _| ())?;
+/// let mut trainer = Trainer::open(config, &sounds, &run, None, &Device::Cpu, &mut |_, _| ())?;
+/// assert_eq!(trainer.run(&mut |_| ControlFlow::Continue(()))?, Outcome::Finished);
+/// assert_eq!(trainer.step(), 1);
+/// assert!(run.join("model.safetensors").exists());
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 pub struct Trainer<'d> {
     config: TrainConfig,
     /// Clips a step.

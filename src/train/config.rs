@@ -126,6 +126,23 @@ where
 }
 
 /// Everything that decides a training besides the sounds and how they are cut.
+///
+/// The three recipes [`from_scratch`](Self::from_scratch), [`fine_tune`](Self::fine_tune) and
+/// [`distill`](Self::distill) set every number.
+///
+/// ```
+/// # #[cfg(feature = "embedded-model")] {
+/// use audiodiff::train::Length;
+/// use audiodiff::{Checkpoint, TrainConfig};
+///
+/// let mut config = TrainConfig::fine_tune(&Checkpoint::embedded()?).steps(2000);
+/// config.learning_rate.peak = 1e-4;
+/// assert_eq!(config.length, Length::Steps(2000));
+/// // It ends before that when sounds that were held back are guessed no better.
+/// assert!(config.patience.is_some());
+/// # }
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// A short name for the model.
