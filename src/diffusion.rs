@@ -138,7 +138,7 @@ pub struct Preconditioned<N> {
     pub target: Target,
 }
 
-impl<N: std::ops::Deref<Target = dyn Network>> Denoiser for Preconditioned<N> {
+impl<N: Network> Denoiser for Preconditioned<N> {
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor> {
         let scalings: Vec<Scalings> = sigma
             .to_vec1::<f32>()?

@@ -98,6 +98,16 @@ pub trait Network: Send + Sync {
     fn engine(&mut self) -> &mut Engine;
 }
 
+impl<N: Network + ?Sized> Network for Box<N> {
+    fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        (**self).forward(x, c_noise, cond)
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        (**self).engine()
+    }
+}
+
 /// What surrounds a network: the sizes that the model, not the architecture, decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkDims {
@@ -174,6 +184,46 @@ impl NetworkConfig {
             Self::UNet(config) => Box::new(UNet1d::new(config, dims, weights)?),
             Self::Dance(config) => Box::new(Dance1d::new(config, dims, weights)?),
         })
+    }
+
+    /// Changes trained `weights` of a network of the dimensions `from` into those of one of the dimensions `to`, with as
+    /// many `classes`. Each lists the old classes, counted from 0, whose mean it begins as; an empty list means all of
+    /// them, or zero where there were none. Columns beyond the known width begin with weights of zero, so that the
+    /// network first says of the known ones what it said before; of fewer columns or descriptors the first are kept.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there are more descriptors than before, a class is unknown, or the network cannot be
+    /// changed; `weights` then stay as they were.
+    pub fn adapt(
+        &self,
+        weights: &mut BTreeMap<String, Tensor>,
+        from: NetworkDims,
+        to: NetworkDims,
+        classes: &[Vec<usize>],
+    ) -> Result<()> {
+        let fail = |what: String| Err(Error::setting(format!("network: {what}")));
+        if classes.len() != to.labels {
+            let (expected, found) = (to.labels, classes.len());
+            return fail(format!("expected {expected} classes, found {found}"));
+        }
+        let mut known = classes.iter().flatten();
+        if let Some(class) = known.find(|&&class| class >= from.labels) {
+            return fail(format!(
+                "expected one of {} classes, found {class}",
+                from.labels
+            ));
+        }
+        if to.descriptors > from.descriptors {
+            return fail(format!(
+                "expected at most {} descriptors, found {}",
+                from.descriptors, to.descriptors
+            ));
+        }
+        match self {
+            Self::UNet(config) => config.adapt(weights, from, to, classes),
+            Self::Dance(_) if from == to => Ok(()),
+            Self::Dance(_) => fail(format!("it cannot be changed from {from:?} to {to:?}")),
+        }
     }
 
     /// Names and shapes of all parameters, in name order; nothing is allocated for them.

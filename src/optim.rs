@@ -44,6 +44,27 @@ impl Default for AdamConfig {
 }
 
 /// AdamW whose moments can be saved, so that a resumed run goes on exactly.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use audiodiff::Device;
+/// use audiodiff::network::Parameters;
+/// use audiodiff::optim::{Adam, AdamConfig};
+/// use candle_core::Tensor;
+///
+/// let weights = BTreeMap::from([("w".to_owned(), Tensor::new(&[5f32], &Device::Cpu)?)]);
+/// let parameters = Parameters::from_weights(&weights, &Device::Cpu)?;
+/// let mut adam = Adam::new(&parameters, AdamConfig::default())?;
+/// for _ in 0..300 {
+///     let (_, w) = parameters.iter().next().expect("one parameter");
+///     let loss = (w.as_tensor() - 2.0)?.sqr()?.sum_all()?;
+///     adam.step(&parameters, &loss.backward()?, 0.1)?;
+/// }
+/// let w = parameters.snapshot()?["w"].to_vec1::<f32>()?[0];
+/// assert!((w - 2.0).abs() < 0.02);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Adam {
     config: AdamConfig,
@@ -189,6 +210,27 @@ fn copy_named(
 
 /// Power-function average of the weights: its profile keeps its shape as training grows
 /// [EDM2, Eq. 4].
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// # use audiodiff::Device;
+/// # use audiodiff::network::Parameters;
+/// # use candle_core::Tensor;
+/// use audiodiff::optim::Ema;
+///
+/// # let weights = BTreeMap::from([("w".to_owned(), Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu)?)]);
+/// # let parameters = Parameters::from_weights(&weights, &Device::Cpu)?;
+/// let mut ema = Ema::new(&parameters, 6.94)?;
+/// for step in 1..=100u64 {
+///     let (_, w) = parameters.iter().next().expect("one parameter");
+///     w.set(&Tensor::new(&[step as f32], &Device::Cpu)?)?;
+///     ema.update(&parameters, step)?;
+/// }
+/// // The average of a ramp lags by (gamma + 1)/(gamma + 2).
+/// let average = ema.weights()["w"].to_vec1::<f32>()?[0];
+/// assert!((average / 100.0 - 7.94 / 8.94).abs() < 0.01);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Ema {
     gamma: f64,
@@ -237,7 +279,7 @@ pub struct LearningRate {
     pub peak: f64,
     /// Steps from zero to the peak.
     pub warmup: u64,
-    /// Share of the training, at its end, that decays to zero.
+    /// Fraction of the training, at its end, that decays to zero.
     pub decay: f64,
 }
 
@@ -287,7 +329,7 @@ mod tests {
     }
 
     /// One weight after steps along gradients of these sizes.
-    fn walked(gradients: &[f64], max_grad_norm_ratio: f64) -> Result<f32> {
+    fn stepped(gradients: &[f64], max_grad_norm_ratio: f64) -> Result<f32> {
         let parameters = one_weight(0.0)?;
         let config = AdamConfig {
             max_grad_norm_ratio,
@@ -307,7 +349,7 @@ mod tests {
         let usual = [1.0, 1.5, 0.7, 1.0, 1.9, 0.6, 1.0];
         let after = |last: f64, unit: f64, ratio: f64| {
             let gradients = usual.into_iter().chain([last]).map(|size| size * unit);
-            walked(&gradients.collect::<Vec<_>>(), ratio)
+            stepped(&gradients.collect::<Vec<_>>(), ratio)
         };
         for last in [1.0, 1.8, 50.0] {
             let (one, large) = (after(last, 1.0, 2.0)?, after(last, 4096.0, 2.0)?);

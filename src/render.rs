@@ -79,13 +79,8 @@ impl Renderer {
             .iter()
             .map(move_over)
             .collect::<Result<_>>()?;
-        let mut network = config.network.build(config.dims(), &mut weights)?;
-        network.engine().freeze();
-        let denoiser = Preconditioned {
-            network,
-            sigma_data: config.sigma_data,
-            target: config.target,
-        };
+        let mut denoiser = config.denoiser(&mut weights)?;
+        denoiser.network.engine().freeze();
         Ok(Self {
             config,
             denoiser,

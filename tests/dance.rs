@@ -59,12 +59,7 @@ fn error(found: &Tensor, expected: &Tensor) -> Result<f32> {
 fn network(checkpoint: &Checkpoint) -> Preconditioned<Box<dyn Network>> {
     let config = &checkpoint.config;
     let mut weights = checkpoint.weights.clone();
-    let network = config.network.build(config.dims(), &mut weights);
-    Preconditioned {
-        network: network.expect("its weights"),
-        sigma_data: config.sigma_data,
-        target: config.target,
-    }
+    config.denoiser(&mut weights).expect("its weights")
 }
 
 #[test]

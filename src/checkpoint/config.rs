@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::{Attribute, Attributes, COLUMNS};
 use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
-use crate::diffusion::Target;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
+use crate::diffusion::{Preconditioned, Target};
 use crate::error::{Error, Result};
-use crate::network::{NetworkConfig, NetworkDims};
+use crate::network::{Network, NetworkConfig, NetworkDims, Weights};
 use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
@@ -278,6 +278,18 @@ impl ModelConfig {
             labels: self.labels.len(),
             descriptors: self.descriptors.len() + self.attribute_columns(),
         }
+    }
+
+    /// The model's denoiser, whose network takes its parameters from `weights`.
+    ///
+    /// # Errors
+    /// When a size is out of bounds, or `weights` lacks a parameter of the right shape.
+    pub fn denoiser(&self, weights: &mut dyn Weights) -> Result<Preconditioned<Box<dyn Network>>> {
+        Ok(Preconditioned {
+            network: self.network.build(self.dims(), weights)?,
+            sigma_data: self.sigma_data,
+            target: self.target,
+        })
     }
 
     /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on

@@ -1,5 +1,7 @@
 //! One-dimensional U-Net with additive skips and FiLM conditioning.
 
+mod adapt;
+
 use audiodiff_kernels::{Activation, Engine, Map, Norm, Parameter, Program};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};

@@ -1,39 +1,28 @@
-//! The model that a training begins with: fresh, or fitted to new sounds from another.
+//! What a run begins with: measures of the training sounds, and a model with fresh weights.
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
 use rayon::prelude::*;
 
-use super::classes::{ClassMatch, matches};
-use super::{TrainConfig, place};
+use super::{Loss, TrainConfig, place};
 use crate::attributes::Attributes;
-use crate::checkpoint::{
-    Checkpoint, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord,
-};
+use crate::checkpoint::{FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, TrainingRecord};
 use crate::dataset::{Crop, Dataset, Descriptor};
-use crate::diffusion::sampler::Sampler;
-use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::noise::Noise;
 use crate::representation::Statistics;
 
-/// How a tuned model is rendered, before anything was measured of it.
-const FEW_STEPS: Rendering = Rendering {
-    sampler: Sampler::Consistency,
-    schedule: Schedule::Consistency,
-    guidance: 1.0,
-    steps: 4,
-    measured: Vec::new(),
-    excess: Vec::new(),
-};
+/// Why consistency tuning cannot begin with fresh weights.
+pub(super) const NOTHING_TO_TUNE: &str =
+    "tuning to few steps: expected a model to begin from, found none";
 
 /// Statistics are measured on at most this many sounds: they are means over hundreds of rows of each.
 const MEASURED_SOUNDS: usize = 1024;
 
 /// Of sounds that have clips anywhere, at least this many places are measured.
-const LEAST_PORTRAITS: usize = 256;
+const LEAST_ATTRIBUTES: usize = 256;
 
 /// Hears how many sounds of how many are measured.
 pub(super) type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
@@ -59,16 +48,16 @@ fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<u
     chosen
 }
 
-/// What is measured of the sounds before anything is learnt.
+/// Measures of the training sounds, made before the first step.
 #[derive(Default)]
-struct Measured {
-    statistics: Statistics,
+pub(super) struct Measured {
+    pub statistics: Statistics,
     /// Those that travel with the model.
-    attributes: Vec<(Option<u32>, Attributes)>,
+    pub attributes: Vec<(Option<u32>, Attributes)>,
 }
 
 /// Measures what is asked for; the rest stays empty.
-fn measured(
+pub(super) fn measured(
     config: &TrainConfig,
     dataset: &Dataset,
     statistics: bool,
@@ -88,7 +77,7 @@ fn measured(
     }
     let places = match dataset.crop() {
         Crop::Onset => 1,
-        Crop::Anywhere => LEAST_PORTRAITS.div_ceil(kept.len().max(1)),
+        Crop::Anywhere => LEAST_ATTRIBUTES.div_ceil(kept.len().max(1)),
     };
     let kept = kept.repeat(places);
     let found = &mut measured.attributes;
@@ -113,6 +102,9 @@ pub(super) fn fresh(
     device: &Device,
     on_progress: OnProgress<'_>,
 ) -> Result<(ModelConfig, Parameters)> {
+    let Loss::Denoising(objective) = config.loss else {
+        return Err(Error::setting(NOTHING_TO_TUNE));
+    };
     let Measured {
         statistics,
         attributes,
@@ -129,7 +121,7 @@ pub(super) fn fresh(
         labels: dataset.labels().to_vec(),
         descriptors: heard.map(|known| known.name().to_owned()).collect(),
         attributes,
-        sigma_data: config.objective.sigma_data,
+        sigma_data: objective.sigma_data,
         sigma_max: config.representation.sigma_max(),
         target: config.target,
         network: config.network.clone(),
@@ -145,311 +137,11 @@ pub(super) fn fresh(
     Ok((model, parameters))
 }
 
-/// Takes the first `width` columns for `gain` times as large as they were.
-fn scale(statistics: &mut Statistics, width: usize, gain: f32) {
-    let columns = statistics.mean.iter_mut().take(width);
-    columns
-        .chain(statistics.scale.iter_mut().take(width))
-        .for_each(|x| *x *= gain);
-}
-
-/// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
-/// another length and rate change nothing of the network, other channels only its two ends.
-pub(super) fn fine_tuned(
-    config: &TrainConfig,
-    dataset: &Dataset,
-    from: &Checkpoint,
-    device: &Device,
-    on_progress: OnProgress<'_>,
-) -> Result<(ModelConfig, Parameters, Vec<ClassMatch>)> {
-    let old = &from.config;
-    let refuse = |reason: String| Err(Error::setting(format!("--from {}: {reason}", old.name)));
-    for (what, same) in [
-        (
-            "representation",
-            old.representation == config.representation,
-        ),
-        ("network", old.network == config.network),
-        ("target", old.target == config.target),
-        ("sigma_data", old.sigma_data == config.objective.sigma_data),
-    ] {
-        if !same {
-            return refuse(format!("its {what} differs from the run's"));
-        }
-    }
-    // An unconditional network learns all sounds as one kind, and has the ends that it has.
-    let is_conditional = old.network.is_conditional();
-    if !is_conditional && old.format.channels != config.format.channels {
-        return refuse(format!(
-            "its network takes {} channels and cannot be changed, the run has {}",
-            old.format.channels, config.format.channels
-        ));
-    }
-    let unknown = |name: &&String| Descriptor::named(name).is_none();
-    if let Some(name) = old.descriptors.iter().find(unknown) {
-        return refuse(format!(
-            "nobody knows how to change sounds by its descriptor {name:?}"
-        ));
-    }
-    // The columns of the frames that the network knows, and those that it is to have.
-    let own = old.dims().width;
-    let width = config.representation.width(config.format.channels);
-    let attributes = config.attributes && !old.attributes.is_empty();
-    let Measured {
-        mut statistics,
-        attributes,
-    } = measured(config, dataset, width > own, attributes, on_progress)?;
-    if width > own {
-        // What the model knew is measured as it knew it, or it would mean something else.
-        statistics.mean[..own].copy_from_slice(&old.statistics.mean);
-        statistics.scale[..own].copy_from_slice(&old.statistics.scale);
-        scale(&mut statistics, own, config.representation.gain_of_mid());
-    } else {
-        statistics.clone_from(&old.statistics);
-        statistics.mean.truncate(width);
-        statistics.scale.truncate(width);
-        if width < own {
-            scale(
-                &mut statistics,
-                width,
-                1.0 / config.representation.gain_of_mid(),
-            );
-        }
-    }
-    let model = ModelConfig {
-        name: config.name.clone(),
-        format: config.format,
-        crop: Some(dataset.crop()),
-        statistics,
-        labels: match is_conditional {
-            true => dataset.labels().to_vec(),
-            false => Vec::new(),
-        },
-        attributes,
-        // Files from before this was known mean too little for some representations.
-        sigma_max: old.sigma_max.max(old.representation.sigma_max()),
-        // A few-step model that is trained as a denoiser becomes one again.
-        rendering: match (config.tuning, &old.rendering) {
-            (Some(_), Some(own)) if old.is_few_step() => Some(Rendering {
-                measured: Vec::new(),
-                excess: Vec::new(),
-                ..own.clone()
-            }),
-            (Some(_), _) => Some(FEW_STEPS),
-            (None, own) => own.clone().filter(|_| !old.is_few_step()),
-        },
-        training: TrainingRecord {
-            fine_tuned_from: Some(old.name.clone()),
-            before: Some(old.training.totals()),
-            licence: config.licence.clone(),
-            ..TrainingRecord::default()
-        },
-        ..old.clone()
-    };
-    model.validate()?;
-    let weights = adapted(from, &model)?;
-    let found = matches(&old.labels, &model.labels);
-    Ok((model, Parameters::from_weights(&weights, device)?, found))
-}
-
-/// Weights of `from` as the network of `model` takes them.
-pub(super) fn adapted(from: &Checkpoint, model: &ModelConfig) -> Result<BTreeMap<String, Tensor>> {
-    let old = &from.config;
-    let mut weights = from.weights.clone();
-    relabel(&mut weights, &old.labels, &model.labels)?;
-    if model.attributes.is_empty() && !old.attributes.is_empty() {
-        hide_attributes(&mut weights, old.descriptors.len())?;
-    }
-    let (own, width) = (old.dims().width, model.dims().width);
-    if width != own {
-        set_width(&mut weights, own, width)?;
-    }
-    Ok(weights)
-}
-
-fn parameter<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a Tensor> {
-    let missing = || Error::setting(format!("expected a parameter `{name}`"));
-    weights.get(name).ok_or_else(missing)
-}
-
-/// Makes the class table fit new labels: a label that was known, or means the same as one that was ([`matches`]), takes
-/// its row, a new one begins as the mean of the old ones, or at zero where there were none: the network first says what
-/// it said before. Row 0 stands for "no class".
-fn relabel(weights: &mut BTreeMap<String, Tensor>, old: &[String], new: &[String]) -> Result<()> {
-    const TABLE: &str = "classes";
-    let bias = "noise2.bias";
-    match (weights.remove(TABLE), new.is_empty()) {
-        (None, true) => {}
-        // Nothing to tell apart any more: the row for "no class" is what the network always adds.
-        (Some(table), true) => {
-            let folded = (parameter(weights, bias)? + table.get(0)?)?;
-            weights.insert(bias.to_owned(), folded);
-        }
-        (None, false) => {
-            let width = weights.get(bias).map_or(0, |b| b.elem_count());
-            let rows = (new.len() + 1, width);
-            weights.insert(
-                TABLE.to_owned(),
-                Tensor::zeros(rows, DType::F32, &Device::Cpu)?,
-            );
-        }
-        (Some(table), false) => {
-            let mut rows = vec![table.narrow(0, 0, 1)?];
-            for found in matches(old, new) {
-                let meant =
-                    |i: &usize| found.classes.is_empty() || found.classes.contains(&old[*i]);
-                let meant: Vec<u32> = (0..old.len()).filter(meant).map(|i| i as u32 + 1).collect();
-                rows.push(match meant[..] {
-                    [one] => table.narrow(0, one as usize, 1)?,
-                    _ => {
-                        let count = meant.len();
-                        let meant = Tensor::from_vec(meant, count, table.device())?;
-                        table.index_select(&meant, 0)?.mean_keepdim(0)?
-                    }
-                });
-            }
-            weights.insert(TABLE.to_owned(), Tensor::cat(&rows, 0)?);
-        }
-    }
-    Ok(())
-}
-
-/// Takes the inputs for attributes from a network, which then says what it said of hidden ones.
-fn hide_attributes(weights: &mut BTreeMap<String, Tensor>, descriptors: usize) -> Result<()> {
-    const TABLE: &str = "descriptors";
-    let table = parameter(weights, TABLE)?.clone();
-    if descriptors == 0 {
-        weights.remove(TABLE);
-    } else {
-        weights.insert(
-            TABLE.to_owned(),
-            table.narrow(0, 0, descriptors)?.contiguous()?,
-        );
-    }
-    Ok(())
-}
-
-/// Makes the two ends of a network of `own` columns a frame fit `width` columns, of which the first are those that it
-/// knows. New ones begin unheard and at their mean, so that the network first says of the known ones what it said
-/// before; those beyond `width` are dropped.
-fn set_width(weights: &mut BTreeMap<String, Tensor>, own: usize, width: usize) -> Result<()> {
-    const STEM: &str = "stem.weight";
-    let fit = |tensor: &Tensor, dim: usize| -> Result<Tensor> {
-        let fitted = match width > own {
-            true => tensor.pad_with_zeros(dim, 0, width - own)?,
-            false => tensor.narrow(dim, 0, width)?,
-        };
-        Ok(fitted.contiguous()?)
-    };
-    // [taps · own, top]: the columns of each tap lie together.
-    let stem = parameter(weights, STEM)?;
-    let (rows, top) = stem.dims2()?;
-    let stem = fit(&stem.reshape((rows / own, own, top))?, 1)?;
-    let stem = stem.reshape((rows / own * width, top))?;
-    let out = fit(parameter(weights, "out.weight")?, 1)?;
-    let bias = fit(parameter(weights, "out.bias")?, 0)?;
-    for (name, tensor) in [(STEM, stem), ("out.weight", out), ("out.bias", bias)] {
-        weights.insert(name.to_owned(), tensor);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dataset::ScanOptions;
-    use crate::network::{Conditioning, Network, NetworkConfig, NetworkDims, UNetConfig};
     use crate::representation::Format;
-
-    const DIMS: NetworkDims = NetworkDims {
-        width: 4,
-        labels: 2,
-        descriptors: 5,
-    };
-
-    /// A network and weights of it, drawn at random, so that no path is silent.
-    fn lively() -> Result<(NetworkConfig, BTreeMap<String, Tensor>)> {
-        let config = NetworkConfig::UNet(UNetConfig::preset("16x1,16x1")?);
-        let mut noise = Noise::new(5);
-        let draw = |(name, shape): (String, Vec<usize>)| {
-            let scale = if name.ends_with("affine") { 1.0 } else { 0.4 };
-            Ok((name, (noise.normal_tensor(shape, &Device::Cpu)? * scale)?))
-        };
-        let shapes = config.parameter_shapes(DIMS)?;
-        let weights = shapes.into_iter().map(draw).collect::<Result<_>>()?;
-        Ok((config, weights))
-    }
-
-    /// What it says of two clips of eight frames, conditioned on their classes.
-    fn said(
-        config: &NetworkConfig,
-        dims: NetworkDims,
-        weights: &BTreeMap<String, Tensor>,
-        x: &Tensor,
-        descriptors: &Tensor,
-    ) -> Result<Tensor> {
-        let network: Box<dyn Network> = config.build(dims, &mut weights.clone())?;
-        let cond = Conditioning {
-            classes: Tensor::new(&[1u32, 2], &Device::Cpu)?,
-            descriptors: descriptors.clone(),
-            attributes: 0,
-        };
-        network.forward(x, &Tensor::new(&[0.1f32, -0.7], &Device::Cpu)?, &cond)
-    }
-
-    fn apart(a: &Tensor, b: &Tensor) -> Result<f32> {
-        Ok((a - b)?.abs()?.max_all()?.to_scalar()?)
-    }
-
-    #[test]
-    fn a_network_of_more_columns_says_of_the_known_ones_what_it_said_and_of_new_ones_nothing()
-    -> Result<()> {
-        let (config, weights) = lively()?;
-        let mut noise = Noise::new(6);
-        let embedding = noise.normal_tensor((2, 5), &Device::Cpu)?;
-        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
-        let before = said(&config, DIMS, &weights, &x, &embedding)?;
-        for width in [8, 12] {
-            let mut wide = weights.clone();
-            set_width(&mut wide, 4, width)?;
-            let dims = NetworkDims { width, ..DIMS };
-            let new = noise.normal_tensor((2, 8, width - 4), &Device::Cpu)?;
-            let after = said(
-                &config,
-                dims,
-                &wide,
-                &Tensor::cat(&[&x, &new], 2)?,
-                &embedding,
-            )?;
-            assert!(apart(&before, &after.narrow(2, 0, 4)?)? < 1e-5);
-            let rest = after.narrow(2, 4, width - 4)?;
-            assert_eq!(apart(&rest, &rest.zeros_like()?)?, 0.0);
-            // And back: what is dropped was never heard.
-            set_width(&mut wide, width, 4)?;
-            assert_eq!(apart(&wide["stem.weight"], &weights["stem.weight"])?, 0.0);
-            assert_eq!(apart(&wide["out.weight"], &weights["out.weight"])?, 0.0);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn without_attributes_a_network_says_what_it_said_of_hidden_ones() -> Result<()> {
-        let (config, weights) = lively()?;
-        let mut noise = Noise::new(7);
-        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
-        let changes = noise.normal_tensor((2, 2), &Device::Cpu)?;
-        let hidden = changes.pad_with_zeros(1, 0, 3)?;
-        let before = said(&config, DIMS, &weights, &x, &hidden)?;
-        let mut fewer = weights.clone();
-        hide_attributes(&mut fewer, 2)?;
-        let dims = NetworkDims {
-            descriptors: 2,
-            ..DIMS
-        };
-        let after = said(&config, dims, &fewer, &x, &changes)?;
-        assert!(apart(&before, &after)? < 1e-6);
-        Ok(())
-    }
 
     #[test]
     fn sounds_are_taken_from_every_class_and_no_more_than_asked() {

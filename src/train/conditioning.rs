@@ -21,6 +21,8 @@ pub(super) struct BatchSource<'d> {
     pub dataset: &'d Dataset,
     pub representation: Box<dyn Representation>,
     pub config: TrainConfig,
+    /// Clips in each.
+    pub batch: usize,
     /// Whether the network is conditioned on attributes.
     pub attributes: bool,
 }
@@ -28,10 +30,10 @@ pub(super) struct BatchSource<'d> {
 impl BatchSource<'_> {
     /// The batch of a step.
     pub fn batch(&self, step: u64) -> Result<Batch> {
-        let TrainConfig { seed, batch, .. } = self.config;
+        let seed = self.config.seed;
         let indices = self
             .dataset
-            .draw(batch, &mut Noise::at(seed, &[place::DRAW, step]));
+            .draw(self.batch, &mut Noise::at(seed, &[place::DRAW, step]));
         let augment = self.config.augment.unwrap_or(Augment::NONE);
         let augment = augment.heard_in(&self.config.representation);
         let representation = &*self.representation;

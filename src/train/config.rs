@@ -1,6 +1,8 @@
 //! Everything that decides a training.
 
-use serde::{Deserialize, Serialize};
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::checkpoint::ModelConfig;
 use crate::dataset::Augment;
@@ -11,10 +13,6 @@ use crate::error::{Error, Result};
 use crate::network::{self, NetworkConfig};
 use crate::optim::{AdamConfig, LearningRate};
 use crate::representation::{Format, RepresentationConfig};
-
-/// Where the validation loss is measured, in deviations of the noise levels that are learnt: in the middle of each
-/// quarter of them.
-const VALIDATION_SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
 
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -65,7 +63,86 @@ impl ConsistencyTuning {
     }
 }
 
+/// The loss that a training minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "LossFields", into = "LossFields")]
+pub enum Loss {
+    /// Denoising score matching: its noise levels and weights.
+    Denoising(Objective),
+    /// Consistency tuning, of a model to begin from.
+    Consistency(ConsistencyTuning),
+}
+
+impl Loss {
+    /// Consistency tuning, where it is that.
+    pub fn tuning(&self) -> Option<&ConsistencyTuning> {
+        match self {
+            Self::Denoising(_) => None,
+            Self::Consistency(tuning) => Some(tuning),
+        }
+    }
+}
+
+/// How files write a [`Loss`]; of the first edition's with both, the objective meant nothing.
+#[derive(Serialize, Deserialize)]
+struct LossFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    objective: Option<Objective>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tuning: Option<ConsistencyTuning>,
+}
+
+impl TryFrom<LossFields> for Loss {
+    type Error = &'static str;
+
+    fn try_from(fields: LossFields) -> Result<Self, Self::Error> {
+        match (fields.tuning, fields.objective) {
+            (Some(tuning), _) => Ok(Self::Consistency(tuning)),
+            (None, Some(objective)) => Ok(Self::Denoising(objective)),
+            (None, None) => Err("expected `objective` or `tuning`, found neither"),
+        }
+    }
+}
+
+impl From<Loss> for LossFields {
+    fn from(loss: Loss) -> Self {
+        let (objective, tuning) = match loss {
+            Loss::Denoising(objective) => (Some(objective), None),
+            Loss::Consistency(tuning) => (None, Some(tuning)),
+        };
+        Self { objective, tuning }
+    }
+}
+
+/// Reads a number that files of the first edition write as 0 where there is none.
+fn zero_is_none<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<NonZeroU64, Error: std::fmt::Display>,
+{
+    let number = Option::<u64>::deserialize(deserializer)?.and_then(NonZeroU64::new);
+    let number = number.map(N::try_from).transpose();
+    number.map_err(serde::de::Error::custom)
+}
+
 /// Everything that decides a training besides the sounds and how they are cut.
+///
+/// The three recipes [`from_scratch`](Self::from_scratch), [`fine_tune`](Self::fine_tune) and
+/// [`distill`](Self::distill) set every number.
+///
+/// ```
+/// # #[cfg(feature = "embedded-model")] {
+/// use audiodiff::train::Length;
+/// use audiodiff::{Checkpoint, TrainConfig};
+///
+/// let mut config = TrainConfig::fine_tune(&Checkpoint::embedded()?).steps(2000);
+/// config.learning_rate.peak = 1e-4;
+/// assert_eq!(config.length, Length::Steps(2000));
+/// // It ends before that when sounds that were held back are guessed no better.
+/// assert!(config.patience.is_some());
+/// # }
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// A short name for the model.
@@ -78,13 +155,16 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
     /// What the network learns to say.
     pub target: Target,
-    /// Noise levels and weights of the loss.
-    pub objective: Objective,
-    /// Consistency tuning in place of that loss; needs a model to begin from.
-    #[serde(default)]
-    pub tuning: Option<ConsistencyTuning>,
-    /// Clips a step; 0 is what fits memory and cores, and the batch of the run where one is resumed.
-    pub batch: usize,
+    /// The loss; `objective` or `tuning` in files.
+    #[serde(flatten)]
+    pub loss: Loss,
+    /// Clips a step; none is what fits memory and cores, and the batch of the run where one is resumed.
+    #[serde(
+        default,
+        deserialize_with = "zero_is_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub batch: Option<NonZeroUsize>,
     /// When to end.
     pub length: Length,
     /// The learning rate over time.
@@ -112,10 +192,14 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between validations.
     pub validate_every: u64,
-    /// Validations in a row without a better one after which the run ends; 0 for never. With it, the model is
-    /// the one that was best at a validation, not the last.
-    #[serde(default)]
-    pub patience: u64,
+    /// Validations in a row without a better one after which the run ends, if it does. The model is then the one that
+    /// was best at a validation, not the last.
+    #[serde(
+        default,
+        deserialize_with = "zero_is_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub patience: Option<NonZeroU64>,
     /// Seconds between checkpoints.
     pub save_every_s: f64,
 }
@@ -127,8 +211,11 @@ impl TrainConfig {
                 "{what}: expected {expected}, found {found}"
             )))
         };
-        if self.batch == 0 || self.batch > 4096 {
-            return fail("batch", "1 to 4096", &self.batch);
+        if let Some(batch) = self.batch.filter(|batch| batch.get() > 4096) {
+            return fail("batch", "1 to 4096", &batch);
+        }
+        if self.validate_every == 0 {
+            return fail("steps between validations", "at least 1", &0);
         }
         let LearningRate { peak, decay, .. } = self.learning_rate;
         if !(peak > 0.0 && peak <= 1.0) {
@@ -166,21 +253,6 @@ impl TrainConfig {
         }
     }
 
-    /// Noise levels that the validation loss is measured at.
-    pub(super) fn validation_levels(&self) -> [f64; 4] {
-        let level = |mean: f64, deviation: f64, score: f64| (mean + deviation * score).exp();
-        VALIDATION_SCORES.map(|score| match &self.tuning {
-            None => {
-                let objective = &self.objective;
-                level(objective.p_mean, objective.p_std, score)
-            }
-            Some(ConsistencyTuning { consistency, .. }) => {
-                let (low, high) = consistency.levels;
-                level(consistency.p_mean, consistency.p_std, score).clamp(low, high)
-            }
-        })
-    }
-
     /// What must agree for a run to be resumed: all but its name, its licence, its length and its pace of reporting.
     pub(super) fn resumable_as(&self, other: &Self) -> bool {
         let (length, validate_every) = (self.length, self.validate_every);
@@ -215,22 +287,37 @@ mod tests {
             "ema_gamma": 6.94, "class_dropout": 0.12, "augment": null, "portraits": true, "seed": 3, "validate_every": 6,
             "save_every_s": 240.0}"#;
         let config: TrainConfig = serde_json::from_str(first).expect("a configuration");
-        let Objective {
-            p_mean,
-            p_std,
-            min_snr_gamma,
-            ..
-        } = config.objective;
-        assert_eq!((p_mean, p_std, min_snr_gamma), (1.3, 1.8, 12.0));
-        let tuning = config.tuning.expect("consistency tuning");
+        let tuning = config.loss.tuning().expect("consistency tuning");
         let Consistency { p_mean, p_std, .. } = tuning.consistency;
         assert_eq!((p_mean, p_std), (1.25, 2.0));
+        assert_eq!(
+            (config.batch, config.patience),
+            (NonZeroUsize::new(8), None)
+        );
         assert_eq!(config.adam.max_grad_norm_ratio, 2.5);
         assert!(config.attributes);
         let again = serde_json::to_string(&config).expect("plain data");
         assert_eq!(
             serde_json::from_str::<TrainConfig>(&again).expect("its own"),
             config
+        );
+        let plain = first
+            .replace("\"tuning\": {", "\"x\": {")
+            .replace("\"batch\": 8", "\"batch\": 0, \"patience\": 0");
+        let config: TrainConfig = serde_json::from_str(&plain).expect("a configuration");
+        assert_eq!((config.batch, config.patience), (None, None));
+        let objective = Objective {
+            p_mean: 1.3,
+            p_std: 1.8,
+            min_snr_gamma: 12.0,
+            sigma_data: 1.0,
+        };
+        assert_eq!(config.loss, Loss::Denoising(objective));
+        let neither = plain.replace("\"objective\"", "\"y\"");
+        let error = serde_json::from_str::<TrainConfig>(&neither).expect_err("no loss");
+        assert!(
+            error.to_string().contains("`objective` or `tuning`"),
+            "{error}"
         );
     }
 }

@@ -1,12 +1,13 @@
 //! How to train what: every number that nobody has to know.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::Device;
 
 use super::Trainer;
-use super::config::{ConsistencyTuning, Length, TrainConfig};
+use super::config::{ConsistencyTuning, Length, Loss, TrainConfig};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
 use crate::diffusion::Target;
@@ -33,9 +34,15 @@ const BASE_RATE: f64 = 4e-4;
 const FINE_TUNING_RATE: f64 = 2e-4;
 const DISTILLING_RATE: f64 = 1e-4;
 
+/// Validations in a row without a better one that end a training which may have nothing to gain.
+const PATIENCE: Option<NonZeroU64> = NonZeroU64::new(6);
+
 /// Clips a step where there is room for them: small batches learn the most from each clip, and on many cores larger
 /// ones cost no time.
-const BATCHES: (usize, usize) = (16, 64);
+const BATCHES: (NonZeroUsize, NonZeroUsize) = (
+    NonZeroUsize::new(16).expect("not zero"),
+    NonZeroUsize::new(64).expect("not zero"),
+);
 
 /// Lengths of a clip, seconds.
 const SECONDS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
@@ -47,22 +54,31 @@ impl TrainConfig {
         target: Target,
         network: NetworkConfig,
     ) -> Self {
+        Self::plain(representation, target, network, 1.0)
+    }
+
+    /// A training from nothing over frames of the standard deviation `sigma_data`.
+    fn plain(
+        representation: RepresentationConfig,
+        target: Target,
+        network: NetworkConfig,
+        sigma_data: f64,
+    ) -> Self {
         let is_base =
             UNetConfig::preset("base").is_ok_and(|base| network == NetworkConfig::UNet(base));
         let (p_mean, p_std) = representation.p_mean_and_std();
         Self {
             name: "sounds".to_owned(),
             format: ONE_SHOT,
-            objective: Objective {
+            loss: Loss::Denoising(Objective {
                 p_mean,
                 p_std,
-                ..Objective::new(target, 1.0)
-            },
+                ..Objective::new(target, sigma_data)
+            }),
             representation,
             network,
             target,
-            tuning: None,
-            batch: 0,
+            batch: None,
             length: Length::Minutes(MINUTES),
             learning_rate: LearningRate {
                 peak: if is_base { BASE_RATE } else { FRESH_RATE },
@@ -78,7 +94,7 @@ impl TrainConfig {
             licence: None,
             seed: 0,
             validate_every: 250,
-            patience: 0,
+            patience: None,
             save_every_s: 240.0,
         }
     }
@@ -87,16 +103,20 @@ impl TrainConfig {
     /// its network. A model that needs few steps learns them in the way that keeps them few.
     pub fn fine_tune(from: &Checkpoint) -> Self {
         let model = &from.config;
+        let plain = Self::like(model);
         Self {
-            tuning: model.is_few_step().then(|| ConsistencyTuning::again(model)),
+            loss: match model.is_few_step() {
+                true => Loss::Consistency(ConsistencyTuning::again(model)),
+                false => plain.loss,
+            },
             learning_rate: LearningRate {
                 peak: FINE_TUNING_RATE,
                 warmup: 50,
                 decay: 0.4,
             },
             validate_every: 100,
-            patience: 6,
-            ..Self::like(model)
+            patience: PATIENCE,
+            ..plain
         }
     }
 
@@ -129,17 +149,16 @@ impl TrainConfig {
             }
         };
         Ok(Self {
-            tuning: Some(tuning),
-            batch: BATCHES.0,
+            loss: Loss::Consistency(tuning),
+            batch: Some(BATCHES.0),
             learning_rate: LearningRate {
                 peak: DISTILLING_RATE,
                 warmup: 50,
                 decay: 0.4,
             },
-            objective: Objective::new(model.target, model.sigma_data),
             validate_every: if again { 100 } else { 250 },
             // A denoiser first has to learn the consistency function; what has learnt it may have nothing left to gain.
-            patience: if again { 6 } else { 0 },
+            patience: PATIENCE.filter(|_| again),
             ..Self::like(model)
         })
     }
@@ -178,19 +197,15 @@ impl TrainConfig {
 
     /// A training of a model's network in its format.
     fn like(model: &ModelConfig) -> Self {
-        let fresh = Self::from_scratch(
-            model.representation.clone(),
-            model.target,
-            model.network.clone(),
-        );
         Self {
             name: model.name.clone(),
             format: model.format,
-            objective: Objective {
-                sigma_data: model.sigma_data,
-                ..fresh.objective
-            },
-            ..fresh
+            ..Self::plain(
+                model.representation.clone(),
+                model.target,
+                model.network.clone(),
+                model.sigma_data,
+            )
         }
     }
 
@@ -240,7 +255,7 @@ impl TrainConfig {
     }
 
     /// As many clips a step as half of the memory that is free has room for, so that other programs stay in memory.
-    pub(super) fn fitting_batch(&self, device: &Device) -> usize {
+    pub(super) fn fitting_batch(&self, device: &Device) -> NonZeroUsize {
         if !device.is_cpu() {
             return BATCHES.1;
         }
@@ -249,8 +264,10 @@ impl TrainConfig {
         let room = system.available_memory() / 2;
         let frames = self.representation.frames(self.format.len_frames);
         let clip = self.network.training_bytes(frames);
-        let most = rayon::current_num_threads().clamp(BATCHES.0, BATCHES.1) as u64;
-        (room / clip.max(1)).clamp(1, most) as usize
+        let (least, most) = BATCHES;
+        let most = rayon::current_num_threads().clamp(least.get(), most.get());
+        let fitting = usize::try_from(room / clip.max(1)).unwrap_or(most);
+        NonZeroUsize::new(fitting.min(most)).unwrap_or(NonZeroUsize::MIN)
     }
 }
 
@@ -291,21 +308,23 @@ mod tests {
         let fresh = |representation| TrainConfig::from_scratch(representation, Target::X, nano());
         let mel = fresh(RepresentationConfig::mel());
         let levels = |config: &TrainConfig| {
-            let objective = &config.objective;
+            let Loss::Denoising(objective) = config.loss else {
+                panic!("expected a denoiser, found {:?}", config.loss)
+            };
             (objective.p_mean, objective.p_std)
         };
         assert_eq!(levels(&mel), (1.3, 1.8));
         assert_eq!(levels(&fresh(RepresentationConfig::wave())), (0.3, 1.4));
-        assert_eq!((mel.learning_rate.peak, mel.patience), (1e-3, 0));
+        assert_eq!((mel.learning_rate.peak, mel.patience), (1e-3, None));
         let base = NetworkConfig::UNet(UNetConfig::preset("base").unwrap());
         let base = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, base);
         assert_eq!(base.learning_rate.peak, 4e-4);
         for config in [&mel, &base] {
             let batch = config.fitting_batch(&Device::Cpu);
-            assert!((1..=64).contains(&batch), "{batch}");
+            assert!(batch.get() <= 64, "{batch}");
             assert!(
                 TrainConfig {
-                    batch,
+                    batch: Some(batch),
                     ..config.clone()
                 }
                 .validate()
@@ -320,18 +339,20 @@ mod tests {
         let model = Checkpoint::embedded().unwrap();
         let tuned = TrainConfig::fine_tune(&model);
         assert_eq!(tuned.format, model.config.format);
-        assert_eq!(tuned.tuning, Some(ConsistencyTuning::again(&model.config)));
-        assert_eq!((tuned.learning_rate.peak, tuned.patience), (2e-4, 6));
+        let again = Loss::Consistency(ConsistencyTuning::again(&model.config));
+        assert_eq!(tuned.loss, again);
+        assert_eq!((tuned.learning_rate.peak, tuned.patience), (2e-4, PATIENCE));
         let further = TrainConfig::distill(&model, None).unwrap();
-        assert_eq!((further.tuning, further.patience), (tuned.tuning, 6));
+        assert_eq!((further.loss, further.patience), (again, PATIENCE));
         let refused = TrainConfig::distill(&model, Some(2.0)).unwrap_err();
         assert!(refused.to_string().contains("expected 1, found 2"));
         assert!(TrainConfig::distill(&model, Some(f64::NAN)).is_err());
         let mut denoiser = model;
         denoiser.config.rendering = None;
         let first = TrainConfig::distill(&denoiser, None).unwrap();
-        let tuning = first.tuning.unwrap();
-        assert_eq!((tuning.guidance, first.patience, first.batch), (1.5, 0, 16));
-        assert_eq!(TrainConfig::fine_tune(&denoiser).tuning, None);
+        let tuning = first.loss.tuning().unwrap();
+        assert_eq!((tuning.guidance, first.patience), (1.5, None));
+        assert_eq!(first.batch, NonZeroUsize::new(16));
+        assert_eq!(TrainConfig::fine_tune(&denoiser).loss.tuning(), None);
     }
 }

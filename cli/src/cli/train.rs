@@ -1,5 +1,6 @@
 //! `train`: from a folder of sounds to a model, with progress, demo sounds and pictures.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use audiodiff::diffusion::Target;
 use audiodiff::error::printable;
 use audiodiff::network::{NetworkConfig, UNetConfig};
 use audiodiff::representation::{Format, RepresentationConfig};
-use audiodiff::train::{self, Event, Length, Outcome, StepReport, TrainConfig, Trainer};
+use audiodiff::train::{self, Event, Length, Loss, Outcome, StepReport, TrainConfig, Trainer};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 
@@ -268,28 +269,7 @@ impl TrainArgs {
                 name.map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
             }
         };
-        let objective = &mut config.objective;
-        for (flag, range, value, field) in [
-            ("--p-mean", -10.0..=10.0, self.p_mean, &mut objective.p_mean),
-            ("--p-std", 0.0..=10.0, self.p_std, &mut objective.p_std),
-            (
-                "--min-snr-gamma",
-                f64::MIN_POSITIVE..=f64::INFINITY,
-                self.min_snr_gamma,
-                &mut objective.min_snr_gamma,
-            ),
-        ] {
-            let Some(value) = value else { continue };
-            if !range.contains(&value) {
-                let (from, to) = range.into_inner();
-                let expected = match to.is_finite() {
-                    true => format!("{from} to {to}"),
-                    false => "more than 0".to_owned(),
-                };
-                return Err(usage(format!("{flag}: expected {expected}, found {value}")));
-            }
-            *field = value;
-        }
+        self.set_objective(&mut config.loss)?;
         if let Some(length) = length(self.steps, self.minutes) {
             config.length = length;
         }
@@ -307,16 +287,52 @@ impl TrainArgs {
             config.validate_every = every;
         }
         if let Some(patience) = self.patience {
-            config.patience = patience;
+            config.patience = NonZeroU64::new(patience);
         }
         Ok(TrainConfig {
-            batch: self.batch.0,
+            batch: NonZeroUsize::new(self.batch.0),
             precision: self.precision.into(),
             licence: self.licence.clone(),
             seed: self.seed,
             save_every_s: 60.0 * self.save_every,
             ..config
         })
+    }
+
+    /// The noise levels and weights of a denoiser's loss, where a flag says so.
+    fn set_objective(&self, loss: &mut Loss) -> anyhow::Result<()> {
+        let flags = [
+            ("--p-mean", -10.0..=10.0, self.p_mean),
+            ("--p-std", 0.0..=10.0, self.p_std),
+            (
+                "--min-snr-gamma",
+                f64::MIN_POSITIVE..=f64::INFINITY,
+                self.min_snr_gamma,
+            ),
+        ];
+        for (i, (flag, range, value)) in flags.into_iter().enumerate() {
+            let Some(value) = value else { continue };
+            if !range.contains(&value) {
+                let (from, to) = range.into_inner();
+                let expected = match to.is_finite() {
+                    true => format!("{from} to {to}"),
+                    false => "more than 0".to_owned(),
+                };
+                return Err(usage(format!("{flag}: expected {expected}, found {value}")));
+            }
+            let Loss::Denoising(objective) = loss else {
+                return Err(usage(format!(
+                    "{flag}: the model needs few steps already and goes on by consistency tuning, which has no such \
+                     number; --from none begins from nothing"
+                )));
+            };
+            *[
+                &mut objective.p_mean,
+                &mut objective.p_std,
+                &mut objective.min_snr_gamma,
+            ][i] = value;
+        }
+        Ok(())
     }
 }
 
@@ -431,11 +447,11 @@ fn end_of(trainer: &Trainer<'_>, held: usize) -> String {
         Length::Minutes(minutes) => format!("after {minutes} min"),
     };
     match (config.patience, held) {
-        (0, _) => format!("it ends {length}"),
+        (None, _) => format!("it ends {length}"),
         (_, 0) => {
             format!("it ends {length}, and not by patience: no sound is held back to measure it by")
         }
-        (patience, _) => format!(
+        (Some(patience), _) => format!(
             "it ends {length}, or before that when {patience} measurements in a row, one every {} steps, are no better",
             config.validate_every
         ),

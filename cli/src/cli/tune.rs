@@ -1,6 +1,7 @@
 //! `tune`: a finished model taught to need one to four steps.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use audiodiff::checkpoint::{Checkpoint, Excess, StorageType};
@@ -93,7 +94,7 @@ impl TuneArgs {
         }
         config.learning_rate.peak = self.learning_rate;
         Ok(TrainConfig {
-            batch: self.batch,
+            batch: NonZeroUsize::new(self.batch),
             precision: self.precision.into(),
             licence: self.licence.clone(),
             seed: self.seed,
@@ -114,7 +115,7 @@ pub fn tune(args: &TuneArgs, global: &Global) -> anyhow::Result<()> {
     let teacher = super::load_model(Some(&args.model))?;
     let again = teacher.config.is_few_step();
     let config = args.config(&teacher)?;
-    let guidance = config.tuning.map_or(1.0, |tuning| tuning.guidance);
+    let guidance = config.loss.tuning().map_or(1.0, |tuning| tuning.guidance);
     let options = ScanOptions {
         crop: teacher.config.training_crop().unwrap_or_default(),
         cache_mb: args.cache_mb,

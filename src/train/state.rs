@@ -1,0 +1,288 @@
+//! The state of a run: all that changes from step to step, and the file `state.safetensors` that keeps it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::validation::{Best, Validations};
+use super::{TrainConfig, Trainer};
+use crate::checkpoint::{ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::network::Parameters;
+use crate::optim::{Adam, Ema};
+
+/// All that changes from step to step.
+pub(super) struct State {
+    pub parameters: Parameters,
+    pub adam: Adam,
+    pub ema: Ema,
+    pub done: TrainingTotals,
+    pub validations: Validations,
+}
+
+impl State {
+    /// Before the first step.
+    pub fn new(parameters: Parameters, config: &TrainConfig) -> Result<Self> {
+        Ok(Self {
+            adam: Adam::new(&parameters, config.adam)?,
+            ema: Ema::new(&parameters, config.ema_gamma)?,
+            parameters,
+            done: TrainingTotals::default(),
+            validations: Validations::default(),
+        })
+    }
+}
+
+/// The state's numbers in the file, and what the run is of.
+#[derive(Debug, Serialize, Deserialize)]
+struct StateNote {
+    config: TrainConfig,
+    model: ModelConfig,
+    /// [`Dataset::fingerprint`].
+    sounds: String,
+    /// [`Checkpoint::fingerprint`](crate::checkpoint::Checkpoint::fingerprint) of the model it began from.
+    from: Option<String>,
+    step: u64,
+    #[serde(alias = "windows")]
+    clips: u64,
+    seconds: f64,
+    adam_steps: u64,
+    #[serde(alias = "gradient_norm")]
+    grad_norm: f64,
+    validation: Option<f32>,
+    /// Validation loss and step of the best weights, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<(f32, u64)>,
+    /// Clips and seconds until then.
+    #[serde(default)]
+    until_best: (u64, f64),
+    #[serde(default)]
+    misses: u64,
+}
+
+/// What a run is of, whatever its settings.
+pub(super) struct Run<'d> {
+    pub folder: PathBuf,
+    pub dataset: &'d Dataset,
+    /// Fingerprint of the model that it began from.
+    pub from: Option<String>,
+}
+
+/// The state of an interrupted run, as its file has it.
+pub(super) struct SavedState {
+    path: PathBuf,
+    tensors: BTreeMap<String, Tensor>,
+    note: StateNote,
+}
+
+impl SavedState {
+    /// Reads the file of the run in `folder`; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or another version of audiodiff wrote it.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = path_in(folder);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (tensors, note) = load_tensors(&path)?;
+        let note = serde_json::from_str(&note).map_err(|e| {
+            Error::checkpoint(
+                &path,
+                format!(
+                    "its training state cannot be understood ({e}); another version of audiodiff may have written it. \
+                     Choose another --out: --from {} goes on from its weights",
+                    model_in(folder).display()
+                ),
+            )
+        })?;
+        Ok(Some(Self {
+            path,
+            tensors,
+            note,
+        }))
+    }
+
+    /// The configuration of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.note.config
+    }
+
+    /// Fails unless `config` and `run` may go on with this state.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] that says what differs.
+    pub fn check(&self, config: &TrainConfig, run: &Run<'_>) -> Result<()> {
+        let note = &self.note;
+        let refuse = |reason: String| {
+            Err(Error::setting(format!(
+                "{}: {reason}",
+                run.folder.display()
+            )))
+        };
+        if !config.resumable_as(&note.config) {
+            return refuse(
+                "holds a run with other settings (see its config.json); resume with those, or choose another --out"
+                    .to_owned(),
+            );
+        }
+        let labels = run.dataset.labels();
+        if note.model.network.is_conditional() && note.model.labels != labels {
+            return refuse(format!(
+                "its run has the classes {}, the sounds now have {}",
+                note.model.labels.join(", "),
+                labels.join(", ")
+            ));
+        }
+        if note.from != run.from {
+            let began = |fingerprint: &Option<String>| match fingerprint {
+                Some(hex) => format!("the model {}", hex.get(..8).unwrap_or(hex)),
+                None => "nothing".to_owned(),
+            };
+            return refuse(format!(
+                "its run began from {}, not from {}; choose another --out",
+                began(&note.from),
+                began(&run.from)
+            ));
+        }
+        if note.sounds != run.dataset.fingerprint() {
+            return refuse(format!(
+                "its run learnt from other sounds, or took them apart otherwise; choose another --out \
+                 (--from {} goes on from its weights)",
+                model_in(&run.folder).display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The model under training and the state of it, for a run with this configuration.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub fn restore(self, config: &TrainConfig, device: &Device) -> Result<(ModelConfig, State)> {
+        let Self {
+            path,
+            tensors,
+            note,
+        } = self;
+        let mut model = note.model;
+        model.name.clone_from(&config.name);
+        model.training.licence.clone_from(&config.licence);
+        model.validate()?;
+        let shapes = model.network.parameter_shapes(model.dims())?;
+        let weights = prefixed(&path, &tensors, "weights", &shapes)?;
+        let mut state = State::new(Parameters::from_weights(&weights, device)?, config)?;
+        let adam = &mut state.adam;
+        let restored = adam.restore(note.adam_steps, note.grad_norm, &tensors);
+        restored
+            .and_then(|()| state.ema.restore(&tensors))
+            .map_err(|e| match e {
+                Error::Setting(reason) => Error::checkpoint(&path, reason),
+                other => other,
+            })?;
+        state.done = TrainingTotals {
+            steps: note.step,
+            clips: note.clips,
+            seconds: note.seconds,
+        };
+        state.validations.last = note.validation;
+        // A run that is no longer to end by its validation saves what it comes to.
+        if config.patience.is_none() {
+            return Ok((model, state));
+        }
+        state.validations.misses = note.misses;
+        if let Some((loss, steps)) = note.best {
+            let (clips, seconds) = note.until_best;
+            state.validations.best = Some(Best {
+                loss,
+                done: TrainingTotals {
+                    steps,
+                    clips,
+                    seconds,
+                },
+                weights: prefixed(&path, &tensors, "best", &shapes)?,
+            });
+        }
+        Ok((model, state))
+    }
+}
+
+/// The tensors `prefix.name` of the file at `path`, one for each name of `shapes`, without the prefix.
+fn prefixed(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    prefix: &str,
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let one = |(name, shape): (&String, &Vec<usize>)| {
+        let key = format!("{prefix}.{name}");
+        let found = tensors.get(&key);
+        match found.filter(|found| found.dims() == shape) {
+            Some(found) => Ok((name.clone(), found.clone())),
+            None => {
+                let found = found.map_or("none".to_owned(), |found| format!("{:?}", found.dims()));
+                Err(Error::checkpoint(
+                    path,
+                    format!("expected a tensor `{key}` of {shape:?}, found {found}"),
+                ))
+            }
+        }
+    };
+    shapes.iter().map(one).collect()
+}
+
+pub(super) fn path_in(folder: &Path) -> PathBuf {
+    folder.join("state.safetensors")
+}
+
+pub(super) fn model_in(folder: &Path) -> PathBuf {
+    folder.join("model.safetensors")
+}
+
+impl Trainer<'_> {
+    /// Writes `state.safetensors`, then `model.safetensors`, whose path it returns: whoever finds a model
+    /// finds the state it belongs to.
+    pub(super) fn save(&self) -> Result<PathBuf> {
+        let State {
+            parameters,
+            adam,
+            ema,
+            done,
+            validations,
+        } = &self.state;
+        let best = validations.best.as_ref();
+        let (adam_steps, grad_norm, mut tensors) = adam.state();
+        for (name, var) in parameters.iter() {
+            tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
+        }
+        for (name, tensor) in ema.weights() {
+            tensors.insert(format!("ema.{name}"), tensor.clone());
+        }
+        for (name, tensor) in best.iter().flat_map(|best| &best.weights) {
+            tensors.insert(format!("best.{name}"), tensor.clone());
+        }
+        let note = StateNote {
+            config: self.config.clone(),
+            model: self.model.clone(),
+            sounds: self.run.dataset.fingerprint().to_owned(),
+            from: self.run.from.clone(),
+            step: done.steps,
+            clips: done.clips,
+            seconds: done.seconds,
+            adam_steps,
+            grad_norm,
+            validation: validations.last,
+            best: best.map(|best| (best.loss, best.done.steps)),
+            until_best: best.map_or((0, 0.0), |best| (best.done.clips, best.done.seconds)),
+            misses: validations.misses,
+        };
+        let note = serde_json::to_string(&note).expect("the state is plain data");
+        save_tensors(&path_in(&self.run.folder), &tensors, &note)?;
+        let model = model_in(&self.run.folder);
+        self.checkpoint()?.save(&model, StorageType::F32)?;
+        Ok(model)
+    }
+}

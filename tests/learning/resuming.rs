@@ -1,0 +1,184 @@
+//! A run that was interrupted goes on to the bit, and one that may not go on is refused in words.
+
+use std::num::NonZeroU64;
+use std::path::Path;
+
+use audiodiff::Error;
+use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
+use audiodiff::dataset::{self, Dataset};
+use audiodiff::train::{Event, Length, Outcome, TrainConfig, read_stats};
+use std::ops::ControlFlow;
+
+use super::tones::*;
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
+    let (folder, set) = tones();
+    let mut config = config(mdct(), 12);
+    config.augment = Some(dataset::Augment::default());
+    // A number whose decimal form must be read back exactly.
+    config.learning_rate.peak = 0.00018249744591387117;
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let (outcome, whole) = train(config.clone(), &set, &straight, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(train(config.clone(), &set, &resumed, 5).0, Outcome::Stopped);
+    let (outcome, halves) = train(config.clone(), &set, &resumed, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(bits(&whole), bits(&halves));
+    let losses = |run: &Path| {
+        let stats = read_stats(&run.join("stats.jsonl")).unwrap();
+        stats
+            .iter()
+            .map(|r| (r.step, r.loss.to_bits(), r.validation.map(f32::to_bits)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&straight), losses(&resumed));
+    assert_eq!(losses(&straight).len(), 12);
+    // A batch left open is the run's own.
+    let asked = TrainConfig {
+        batch: None,
+        ..config.clone()
+    };
+    assert!(begin(asked, &set, &resumed, None).is_ok());
+    // A state that another version wrote is refused in words, and its weights are not lost.
+    let state = resumed.join("state.safetensors");
+    let (tensors, note) = load_tensors(&state).unwrap();
+    save_tensors(&state, &tensors, &note.replace("\"grad_norm\"", "\"x\"")).unwrap();
+    let error = begin(config.clone(), &set, &resumed, None).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("another version of audiodiff may have written it"),
+        "{error}"
+    );
+    assert!(
+        error.contains("model.safetensors goes on from its weights"),
+        "{error}"
+    );
+    save_tensors(&state, &tensors, &note).unwrap();
+    // Other settings or sounds are not silently mixed into an old run.
+    let refusal = |config: &TrainConfig, set: &Dataset| {
+        let error = begin(config.clone(), set, &resumed, None).unwrap_err();
+        assert!(
+            matches!(&error, Error::Setting(s) if s.contains("--out")),
+            "{error}"
+        );
+        error.to_string()
+    };
+    std::fs::remove_file(folder.path().join("sounds/low/3.wav")).unwrap();
+    let fewer = open(&folder.path().join("sounds"));
+    assert!(refusal(&config, &fewer).contains("other sounds"));
+    config.seed = 4;
+    assert!(refusal(&config, &set).contains("other settings"));
+    // A model whose state is gone is not overwritten by a run from nothing.
+    std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
+    assert!(refusal(&config, &set).contains("no state.safetensors"));
+}
+
+#[test]
+fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
+    let (folder, set) = tones();
+    let mut config = config(mdct(), 2000);
+    // Far too fast: after a while it forgets more than it learns.
+    config.learning_rate.peak = 0.05;
+    (config.validate_every, config.patience) = (5, NonZeroU64::new(3));
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let (outcome, model) = train(config.clone(), &set, &straight, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    let stats = read_stats(&straight.join("stats.jsonl")).unwrap();
+    let last = stats.last().unwrap();
+    assert!(last.step < 2000 && last.progress == 1.0, "{last:?}");
+    let better = |a: &(u64, f32), b: &(u64, f32)| a.1.total_cmp(&b.1);
+    let (step, loss) = stats
+        .iter()
+        .filter_map(|report| Some((report.step, report.validation?)))
+        .min_by(better)
+        .unwrap();
+    assert_eq!(last.step, step + 3 * 5, "three that were no better");
+    assert_eq!(model.config.training.validation_loss, Some(loss));
+    // It is the model that was measured then.
+    let short = TrainConfig {
+        length: Length::Steps(2000),
+        patience: None,
+        ..config.clone()
+    };
+    let (_, then) = train(short, &set, &folder.path().join("short"), step);
+    assert_eq!(bits(&model), bits(&then));
+    assert_eq!(model.config.training.steps, step);
+    // Who then wants no end by the validation gets what the run comes to, not what once was best.
+    let on = folder.path().join("on");
+    train(config.clone(), &set, &on, step + 7);
+    let endless = TrainConfig {
+        patience: None,
+        ..config.clone()
+    };
+    let (_, later) = train(endless.clone(), &set, &on, step + 9);
+    let (_, plain) = train(endless, &set, &folder.path().join("plain"), step + 9);
+    assert_eq!(bits(&later), bits(&plain));
+    // An interruption after the best changes nothing, and there is nothing left to do at the end.
+    train(config.clone(), &set, &resumed, step + 7);
+    let (outcome, again) = train(config.clone(), &set, &resumed, u64::MAX);
+    assert_eq!(outcome, Outcome::Finished);
+    assert_eq!(bits(&model), bits(&again));
+    let trainer = begin(config, &set, &resumed, None).unwrap();
+    assert_eq!(
+        (trainer.best_step(), trainer.step(), trainer.progress()),
+        (Some(step), step + 15, 1.0)
+    );
+}
+
+#[test]
+fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
+    let (folder, set) = tones();
+    let model = trained(config(mdct(), 150), &set, folder.path());
+    let mut spoil = config(mdct(), 500);
+    spoil.learning_rate.peak = 0.5;
+    (spoil.validate_every, spoil.patience) = (2, NonZeroU64::new(3));
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    let tune = |run: &Path, stop_at: u64| {
+        let mut trainer = begin(spoil.clone(), &set, run, Some(&model)).unwrap();
+        let stop = &mut |event: Event<'_>| match event {
+            Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        trainer.run(stop).unwrap();
+        let kept = Checkpoint::load(&run.join("model.safetensors")).unwrap();
+        (trainer.step(), trainer.best_step(), kept)
+    };
+    let (steps, best, kept) = tune(&straight, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&kept), bits(&model));
+    tune(&resumed, 3);
+    let (steps, best, again) = tune(&resumed, u64::MAX);
+    assert_eq!((steps, best), (6, Some(0)));
+    assert_eq!(bits(&again), bits(&model));
+    assert_eq!(
+        again.config.training.validation_loss,
+        kept.config.training.validation_loss
+    );
+}
+
+#[test]
+fn lines_of_a_run_that_never_saved_are_dropped() {
+    let (folder, set) = tones();
+    let run = folder.path().join("run");
+    train(config(mdct(), 3), &set, &run, u64::MAX);
+    for file in ["state.safetensors", "model.safetensors"] {
+        std::fs::remove_file(run.join(file)).unwrap();
+    }
+    train(config(mdct(), 2), &set, &run, u64::MAX);
+    let steps: Vec<u64> = read_stats(&run.join("stats.jsonl"))
+        .unwrap()
+        .iter()
+        .map(|report| report.step)
+        .collect();
+    assert_eq!(steps, [1, 2]);
+}
