@@ -9,7 +9,8 @@ use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::RepresentationConfig;
 use clap::Args;
 
-use super::{Bar, Global, usage};
+use super::progress::Bar;
+use super::{Global, usage};
 
 #[derive(Args)]
 pub struct InfoArgs {
