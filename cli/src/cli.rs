@@ -19,7 +19,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::ScanOptions;
 use audiodiff::error::printable;
 use audiodiff::{Error, dataset};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -162,11 +161,7 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
     let bar = Bar::new("reading sounds", global);
-    let options = ScanOptions {
-        labels: args.labels.labels.clone(),
-        include: args.labels.include.clone(),
-        ..ScanOptions::default()
-    };
+    let options = args.labels.scan_options();
     let report = dataset::check(&args.folder, &options, &mut |done, all| bar.set(done, all))?;
     bar.finish();
     if args.json {
@@ -202,11 +197,71 @@ fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn old_names_are_aliases_that_the_help_does_not_show() {
+        const RENAMED: [(&str, &str, &str); 13] = [
+            ("tune", "distill", "FILE --data DIR"),
+            (
+                "render --to",
+                "render --morph-to",
+                "b.wav -o OUT --init a.wav",
+            ),
+            ("render --reference", "render --dance-diffusion", "-o OUT"),
+            ("play --to", "play --morph-to", "b.wav --init a.wav"),
+            ("play --reference", "play --dance-diffusion", ""),
+            (
+                "eval --held-out",
+                "eval --validation",
+                "0.1 --reference DIR",
+            ),
+            ("eval --against", "eval --baseline", "DIR --reference DIR"),
+            (
+                "eval --learnt",
+                "eval --training-set",
+                "DIR --reference DIR",
+            ),
+            (
+                "eval --sheet",
+                "eval --contact-sheet",
+                "x.png --reference DIR",
+            ),
+            ("train --sigma-mean", "train --p-mean", "-1 DIR"),
+            ("train --sigma-deviation", "train --p-std", "2 DIR"),
+            ("train --weight-clip", "train --min-snr-gamma", "5 DIR"),
+            ("train --no-portraits", "train --no-attributes", "DIR"),
+        ];
+        for (old, new, rest) in RENAMED {
+            if old.starts_with("play") && cfg!(not(feature = "play")) {
+                continue;
+            }
+            let parsed = |name: &str| {
+                let command = format!("audiodiff {name} {rest}");
+                let found = Cli::command().try_get_matches_from(words(&command));
+                let found = found.unwrap_or_else(|error| panic!("{error}"));
+                Cli::from_arg_matches(&found).unwrap_or_else(|error| panic!("{error}"));
+                found
+            };
+            assert_eq!(parsed(old), parsed(new), "{old}");
+            let shown = |name: &str| {
+                let mut cli = Cli::command();
+                let Some((verb, flag)) = name.split_once(' ') else {
+                    return cli.render_long_help().to_string().contains(name);
+                };
+                let verb = cli.find_subcommand_mut(verb).expect(verb);
+                let help = verb.render_long_help().to_string();
+                help.split_whitespace().any(|word| word == flag)
+            };
+            assert!(shown(new) && !shown(old), "{old}, {new}");
+        }
     }
 
     /// The words of a command as a shell takes them apart; a comment ends it.

@@ -1,22 +1,22 @@
 //! `eval`: generated sounds against real ones.
 
+mod source;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::ScanOptions;
 use audiodiff::error::printable;
 use audiodiff::eval::{self, Ear, Judgement, Part, Reference, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
-use audiodiff::representation::Format;
 use clap::Args;
 use serde::Serialize;
 
+use super::Global;
 use super::flags::{ComputeArgs, LabelArgs, SamplingArgs, within};
 use super::progress::{Bar, catch_interrupts, keep_going};
-use super::{Global, usage};
+use source::{SoundsFrom, ear};
 
 #[derive(Args)]
 #[command(
@@ -58,7 +58,7 @@ pub struct EvalArgs {
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<usize>,
     /// Rounds of sounds that a model generates, with seeds of their own
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = within(1..=100))]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = within::<usize>(1..=100))]
     rounds: usize,
     /// Seed of the first sound
     #[arg(long, default_value_t = 0)]
@@ -66,7 +66,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Seconds of each sound that are compared [default: the model's length, or 1.11]
-    #[arg(long, value_name = "T", value_parser = within(0.05..=60.0))]
+    #[arg(long, value_name = "T", value_parser = within::<f64>(0.05..=60.0))]
     seconds: Option<f64>,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -81,12 +81,6 @@ pub struct EvalArgs {
     contact_sheet: Option<PathBuf>,
 }
 
-/// Where sounds come from.
-enum SoundsFrom {
-    Model(Box<Checkpoint>),
-    Folder(PathBuf),
-}
-
 #[derive(Serialize)]
 struct Summary<'a> {
     reference: &'a str,
@@ -95,31 +89,18 @@ struct Summary<'a> {
     held_back: Option<&'a str>,
     notes: &'a [String],
     floor: &'a eval::Scores,
+    /// Of the training set.
     learnt: Option<&'a eval::Scores>,
     results: &'a [Judgement],
 }
 
 impl EvalArgs {
-    fn open(&self, path: Option<&PathBuf>) -> anyhow::Result<SoundsFrom> {
-        Ok(match path {
-            Some(path) if path.is_dir() => SoundsFrom::Folder(path.clone()),
-            path => SoundsFrom::Model(Box::new(super::load_model(path)?)),
-        })
-    }
-
-    /// How a folder of sounds is read, this part of it held back.
-    fn scan_options(&self, validation: f32) -> ScanOptions {
-        ScanOptions {
-            labels: self.labels.labels.clone(),
-            include: self.labels.include.clone(),
-            validation,
-            ..ScanOptions::default()
-        }
-    }
-
     fn sounds(&self, folder: &Path, ear: &Ear, global: &Global) -> anyhow::Result<Sounds> {
         let bar = Bar::new("reading sounds", global);
-        let options = self.scan_options(0.0);
+        let options = ScanOptions {
+            validation: 0.0,
+            ..self.labels.scan_options()
+        };
         let sounds = Sounds::of_folder(folder, &options, Part::All, ear, &mut |done, all| {
             bar.set(done, all)
         })?;
@@ -138,7 +119,10 @@ impl EvalArgs {
             ));
         };
         let bar = Bar::new("reading sounds", global);
-        let options = self.scan_options(validation);
+        let options = ScanOptions {
+            validation,
+            ..self.labels.scan_options()
+        };
         let (held, training) = Sounds::parted(&self.reference, &options, ear, &mut |done, all| {
             bar.set(done, all)
         })?;
@@ -198,69 +182,14 @@ impl EvalArgs {
         bar.finish();
         Ok(rounds)
     }
-
-    /// How all sounds are heard: in the models' format, with lines sought at their hop; those of folders alone at that
-    /// of the built-in model.
-    fn ear(&self, sources: &[SoundsFrom], global: &Global) -> anyhow::Result<Ear> {
-        let format = self.format(sources)?;
-        let mut hops = sources.iter().filter_map(|source| match source {
-            SoundsFrom::Model(model) => Some(model.config.representation.hop()),
-            SoundsFrom::Folder(_) => None,
-        });
-        let usual = (256.0 * f64::from(format.sample_rate) / 44_100.0).round() as usize;
-        let hop = hops.next().unwrap_or(usual);
-        if let Some(other) = hops.find(|other| *other != hop)
-            && !global.quiet
-        {
-            eprintln!(
-                "lines in the envelope are sought at a hop of {hop}; those of the other model's, {other}, are not"
-            );
-        }
-        Ok(Ear::new(format, hop)?)
-    }
-
-    fn format(&self, sources: &[SoundsFrom]) -> anyhow::Result<Format> {
-        let mut format: Option<Format> = None;
-        for source in sources {
-            let SoundsFrom::Model(model) = source else {
-                continue;
-            };
-            let own = Format {
-                channels: 1,
-                ..model.config.format
-            };
-            if format.is_some_and(|other| other != own) {
-                return Err(usage(
-                    "--baseline: expected a model of the same rate and length; render both to folders to compare them",
-                ));
-            }
-            format = Some(own);
-        }
-        let rate = format.map_or(44_100, |f| f.sample_rate);
-        let own = format.map_or(49_152, |f| f.len_frames);
-        let len_frames = match self.seconds {
-            None => own,
-            Some(seconds) if format.is_none() => (seconds * f64::from(rate)).round() as usize,
-            Some(_) => {
-                return Err(usage(
-                    "--seconds: expected only with folders; a model has its own length",
-                ));
-            }
-        };
-        Ok(Format {
-            sample_rate: rate,
-            channels: 1,
-            len_frames,
-        })
-    }
 }
 
 pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
-    let mut sources = vec![args.open(args.evaluated.as_ref())?];
+    let mut sources = vec![SoundsFrom::open(args.evaluated.as_ref())?];
     if args.baseline.is_some() {
-        sources.push(args.open(args.baseline.as_ref())?);
+        sources.push(SoundsFrom::open(args.baseline.as_ref())?);
     }
-    let ear = args.ear(&sources, global)?;
+    let ear = ear(&sources, args.seconds, global)?;
     catch_interrupts()?;
     let (real, training) = args.real(&ear, global)?;
     let reference = Reference::new(real, training, args.seed)?;

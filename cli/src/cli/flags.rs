@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use anyhow::Context;
-use audiodiff::dataset::Labels;
+use audiodiff::dataset::{Labels, ScanOptions};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
@@ -22,10 +22,21 @@ use super::usage;
 pub struct LabelArgs {
     /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
     #[arg(long, default_value = "folders", value_name = "SOURCE", value_parser = OsStringValueParser::new().map(labels))]
-    pub labels: Labels,
+    labels: Labels,
     /// Use only these classes
     #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
-    pub include: Vec<String>,
+    include: Vec<String>,
+}
+
+impl LabelArgs {
+    /// A scan of these sounds.
+    pub fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            labels: self.labels.clone(),
+            include: self.include.clone(),
+            ..ScanOptions::default()
+        }
+    }
 }
 
 fn labels(source: OsString) -> Labels {
@@ -42,18 +53,18 @@ pub struct SamplingArgs {
     /// Steps from noise to sound: 1 to 4 for a distilled model, such as the built-in one, which takes 8 at most;
     /// for others more is finer, and slower in proportion [default: the model's, else 16]
     #[arg(long, value_name = "N")]
-    pub steps: Option<usize>,
+    steps: Option<usize>,
     /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
     /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
     #[arg(long)]
-    pub sampler: Option<Sampler>,
+    sampler: Option<Sampler>,
     /// The noise schedule, how the steps are spread: karras, logsnr, consistency, crash or linear [default: the
     /// model's, else logsnr]
     #[arg(long)]
-    pub schedule: Option<Schedule>,
+    schedule: Option<Schedule>,
     /// Guidance scale, how strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
     #[arg(long, value_name = "W")]
-    pub guidance: Option<f64>,
+    guidance: Option<f64>,
 }
 
 impl SamplingArgs {
@@ -148,7 +159,7 @@ impl From<PrecisionChoice> for ComputeType {
     }
 }
 
-/// Reads a number that must lie in `range`.
+/// Reads a number that must lie in `range`; clap says which flag it was and what was found.
 pub fn within<T: FromStr + PartialOrd + Display>(
     range: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone
@@ -158,14 +169,14 @@ where
     move |text| {
         let (low, high) = (range.start(), range.end());
         let value = text.parse().ok().filter(|value| range.contains(value));
-        value.ok_or_else(|| format!("expected {low} to {high}, found `{text}`"))
+        value.ok_or_else(|| format!("expected {low} to {high}"))
     }
 }
 
 /// Reads a number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|&value| value > 0.0);
-    value.ok_or_else(|| format!("expected more than 0, found `{text}`"))
+    value.ok_or_else(|| "expected more than 0".to_owned())
 }
 
 #[cfg(test)]
@@ -178,8 +189,7 @@ mod tests {
         assert_eq!(level("-96"), Ok(-96.0));
         assert_eq!(level("0"), Ok(0.0));
         for out in ["0.1", "-97", "nan", "inf", "loud"] {
-            let expected = format!("expected -96 to 0, found `{out}`");
-            assert_eq!(level(out), Err(expected));
+            assert_eq!(level(out), Err("expected -96 to 0".into()), "{out}");
         }
         assert_eq!(positive("inf"), Ok(f64::INFINITY));
         assert!(positive("0").is_err() && positive("nan").is_err());

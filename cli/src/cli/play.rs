@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use audiodiff::audio::{self, Clip};
-use clap::Args;
+use clap::{Args, Command, Id};
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{Device, FromSample, I24, Sample, SampleFormat, SizedSample, Stream, StreamConfig, U24};
 
@@ -19,10 +19,19 @@ use super::sound::{SoundArgs, line};
 #[derive(Args)]
 pub struct PlayArgs {
     /// A sound file to play instead of rendering one
-    #[arg(conflicts_with_all = ["SoundArgs", "SamplingArgs", "ComputeArgs"])]
+    #[arg(conflicts_with_all = ids_of_sound())]
     file: Option<PathBuf>,
     #[command(flatten)]
     sound: SoundArgs,
+}
+
+/// Every flag of [`SoundArgs`]: clap leaves the group of a struct empty that flattens others.
+fn ids_of_sound() -> Vec<Id> {
+    let command = SoundArgs::augment_args(Command::new("sound"));
+    command
+        .get_arguments()
+        .map(|arg| arg.get_id().clone())
+        .collect()
 }
 
 pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
@@ -123,6 +132,41 @@ fn fill<T: Sample + FromSample<f32>>(out: &mut [T], outputs: usize, clip: &Clip,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_to_play_takes_no_flag_of_a_sound_to_make() {
+        use clap::FromArgMatches;
+        use clap::error::ErrorKind;
+
+        let command = || PlayArgs::augment_args(Command::new("play"));
+        let parsed = |words: &[&str]| {
+            let found = command().try_get_matches_from([&["play"], words].concat())?;
+            PlayArgs::from_arg_matches(&found)
+        };
+        let command = command();
+        let flags: Vec<_> = (command.get_arguments())
+            .filter(|arg| arg.get_id() != "file")
+            .collect();
+        assert!(flags.len() >= 20, "{}", flags.len());
+        for flag in flags {
+            let name = format!("--{}", flag.get_long().expect("a flag"));
+            // Of each kind of value, one.
+            let values = ["1", "-1", "0-1", "a=1", "heun", "karras", "cpu", "f32"];
+            let written: Vec<Vec<&str>> = match flag.get_action().takes_values() {
+                true => values.map(|value| vec![&*name, value]).into(),
+                false => vec![vec![&*name]],
+            };
+            let valid = written.into_iter().find(|words| {
+                let needs_more = |kind| kind == ErrorKind::MissingRequiredArgument;
+                parsed(words).map_or_else(|error| needs_more(error.kind()), |_| true)
+            });
+            let valid = valid.unwrap_or_else(|| panic!("{name}: no value that it takes"));
+            let refused = parsed(&[&["x.wav"], &valid[..]].concat());
+            let kind = refused.map_err(|error| error.kind()).err();
+            assert_eq!(kind, Some(ErrorKind::ArgumentConflict), "{name}");
+        }
+        assert!(parsed(&["x.wav"]).is_ok());
+    }
 
     /// Three frames of one channel, from the second on, into frames of two.
     fn filled<T: Sample + FromSample<f32>>() -> Vec<T> {

@@ -27,7 +27,7 @@ pub struct SoundArgs {
     #[arg(long, short, value_parser = OsStringValueParser::new().map(|class| class.to_string_lossy().into_owned()))]
     pub class: Option<String>,
     /// How many sounds
-    #[arg(short = 'n', long, default_value_t = 1, value_name = "N", value_parser = within(1..=100_000))]
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N", value_parser = within::<usize>(1..=100_000))]
     pub count: usize,
     /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
     #[arg(long)]
@@ -62,13 +62,13 @@ pub struct SoundArgs {
     /// Peak level in dB of full scale, -96 to 0
     #[arg(
         long, default_value_t = -1.0, value_name = "DB", allow_negative_numbers = true,
-        value_parser = within(-96.0..=0.0)
+        value_parser = within::<f32>(-96.0..=0.0)
     )]
     peak: f32,
     /// Loudness in LUFS, -70 to 0, instead of a peak level, as far as the peak allows
     #[arg(
         long, conflicts_with = "peak", value_name = "LUFS", allow_negative_numbers = true,
-        value_parser = within(-70.0..=0.0)
+        value_parser = within::<f32>(-70.0..=0.0)
     )]
     loudness: Option<f32>,
     /// As Dance Diffusion's own programs do it, to compare: `iplms` with their first and last step, nothing finished,

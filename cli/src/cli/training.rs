@@ -23,7 +23,7 @@ const DEMO_SHARE: u32 = 10;
 #[derive(Args)]
 pub struct TrainingArgs {
     #[command(flatten)]
-    pub labels: LabelArgs,
+    labels: LabelArgs,
     /// Train this long in minutes of wall-clock time [default: 30]
     #[arg(long, conflicts_with = "steps", value_name = "M")]
     minutes: Option<f64>,
@@ -79,11 +79,10 @@ impl TrainingArgs {
     /// Which sounds are used, and how.
     pub fn scan_options(&self, crop: Crop) -> ScanOptions {
         ScanOptions {
-            labels: self.labels.labels.clone(),
-            include: self.labels.include.clone(),
             validation: self.validation,
             crop,
             cache_mb: self.cache_mb,
+            ..self.labels.scan_options()
         }
     }
 
