@@ -16,14 +16,13 @@ use super::training::{self, TrainingArgs};
 
 #[derive(Args)]
 #[command(
-    after_help = "Consistency tuning: a denoiser learns to jump to the sound. The run folder is like that of `train`;
-Ctrl-C saves, and the same command goes on. At the end the distance to the real sounds is measured at
-1, 2 and 4 steps, in rounds, and beside it that of the model it began from at 32. The finished model
-is rendered with 4 steps unless fewer are nearer by more than chance.
+    after_help = "Consistency tuning: a denoiser learns to jump to the sound. The run folder is like that of `train`; Ctrl-C \
+saves, and the same command goes on. At the end the distance to the real sounds is measured at 1, 2 and 4 steps, in \
+rounds, and beside it that of the model it began from at 32. The finished model is rendered with 4 steps unless fewer \
+are nearer by more than chance.
 
-A model that needs few steps already, as every one that was fine-tuned from the built-in model, learns
-these sounds further until that no longer brings it nearer to those held back; where nothing does, it
-stays as it is.
+A model that needs few steps already, as every one that was fine-tuned from the built-in model, learns these sounds \
+further until that no longer brings it nearer to those held back; where nothing does, it stays as it is.
 
 Examples:
   audiodiff distill run/model.safetensors --data ./wavs --minutes 60"

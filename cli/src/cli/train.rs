@@ -17,9 +17,8 @@ use start::StartArgs;
 
 #[derive(Args)]
 #[command(
-    after_help = "The run folder holds the model (model.safetensors), all that resuming needs
-(state.safetensors), the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures.
-Ctrl-C finishes the step and saves; the same command goes on.
+    after_help = "The run folder holds the model (model.safetensors), all that resuming needs (state.safetensors), \
+the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures. Ctrl-C finishes the step and saves; the same command goes on.
 
 Examples:
   audiodiff train ./wavs                                fine-tune the built-in model for 30 minutes

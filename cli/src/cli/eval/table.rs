@@ -233,3 +233,43 @@ fn verdicts(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use audiodiff::audio::{self, BitDepth, Clip};
+    use audiodiff::dataset::ScanOptions;
+    use audiodiff::eval::{Ear, Part, Sounds};
+    use audiodiff::representation::Format;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_by_class_is_among_what_is_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, hz) in [("a.wav", 300.0), ("b.wav", 500.0)] {
+            let wave = (0..800).map(|t| (hz * t as f32 / 8000.0 * std::f32::consts::TAU).sin());
+            let clip = Clip::new(8000, vec![wave.collect()]);
+            audio::write_wav(&folder.path().join(name), &clip, BitDepth::Int24).unwrap();
+        }
+        let format = Format {
+            sample_rate: 8000,
+            channels: 1,
+            len_frames: 800,
+        };
+        let options = ScanOptions {
+            validation: 0.0,
+            ..ScanOptions::default()
+        };
+        let ear = Ear::new(format, 64).unwrap();
+        let sounds = || {
+            let all = Part::All;
+            Sounds::of_folder(folder.path(), &options, all, &ear, &mut |_, _| ()).unwrap()
+        };
+        let reference = Reference::new(sounds(), None, 0).unwrap();
+        let judged = reference.judge(&[sounds()]).unwrap();
+        for (measure, _) in BY_CLASS {
+            let found = judged.signals.iter().any(|row| row.measure == measure);
+            assert!(found, "{measure}");
+        }
+    }
+}
