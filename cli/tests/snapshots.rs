@@ -1,6 +1,7 @@
 //! What other programs and people rely on: the help of every verb, and keys and types of every JSON output.
 //!
-//! `SNAPSHOTS=write cargo test --workspace --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then to be read.
+//! `SNAPSHOTS=write cargo test --workspace --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then
+//! to be read.
 
 #![cfg(feature = "play")]
 
@@ -51,7 +52,8 @@ fn hold(name: &str, found: &str) {
         }
         let at = |text: &str| text.lines().nth(line - 1).unwrap_or("(the end)").to_owned();
         panic!(
-            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: SNAPSHOTS=write cargo test --workspace --test snapshots",
+            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: \
+             SNAPSHOTS=write cargo test --workspace --test snapshots",
             path.display(),
             at(&expected),
             at(&found)

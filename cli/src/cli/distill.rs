@@ -16,10 +16,10 @@ use super::training::{self, TrainingArgs};
 
 #[derive(Args)]
 #[command(
-    after_help = "Consistency tuning: a denoiser learns to jump to the sound. The run folder is like that of `train`; Ctrl-C \
-saves, and the same command goes on. At the end the distance to the real sounds is measured at 1, 2 and 4 steps, in \
-rounds, and beside it that of the model it began from at 32. The finished model is rendered with 4 steps unless fewer \
-are nearer by more than chance.
+    after_help = "Consistency tuning: a denoiser learns to jump to the sound. The run folder is like that of `train`; \
+Ctrl-C saves, and the same command goes on. At the end the distance to the real sounds is measured at 1, 2 and 4 \
+steps, in rounds, and beside it that of the model it began from at 32. The finished model is rendered with 4 steps \
+unless fewer are nearer by more than chance.
 
 A model that needs few steps already, as every one that was fine-tuned from the built-in model, learns these sounds \
 further until that no longer brings it nearer to those held back; where nothing does, it stays as it is.
@@ -39,8 +39,8 @@ pub struct DistillArgs {
     #[command(flatten)]
     training: TrainingArgs,
     /// Guidance scale of the model it begins from while it teaches: how strongly it insists on the class, which becomes
-    /// part of the distilled model. 1 learns from the sounds alone, in less time [default: 1.5; 1 for a model that needs
-    /// few steps already]
+    /// part of the distilled model. 1 learns from the sounds alone, in less time [default: 1.5; 1 for a model that
+    /// needs few steps already]
     #[arg(long, value_name = "W")]
     guidance: Option<f64>,
 }

@@ -20,10 +20,10 @@ use source::{SoundsFrom, ear};
 
 #[derive(Args)]
 #[command(
-    after_help = "Distances are taken to --reference; beside each stands what unseen real sounds get. With --validation \
-they are taken to the sounds that training with that --validation held back, whole sources of them where there are \
-some, and copies are sought among the others. Then follow measures of how noise, attacks and silence are made; what is \
-off by more than chance is said in a sentence, last.
+    after_help = "Distances are taken to --reference; beside each stands what unseen real sounds get. With \
+--validation they are taken to the sounds that training with that --validation held back, whole sources of them where \
+there are some, and copies are sought among the others. Then follow measures of how noise, attacks and silence are \
+made; what is off by more than chance is said in a sentence, last.
 
 Examples:
   audiodiff eval --reference ./wavs

@@ -21,7 +21,10 @@ use super::usage;
 #[derive(Args)]
 pub struct LabelArgs {
     /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
-    #[arg(long, default_value = "folders", value_name = "SOURCE", value_parser = OsStringValueParser::new().map(labels))]
+    #[arg(
+        long, default_value = "folders", value_name = "SOURCE",
+        value_parser = OsStringValueParser::new().map(labels)
+    )]
     labels: Labels,
     /// Use only these classes
     #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]

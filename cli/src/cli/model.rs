@@ -193,9 +193,10 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
 
 #[derive(Args)]
 #[command(
-    after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), those that \
-sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json beside them), \
-and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is executed.
+    after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), \
+those that sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json \
+beside them), and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is \
+executed.
 
 Examples:
   audiodiff import glitch-440k.ckpt -o glitch.safetensors --f16

@@ -18,7 +18,8 @@ use start::StartArgs;
 #[derive(Args)]
 #[command(
     after_help = "The run folder holds the model (model.safetensors), all that resuming needs (state.safetensors), \
-the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures. Ctrl-C finishes the step and saves; the same command goes on.
+the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures. Ctrl-C finishes the step and saves; the \
+same command goes on.
 
 Examples:
   audiodiff train ./wavs                                fine-tune the built-in model for 30 minutes
@@ -51,12 +52,16 @@ pub struct TrainArgs {
     crop: Option<CropChoice>,
     /// Mean of ln sigma, the noise levels to learn; higher learns more of a sound's outline [default: 0.3,
     /// mel 1.3]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, alias = "sigma-mean", value_parser = within::<f64>(-10.0..=10.0))]
+    #[arg(
+        long, value_name = "X", allow_negative_numbers = true, alias = "sigma-mean",
+        value_parser = within::<f64>(-10.0..=10.0)
+    )]
     p_mean: Option<f64>,
     /// Standard deviation of ln sigma [default: 1.4, mel 1.8]
     #[arg(long, value_name = "X", alias = "sigma-deviation", value_parser = within::<f64>(0.0..=10.0))]
     p_std: Option<f64>,
-    /// Largest weight of the loss, which grows towards low noise (Min-SNR weighting) [default: 12 for target x, else none]
+    /// Largest weight of the loss, which grows towards low noise (Min-SNR weighting) [default: 12 for target x, else
+    /// none]
     #[arg(long, value_name = "GAMMA", alias = "weight-clip", value_parser = positive)]
     min_snr_gamma: Option<f64>,
     /// Learn the sounds as they are, without changed copies of them
