@@ -1,27 +1,30 @@
 //! The verbs and their flags.
 
+mod distill;
 mod eval;
+mod flags;
 mod model;
+#[cfg(feature = "play")]
+mod play;
+mod progress;
 mod render;
+mod sound;
 mod train;
-mod tune;
+mod training;
 
-use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{Crop, Labels, ScanOptions};
 use audiodiff::error::printable;
-use audiodiff::network::ComputeType;
 use audiodiff::{Error, dataset};
-use candle_core::Device;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use flags::LabelArgs;
+use progress::Bar;
 
 /// An audio diffusion synthesizer: learns a folder of sounds and makes new ones.
 #[derive(Parser)]
@@ -47,11 +50,11 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// Say nothing but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Global options")]
     quiet: bool,
     /// Threads to compute with [default: all cores]
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    threads: Option<NonZeroUsize>,
 }
 
 #[derive(Subcommand)]
@@ -59,13 +62,14 @@ enum Verb {
     /// Learn a folder of sounds
     Train(Box<train::TrainArgs>),
     /// Teach a model to make its sounds in one to four steps
-    Tune(Box<tune::TuneArgs>),
+    #[command(alias = "tune")]
+    Distill(Box<distill::DistillArgs>),
     /// Make new sounds
     Render(Box<render::RenderArgs>),
     /// Play a sound file, or render a sound and play it
     #[cfg(feature = "play")]
-    Play(Box<render::PlayArgs>),
-    /// Judge made sounds by their distance to real ones
+    Play(Box<play::PlayArgs>),
+    /// Evaluate generated sounds by their distance to real ones
     Eval(Box<eval::EvalArgs>),
     /// Tell what a model is
     Info(model::InfoArgs),
@@ -90,116 +94,14 @@ enum Verb {
 
 #[derive(Args)]
 struct CheckArgs {
-    #[command(flatten)]
-    sounds: SoundArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Which sounds, and how they are labelled.
-#[derive(Args)]
-struct SoundArgs {
     /// Folder of sounds; its first level of folders names the classes
     #[arg(value_name = "SOUNDS")]
     folder: PathBuf,
-    /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
-    #[arg(long, default_value = "folders", value_name = "SOURCE")]
-    labels: String,
-    /// Use only these classes
-    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
-    include: Vec<String>,
-}
-
-impl SoundArgs {
-    fn options(&self) -> ScanOptions {
-        scan_options(&self.labels, &self.include)
-    }
-}
-
-fn scan_options(labels: &str, include: &[String]) -> ScanOptions {
-    let labels = match labels {
-        "folders" => Labels::Folders,
-        "none" => Labels::None,
-        file => Labels::Manifest(file.into()),
-    };
-    ScanOptions {
-        labels,
-        include: include.to_vec(),
-        crop: Crop::Onset,
-        ..ScanOptions::default()
-    }
-}
-
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceChoice {
-    /// A GPU if this build supports one and there is one, else the CPU
-    Auto,
-    /// The CPU
-    Cpu,
-    /// An NVIDIA GPU (needs a build with the `cuda` feature)
-    Cuda,
-    /// An Apple GPU (needs a build with the `metal` feature)
-    Metal,
-}
-
-impl DeviceChoice {
-    fn open(self) -> anyhow::Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || Device::new_cuda(0)),
-            Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
-            Self::Auto => {
-                let found = [Self::Cuda, Self::Metal]
-                    .into_iter()
-                    .find_map(|choice| choice.open().ok());
-                Ok(found.unwrap_or(Device::Cpu))
-            }
-        }
-    }
-}
-
-/// The digits that products are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionChoice {
-    /// bf16 where the processor has instructions for it (AVX512-BF16), else f32
-    Auto,
-    /// 24 binary digits
-    F32,
-    /// 8 binary digits in products, 24 in sums and weights
-    Bf16,
-}
-
-impl From<PrecisionChoice> for ComputeType {
-    fn from(choice: PrecisionChoice) -> Self {
-        match choice {
-            PrecisionChoice::Auto => Self::fastest(),
-            PrecisionChoice::F32 => Self::F32,
-            PrecisionChoice::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-/// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
-fn gpu(
-    name: &str,
-    built: bool,
-    open: fn() -> candle_core::Result<Device>,
-) -> anyhow::Result<Device> {
-    if !built {
-        return Err(usage(format!(
-            "--device {name}: this build lacks the `{name}` feature"
-        )));
-    }
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let opened = std::panic::catch_unwind(open);
-    std::panic::set_hook(hook);
-    match opened {
-        Ok(device) => device.with_context(|| format!("--device {name}")),
-        Err(_) => anyhow::bail!("--device {name}: its driver library cannot be loaded"),
-    }
+    #[command(flatten)]
+    labels: LabelArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Parses, runs, and prints what went wrong: 0 done, 1 failed, 2 wrong usage.
@@ -226,19 +128,16 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
     if let Some(threads) = global.threads {
-        if threads == 0 {
-            return Err(usage("--threads: expected at least 1, found 0"));
-        }
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(threads.get())
             .build_global()?;
     }
     match verb {
         Verb::Train(args) => train::train(&args, global),
-        Verb::Tune(args) => tune::tune(&args, global),
+        Verb::Distill(args) => distill::distill(&args, global),
         Verb::Render(args) => render::render(&args, global),
         #[cfg(feature = "play")]
-        Verb::Play(args) => render::play(&args, global),
+        Verb::Play(args) => play::play(&args, global),
         Verb::Eval(args) => eval::eval(&args, global),
         Verb::Info(args) => model::info(&args),
         Verb::Check(args) => check(&args, global),
@@ -262,11 +161,8 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
     let bar = Bar::new("reading sounds", global);
-    let report = dataset::check(
-        &args.sounds.folder,
-        &args.sounds.options(),
-        &mut |done, all| bar.set(done, all),
-    )?;
+    let options = args.labels.scan_options();
+    let report = dataset::check(&args.folder, &options, &mut |done, all| bar.set(done, all))?;
     bar.finish();
     if args.json {
         print_json(&report)
@@ -299,88 +195,75 @@ fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
     }
 }
 
-/// A progress bar on stderr: only on a terminal, and not when told to be quiet.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new(what: &'static str, global: &Global) -> Self {
-        if global.quiet || !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let style =
-            ProgressStyle::with_template("{prefix:>16} {bar:32} {percent:>3}% {msg} {eta:>5}")
-                .expect("the template is valid");
-        let bar = ProgressBar::new(1000).with_style(style).with_prefix(what);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(Some(bar))
-    }
-
-    fn shown(&self) -> bool {
-        self.0.is_some()
-    }
-
-    fn set(&self, done: usize, all: usize) {
-        self.fraction(done as f64 / all.max(1) as f64);
-    }
-
-    fn fraction(&self, done: f64) {
-        if let Some(bar) = &self.0 {
-            bar.set_position((1000.0 * done) as u64);
-        }
-    }
-
-    fn message(&self, text: String) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(text);
-        }
-    }
-
-    /// Runs something that prints while the bar is out of the way.
-    fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
-        match &self.0 {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Set by Ctrl-C; a second one ends the program at once.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-fn catch_interrupts() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")
-}
-
-fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// What long work is told after each part of it.
-fn keep_going() -> ControlFlow<()> {
-    match interrupted() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Verbs and flags by their old and their present names, and with what they make a command.
+    const RENAMED: [(&str, &str, &str); 13] = [
+        ("tune", "distill", "FILE --data DIR"),
+        (
+            "render --to",
+            "render --morph-to",
+            "b.wav -o OUT --init a.wav",
+        ),
+        ("render --reference", "render --dance-diffusion", "-o OUT"),
+        ("play --to", "play --morph-to", "b.wav --init a.wav"),
+        ("play --reference", "play --dance-diffusion", ""),
+        (
+            "eval --held-out",
+            "eval --validation",
+            "0.1 --reference DIR",
+        ),
+        ("eval --against", "eval --baseline", "DIR --reference DIR"),
+        (
+            "eval --learnt",
+            "eval --training-set",
+            "DIR --reference DIR",
+        ),
+        (
+            "eval --sheet",
+            "eval --contact-sheet",
+            "x.png --reference DIR",
+        ),
+        ("train --sigma-mean", "train --p-mean", "-1 DIR"),
+        ("train --sigma-deviation", "train --p-std", "2 DIR"),
+        ("train --weight-clip", "train --min-snr-gamma", "5 DIR"),
+        ("train --no-portraits", "train --no-attributes", "DIR"),
+    ];
+
+    #[test]
+    fn old_names_are_aliases_that_the_help_does_not_show() {
+        for (old, new, rest) in RENAMED {
+            if old.starts_with("play") && cfg!(not(feature = "play")) {
+                continue;
+            }
+            let parsed = |name: &str| {
+                let command = format!("audiodiff {name} {rest}");
+                let found = Cli::command().try_get_matches_from(words(&command));
+                let found = found.unwrap_or_else(|error| panic!("{error}"));
+                Cli::from_arg_matches(&found).unwrap_or_else(|error| panic!("{error}"));
+                found
+            };
+            assert_eq!(parsed(old), parsed(new), "{old}");
+            let shown = |name: &str| {
+                let mut cli = Cli::command();
+                let Some((verb, flag)) = name.split_once(' ') else {
+                    return cli.render_long_help().to_string().contains(name);
+                };
+                let verb = cli.find_subcommand_mut(verb).expect(verb);
+                let help = verb.render_long_help().to_string();
+                help.split_whitespace().any(|word| word == flag)
+            };
+            assert!(shown(new) && !shown(old), "{old}, {new}");
+        }
     }
 
     /// The words of a command as a shell takes them apart; a comment ends it.
@@ -471,6 +354,15 @@ mod tests {
         let wrong: Vec<String> = said
             .into_iter()
             .filter_map(|(place, command, whole)| {
+                let is_old = |old: &str| {
+                    let (verb, flag) = old.split_once(' ').unwrap_or((old, old));
+                    let words = words(&command);
+                    words.first().is_some_and(|word| word == verb)
+                        && words.iter().any(|word| word == flag)
+                };
+                if let Some((old, new, _)) = RENAMED.iter().find(|(old, ..)| is_old(old)) {
+                    return Some(format!("{place}: {command}: {old} is {new} now"));
+                }
                 let words = std::iter::once("audiodiff".to_owned()).chain(words(&command));
                 let error = Cli::try_parse_from(words).err()?;
                 let partial = matches!(
@@ -483,11 +375,5 @@ mod tests {
             })
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
-
-    #[test]
-    #[cfg(not(any(feature = "cuda", feature = "metal")))]
-    fn without_a_gpu_built_in_auto_is_the_processor() {
-        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
     }
 }

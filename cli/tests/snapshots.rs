@@ -1,21 +1,23 @@
 //! What other programs and people rely on: the help of every verb, and keys and types of every JSON output.
 //!
-//! `SNAPSHOTS=write cargo test -p audiodiff-cli --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then to be read.
+//! `SNAPSHOTS=write cargo test --workspace --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then
+//! to be read.
 
 #![cfg(feature = "play")]
 
+mod fixture;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use assert_cmd::Command;
+use fixture::{said, sounds, text};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// Every verb, in the order of the help.
 const VERBS: [&str; 11] = [
     "train",
-    "tune",
+    "distill",
     "render",
     "play",
     "eval",
@@ -26,26 +28,6 @@ const VERBS: [&str; 11] = [
     "completions",
     "man",
 ];
-
-/// What the binary says to stdout, at the same width on every machine.
-fn said(args: &[&str]) -> String {
-    let output = Command::cargo_bin("audiodiff")
-        .unwrap()
-        .args(args)
-        .env("COLUMNS", "100")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// Holds `found` to the file `name`, or writes it.
 fn hold(name: &str, found: &str) {
@@ -70,7 +52,8 @@ fn hold(name: &str, found: &str) {
         }
         let at = |text: &str| text.lines().nth(line - 1).unwrap_or("(the end)").to_owned();
         panic!(
-            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: SNAPSHOTS=write cargo test -p audiodiff-cli --test snapshots",
+            "{}, line {line}:\nexpected {}\nfound    {}\nIf that is meant: \
+             SNAPSHOTS=write cargo test --workspace --test snapshots",
             path.display(),
             at(&expected),
             at(&found)
@@ -135,30 +118,12 @@ fn keys(printed: &str) -> String {
         .collect()
 }
 
-/// A folder with ten short sounds in each of two classes, and a file that is none.
-fn sounds() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("wavs");
-    for (label, hz) in [("a", 200.0), ("b", 900.0)] {
-        fs::create_dir_all(root.join(label)).unwrap();
-        for i in 0..10 {
-            let samples = (0..800).map(|t| {
-                let t = t as f32 / 8000.0;
-                (std::f32::consts::TAU * (hz + 20.0 * i as f32) * t).sin() * (-20.0 * t).exp()
-            });
-            let clip = audiodiff::audio::Clip::new(8000, vec![samples.collect()]);
-            let depth = audiodiff::audio::BitDepth::Float32;
-            let path = root.join(label).join(format!("{i}.wav"));
-            audiodiff::audio::write_wav(&path, &clip, depth).unwrap();
-        }
-    }
-    fs::write(root.join("a/broken.wav"), "no sound").unwrap();
-    (folder, root)
-}
-
 #[test]
 fn json_of_sounds_has_the_keys_it_had() {
-    let (_folder, wavs) = sounds();
+    let folder = tempfile::tempdir().unwrap();
+    let wavs = folder.path().join("wavs");
+    sounds(&wavs, 10);
+    fs::write(wavs.join("a/broken.wav"), "no sound").unwrap();
     let printed = said(&["check", text(&wavs), "--json"]);
     hold("json/check.txt", &keys(&printed));
     let printed = said(&[

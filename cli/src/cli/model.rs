@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use audiodiff::checkpoint::{Checkpoint, StorageType};
+use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType, TrainingRecord};
 use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::{MdctConfig, MelConfig, RepresentationConfig, WaveConfig};
 use clap::Args;
 
-use super::{Bar, Global, usage};
+use super::progress::Bar;
+use super::{Global, usage};
 
 #[derive(Args)]
 pub struct InfoArgs {
@@ -29,14 +30,45 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         value["parameters"] = parameters.into();
         return super::print_json(&value);
     }
-    let (format, training) = (&config.format, &config.training);
-    let seconds = format.len_frames as f64 / format.sample_rate as f64;
+    let format = &config.format;
+    let seconds = format.len_frames as f64 / f64::from(format.sample_rate);
     let channels = if format.channels == 1 {
         "mono"
     } else {
         "stereo"
     };
-    let representation = match config.representation {
+    let (millions, target) = (parameters as f64 / 1e6, config.target);
+    let mut rows = vec![
+        ("name", config.name.clone()),
+        (
+            "sound",
+            format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate),
+        ),
+        ("classes", list(&config.labels)),
+        ("descriptors", list(&config.descriptor_names())),
+        ("representation", represented(&config.representation)),
+        (
+            "network",
+            format!("{millions:.2} million parameters, target {target}"),
+        ),
+    ];
+    if let Some(own) = &config.rendering {
+        rows.push(("rendering", rendered(own)));
+    }
+    rows.extend(trained(&config.training));
+    print_rows(&rows)
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn represented(representation: &RepresentationConfig) -> String {
+    match representation {
         RepresentationConfig::Mdct(MdctConfig {
             bins,
             companding,
@@ -50,63 +82,43 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
             floor_db,
             stereo: _,
         }) => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
-    };
-    let list = |names: &[String]| {
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        }
-    };
-    let mut rows = vec![
-        ("name", config.name.clone()),
-        (
-            "sound",
-            format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate),
-        ),
-        ("classes", list(&config.labels)),
-        ("descriptors", list(&config.descriptor_names())),
-        ("representation", representation),
-        (
-            "network",
-            format!(
-                "{:.2} million parameters, target {}",
-                parameters as f64 / 1e6,
-                config.target
-            ),
-        ),
-    ];
-    if let Some(own) = &config.rendering {
-        let measured = own
-            .measured
-            .iter()
-            .map(|(n, ratio)| format!("{n}: {ratio:.2}"));
-        let measured: Vec<_> = measured.collect();
-        let excess = own
-            .excess
-            .iter()
-            .map(|e| format!("{}: {:+.1} ± {:.1}", e.steps, e.value, e.error));
-        let excess: Vec<_> = excess.collect();
-        let distance = match (excess.is_empty(), measured.is_empty()) {
-            (false, _) => format!(
-                "; Fréchet distance to real sounds beyond the teacher's by steps, dB²: {}",
-                list(&excess)
-            ),
-            // What older files say.
-            (true, false) => format!(
-                "; Fréchet distance to real sounds over the teacher's by steps, measured once and without errors: {}",
-                list(&measured)
-            ),
-            (true, true) => String::new(),
-        };
-        rows.push((
-            "rendering",
-            format!("{} steps, sampler {}{distance}", own.steps, own.sampler),
-        ));
     }
+}
+
+/// How a distilled model is rendered, and what was measured of that.
+fn rendered(own: &Rendering) -> String {
+    let measured = own
+        .measured
+        .iter()
+        .map(|(n, ratio)| format!("{n}: {ratio:.2}"));
+    let measured: Vec<_> = measured.collect();
+    let excess = own
+        .excess
+        .iter()
+        .map(|e| format!("{}: {:+.1} ± {:.1}", e.steps, e.value, e.error));
+    let excess: Vec<_> = excess.collect();
+    let distance = match (excess.is_empty(), measured.is_empty()) {
+        (false, _) => format!(
+            "; Fréchet distance to real sounds beyond the teacher's by steps, dB²: {}",
+            list(&excess)
+        ),
+        // Older files hold ratios.
+        (true, false) => format!(
+            "; Fréchet distance to real sounds over the teacher's by steps, measured once and without errors: {}",
+            list(&measured)
+        ),
+        (true, true) => String::new(),
+    };
+    format!("{} steps, sampler {}{distance}", own.steps, own.sampler)
+}
+
+/// How the weights came to be, and on which terms.
+fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let hours = |seconds: f64| seconds / 3600.0;
     if training.steps > 0 {
-        let hours = training.seconds / 3600.0;
         let (steps, clips, sounds) = (training.steps, training.clips, training.sounds);
+        let hours = hours(training.seconds);
         rows.push((
             "training",
             format!("{steps} steps, {clips} clips drawn from {sounds} sounds, {hours:.2} h"),
@@ -118,25 +130,25 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     if let Some(from) = &training.fine_tuned_from {
         let before = match &training.before {
             Some(before) if before.steps > 0 => format!(
-                "`{from}`, which had learnt for {} steps, {} clips, {:.2} h",
+                "`{from}`, trained for {} steps, {} clips, {:.2} h",
                 before.steps,
                 before.clips,
-                before.seconds / 3600.0
+                hours(before.seconds)
             ),
-            _ => format!("`{from}`; how long that had learnt is not recorded"),
+            _ => format!("`{from}`; how long that was trained is not recorded"),
         };
-        rows.push(("tuned from", before));
+        rows.push(("began from", before));
     }
-    rows.push((
-        "licence",
-        training
-            .licence
-            .clone()
-            .unwrap_or_else(|| "not stated".to_owned()),
-    ));
+    let licence = training.licence.clone();
+    rows.push(("licence", licence.unwrap_or_else(|| "not stated".into())));
+    rows
+}
+
+/// Names and values in two columns.
+fn print_rows(rows: &[(&str, String)]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    for (what, value) in rows {
-        writeln!(out, "{what:>16}  {}", printable(&value))?;
+    for (name, value) in rows {
+        writeln!(out, "{name:>16}  {}", printable(value))?;
     }
     Ok(())
 }
@@ -148,7 +160,7 @@ pub struct PackArgs {
     /// File to write
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
-    /// Store weights in 16 bits: half the size, for rendering and tuning all the same
+    /// Store weights in 16 bits: half the size, for rendering and fine-tuning all the same
     #[arg(long)]
     f16: bool,
     /// A new name
@@ -159,6 +171,14 @@ pub struct PackArgs {
     licence: Option<String>,
 }
 
+fn storage(f16: bool) -> StorageType {
+    if f16 {
+        StorageType::F16
+    } else {
+        StorageType::F32
+    }
+}
+
 pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let mut model = Checkpoint::load(&args.model)?;
     if let Some(name) = &args.name {
@@ -167,19 +187,16 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
     if args.licence.is_some() {
         model.config.training.licence.clone_from(&args.licence);
     }
-    let precision = if args.f16 {
-        StorageType::F16
-    } else {
-        StorageType::F32
-    };
-    Ok(model.save(&args.out, precision)?)
+    let storage = storage(args.f16);
+    Ok(model.save(&args.out, storage)?)
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), those that
-sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json beside them),
-and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is executed.
+    after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), \
+those that sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json \
+beside them), and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is \
+executed.
 
 Examples:
   audiodiff import glitch-440k.ckpt -o glitch.safetensors --f16
@@ -228,13 +245,9 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
         name: facts.name,
     };
     let import = Import::open(&args.path, &settings)?;
-    let precision = if args.f16 {
-        StorageType::F16
-    } else {
-        StorageType::F32
-    };
+    let storage = storage(args.f16);
     let bar = Bar::new("importing", global);
-    import.save(&args.out, precision, &mut |done, all| bar.set(done, all))?;
+    import.save(&args.out, storage, &mut |done, all| bar.set(done, all))?;
     bar.finish();
     if args.json {
         let found: std::collections::BTreeMap<_, _> = import.found.iter().cloned().collect();
@@ -247,10 +260,7 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
     if global.quiet {
         return Ok(());
     }
-    let mut out = std::io::stdout().lock();
-    for (what, value) in &import.found {
-        writeln!(out, "{what:>16}  {}", printable(value))?;
-    }
-    writeln!(out, "{:>16}  {}", "written", args.out.display())?;
-    Ok(())
+    let mut rows = import.found.clone();
+    rows.push(("written", args.out.display().to_string()));
+    print_rows(&rows)
 }

@@ -1,0 +1,214 @@
+//! Flags that several verbs share, and how their values are read.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use anyhow::Context;
+use audiodiff::dataset::{Labels, ScanOptions};
+use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::Schedule;
+use audiodiff::network::ComputeType;
+use audiodiff::render::RenderSettings;
+use candle_core::Device;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use super::usage;
+
+/// How the sounds of a folder are labelled, and which of them are used.
+#[derive(Args)]
+pub struct LabelArgs {
+    /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
+    #[arg(
+        long, default_value = "folders", value_name = "SOURCE",
+        value_parser = OsStringValueParser::new().map(labels)
+    )]
+    labels: Labels,
+    /// Use only these classes
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    include: Vec<String>,
+}
+
+impl LabelArgs {
+    /// A scan of these sounds.
+    pub fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            labels: self.labels.clone(),
+            include: self.include.clone(),
+            ..ScanOptions::default()
+        }
+    }
+}
+
+fn labels(source: OsString) -> Labels {
+    match source.to_str() {
+        Some("folders") => Labels::Folders,
+        Some("none") => Labels::None,
+        _ => Labels::Manifest(source.into()),
+    }
+}
+
+/// How noise becomes a sound.
+#[derive(Args)]
+pub struct SamplingArgs {
+    /// Steps from noise to sound: 1 to 4 for a distilled model, such as the built-in one, which takes 8 at most;
+    /// for others more is finer, and slower in proportion [default: the model's, else 16]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
+    /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
+    #[arg(long)]
+    sampler: Option<Sampler>,
+    /// The noise schedule, how the steps are spread: karras, logsnr, consistency, crash or linear [default: the
+    /// model's, else logsnr]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Guidance scale, how strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
+}
+
+impl SamplingArgs {
+    /// Changes what a flag says.
+    pub fn apply(&self, settings: &mut RenderSettings) {
+        settings.steps = self.steps.unwrap_or(settings.steps);
+        settings.sampler = self.sampler.unwrap_or(settings.sampler);
+        settings.schedule = self.schedule.unwrap_or(settings.schedule);
+        settings.guidance = self.guidance.unwrap_or(settings.guidance);
+    }
+}
+
+/// Where to compute, and with how many digits.
+#[derive(Args)]
+pub struct ComputeArgs {
+    /// Where to compute
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Precision of the products
+    #[arg(long, default_value = "auto")]
+    pub precision: PrecisionChoice,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceChoice {
+    /// A GPU if this build supports one and there is one, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// An NVIDIA GPU (needs a build with the `cuda` feature)
+    Cuda,
+    /// An Apple GPU (needs a build with the `metal` feature)
+    Metal,
+}
+
+impl DeviceChoice {
+    pub fn open(self) -> anyhow::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || Device::new_cuda(0)),
+            Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
+            Self::Auto => {
+                let found = [Self::Cuda, Self::Metal]
+                    .into_iter()
+                    .find_map(|choice| choice.open().ok());
+                Ok(found.unwrap_or(Device::Cpu))
+            }
+        }
+    }
+}
+
+/// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
+fn gpu(
+    name: &str,
+    built: bool,
+    open: fn() -> candle_core::Result<Device>,
+) -> anyhow::Result<Device> {
+    if !built {
+        return Err(usage(format!(
+            "--device {name}: this build lacks the `{name}` feature"
+        )));
+    }
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(open);
+    std::panic::set_hook(hook);
+    match opened {
+        Ok(device) => device.with_context(|| format!("--device {name}")),
+        Err(_) => anyhow::bail!("--device {name}: its driver library cannot be loaded"),
+    }
+}
+
+/// The digits that products are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionChoice {
+    /// bf16 where the processor has instructions for it (AVX512-BF16), else f32
+    Auto,
+    /// 24 binary digits
+    F32,
+    /// 8 binary digits in products, 24 in sums and weights
+    Bf16,
+}
+
+impl From<PrecisionChoice> for ComputeType {
+    fn from(choice: PrecisionChoice) -> Self {
+        match choice {
+            PrecisionChoice::Auto => Self::fastest(),
+            PrecisionChoice::F32 => Self::F32,
+            PrecisionChoice::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Reads a number that must lie in `range`; clap says which flag it was and what was found.
+pub fn within<T: FromStr + PartialOrd + Display>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    RangeInclusive<T>: Clone,
+{
+    move |text| {
+        let (low, high) = (range.start(), range.end());
+        let value = text.parse().ok().filter(|value| range.contains(value));
+        value.ok_or_else(|| format!("expected {low} to {high}"))
+    }
+}
+
+/// Reads a number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|&value| value > 0.0);
+    value.ok_or_else(|| "expected more than 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_within_their_range_ends_included() {
+        let level = within(-96.0f32..=0.0);
+        assert_eq!(level("-96"), Ok(-96.0));
+        assert_eq!(level("0"), Ok(0.0));
+        for out in ["0.1", "-97", "nan", "inf", "loud"] {
+            assert_eq!(level(out), Err("expected -96 to 0".into()), "{out}");
+        }
+        assert_eq!(positive("inf"), Ok(f64::INFINITY));
+        assert!(positive("0").is_err() && positive("nan").is_err());
+    }
+
+    #[test]
+    fn labels_are_two_words_or_a_file() {
+        assert_eq!(labels("folders".into()), Labels::Folders);
+        assert_eq!(labels("none".into()), Labels::None);
+        let file = Labels::Manifest("none.csv".into());
+        assert_eq!(labels("none.csv".into()), file);
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn without_a_gpu_built_in_auto_is_the_processor() {
+        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
+    }
+}
