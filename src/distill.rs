@@ -72,8 +72,8 @@ impl Comparison<'_> {
         let (student, teacher, seed) = (self.student, self.teacher, self.seed);
         let ear = Ear::new(student.config.format, student.config.representation.hop())?;
         let (held, mut rest) = Sounds::both_parts(self.sounds, self.options, &ear, &mut |_, _| ())?;
-        // What was learnt spans the space; where little was held back all sounds judge.
-        let (real, learnt) = if held.sounds.len() >= 4 * FEWEST && rest.sounds.len() >= FEWEST {
+        // The training set spans the space; where few sounds were held back, all are the reference.
+        let (real, training) = if held.sounds.len() >= 4 * FEWEST && rest.sounds.len() >= FEWEST {
             (held, Some(rest))
         } else {
             rest.sounds.extend(held.sounds);
@@ -86,7 +86,7 @@ impl Comparison<'_> {
             *count = (*count as f64 * fraction).ceil() as usize;
         }
         let each: usize = wanted.values().sum();
-        let reference = Reference::new(real, learnt, seed)?;
+        let reference = Reference::new(real, training, seed)?;
         let runs = MEASURED.len() + 1;
         let mut distances = |model: &Checkpoint, settings: &RenderSettings, run: usize| {
             let renderer = Renderer::new(model, device)?;
@@ -94,8 +94,9 @@ impl Comparison<'_> {
                 let first = seed.wrapping_add((round * each) as u64);
                 let before = (run * ROUNDS + round) * each;
                 let mut heard = |done, _| on_sound(before + done, runs * ROUNDS * each);
-                let made = Sounds::rendered(&renderer, settings, &wanted, first, &ear, &mut heard)?;
-                let frechet = reference.judge(&[made])?.scores.frechet;
+                let generated =
+                    Sounds::rendered(&renderer, settings, &wanted, first, &ear, &mut heard)?;
+                let frechet = reference.evaluate(&[generated])?.scores.frechet;
                 let frechet = frechet
                     .ok_or_else(|| Error::setting("too few sounds to measure with".to_owned()))?;
                 Ok(frechet.value)

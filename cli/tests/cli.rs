@@ -318,7 +318,8 @@ fn a_model_is_tuned_to_few_steps_and_judged() {
     assert!(
         measures
             .iter()
-            .any(|m| m["measure"] == "level at equal peak, dB" && m["made"]["value"].is_number())
+            .any(|m| m["measure"] == "level at equal peak, dB"
+                && m["generated"]["value"].is_number())
     );
     assert!(page.exists());
     // Two folders, and no model: the sounds themselves are as good as they are.

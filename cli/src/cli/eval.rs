@@ -8,7 +8,7 @@ use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::error::printable;
-use audiodiff::eval::{self, Ear, Estimate, Judgement, Part, Reference, SCORES, Signal, Sounds};
+use audiodiff::eval::{self, Ear, Estimate, Evaluation, Part, Reference, SCORES, Signal, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::Format;
@@ -107,8 +107,9 @@ struct Summary<'a> {
     held_back: Option<&'a str>,
     notes: &'a [String],
     floor: &'a eval::Scores,
+    #[serde(rename = "training_set")]
     learnt: Option<&'a eval::Scores>,
-    results: &'a [Judgement],
+    results: &'a [Evaluation],
 }
 
 impl EvalArgs {
@@ -297,7 +298,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let (mut judged, mut first) = (Vec::new(), Vec::new());
     for source in &sources {
         let mut rounds = args.rounds(source, reference.sounds(), &ear, global)?;
-        judged.push(reference.judge(&rounds)?);
+        judged.push(reference.evaluate(&rounds)?);
         first.push(rounds.swap_remove(0));
     }
     if let Some(path) = &args.report {
@@ -313,7 +314,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
             reference_sounds: reference.sounds().sounds.len(),
             held_back: reference.sounds().chosen.as_deref(),
             notes: reference.notes(),
-            learnt: reference.learnt(),
+            learnt: reference.training_scores(),
             floor: reference.floor(),
             results: &judged,
         });
@@ -340,7 +341,7 @@ fn sheet(path: &Path, real: &Sounds, made: &Sounds) -> anyhow::Result<()> {
     Ok(class_sheet([&headings[0], &headings[1]], &rows, path)?)
 }
 
-fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
+fn print(reference: &Reference, judged: &[Evaluation]) -> anyhow::Result<()> {
     let shown = |estimate: Option<Estimate>, percent: bool| match estimate {
         None => "–".to_owned(),
         Some(Estimate { value, error }) if percent => {
@@ -382,7 +383,7 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
     for place in 0..judged.len() {
         write!(out, "{:>18}", ["judged", "against"][place])?;
     }
-    if reference.learnt().is_some() {
+    if reference.training_scores().is_some() {
         write!(out, "{:>18}", "what was learnt")?;
     }
     writeln!(out, "{:>18}  better", "floor")?;
@@ -391,7 +392,7 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
         for judgement in judged {
             write!(out, "{:>18}", shown(get(&judgement.scores), percent))?;
         }
-        if let Some(learnt) = reference.learnt() {
+        if let Some(learnt) = reference.training_scores() {
             write!(out, "{:>18}", shown(get(learnt), percent))?;
         }
         writeln!(
@@ -422,7 +423,7 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
                 out,
                 "{:16}{:>6}{:>6}{:>11.0}%{:>7.0}%  {:14}{:>16}",
                 printable(&class.label),
-                class.made,
+                class.generated,
                 class.real,
                 100.0 * class.consistency,
                 100.0 * class.real_consistency,
@@ -444,7 +445,7 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
                 out,
                 "{:16}{:>32}{:>32}",
                 row.measure,
-                three(row.made),
+                three(row.generated),
                 three(row.real)
             )?;
         }
@@ -456,8 +457,8 @@ fn print(reference: &Reference, judged: &[Judgement]) -> anyhow::Result<()> {
             writeln!(
                 out,
                 "\nnearest to a learnt sound: {} to {} ({:.2} dB{ratio}){}",
-                printable(&pair.made),
-                printable(&pair.learnt),
+                printable(&pair.generated),
+                printable(&pair.training),
                 pair.distance,
                 if pair.copy { ", a copy" } else { "" }
             )?;
@@ -502,7 +503,7 @@ fn signals(out: &mut impl Write, signals: &[Signal]) -> anyhow::Result<()> {
             out,
             "{:28}{:>20}{:>20}{off}",
             row.measure,
-            shown(row.made),
+            shown(row.generated),
             shown(row.real)
         )?;
     }
@@ -539,7 +540,7 @@ fn signals(out: &mut impl Write, signals: &[Signal]) -> anyhow::Result<()> {
                 let off = if class.off { "*" } else { "" };
                 format!(
                     "{off}{} ({})",
-                    number(class.made.value),
+                    number(class.generated.value),
                     number(class.real.value)
                 )
             });
