@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::alike::Print;
+use super::alike::Fingerprint;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, TrainingSound};
@@ -37,7 +37,7 @@ struct Heard<T> {
 pub(super) struct Facts {
     pub hash: blake3::Hash,
     /// Its outline; taken where sounds are held back from a model only.
-    pub print: Option<Print>,
+    pub fingerprint: Option<Fingerprint>,
     /// Of the sound as it came.
     pub faults: Faults,
     sample_rate: u32,
@@ -272,7 +272,7 @@ fn hear<T>(
     }
     let facts = Facts {
         hash,
-        print: (model.is_some() && splits).then(|| Print::of(&clip)),
+        fingerprint: (model.is_some() && splits).then(|| Fingerprint::of(&clip)),
         faults,
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),
