@@ -200,86 +200,90 @@ const LISTED: usize = 8;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = printable(&self.root.display().to_string());
+        let sounds = match self.total.files {
+            1 => "sound",
+            _ => "sounds",
+        };
         writeln!(
             f,
-            "{}: {} usable {}, {}, {} skipped",
-            printable(&self.root.display().to_string()),
+            "{root}: {} usable {sounds}, {}, {} skipped",
             self.total.files,
-            if self.total.files == 1 {
-                "sound"
-            } else {
-                "sounds"
-            },
             duration(self.total.seconds),
             self.skipped()
         )?;
-        if !self.labels.is_empty() {
-            let unlabelled =
-                (self.unlabelled.files > 0).then_some(("(no label)", &self.unlabelled));
-            let rows = || {
-                self.labels
-                    .iter()
-                    .map(|(name, amount)| (printable(name), amount))
-                    .chain(unlabelled.map(|(name, amount)| (name.to_owned(), amount)))
-            };
-            let width = rows()
-                .map(|(name, _)| name.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(5);
-            writeln!(
-                f,
-                "\n  {:width$}  {:>6}  {:>9}",
-                "label", "files", "seconds"
-            )?;
-            for (name, amount) in rows() {
-                writeln!(
-                    f,
-                    "  {name:width$}  {:>6}  {:>9.1}",
-                    amount.files, amount.seconds
-                )?;
-            }
-            writeln!(f)?;
-        }
-        if self.total.files > 0 {
-            let histogram = |counts: Vec<(String, usize)>| {
-                counts
-                    .into_iter()
-                    .map(|(key, n)| format!("{key} ({n})"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let rates = self
-                .sample_rates
-                .iter()
-                .map(|(rate, &n)| (format!("{rate} Hz"), n))
-                .collect();
-            let channels = self
-                .channels
-                .iter()
-                .map(|(channels, &n)| (channels.to_string(), n))
-                .collect();
-            writeln!(f, "  sample rates  {}", histogram(rates))?;
-            writeln!(f, "  channels      {}", histogram(channels))?;
-        }
-        if let Some(longer) = self.longer_than_model.filter(|&n| n > 0) {
-            writeln!(f, "  longer than the model's length: {longer}")?;
-            let missed = self.not_learnt_seconds.unwrap_or(0.0);
-            if missed > MISSED * self.total.seconds {
-                let fraction = 100.0 * missed / self.total.seconds;
-                writeln!(
-                    f,
-                    "  not learnt, since it lies beyond that length: {} ({fraction:.0}%); --crop anywhere learns all parts",
-                    duration(missed)
-                )?;
-            }
-        }
+        self.fmt_labels(f)?;
+        self.fmt_formats(f)?;
+        self.fmt_lengths(f)?;
         if let Some(held) = &self.held_back {
             writeln!(f, "  held back     {}", printable(&held.to_string()))?;
         }
         if !self.others.is_empty() {
             writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;
         }
+        self.fmt_issues(f)
+    }
+}
+
+impl Report {
+    /// A table of the labels, where there are any.
+    fn fmt_labels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let labelled = self.labels.iter();
+        let mut rows: Vec<(String, Amount)> = labelled
+            .map(|(name, &amount)| (printable(name), amount))
+            .collect();
+        if self.unlabelled.files > 0 {
+            rows.push(("(no label)".to_owned(), self.unlabelled));
+        }
+        let widths = rows.iter().map(|(name, _)| name.chars().count());
+        let width = widths.max().unwrap_or(0).max(5);
+        writeln!(
+            f,
+            "\n  {:width$}  {:>6}  {:>9}",
+            "label", "files", "seconds"
+        )?;
+        for (name, Amount { files, seconds }) in rows {
+            writeln!(f, "  {name:width$}  {files:>6}  {seconds:>9.1}")?;
+        }
+        writeln!(f)
+    }
+
+    /// How many files there are of each sample rate and number of channels.
+    fn fmt_formats(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.total.files == 0 {
+            return Ok(());
+        }
+        let rates = self.sample_rates.iter();
+        let rates: Vec<String> = rates.map(|(hz, n)| format!("{hz} Hz ({n})")).collect();
+        let channels = self.channels.iter();
+        let channels: Vec<String> = channels.map(|(c, n)| format!("{c} ({n})")).collect();
+        writeln!(f, "  sample rates  {}", rates.join(", "))?;
+        writeln!(f, "  channels      {}", channels.join(", "))
+    }
+
+    /// How much lies beyond the model's length, where that is not little.
+    fn fmt_lengths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(longer) = self.longer_than_model.filter(|&n| n > 0) else {
+            return Ok(());
+        };
+        writeln!(f, "  longer than the model's length: {longer}")?;
+        let missed = self.not_learnt_seconds.unwrap_or(0.0);
+        if missed <= MISSED * self.total.seconds {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "  not learnt, since it lies beyond that length: {} ({:.0}%); --crop anywhere learns all parts",
+            duration(missed),
+            100.0 * missed / self.total.seconds
+        )
+    }
+
+    /// The issues by kind, the first few of each.
+    fn fmt_issues(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: BTreeMap<IssueKind, Vec<&Issue>> = BTreeMap::new();
         for issue in &self.issues {
             kinds.entry(issue.kind).or_default().push(issue);
@@ -287,13 +291,9 @@ impl fmt::Display for Report {
         for (kind, issues) in kinds {
             writeln!(f, "\n  {} ({})", kind.name(), issues.len())?;
             for issue in issues.iter().take(LISTED) {
-                writeln!(
-                    f,
-                    "    {}: {}; {}",
-                    printable(&issue.path.display().to_string()),
-                    printable(&issue.detail),
-                    issue.action
-                )?;
+                let path = printable(&issue.path.display().to_string());
+                let detail = printable(&issue.detail);
+                writeln!(f, "    {path}: {detail}; {}", issue.action)?;
             }
             if issues.len() > LISTED {
                 writeln!(f, "    and {} more", issues.len() - LISTED)?;
