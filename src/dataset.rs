@@ -129,6 +129,27 @@ pub fn prepare(mut clip: Clip, format: Format) -> Result<Option<Clip>> {
 }
 
 /// The usable sounds of a folder, in order of their paths.
+///
+/// ```
+/// use audiodiff::audio::{BitDepth, Clip, write_wav};
+/// use audiodiff::dataset::{Dataset, ScanOptions};
+/// use audiodiff::representation::Format;
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// for (label, hz) in [("high", 880.0), ("low", 110.0)] {
+///     let tone = |n| 0.5 * (std::f32::consts::TAU * hz * n as f32 / 8000.0).sin();
+///     let tone = Clip::new(8000, vec![(0..4000).map(tone).collect()]);
+///     # std::fs::create_dir(folder.path().join(label)).expect("a folder");
+///     write_wav(&folder.path().join(label).join("tone.wav"), &tone, BitDepth::Int16)?;
+/// }
+/// let format = Format { sample_rate: 8000, channels: 1, len_frames: 2048 };
+/// let options = ScanOptions { validation: 0.0, ..ScanOptions::default() };
+/// let (dataset, report) = Dataset::open(folder.path(), format, &options, &mut |_, _| ())?;
+/// assert_eq!(dataset.labels(), ["high", "low"]);
+/// assert_eq!((dataset.train(), report.skipped()), (&[0, 1][..], 0));
+/// assert_eq!(dataset.clip(0)?.len_frames(), 2048);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 pub struct Dataset {
     format: Format,
     crop: Crop,
@@ -260,9 +281,9 @@ impl Dataset {
     }
 
     /// The sounds held back: whole sources (what a manifest's column `group` names, folders below those of the labels,
-    /// what stands before `__` in names), and never one of two near-duplicates, unless too many sounds are alike. Sources are drawn by their names and
-    /// sounds without one by their content, so they mostly stay there when files are added. Empty for fewer than three
-    /// sounds, or where each label has but one.
+    /// what stands before `__` in names), and never one of two near-duplicates, unless too many sounds are alike.
+    /// Sources are drawn by their names and sounds without one by their content, so they mostly stay there when files
+    /// are added. Empty for fewer than three sounds, or where each label has but one.
     pub fn validation(&self) -> &[usize] {
         &self.validation
     }
@@ -369,8 +390,8 @@ fn fingerprint(crop: Crop, sounds: &[Entry], train: &[usize]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// The training sounds of each label that has any, those without one last, and the weights summed up to it: a label weighs
-/// as much as the square root of its number of sounds.
+/// The training sounds of each label that has any, those without one last, and the weights summed up to it: a label
+/// weighs as much as the square root of its number of sounds.
 fn classes(labels: &[String], sounds: &[Entry], train: &[usize]) -> Vec<(f32, Vec<usize>)> {
     let mut classes = Vec::new();
     let mut sum = 0.0;

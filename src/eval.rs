@@ -1,16 +1,42 @@
 //! Evaluation of generated sounds: distances to real ones, copies of the training set, and measures of their signals.
 //!
 //! [`Sounds`] come from a folder or from a model, heard by an [`Ear`]; a [`Reference`] is made of real ones, once, and
-//! then [evaluates](Reference::evaluate) any number of others. Every number has a standard error, and beside it stands its
-//! floor: the number of real sounds that are not the reference's own.
+//! then [evaluates](Reference::evaluate) any number of others. Every number has a standard error, and beside it stands
+//! its floor: the number of real sounds that are not the reference's own.
 //!
 //! Sounds are compared as the model would learn them: from their onset, in its format, levelled. Distances are taken
 //! between log-mel spectrograms in up to 32 principal directions of real sounds, and in the length of what these leave
 //! over. They are no "Fréchet audio distance": that name belongs to the features of one particular network.
 //!
-//! Distances of averages over bands and rows are blind to the fine structure of a signal, which a model of log-mel frames
-//! does not hold either: a hiss and a train of clicks measure alike. So [`Signal`]s stand beside the distances, and every
-//! one that differs from that of real sounds by more than chance gets a sentence in [`Evaluation::verdicts`].
+//! Distances of averages over bands and rows are blind to the fine structure of a signal, which a model of log-mel
+//! frames does not hold either: a hiss and a train of clicks measure alike. So [`Signal`]s stand beside the distances,
+//! and every one that differs from that of real sounds by more than chance gets a sentence in [`Evaluation::verdicts`].
+//!
+//! ```
+//! use audiodiff::audio::Clip;
+//! use audiodiff::eval::{Ear, Reference, Sound, Sounds};
+//! use audiodiff::noise::Noise;
+//! use audiodiff::representation::Format;
+//!
+//! let ear = Ear::new(Format { sample_rate: 8000, channels: 1, len_frames: 2048 }, 256)?;
+//! // Bursts of noise that fade, of a length drawn at random.
+//! let bursts = |name: &str, seed: u64| -> audiodiff::Result<Sounds> {
+//!     let mut noise = Noise::new(seed);
+//!     let mut sounds = Vec::new();
+//!     for n in 0..20 {
+//!         let decay = noise.between(100.0, 600.0);
+//!         let wave = (0..2048).map(|n| (-n as f32 / decay).exp() * noise.normal()).collect();
+//!         let clip = Clip::new(8000, vec![wave]);
+//!         sounds.extend(Sound::new(&ear, format!("{name} {n}"), None, &clip)?);
+//!     }
+//!     Ok(Sounds { name: name.into(), format: ear.format(), sounds, unusable: 0, chosen: None })
+//! };
+//! let reference = Reference::new(bursts("real", 1)?, None, 0)?;
+//! let evaluation = reference.evaluate(&[bursts("generated", 2)?])?;
+//! let copies = evaluation.scores.copies.expect("it is measured");
+//! assert_eq!((evaluation.sounds, copies.value), (20, 0.0));
+//! # Ok::<(), audiodiff::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -94,8 +120,8 @@ pub struct Pair {
     pub generated: String,
     /// The training sound; one of the reference where no training set is known.
     pub training: String,
-    /// Distance between them, dB: the root of the mean square of the differences between their log-mel features over the
-    /// cells in which either sounds.
+    /// Distance between them, dB: the root of the mean square of the differences between their log-mel features over
+    /// the cells in which either sounds.
     pub distance: f64,
     /// Distance to it over the distance to the second nearest, silence included; none where there is but one.
     pub ratio: Option<f64>,

@@ -103,8 +103,8 @@ impl Dataset {
         Ok(batch)
     }
 
-    /// The frames of the sound at `index`, changed by a draw of an augmentation, what was done to it, and its attributes
-    /// where they are asked for.
+    /// The frames of the sound at `index`, changed by a draw of an augmentation, what was done to it, and its
+    /// attributes where they are asked for.
     fn encoded(
         &self,
         index: usize,

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Decides which prepared sounds stay in memory: where not all fit, those that take longest to decode again for the memory
-/// that they need. The cache changes how long a batch takes, never what is in it.
+/// Decides which prepared sounds stay in memory: where not all fit, those that take longest to decode again for the
+/// memory that they need. The cache changes how long a batch takes, never what is in it.
 pub(super) struct Cache {
     /// Bytes left.
     free: u64,

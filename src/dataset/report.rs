@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::split::HeldBack;
 use crate::error::printable;
 
-/// What is odd about a file.
+/// The ways in which a file is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueKind {
@@ -65,7 +65,7 @@ impl IssueKind {
     }
 }
 
-/// What was done about an [`Issue`].
+/// The consequence of an [`Issue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -81,7 +81,7 @@ pub enum Action {
     KeptUnlabelled,
     /// The line of the manifest has no effect.
     Ignored,
-    /// Nothing is learnt until it is mended.
+    /// Training refuses to begin until it is mended.
     Refused,
 }
 
@@ -105,11 +105,11 @@ pub struct Issue {
     /// The file, relative to the folder where it lies below it. JSON replaces what is not UTF-8.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// What is odd.
+    /// The kind.
     pub kind: IssueKind,
-    /// What was found, in words and numbers.
+    /// The finding, in words and numbers.
     pub detail: String,
-    /// What was done about it.
+    /// The consequence.
     pub action: Action,
 }
 
@@ -129,7 +129,23 @@ impl Amount {
     }
 }
 
-/// What a folder holds: totals of what is usable, and a list of everything odd.
+/// The contents of a folder: totals of what is usable, and a list of everything odd.
+///
+/// ```
+/// use audiodiff::audio::{BitDepth, Clip, write_wav};
+/// use audiodiff::dataset::{IssueKind, ScanOptions, check};
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # std::fs::create_dir(folder.path().join("tone")).expect("a folder");
+/// let tone = Clip::new(8000, vec![(0..800).map(|n| (0.1 * n as f32).sin()).collect()]);
+/// write_wav(&folder.path().join("tone/sine.wav"), &tone, BitDepth::Int16)?;
+/// std::fs::write(folder.path().join("tone/notes.wav"), "no sound").expect("it is written");
+///
+/// let report = check(folder.path(), &ScanOptions::default(), &mut |_, _| ())?;
+/// assert_eq!((report.found, report.total.files, report.skipped()), (2, 1, 1));
+/// assert_eq!(report.issues[0].kind, IssueKind::Unreadable);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 ///
 /// `Display` is a table for the terminal that shortens long lists; serialized, it is complete.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -141,11 +157,11 @@ pub struct Report {
     pub found: usize,
     /// Files with other extensions, by extension: not opened.
     pub others: BTreeMap<String, usize>,
-    /// What is usable.
+    /// The usable files.
     pub total: Amount,
-    /// What is usable, by label.
+    /// The usable files by label.
     pub labels: BTreeMap<String, Amount>,
-    /// What is usable and has no label.
+    /// The usable files without a label.
     pub unlabelled: Amount,
     /// Usable files by sample rate in Hz.
     pub sample_rates: BTreeMap<u32, usize>,
@@ -153,10 +169,10 @@ pub struct Report {
     pub channels: BTreeMap<usize, usize>,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
-    /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a
-    /// model.
+    /// Seconds of these that lie beyond the model's length from the onset on, which training does not use; `None`
+    /// without a model.
     pub not_learnt_seconds: Option<f64>,
-    /// What is held back for validation; `None` where nothing was to be.
+    /// The sounds held back for validation; `None` where nothing was to be.
     pub held_back: Option<HeldBack>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,
@@ -192,7 +208,7 @@ impl Report {
     }
 }
 
-/// From this part of all sound on it is said that it is not learnt: the tails of one-shots are no loss.
+/// Fraction of all seconds beyond which the report says that they are not used: the tails of one-shots are no loss.
 const MISSED: f64 = 0.5;
 
 /// How many issues of a kind `Display` lists.

@@ -61,8 +61,8 @@ pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
     Ok(folder)
 }
 
-/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if there
-/// is one, and hands what it saw to `keep`, in order of path.
+/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if
+/// there is one, and hands what it saw to `keep`, in order of path.
 pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<ModelFormat>,

@@ -25,8 +25,8 @@ pub(crate) struct Surveyed<T> {
     pub seen: T,
 }
 
-/// Decodes every usable sound below `root` once, as [`Dataset::open`](super::Dataset::open) does, and keeps only the results of `look`, which is
-/// given each clip and the faults that the sound came with.
+/// Decodes every usable sound below `root` once, as [`Dataset::open`](super::Dataset::open) does, and keeps only the
+/// results of `look`, which is given each clip and the faults that the sound came with.
 ///
 /// # Errors
 /// As [`Dataset::open`](super::Dataset::open), and those of `look`.

@@ -150,8 +150,8 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// For the features of the reference's `own` sounds and, where it is known, of the `training` set; none of fewer than
-    /// [`FEWEST`]. Adds to `notes` what is left out.
+    /// For the features of the reference's `own` sounds and, where it is known, of the `training` set; none of fewer
+    /// than [`FEWEST`]. Adds to `notes` what is left out.
     ///
     /// The floor is the mean over random halvings of the reference, one half against the other, in the space of the
     /// training set or of the first half; its errors are the standard deviations between the halvings.
@@ -195,7 +195,8 @@ impl Baseline {
     }
 }
 
-/// Distances of a `training` set from the reference's `own` sounds: each of two `folds` of it in the space of the other.
+/// Distances of a `training` set from the reference's `own` sounds: each of two `folds` of it in the space of the
+/// other.
 pub(super) fn of_folds(
     own: &[&[f32]],
     training: &[&[f32]],

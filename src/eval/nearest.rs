@@ -23,8 +23,8 @@ const PROJECTIONS: usize = 12;
 
 /// Finds the nearest of the known sounds, by the root of the mean square of the differences between features, dB.
 ///
-/// The distance between two projections is a lower bound of the distance between the sounds, so most sounds are ruled out
-/// by their projections; the answers are exact.
+/// The distance between two projections is a lower bound of the distance between the sounds, so most sounds are ruled
+/// out by their projections; the answers are exact.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     space: Space,

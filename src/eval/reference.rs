@@ -90,16 +90,17 @@ impl Reference {
         &self.sounds
     }
 
-    /// The scores of real sounds that neither the reference nor the space knows: one random half of the reference against
-    /// the other, in the space of the training set or of the one half. Smaller sets are farther apart: fresh real sounds
-    /// of the same sources exceed this by chance only. The errors are the standard deviations between halvings.
+    /// The scores of real sounds that neither the reference nor the space knows: one random half of the reference
+    /// against the other, in the space of the training set or of the one half. Smaller sets are farther apart: fresh
+    /// real sounds of the same sources exceed this by chance only. The errors are the standard deviations between
+    /// halvings.
     pub fn floor(&self) -> &Scores {
         &self.floor
     }
 
-    /// The scores of the training set, where it is known: of each half of it, at the reference's proportions of classes,
-    /// in the space of the other half. Where it is of other sources than the reference, it is farther from it than the
-    /// floor; a model that reproduces its training set scores the same.
+    /// The scores of the training set, where it is known: of each half of it, at the reference's proportions of
+    /// classes, in the space of the other half. Where it is of other sources than the reference, it is farther from it
+    /// than the floor; a model that reproduces its training set scores the same.
     pub fn training_scores(&self) -> Option<&Scores> {
         self.training_scores.as_ref()
     }

@@ -43,7 +43,7 @@ pub fn report(
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { "Made sounds against real ones" }
+                h1 { "Generated sounds against real ones" }
                 (scores(reference, evaluated))
                 @for evaluation in evaluated {
                     (details(evaluation))
@@ -360,7 +360,9 @@ mod tests {
         real.chosen = Some(hostile("chosen"));
         let generated = heard(&hostile("generated"), &hostile("label"), 100);
         let reference = Reference::new(real, None, 0).unwrap();
-        let mut evaluation = reference.evaluate(std::slice::from_ref(&generated)).unwrap();
+        let mut evaluation = reference
+            .evaluate(std::slice::from_ref(&generated))
+            .unwrap();
         evaluation.verdicts.push(hostile("verdict"));
         evaluation.notes.push(hostile("note"));
         evaluation.classes.push(Class {
@@ -400,7 +402,7 @@ mod tests {
         ] {
             assert!(page.contains(&escaped(place)), "{place}");
         }
-        assert!(page.contains("<h1>Made sounds against real ones</h1>"));
+        assert!(page.contains("<h1>Generated sounds against real ones</h1>"));
         assert!(page.contains(&format!(
             "title=\"{}\" src=\"data:audio/wav",
             escaped("generated 0")

@@ -17,8 +17,8 @@ const NAMED: usize = 3;
 
 /// One measure of [`Texture`], of generated sounds beside real ones.
 ///
-/// Numbers are medians. Over all classes they are the mean of the medians of the classes that both have, weighted by how
-/// many sounds of each the reference has.
+/// Numbers are medians. Over all classes they are the mean of the medians of the classes that both have, weighted by
+/// how many sounds of each the reference has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Signal {
     /// Name and unit.

@@ -273,8 +273,8 @@ impl Sounds {
         counts
     }
 
-    /// Up to `most` sounds with `label`, sixteen at most, with their clips. Files are decoded again; of generated sounds
-    /// only the audio of the first sixteen of a class is kept.
+    /// Up to `most` sounds with `label`, sixteen at most, with their clips. Files are decoded again; of generated
+    /// sounds only the audio of the first sixteen of a class is kept.
     ///
     /// # Errors
     /// When a file can no longer be read.
