@@ -48,18 +48,18 @@ pub struct Comparison<'a> {
     pub teacher: &'a Checkpoint,
     /// How strongly the teacher insisted on the class while it taught.
     pub guidance: f64,
-    /// Folder of the training set.
+    /// Folder of the sounds that were learnt.
     pub sounds: &'a Path,
     /// How they were opened for the training.
     pub options: &'a ScanOptions,
-    /// Seed of the generated sounds and of what is drawn.
+    /// Seed of what is made and drawn.
     pub seed: u64,
 }
 
 impl Comparison<'_> {
-    /// Measures both against the sounds held back for validation, or against all where too few were.
+    /// Measures both against the sounds that were held back of what was learnt, or against all where too few were.
     ///
-    /// `on_sound` hears how many sounds of how many are generated, and may stop it.
+    /// `on_sound` hears how many sounds of how many are made, and may stop it.
     ///
     /// # Errors
     /// When sounds cannot be read, are too few to measure with, or a model does not render; [`Error::Stopped`] when
@@ -72,9 +72,8 @@ impl Comparison<'_> {
         let (student, teacher, seed) = (self.student, self.teacher, self.seed);
         let ear = Ear::new(student.config.format, student.config.representation.hop())?;
         let (held, mut rest) = Sounds::both_parts(self.sounds, self.options, &ear, &mut |_, _| ())?;
-        // The training set spans the space; where little was held back, all sounds are the reference.
-        let (real, training_set) = if held.sounds.len() >= 4 * FEWEST && rest.sounds.len() >= FEWEST
-        {
+        // The training set spans the space; where few sounds were held back, all are the reference.
+        let (real, training) = if held.sounds.len() >= 4 * FEWEST && rest.sounds.len() >= FEWEST {
             (held, Some(rest))
         } else {
             rest.sounds.extend(held.sounds);
@@ -87,7 +86,7 @@ impl Comparison<'_> {
             *count = (*count as f64 * fraction).ceil() as usize;
         }
         let each: usize = wanted.values().sum();
-        let reference = Reference::new(real, training_set, seed)?;
+        let reference = Reference::new(real, training, seed)?;
         let runs = MEASURED.len() + 1;
         let mut distances = |model: &Checkpoint, settings: &RenderSettings, run: usize| {
             let renderer = Renderer::new(model, device)?;
@@ -97,7 +96,7 @@ impl Comparison<'_> {
                 let mut heard = |done, _| on_sound(before + done, runs * ROUNDS * each);
                 let generated =
                     Sounds::rendered(&renderer, settings, &wanted, first, &ear, &mut heard)?;
-                let frechet = reference.judge(&[generated])?.scores.frechet;
+                let frechet = reference.evaluate(&[generated])?.scores.frechet;
                 let frechet = frechet
                     .ok_or_else(|| Error::setting("too few sounds to measure with".to_owned()))?;
                 Ok(frechet.value)

@@ -1,31 +1,62 @@
-//! How good made sounds are, by distances to real ones and by how their signals are made.
+//! Evaluation of generated sounds: distances to real ones, copies of the training set, and measures of their signals.
 //!
 //! [`Sounds`] come from a folder or from a model, heard by an [`Ear`]; a [`Reference`] is made of real ones, once, and
-//! then [judges](Reference::judge) any number of others. Every number stands beside its floor, what real sounds get
-//! that are not the reference's own, and has a standard error.
+//! then [evaluates](Reference::evaluate) any number of others. Every number has a standard error, and beside it stands
+//! its floor: the number of real sounds that are not the reference's own.
 //!
-//! Sounds are compared as the model would learn them: from their onset, in its format, levelled. The distances are
-//! taken between log-mel spectrograms in up to 32 directions in which real sounds differ most, and in the distance from
-//! these. They are no "Fréchet audio distance": that name belongs to one particular network's features.
+//! Sounds are compared as the model would learn them: from their onset, in its format, levelled. Distances are taken
+//! between log-mel spectrograms in up to 32 principal directions of real sounds, and in the length of what these leave
+//! over. They are no "Fréchet audio distance": that name belongs to the features of one particular network.
 //!
-//! A spectrogram averaged over bands and rows is the language that models of log-mel frames themselves speak: a hiss
-//! and a train of clicks read alike in it. So [`Signal`]s stand beside the distances, and every one that differs from
-//! that of real sounds by more than chance gets a sentence in [`Judgement::verdicts`].
+//! Distances of averages over bands and rows are blind to the fine structure of a signal, which a model of log-mel
+//! frames does not hold either: a hiss and a train of clicks measure alike. So [`Signal`]s stand beside the distances,
+//! and every one that differs from that of real sounds by more than chance gets a sentence in [`Evaluation::verdicts`].
+//!
+//! ```
+//! use audiodiff::audio::Clip;
+//! use audiodiff::eval::{Ear, Reference, Sound, Sounds};
+//! use audiodiff::noise::Noise;
+//! use audiodiff::representation::Format;
+//!
+//! let ear = Ear::new(Format { sample_rate: 8000, channels: 1, len_frames: 2048 }, 256)?;
+//! // Bursts of noise that fade, of a length drawn at random.
+//! let bursts = |name: &str, seed: u64| -> audiodiff::Result<Sounds> {
+//!     let mut noise = Noise::new(seed);
+//!     let mut sounds = Vec::new();
+//!     for n in 0..20 {
+//!         let decay = noise.between(100.0, 600.0);
+//!         let wave = (0..2048).map(|n| (-n as f32 / decay).exp() * noise.normal()).collect();
+//!         let clip = Clip::new(8000, vec![wave]);
+//!         sounds.extend(Sound::new(&ear, format!("{name} {n}"), None, &clip)?);
+//!     }
+//!     Ok(Sounds { name: name.into(), format: ear.format(), sounds, unusable: 0, chosen: None })
+//! };
+//! let reference = Reference::new(bursts("real", 1)?, None, 0)?;
+//! let evaluation = reference.evaluate(&[bursts("generated", 2)?])?;
+//! let copies = evaluation.scores.copies.expect("it is measured");
+//! assert_eq!((evaluation.sounds, copies.value), (20, 0.0));
+//! # Ok::<(), audiodiff::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+mod classes;
 mod classifier;
 mod distance;
 mod features;
+mod metric;
+mod nearest;
 mod reference;
 mod report;
+mod scores;
 mod signal;
 mod sounds;
 
 pub use reference::Reference;
 pub use report::report;
+pub use scores::{SCORES, Scores};
 pub use signal::{Health, Signal, SignalOfClass};
 pub use sounds::{Ear, Part, Sound, Sounds};
 
@@ -42,17 +73,17 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Mean of independent values, and its error.
+    /// Mean of independent values, and its standard error.
     pub fn of(values: &[f64]) -> Self {
-        let Self { value, error } = Self::spread(values);
+        let Self { value, error } = Self::with_deviation(values);
         Self {
             value,
             error: error / (values.len() as f64).sqrt(),
         }
     }
 
-    /// Mean of values that hang together, with the deviation of a single one.
-    fn spread(values: &[f64]) -> Self {
+    /// Mean of values that depend on each other, with the standard deviation of a single one as its error.
+    fn with_deviation(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let value = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
@@ -62,7 +93,17 @@ impl Estimate {
         }
     }
 
-    /// The fraction of the cases that hold; none of none.
+    /// Mean of independent estimates.
+    fn mean(estimates: &[Self]) -> Self {
+        let n = estimates.len() as f64;
+        let squares: f64 = estimates.iter().map(|e| e.error.powi(2)).sum();
+        Self {
+            value: estimates.iter().map(|e| e.value).sum::<f64>() / n,
+            error: squares.sqrt() / n,
+        }
+    }
+
+    /// The fraction of the cases that hold; none where there are no cases.
     fn fraction(cases: &[bool]) -> Option<Self> {
         let values: Vec<f64> = cases
             .iter()
@@ -72,107 +113,64 @@ impl Estimate {
     }
 }
 
-/// What is measured of sounds against a reference. Distances need [`FEWEST`] sounds, made and real.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Scores {
-    /// Fréchet distance between the log-mel features, extrapolated to infinitely many sounds, dB².
-    pub frechet: Option<Estimate>,
-    /// The same with every direction in units of its spread: sees rare kinds of sounds missing.
-    pub frechet_whitened: Option<Estimate>,
-    /// Maximum mean discrepancy, unbiased, times 100.
-    pub mmd: Option<Estimate>,
-    /// How typical the sounds are: 1 for real ones.
-    pub density: Option<Estimate>,
-    /// Share of the reference that has a sound near it: 0.97 for real ones.
-    pub coverage: Option<Estimate>,
-    /// Share of the reference that lies near some sound, by the sounds' own nearness.
-    pub recall: Option<Estimate>,
-    /// Share that a classifier of real sounds takes for what they were asked to be, one that learnt neither them nor
-    /// what a model learnt where these are told apart; none without classes.
-    pub consistency: Option<Estimate>,
-    /// Share that is within 2 dB of a learnt sound, as one recording at another level, trim and bit depth is of itself;
-    /// or, among 100 learnt sounds or more, within 3 dB, as it is when it was decoded from log-mel frames, and three
-    /// times nearer to it than to any other. Distances are those of [`Pair::distance`].
-    pub copies: Option<Estimate>,
-}
-
-type Score = fn(&Scores) -> Option<Estimate>;
-
-/// Each score with its name, whether it is a fraction, and which way is better.
-pub const SCORES: [(&str, Score, bool, &str); 8] = [
-    ("Fréchet distance, dB²", |s| s.frechet, false, "lower"),
-    (
-        "Fréchet distance, whitened",
-        |s| s.frechet_whitened,
-        false,
-        "lower",
-    ),
-    ("MMD × 100", |s| s.mmd, false, "lower"),
-    ("density", |s| s.density, false, "about 1"),
-    ("coverage", |s| s.coverage, true, "higher"),
-    ("recall", |s| s.recall, true, "higher"),
-    ("class consistency", |s| s.consistency, true, "higher"),
-    ("copies", |s| s.copies, true, "lower"),
-];
-
-/// A made sound and the learnt one it is nearest to.
+/// A generated sound and the training sound that is nearest to it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
-    /// The made sound.
-    pub made: String,
-    /// The learnt sound.
-    pub learnt: String,
-    /// How far they are apart: the root of the mean square of the differences between their log-mel features, where
-    /// either sounds, dB.
+    /// The generated sound.
+    pub generated: String,
+    /// The training sound; one of the reference where no training set is known.
+    pub training: String,
+    /// Distance between them, dB: the root of the mean square of the differences between their log-mel features over
+    /// the cells in which either sounds.
     pub distance: f64,
-    /// Distance to it over the distance to the second nearest, silence counted; none where there is but one.
+    /// Distance to it over the distance to the second nearest, silence included; none where there is but one.
     pub ratio: Option<f64>,
     /// Whether it counts as a copy.
     pub copy: bool,
 }
 
-/// One class of sounds, made and real.
+/// One class of sounds, generated and real.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Class {
     /// The label.
     pub label: String,
-    /// How many were made, over all rounds.
-    pub made: usize,
+    /// How many were generated, over all rounds.
+    pub generated: usize,
     /// How many real ones there are.
     pub real: usize,
-    /// Share of the made ones that is recognized.
+    /// Fraction of the generated ones that is recognized.
     pub consistency: f64,
-    /// Share of the real ones that is recognized.
+    /// Fraction of the real ones that is recognized.
     pub real_consistency: f64,
-    /// What the made ones are most often taken for instead.
+    /// The other class that the generated ones are most often taken for.
     pub taken_for: Option<String>,
-    /// Medians over the made ones and the real ones, by the name of the measure.
+    /// Medians over the generated ones and the real ones, by the name of the measure.
     pub medians: BTreeMap<&'static str, [Option<f32>; 2]>,
 }
 
-/// What came out for sounds from one source.
+/// The evaluation of the sounds of one model or folder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judgement {
+pub struct Evaluation {
     /// Folder or model.
     pub name: String,
-    /// Independent sets, each as large as the reference.
+    /// Number of independent sets, each as large as the reference.
     pub rounds: usize,
     /// Usable sounds in all.
     pub sounds: usize,
     /// Silent or unreadable ones.
     pub unusable: usize,
-    /// What is plainly wrong, a sentence each: measures that are off by more than their errors.
+    /// The faults, a sentence each: measures that are off by more than their errors.
     pub verdicts: Vec<String>,
     /// What was left out, and why.
     pub notes: Vec<String>,
-    /// The numbers.
+    /// Distances, class consistency and copies.
     pub scores: Scores,
-    /// How noise, attacks and silence are made, beside real sounds.
+    /// Measures of noise, attacks and silence, beside real sounds.
     pub signals: Vec<Signal>,
     /// By class, where there are classes.
     pub classes: Vec<Class>,
     /// The signals' health.
     pub health: Vec<Health>,
-    /// Those nearest to a learnt sound, copies first.
+    /// The generated sounds that are nearest to a training sound, copies first.
     pub nearest: Vec<Pair>,
 }

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 use audiodiff::Result;
 use audiodiff::audio::{BitDepth, Clip, write_wav};
 use audiodiff::dataset::ScanOptions;
-use audiodiff::eval::{Ear, Estimate, Judgement, Part, Reference, SCORES, Scores, Sound, Sounds};
+use audiodiff::eval::{Ear, Estimate, Evaluation, Part, Reference, SCORES, Scores, Sound, Sounds};
 use audiodiff::noise::Noise;
 use audiodiff::representation::Format;
 use realfft::RealFftPlanner;
@@ -93,8 +93,8 @@ fn waves(n: usize, seed: u64) -> Vec<(usize, Vec<f32>)> {
     (0..n).map(|i| (i % 4, wave(i % 4, &mut noise))).collect()
 }
 
-fn judge(reference: &Reference, made: Sounds) -> Result<Judgement> {
-    reference.judge(&[made])
+fn evaluate(reference: &Reference, generated: Sounds) -> Result<Evaluation> {
+    reference.evaluate(&[generated])
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
     let fresh = all_kinds("fresh", 240, 2);
     let reference = Reference::new(real.clone(), None, 0)?;
     let floor = *reference.floor();
-    assert!(reference.learnt().is_none() && reference.notes().is_empty());
+    assert!(reference.training_scores().is_none() && reference.notes().is_empty());
 
     // The same sounds: nothing between them, each a copy of itself.
-    let same = judge(&reference, real)?.scores;
+    let same = evaluate(&reference, real)?.scores;
     assert!(value(same.frechet) < 0.5, "{same:?}");
     assert_eq!(value(same.copies), 1.0);
     assert!(
@@ -115,7 +115,7 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
     );
 
     // Others of the same distribution: at the floor, and no more alike than real ones.
-    let other = judge(&reference, fresh.clone())?;
+    let other = evaluate(&reference, fresh.clone())?;
     let good = other.scores;
     assert!(value(good.frechet).abs() < 5.0, "{good:?}");
     assert!(value(good.mmd).abs() < 0.5, "{good:?}");
@@ -142,7 +142,7 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
         };
         (kind, wave.iter().map(smooth).collect())
     });
-    let dull = judge(&reference, sounds("dull", dulled))?;
+    let dull = evaluate(&reference, sounds("dull", dulled))?;
     assert!(
         value(dull.scores.frechet) > 50.0,
         "{:?} {good:?}",
@@ -153,19 +153,20 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
         "{:?}",
         dull.scores
     );
-    let band = |judged: &Judgement| {
-        let row = judged
+    let band = |evaluated: &Evaluation| {
+        let row = evaluated
             .health
             .iter()
             .find(|row| row.measure == "bandwidth, Hz");
-        row.and_then(|row| row.made).expect("made sounds have one")[2]
+        row.and_then(|row| row.generated)
+            .expect("generated sounds have one")[2]
     };
     assert!(band(&dull) < 0.6 * band(&other));
 
     // Noise in place of sounds: nothing is right, and the classifier guesses.
     let mut noise = Noise::new(9);
     let hiss = sounds("noise", (0..240).map(|i| (i % 4, noise.normals(FRAMES))));
-    let bad = judge(&reference, hiss)?.scores;
+    let bad = evaluate(&reference, hiss)?.scores;
     assert!(value(bad.frechet) > 50.0, "{bad:?}");
     assert!(
         value(bad.density) < 0.05 && value(bad.coverage) < 0.05,
@@ -176,7 +177,7 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
     // Three of four kinds missing: what is left is typical, but coverage and recall fall to about a quarter,
     // and the whitened distance sees it.
     let mut one = Noise::new(4);
-    let narrow = judge(
+    let narrow = evaluate(
         &reference,
         sounds("one", (0..240).map(|_| (0, wave(0, &mut one)))),
     )?
@@ -194,15 +195,18 @@ fn every_number_moves_as_the_theory_says() -> Result<()> {
 #[test]
 fn an_evaluation_is_repeatable_and_a_pair_is_named() -> Result<()> {
     let reference = Reference::new(all_kinds("real", 48, 1), None, 3)?;
-    let mut made = all_kinds("made", 32, 2);
+    let mut generated = all_kinds("generated", 32, 2);
     let mut stolen = reference.sounds().sounds[5].clone();
     stolen.name = "stolen".to_owned();
-    made.sounds[7] = stolen;
-    let (first, again) = (judge(&reference, made.clone())?, judge(&reference, made)?);
+    generated.sounds[7] = stolen;
+    let (first, again) = (
+        evaluate(&reference, generated.clone())?,
+        evaluate(&reference, generated)?,
+    );
     assert_eq!(first, again);
     let pair = &first.nearest[0];
     assert_eq!(
-        (pair.made.as_str(), pair.learnt.as_str()),
+        (pair.generated.as_str(), pair.training.as_str()),
         ("stolen", "real 5")
     );
     assert!(pair.distance < 1e-6 && pair.copy && value(first.scores.copies) >= 1.0 / 32.0);
@@ -211,8 +215,8 @@ fn an_evaluation_is_repeatable_and_a_pair_is_named() -> Result<()> {
 
 #[test]
 fn few_sounds_are_told_all_but_distances() -> Result<()> {
-    // Five hits, and among the made ones some that recall them: they are hardly nearer to one than to the next, since
-    // the hits themselves are much alike.
+    // Five hits, and generated ones that recall them: these are hardly nearer to one than to the next, since the hits
+    // themselves are much alike.
     let hit = |n: usize, seed: u64, stray: f32| {
         let (mut own, mut other) = (Noise::new(n as u64), Noise::new(1000 + seed));
         let mut low = 0.0f32;
@@ -229,30 +233,45 @@ fn few_sounds_are_told_all_but_distances() -> Result<()> {
     let reference = Reference::new(real, None, 0)?;
     assert!(reference.notes()[0].contains("need 16 sounds, there are 5"));
     let recalled = sounds("recalled", (0..7).map(|i| hit(i % 5, i as u64, 0.02)));
-    let judged = judge(&reference, recalled)?;
-    assert_eq!(judged.scores.frechet, None);
-    assert_eq!(value(judged.scores.copies), 1.0, "{:?}", judged.nearest);
-    assert!(judged.signals.iter().any(|signal| signal.made.is_some()));
-    let fresh = sounds("fresh", (0..7).map(|i| hit(20 + 3 * i, i as u64, 1.0)));
-    let judged = judge(&reference, fresh)?;
-    assert_eq!(value(judged.scores.copies), 0.0, "{:?}", judged.nearest);
-
-    // Enough real sounds and few made ones: that is said, too.
-    let reference = Reference::new(all_kinds("real", 32, 1), None, 0)?;
-    let judged = judge(&reference, all_kinds("few", 5, 3))?;
-    assert!(
-        judged.notes[0].contains("need 16 sounds, there are 5"),
+    let evaluated = evaluate(&reference, recalled)?;
+    assert_eq!(evaluated.scores.frechet, None);
+    assert_eq!(
+        value(evaluated.scores.copies),
+        1.0,
         "{:?}",
-        judged.notes
+        evaluated.nearest
     );
-    assert!(judged.scores.frechet.is_none() && judged.scores.copies.is_some());
+    assert!(
+        evaluated
+            .signals
+            .iter()
+            .any(|signal| signal.generated.is_some())
+    );
+    let fresh = sounds("fresh", (0..7).map(|i| hit(20 + 3 * i, i as u64, 1.0)));
+    let evaluated = evaluate(&reference, fresh)?;
+    assert_eq!(
+        value(evaluated.scores.copies),
+        0.0,
+        "{:?}",
+        evaluated.nearest
+    );
+
+    // Enough real sounds and few generated ones: that is said, too.
+    let reference = Reference::new(all_kinds("real", 32, 1), None, 0)?;
+    let evaluated = evaluate(&reference, all_kinds("few", 5, 3))?;
+    assert!(
+        evaluated.notes[0].contains("need 16 sounds, there are 5"),
+        "{:?}",
+        evaluated.notes
+    );
+    assert!(evaluated.scores.frechet.is_none() && evaluated.scores.copies.is_some());
     let alone = Reference::new(all_kinds("one", 1, 1), None, 0)?;
     let nothing = alone
-        .judge(&[all_kinds("none", 0, 3)])
+        .evaluate(&[all_kinds("none", 0, 3)])
         .unwrap_err()
         .to_string();
     assert!(
-        nothing.contains("none: expected sounds to judge"),
+        nothing.contains("none: expected sounds to evaluate"),
         "{nothing}"
     );
     Ok(())
@@ -304,24 +323,24 @@ fn copies_are_found_and_strangers_are_none_however_few_sounds_are_known() -> Res
             (*kind, copy)
         });
         let again = sounds("again", again.collect::<Vec<_>>());
-        let learnt = sounds("learnt", known);
+        let training = sounds("training", known);
         for reference in [
-            Reference::new(learnt.clone(), None, 0)?,
-            Reference::new(sounds("held back", held), Some(learnt), 0)?,
+            Reference::new(training.clone(), None, 0)?,
+            Reference::new(sounds("held back", held), Some(training), 0)?,
         ] {
-            let judged = judge(&reference, again.clone())?;
+            let evaluated = evaluate(&reference, again.clone())?;
             assert_eq!(
-                value(judged.scores.copies),
+                value(evaluated.scores.copies),
                 1.0,
                 "{n}: {:?}",
-                judged.nearest
+                evaluated.nearest
             );
-            let judged = judge(&reference, sounds("strangers", strangers.clone()))?;
+            let evaluated = evaluate(&reference, sounds("strangers", strangers.clone()))?;
             assert_eq!(
-                value(judged.scores.copies),
+                value(evaluated.scores.copies),
                 0.0,
                 "{n}: {:?}",
-                judged.nearest
+                evaluated.nearest
             );
         }
     }
@@ -332,10 +351,10 @@ fn copies_are_found_and_strangers_are_none_however_few_sounds_are_known() -> Res
 #[test]
 fn fresh_real_sounds_lie_within_the_error_of_the_floor() -> Result<()> {
     for (seed, n) in [(10, 64), (20, 128), (30, 200)] {
-        let learnt = (seed != 10).then(|| all_kinds("learnt", 2 * n, seed + 1));
-        let with_learnt = learnt.is_some();
-        let reference = Reference::new(all_kinds("real", n, seed), learnt, seed)?;
-        let fresh = judge(&reference, all_kinds("fresh", n, seed + 2))?;
+        let training = (seed != 10).then(|| all_kinds("training", 2 * n, seed + 1));
+        let with_training = training.is_some();
+        let reference = Reference::new(all_kinds("real", n, seed), training, seed)?;
+        let fresh = evaluate(&reference, all_kinds("fresh", n, seed + 2))?;
         let within = |scores: &Scores, what: &str| {
             for (name, get, _, better) in SCORES {
                 let (own, floor) = (get(scores), get(reference.floor()));
@@ -355,9 +374,9 @@ fn fresh_real_sounds_lie_within_the_error_of_the_floor() -> Result<()> {
             }
         };
         within(&fresh.scores, "fresh");
-        assert_eq!(reference.learnt().is_some(), with_learnt);
-        if let Some(learnt) = reference.learnt() {
-            within(learnt, "learnt");
+        assert_eq!(reference.training_scores().is_some(), with_training);
+        if let Some(training) = reference.training_scores() {
+            within(training, "training");
         }
         assert!(fresh.verdicts.is_empty(), "{n}: {:?}", fresh.verdicts);
     }
@@ -518,28 +537,29 @@ fn dulled(wave: &[f32]) -> Vec<f32> {
     wave.iter().map(smooth).collect()
 }
 
-/// Every fault that made sounds are known for is told, by how much it must be, and real sounds are not accused of any.
+/// Every known fault of generated sounds is found, by at least the margin that it must have, and none in real sounds.
 #[test]
 fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
     let ear = ear(CD, LENGTH);
     let reference = Reference::new(heard(&ear, "real", drums(120, 1)), None, 0)?;
-    let judged = |name: &str, spoil: &dyn Fn(&[f32]) -> Vec<f32>| {
+    let evaluated = |name: &str, spoil: &dyn Fn(&[f32]) -> Vec<f32>| {
         let fresh = drums(120, 2).into_iter();
         let spoilt = fresh.map(|(label, wave)| (label, spoil(&wave)));
-        judge(&reference, heard(&ear, name, spoilt))
+        evaluate(&reference, heard(&ear, name, spoilt))
     };
     // Through frames and back unchanged.
-    let fresh = judged("fresh", &|wave| through(wave, 1024, |_, _| ()))?;
+    let fresh = evaluated("fresh", &|wave| through(wave, 1024, |_, _| ()))?;
     assert!(fresh.verdicts.is_empty(), "{:?}", fresh.verdicts);
-    let distance = |judged: &Judgement| value(judged.scores.frechet);
-    let of = |judged: &Judgement, measure: &str| {
-        let row = judged.signals.iter().find(|row| row.measure == measure);
+    let distance = |evaluated: &Evaluation| value(evaluated.scores.frechet);
+    let of = |evaluated: &Evaluation, measure: &str| {
+        let row = evaluated.signals.iter().find(|row| row.measure == measure);
         let row = row.expect("there is such a measure");
         (value(row.difference), row.off)
     };
-    let told = |judged: &Judgement, part: &str| judged.verdicts.iter().any(|v| v.contains(part));
+    let told =
+        |evaluated: &Evaluation, part: &str| evaluated.verdicts.iter().any(|v| v.contains(part));
 
-    let click = judged("clicks", &clicks)?;
+    let click = evaluated("clicks", &clicks)?;
     for (measure, margin) in [
         ("kurtosis, 3-14 kHz", 5.0),
         ("line at hop rate, dB", 6.0),
@@ -554,7 +574,7 @@ fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
     assert!(level < -3.0 && off, "{level}");
     assert!(told(&click, "clicks where real sounds have noise") && told(&click, "a buzz"));
 
-    let smear = judged("smeared", &smeared)?;
+    let smear = evaluated("smeared", &smeared)?;
     let (first, off) = of(&smear, "first ms of 20, dB");
     assert!(
         first < -6.0 && off && of(&fresh, "first ms of 20, dB").0.abs() < 1.0,
@@ -562,7 +582,7 @@ fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
     );
     assert!(told(&smear, "attacks are smeared"));
 
-    let gate = judged("gated", &gated)?;
+    let gate = evaluated("gated", &gated)?;
     let (quiet, off) = of(&gate, "cells above -80 dB");
     assert!(
         quiet < -0.08 && off && of(&fresh, "cells above -80 dB").0.abs() < 0.03,
@@ -578,7 +598,7 @@ fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
     );
     assert!(told(&gate, "behind a gate"));
 
-    let dull = judged("dulled", &dulled)?;
+    let dull = evaluated("dulled", &dulled)?;
     assert!(
         distance(&dull) > distance(&fresh) + 30.0,
         "{}",
@@ -589,7 +609,7 @@ fn spoilt_sounds_are_found_worse_than_the_set_itself() -> Result<()> {
 }
 
 #[test]
-fn folders_are_judged_whole_or_by_what_training_held_back() -> Result<()> {
+fn folders_are_evaluated_whole_or_by_what_training_held_back() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut noise = Noise::new(7);
     for i in 0..80 {
@@ -604,20 +624,20 @@ fn folders_are_judged_whole_or_by_what_training_held_back() -> Result<()> {
         ..ScanOptions::default()
     };
     let part = |part| Sounds::of_folder(folder.path(), &options, part, &ear, &mut |_, _| ());
-    let (all, held, learnt) = (
+    let (all, held, training) = (
         part(Part::All)?,
         part(Part::HeldBack)?,
-        part(Part::TrainingTotals)?,
+        part(Part::Training)?,
     );
     let parts = Sounds::parted(folder.path(), &options, &ear, &mut |_, _| ())?;
     assert_eq!(parts.0.sounds.len(), held.sounds.len());
-    assert_eq!(parts.1.sounds[0].name, learnt.sounds[0].name);
+    assert_eq!(parts.1.sounds[0].name, training.sounds[0].name);
     assert!(
         held.chosen
             .as_ref()
             .is_some_and(|chosen| chosen.contains("near-duplicates"))
     );
-    assert_eq!(all.sounds.len(), held.sounds.len() + learnt.sounds.len());
+    assert_eq!(all.sounds.len(), held.sounds.len() + training.sounds.len());
     assert_eq!(
         all.labels(),
         BTreeMap::from(KINDS.map(|k| (Some(k.to_owned()), 20)))
@@ -625,17 +645,20 @@ fn folders_are_judged_whole_or_by_what_training_held_back() -> Result<()> {
     assert!(
         held.sounds
             .iter()
-            .all(|s| learnt.sounds.iter().all(|t| s.name != t.name))
+            .all(|s| training.sounds.iter().all(|t| s.name != t.name))
     );
 
-    let reference = Reference::new(held, Some(learnt.clone()), 0)?;
-    // The learnt sounds are all copies of themselves; the held ones are not of any.
-    assert_eq!(value(judge(&reference, learnt.clone())?.scores.copies), 1.0);
+    let reference = Reference::new(held, Some(training.clone()), 0)?;
+    // The training sounds are all copies of themselves; the held ones are not of any.
+    assert_eq!(
+        value(evaluate(&reference, training.clone())?.scores.copies),
+        1.0
+    );
     assert!(value(reference.floor().copies) < 0.15);
 
     let page = folder.path().join("report.html");
-    let judged = judge(&reference, learnt.clone())?;
-    audiodiff::eval::report(&page, &reference, &[judged], &[&learnt])?;
+    let evaluated = evaluate(&reference, training.clone())?;
+    audiodiff::eval::report(&page, &reference, &[evaluated], &[&training])?;
     let text = std::fs::read_to_string(&page).expect("it was written");
     for expected in [
         "coverage",

@@ -183,7 +183,8 @@ fn a_model_is_evaluated_beside_a_baseline() {
     assert!(
         measures
             .iter()
-            .any(|m| m["measure"] == "level at equal peak, dB" && m["made"]["value"].is_number())
+            .any(|m| m["measure"] == "level at equal peak, dB"
+                && m["generated"]["value"].is_number())
     );
     assert!(page.exists());
 }

@@ -306,10 +306,12 @@ fn decode_packets(
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(params, &AudioDecoderOptions::default())?;
 
-    let mut sample_rate = 0;
-    let mut channels: Vec<Vec<f32>> = Vec::new();
+    let mut sound = RawAudio {
+        sample_rate: 0,
+        channels: Vec::new(),
+        truncated: false,
+    };
     let mut scratch: Vec<Vec<f32>> = Vec::new();
-    let mut truncated = false;
     let mut silent_packets = 0;
     let mut limit = usize::MAX;
     while silent_packets < MAX_SILENT_PACKETS {
@@ -318,7 +320,7 @@ fn decode_packets(
             Ok(Some(packet)) => packet,
             Ok(None) => break,
             Err(_) => {
-                truncated = true;
+                sound.truncated = true;
                 break;
             }
         };
@@ -326,7 +328,7 @@ fn decode_packets(
             continue;
         }
         let Ok(buffer) = decoder.decode(&packet) else {
-            truncated = true;
+            sound.truncated = true;
             continue;
         };
         if buffer.frames() == 0 {
@@ -334,37 +336,29 @@ fn decode_packets(
         }
         silent_packets = 0;
         let (rate, count) = (buffer.spec().rate(), buffer.spec().channels().count());
-        if channels.is_empty() {
+        if sound.channels.is_empty() {
             check_layout(rate, count)?;
-            sample_rate = rate;
+            sound.sample_rate = rate;
+            sound.channels = vec![Vec::new(); count];
             limit = frame_limit(rate, max_seconds);
-            channels = vec![Vec::new(); count];
-        } else if rate != sample_rate || count != channels.len() {
+        } else if rate != sound.sample_rate || count != sound.channels.len() {
             // A second stream chained to the first; a clip has one layout.
-            truncated = true;
+            sound.truncated = true;
             break;
         }
         buffer.copy_to_vecs_planar(&mut scratch);
-        for (channel, new) in channels.iter_mut().zip(&scratch) {
+        for (channel, new) in sound.channels.iter_mut().zip(&scratch) {
             channel.extend_from_slice(new);
         }
-        if channels[0].len() >= limit {
-            channels.iter_mut().for_each(|c| c.truncate(limit));
-            return Ok(RawAudio {
-                sample_rate,
-                channels,
-                truncated,
-            });
+        if sound.frames() >= limit {
+            sound.channels.iter_mut().for_each(|c| c.truncate(limit));
+            return Ok(sound);
         }
-        if channels[0].len() * count > MAX_SAMPLES {
+        if sound.frames() * count > MAX_SAMPLES {
             return too_long();
         }
     }
-    let found = channels.first().map_or(0, Vec::len) as u64;
-    Ok(RawAudio {
-        sample_rate,
-        channels,
-        truncated: truncated
-            || promised.is_some_and(|promised| found.saturating_add(slack) < promised),
-    })
+    let found = sound.frames() as u64;
+    sound.truncated |= promised.is_some_and(|promised| found.saturating_add(slack) < promised);
+    Ok(sound)
 }

@@ -60,43 +60,122 @@ const PCM: u16 = 1;
 const FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// Decodes a WAV, RF64 or BW64 file of `file_len` bytes.
-pub(super) fn decode_wav(
-    mut file: File,
-    file_len: u64,
-    max_seconds: Option<f64>,
-) -> Result<RawAudio, Failure> {
-    let chunks = chunks(&mut file, file_len, u32::from_le_bytes)?;
-    let (Some(fmt), Some(data)) = (find(&chunks, b"fmt "), find(&chunks, b"data")) else {
-        return sound("expected a WAV file with fmt and data chunks, found none");
-    };
-    let fmt = bytes_of(&mut file, fmt, 4096)?;
-    if fmt.len() < 16 {
-        return sound(format!(
-            "expected a fmt chunk of at least 16 bytes, found {}",
-            fmt.len()
-        ));
-    }
-    let u16_at = |at: usize| u16::from_le_bytes([fmt[at], fmt[at + 1]]);
-    let mut tag = u16_at(0);
-    let is_extensible = tag == EXTENSIBLE && fmt.len() >= 40;
-    let channels = usize::from(u16_at(2));
-    let sample_rate = u32::from_le_bytes([fmt[4], fmt[5], fmt[6], fmt[7]]);
-    let block_len = usize::from(u16_at(12));
-    let bits = usize::from(u16_at(14));
-    let mut valid_bits = bits;
-    if is_extensible {
-        // The format tag proper opens the GUID.
-        tag = u16_at(24);
-        valid_bits = usize::from(u16_at(18));
-    }
-    check_layout(sample_rate, channels)?;
+/// The layout of a WAV file's samples.
+struct WavFormat {
+    /// [`PCM`], [`FLOAT`] or a compressed format.
+    tag: u16,
+    channels: usize,
+    sample_rate: u32,
+    /// Bytes of a frame, as the header claims.
+    block_len: usize,
+    /// Bits of a sample, and those of them that its recorder used.
+    bits: usize,
+    valid_bits: usize,
+}
 
+impl WavFormat {
+    fn read(fmt: &[u8]) -> Result<Self, Failure> {
+        if fmt.len() < 16 {
+            return sound(format!(
+                "expected a fmt chunk of at least 16 bytes, found {}",
+                fmt.len()
+            ));
+        }
+        let u16_at = |at: usize| u16::from_le_bytes([fmt[at], fmt[at + 1]]);
+        let bits = usize::from(u16_at(14));
+        let mut format = Self {
+            tag: u16_at(0),
+            channels: usize::from(u16_at(2)),
+            sample_rate: u32::from_le_bytes([fmt[4], fmt[5], fmt[6], fmt[7]]),
+            block_len: usize::from(u16_at(12)),
+            bits,
+            valid_bits: bits,
+        };
+        if format.tag == EXTENSIBLE && fmt.len() >= 40 {
+            // The format tag proper opens the GUID.
+            format.tag = u16_at(24);
+            format.valid_bits = usize::from(u16_at(18));
+        }
+        check_layout(format.sample_rate, format.channels)?;
+        Ok(format)
+    }
+
+    /// Bytes that the bits of a sample need.
+    fn width(&self) -> usize {
+        self.bits.div_ceil(8)
+    }
+
+    /// Bytes that a sample takes in the file.
+    fn container(&self) -> usize {
+        let (width, container) = (self.width(), self.block_len / self.channels);
+        let fits = (width..=width.max(4)).contains(&container);
+        match self.block_len.is_multiple_of(self.channels) && fits {
+            true => container,
+            false => width,
+        }
+    }
+
+    /// How many bits the integers in `data` lie below the top of 32 bits, beyond the width of their container.
+    ///
+    /// By the format's definition a sample fills its container from the top. Some recorders put it at the bottom: those
+    /// say so by bits below the container's, or show it by bits in the padding and nothing but the sign above.
+    fn raise(&self, data: &[u8]) -> usize {
+        let container = self.container();
+        let raise = 8 * (container - self.width());
+        let (bits, valid) = (self.bits, self.valid_bits);
+        if raise > 0 || valid >= bits || valid == 0 || !valid.is_multiple_of(8) {
+            return raise;
+        }
+        let padding = (bits - valid) / 8;
+        let is_low = |sample: &[u8]| sample[..padding].iter().any(|&b| b != 0);
+        let extends = |sample: &[u8]| {
+            let (value, above) = sample.split_at(container - padding);
+            let sign = match value[value.len() - 1] & 0x80 {
+                0 => 0,
+                _ => 0xff,
+            };
+            above.iter().all(|&b| b == sign)
+        };
+        let samples = || data.chunks_exact(container);
+        match samples().any(is_low) && samples().all(extends) {
+            true => 8 * padding,
+            false => 0,
+        }
+    }
+
+    /// The interleaved samples in `data` as channels.
+    fn channels_of(&self, data: &[u8]) -> Vec<Vec<f32>> {
+        let raise = self.raise(data);
+        let int = |value: i32| ((value << raise) as f64 / 2f64.powi(31)) as f32;
+        let channels = self.channels;
+        match (self.tag, self.container()) {
+            (FLOAT, 4) => planar(data, channels, f32::from_le_bytes),
+            (FLOAT, _) => planar(data, channels, |b| f64::from_le_bytes(b) as f32),
+            // Alone among the widths, 8 bits are unsigned.
+            (_, 1) => planar(data, channels, |[a]| (f32::from(a) - 128.0) / 128.0),
+            (_, 2) => planar(data, channels, |[a, b]| {
+                int(i32::from_le_bytes([0, 0, a, b]))
+            }),
+            (_, 3) => planar(data, channels, |[a, b, c]| {
+                int(i32::from_le_bytes([0, a, b, c]))
+            }),
+            _ => planar(data, channels, |b| int(i32::from_le_bytes(b))),
+        }
+    }
+}
+
+/// The bytes of samples that a WAV file holds, and whether its header promises more.
+fn data_len(
+    file: &mut File,
+    file_len: u64,
+    chunks: &[Chunk],
+    data: &Chunk,
+) -> io::Result<(u64, bool)> {
     // RF64 keeps the true length elsewhere: behind that of the whole file, in 64 bits.
-    let long = match find(&chunks, b"ds64") {
-        Some(ds64) if data.len == u64::from(u32::MAX) => bytes_of(&mut file, ds64, 16)?
+    let long = match find(chunks, b"ds64") {
+        Some(ds64) if data.len == u64::from(u32::MAX) => bytes_of(file, ds64, 16)?
             .get(8..16)
-            .map(|len| u64::from_le_bytes(len.try_into().expect("8 bytes"))),
+            .map(|len| u64::from_le_bytes(std::array::from_fn(|i| len[i]))),
         _ => None,
     };
     let claimed = long.unwrap_or(data.len);
@@ -111,37 +190,45 @@ pub(super) fn decode_wav(
     let open_ended =
         claimed == u64::from(u32::MAX) || (claimed == 0 && matches!(riff_len, 0 | u32::MAX));
     let rest = file_len - data.start;
-    let data_len = if open_ended { rest } else { claimed.min(rest) };
-    let truncated = !open_ended && claimed > rest;
+    let len = if open_ended { rest } else { claimed.min(rest) };
+    Ok((len, !open_ended && claimed > rest))
+}
 
-    let width = bits.div_ceil(8);
-    let container = block_len / channels;
-    let container = if block_len % channels == 0 && (width..=width.max(4)).contains(&container) {
-        container
-    } else {
-        width
+/// Decodes a WAV, RF64 or BW64 file of `file_len` bytes.
+pub(super) fn decode_wav(
+    mut file: File,
+    file_len: u64,
+    max_seconds: Option<f64>,
+) -> Result<RawAudio, Failure> {
+    let chunks = chunks(&mut file, file_len, u32::from_le_bytes)?;
+    let (Some(fmt), Some(data)) = (find(&chunks, b"fmt "), find(&chunks, b"data")) else {
+        return sound("expected a WAV file with fmt and data chunks, found none");
     };
-    match (tag, container) {
+    let fmt = bytes_of(&mut file, fmt, 4096)?;
+    let format = WavFormat::read(&fmt)?;
+    let (data_len, truncated) = data_len(&mut file, file_len, &chunks, data)?;
+    let (bits, container) = (format.bits, format.container());
+    let limit = frame_limit(format.sample_rate, max_seconds);
+    match (format.tag, container) {
         (PCM, 1..=4) if bits > 0 => {}
-        (FLOAT, 4 | 8) if container == width => {}
+        (FLOAT, 4 | 8) if container == format.width() => {}
         (PCM | FLOAT, _) => {
             return sound(format!(
                 "expected 8 to 32-bit integers or 32 or 64-bit floats, found {bits} bits a sample"
             ));
         }
-        _ => {
+        (tag, _) => {
+            let start = data.start;
             let mut sound =
-                decode_compressed(file, &chunks, data.start, data_len, fmt, tag, max_seconds)?;
-            sound.truncated |= truncated && sound.frames() < frame_limit(sample_rate, max_seconds);
+                decode_compressed(file, &chunks, start, data_len, fmt, tag, max_seconds)?;
+            sound.truncated |= truncated && sound.frames() < limit;
             return Ok(sound);
         }
     }
 
-    let frame_len = (container * channels) as u64;
-    let limit = frame_limit(sample_rate, max_seconds) as u64;
-    let truncated = truncated && data_len / frame_len < limit;
+    let (limit, frame_len) = (limit as u64, (container * format.channels) as u64);
     let frames = (data_len / frame_len).min(limit);
-    if frames.saturating_mul(channels as u64) > MAX_SAMPLES as u64 {
+    if frames.saturating_mul(format.channels as u64) > MAX_SAMPLES as u64 {
         return too_long();
     }
     let whole = Chunk {
@@ -149,46 +236,10 @@ pub(super) fn decode_wav(
         ..*data
     };
     let data = bytes_of(&mut file, &whole, frames * frame_len)?;
-
-    // By the format's definition a sample fills its container from the top. Some recorders put it
-    // at the bottom: those say so by bits below the container's, or show it by bits in the padding and
-    // nothing but the sign above.
-    let mut raise = 8 * (container - width);
-    if raise == 0 && valid_bits < bits && valid_bits.is_multiple_of(8) && valid_bits > 0 {
-        let padding = (bits - valid_bits) / 8;
-        let is_low = |sample: &[u8]| sample[..padding].iter().any(|&b| b != 0);
-        let extends = |sample: &[u8]| {
-            let (value, above) = sample.split_at(container - padding);
-            let sign = if value[value.len() - 1] & 0x80 != 0 {
-                0xff
-            } else {
-                0
-            };
-            above.iter().all(|&b| b == sign)
-        };
-        let samples = || data.chunks_exact(container);
-        if samples().any(is_low) && samples().all(extends) {
-            raise = 8 * padding;
-        }
-    }
-    let int = |value: i32| ((value << raise) as f64 / 2f64.powi(31)) as f32;
-    let channels = match (tag, container) {
-        (FLOAT, 4) => planar(&data, channels, f32::from_le_bytes),
-        (FLOAT, _) => planar(&data, channels, |b| f64::from_le_bytes(b) as f32),
-        // Alone among the widths, 8 bits are unsigned.
-        (_, 1) => planar(&data, channels, |[a]| (f32::from(a) - 128.0) / 128.0),
-        (_, 2) => planar(&data, channels, |[a, b]| {
-            int(i32::from_le_bytes([0, 0, a, b]))
-        }),
-        (_, 3) => planar(&data, channels, |[a, b, c]| {
-            int(i32::from_le_bytes([0, a, b, c]))
-        }),
-        _ => planar(&data, channels, |b| int(i32::from_le_bytes(b))),
-    };
     Ok(RawAudio {
-        sample_rate,
-        channels,
-        truncated,
+        sample_rate: format.sample_rate,
+        channels: format.channels_of(&data),
+        truncated: truncated && data_len / frame_len < limit,
     })
 }
 

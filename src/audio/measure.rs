@@ -41,6 +41,15 @@ pub(crate) fn onset(clip: &Clip, peak: f32) -> usize {
 /// Measures of one sound, of all its channels mixed to one.
 ///
 /// Silence measures zero everywhere and has no pitch.
+///
+/// ```
+/// use audiodiff::audio::{Clip, Measures};
+///
+/// let tone = |n| (-n as f32 / 4410.0).exp() * (std::f32::consts::TAU * 220.0 * n as f32 / 44_100.0).sin();
+/// let clip = Clip::new(44_100, vec![(0..44_100).map(tone).collect()]);
+/// let pitch = Measures::of(&clip).pitch.expect("a tone has a pitch");
+/// assert!((pitch - 220.0).abs() < 0.5);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Highest absolute amplitude.

@@ -42,10 +42,20 @@ const DEEPEST_DB: f32 = -100.0;
 /// Fewest cells that have a roughness.
 const FEWEST_CELLS: usize = 50;
 
-/// How the noise, the attack and the silence of a sound are made, of all its channels mixed to one.
+/// Measures of the noise, the attack and the silence of a sound, of all its channels mixed to one.
 ///
 /// A generated sound can have every band's energy right at every moment and be a train of clicks where a real one
 /// hisses: then these differ. Each is `None` where a sound has too little of what is measured.
+///
+/// ```
+/// use audiodiff::audio::{Clip, Texture};
+/// use audiodiff::noise::Noise;
+///
+/// let hiss = Clip::new(44_100, vec![Noise::new(1).normals(44_100)]);
+/// let texture = Texture::of(&hiss, 256);
+/// let kurtosis = texture.kurtosis.expect("it is long enough");
+/// assert!((kurtosis - 3.0).abs() < 0.2);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Texture {
     /// Kurtosis of the band from 3 to 14 kHz after its attack, levelled over 100 ms: 3 for Gaussian noise, 1.5 for a

@@ -20,7 +20,7 @@ const TIMES: usize = EDGES.len() - 1;
 /// Window and hop of the transforms, seconds.
 const WINDOW_SECONDS: f64 = 0.0232;
 const HOP_SECONDS: f64 = 0.006;
-/// Level under the loudest cell at which a print ends, dB.
+/// Level under the loudest cell at which a fingerprint ends, dB.
 const FLOOR_DB: f64 = 50.0;
 /// Sounds whose cells differ by less than this, as a root of the mean square over those that sound, are alike; dB.
 const ALIKE_DB: f32 = 2.0;
@@ -30,13 +30,13 @@ const MOST_LIKES: usize = 64;
 /// The outline of a sound from its onset on: levels of twelve bands over twelve stretches of time, as the coefficients
 /// of their cosine transform, coarse ones first. Squared distances are those between the levels, in dB².
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     coefficients: Vec<f32>,
     /// Cells above the floor.
     sounding: f32,
 }
 
-impl Print {
+impl Fingerprint {
     pub fn of(clip: &Clip) -> Self {
         let rate = f64::from(clip.sample_rate());
         let mono = clip.with_channels(1);
@@ -151,25 +151,25 @@ fn cosine_transform(levels: &[[f64; BANDS]; TIMES]) -> Vec<f32> {
 ///
 /// Sounds are sorted by their mean level, and compared only with those whose mean level is near enough: no pair is
 /// ever stored that is not alike, and most are not even looked at.
-pub(super) fn clusters(prints: &[Print]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..prints.len()).collect();
-    let level = |n: usize| prints[n].coefficients[0];
+pub(super) fn clusters(fingerprints: &[Fingerprint]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..fingerprints.len()).collect();
+    let level = |n: usize| fingerprints[n].coefficients[0];
     order.sort_by(|&a, &b| level(a).total_cmp(&level(b)).then(a.cmp(&b)));
     let widest = ALIKE_DB * ((BANDS * TIMES) as f32).sqrt();
     let likes: Vec<Vec<usize>> = (0..order.len())
         .into_par_iter()
         .map(|i| {
-            let own = &prints[order[i]];
+            let own = &fingerprints[order[i]];
             let near = order[i + 1..]
                 .iter()
                 .take_while(|&&n| level(n) - level(order[i]) <= widest);
             near.copied()
-                .filter(|&n| own.alike(&prints[n]))
+                .filter(|&n| own.alike(&fingerprints[n]))
                 .take(MOST_LIKES)
                 .collect()
         })
         .collect();
-    let mut first: Vec<usize> = (0..prints.len()).collect();
+    let mut first: Vec<usize> = (0..fingerprints.len()).collect();
     fn root(first: &mut [usize], mut n: usize) -> usize {
         while first[n] != n {
             first[n] = first[first[n]];
@@ -183,7 +183,9 @@ pub(super) fn clusters(prints: &[Print]) -> Vec<usize> {
             first[a.max(b)] = a.min(b);
         }
     }
-    (0..prints.len()).map(|n| root(&mut first, n)).collect()
+    (0..fingerprints.len())
+        .map(|n| root(&mut first, n))
+        .collect()
 }
 
 #[cfg(test)]
@@ -216,7 +218,7 @@ mod tests {
     fn a_recording_is_known_at_another_rate_level_trim_and_in_stereo() -> crate::Result<()> {
         for seed in 0..12 {
             let clip = hit(seed);
-            let own = Print::of(&clip);
+            let own = Fingerprint::of(&clip);
             let mut soft = clip.clone();
             soft.scale(0.2);
             let both = Clip::new(RATE, vec![clip.channels()[0].clone(); 2]);
@@ -229,31 +231,32 @@ mod tests {
                 ("cut", clip.slice(0, 26_000)),
             ];
             for (what, other) in others {
-                assert!(own.alike(&Print::of(&other)), "{what} {seed}");
+                assert!(own.alike(&Fingerprint::of(&other)), "{what} {seed}");
             }
-            assert!(!own.alike(&Print::of(&hit(seed + 100))), "{seed}");
+            assert!(!own.alike(&Fingerprint::of(&hit(seed + 100))), "{seed}");
         }
         Ok(())
     }
 
     #[test]
     fn chains_of_likes_are_one_cluster_and_others_are_left_alone() {
-        let mut prints: Vec<Print> = (0..40).map(|seed| Print::of(&hit(seed))).collect();
+        let mut fingerprints: Vec<Fingerprint> =
+            (0..40).map(|seed| Fingerprint::of(&hit(seed))).collect();
         let soft = |seed: u64| {
             let mut clip = hit(seed);
             clip.scale(0.5);
-            Print::of(&clip)
+            Fingerprint::of(&clip)
         };
-        prints.extend([soft(3), soft(7), soft(3)]);
+        fingerprints.extend([soft(3), soft(7), soft(3)]);
         let mut expected: Vec<usize> = (0..43).collect();
         (expected[40], expected[41], expected[42]) = (3, 7, 3);
-        let found = clusters(&prints);
+        let found = clusters(&fingerprints);
         assert_eq!(found[40..], expected[40..]);
         // Of forty drawn at random a pair may be as good as the same.
         let alone = found.iter().zip(&expected).filter(|(a, b)| a == b).count();
         assert!(alone >= 42, "{found:?}");
         // A crowd of the same is one cluster, though not every pair is kept.
-        let crowd = vec![prints[0].clone(); 500];
+        let crowd = vec![fingerprints[0].clone(); 500];
         assert!(clusters(&crowd).iter().all(|&n| n == 0));
         assert!(clusters(&[]).is_empty());
     }

@@ -178,8 +178,8 @@ impl Change {
         }
     }
 
-    /// The attributes, as a model is conditioned on them, of a sound that had these before its decay was shortened and its treble tilted,
-    /// which are told apart: of a shortened decay, the length is not known.
+    /// The attributes, as a model is conditioned on them, of a sound that had these before its decay was shortened and
+    /// its treble tilted, which are told apart: of a shortened decay, the length is not known.
     pub(super) fn known_of(&self, mut attributes: Attributes) -> Attributes {
         if self.decay > 0.0 {
             attributes.set(Attribute::Length, None);

@@ -1,7 +1,8 @@
 //! Which files lie in a folder, and what they are called: everything short of opening them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Labels;
@@ -56,135 +57,30 @@ impl Folder {
         fs::read_dir(root)
             .map_err(|error| refuse(format!("the folder cannot be read: {error}")))?;
 
-        let mut found = Folder::default();
-        let mut folders = VecDeque::from([PathBuf::new()]);
-        let (mut linked_folders, mut linked_files) = (VecDeque::new(), Vec::new());
-        let mut visited: HashMap<PathBuf, PathBuf> = HashMap::new();
-        let mut known: HashMap<PathBuf, PathBuf> = HashMap::new();
+        let mut walk = Walk {
+            root,
+            found: Folder::default(),
+            folders: VecDeque::from([PathBuf::new()]),
+            linked_folders: VecDeque::new(),
+            linked_files: Vec::new(),
+            visited: HashMap::new(),
+            known: HashMap::new(),
+        };
         loop {
-            let (folder, is_link) = match folders.pop_front() {
+            let (folder, is_link) = match walk.folders.pop_front() {
                 Some(folder) => (folder, false),
-                None => match linked_folders.pop_front() {
+                None => match walk.linked_folders.pop_front() {
                     Some(folder) => (folder, true),
                     None => break,
                 },
             };
-            let entries = fs::canonicalize(root.join(&folder)).and_then(|real| {
-                if let Some(first) = visited.get(&real) {
-                    if is_link {
-                        let first = if first.as_os_str().is_empty() {
-                            Path::new(".")
-                        } else {
-                            first
-                        };
-                        let detail =
-                            format!("a link to the folder {}, already read", first.display());
-                        found.remark(&folder, IssueKind::Duplicate, detail, Action::Skipped);
-                    }
-                    return Ok(Vec::new());
-                }
-                let mut entries = fs::read_dir(&real)?.collect::<std::io::Result<Vec<_>>>()?;
-                let holds = |name: &str| entries.iter().any(|entry| entry.file_name() == name);
-                if !folder.as_os_str().is_empty() && holds("stats.jsonl") && holds("config.json") {
-                    entries.clear();
-                }
-                entries.sort_by_key(|entry| entry.file_name());
-                visited.insert(real, folder.clone());
-                Ok(entries)
-            });
-            let entries = match entries {
-                Ok(entries) => entries,
-                Err(error) => {
-                    found.remark(
-                        &folder,
-                        IssueKind::Unreadable,
-                        error.to_string(),
-                        Action::Skipped,
-                    );
-                    continue;
-                }
-            };
-            for entry in entries {
-                let name = entry.file_name();
-                if name.as_encoded_bytes().starts_with(b".") {
-                    continue;
-                }
-                let relative = folder.join(&name);
-                let kind = entry.file_type().and_then(|kind| {
-                    let is_link = kind.is_symlink();
-                    Ok((
-                        if is_link {
-                            fs::metadata(root.join(&relative))?.file_type()
-                        } else {
-                            kind
-                        },
-                        is_link,
-                    ))
-                });
-                match kind {
-                    Ok((kind, false)) if kind.is_dir() => folders.push_back(relative),
-                    Ok((kind, true)) if kind.is_dir() => linked_folders.push_back(relative),
-                    Ok((kind, is_link)) if kind.is_file() => {
-                        if !is_sound(&relative) {
-                            *found.others.entry(extension(&relative)).or_default() += 1;
-                        } else if is_link {
-                            linked_files.push(relative);
-                        } else {
-                            let path = root.join(&relative);
-                            known.insert(
-                                fs::canonicalize(&path).unwrap_or_else(|_| path.clone()),
-                                relative.clone(),
-                            );
-                            found.files.push(File {
-                                path,
-                                relative,
-                                label: None,
-                                source: None,
-                            });
-                        }
-                    }
-                    Ok(_) if is_sound(&relative) => {
-                        let detail = "expected a file, found a device, pipe or socket".into();
-                        found.remark(&relative, IssueKind::Unreadable, detail, Action::Skipped);
-                    }
-                    Ok(_) => *found.others.entry(extension(&relative)).or_default() += 1,
-                    Err(error) => {
-                        let link = entry.path().is_symlink();
-                        let detail = if link {
-                            format!("the link leads nowhere: {error}")
-                        } else {
-                            error.to_string()
-                        };
-                        found.remark(&relative, IssueKind::Unreadable, detail, Action::Skipped);
-                    }
-                }
+            match walk.entries(&folder, is_link) {
+                Ok(entries) => (entries.iter()).for_each(|entry| walk.enter(&folder, entry)),
+                Err(error) => walk.found.unreadable(&folder, &error),
             }
         }
-        for relative in linked_files {
-            let path = root.join(&relative);
-            match fs::canonicalize(&path) {
-                Ok(real) => {
-                    if let Some(first) = known.get(&real) {
-                        let detail = format!("a link to {}", first.display());
-                        found.remark(&relative, IssueKind::Duplicate, detail, Action::Skipped);
-                    } else {
-                        known.insert(real, relative.clone());
-                        found.files.push(File {
-                            path,
-                            relative,
-                            label: None,
-                            source: None,
-                        });
-                    }
-                }
-                Err(error) => found.remark(
-                    &relative,
-                    IssueKind::Unreadable,
-                    error.to_string(),
-                    Action::Skipped,
-                ),
-            }
-        }
+        walk.follow_linked_files();
+        let mut found = walk.found;
         found
             .files
             .sort_by(|a, b| bytes(&a.relative).cmp(bytes(&b.relative)));
@@ -274,23 +170,7 @@ impl Folder {
             .byte_headers()
             .map_err(|error| refuse(error.to_string()))?
             .clone();
-        let name_of = |field: &[u8]| {
-            String::from_utf8_lossy(field)
-                .trim_start_matches('\u{feff}')
-                .to_lowercase()
-        };
-        let place = |name: &str| header.iter().position(|field| name_of(field) == name);
-        let column = |name: &str| {
-            place(name).ok_or_else(|| {
-                let fields: Vec<_> = header.iter().map(name_of).collect();
-                refuse(format!(
-                    "expected a CSV header with path and label, found {:?}",
-                    fields.join(",")
-                ))
-            })
-        };
-        let (path_column, label_column) = (column("path")?, column("label")?);
-        let group_column = place("group");
+        let columns = Columns::of(&header).map_err(refuse)?;
         let index: HashMap<PathBuf, usize> = (self.files.iter().enumerate())
             .filter_map(|(n, file)| Some((fs::canonicalize(&file.path).ok()?, n)))
             .collect();
@@ -300,11 +180,8 @@ impl Folder {
             let line = record
                 .position()
                 .map_or(row as u64 + 2, csv::Position::line);
-            let (path, label) = (record.get(path_column), record.get(label_column));
-            let (Some(path), Some(label)) = (
-                path.filter(|p| !p.is_empty()),
-                label.filter(|l| !l.is_empty()),
-            ) else {
+            let field = |column: usize| record.get(column).filter(|field| !field.is_empty());
+            let (Some(path), Some(label)) = (field(columns.path), field(columns.label)) else {
                 let detail =
                     format!("line {line}: expected a path and a label, found one or neither");
                 self.remark(manifest, IssueKind::Manifest, detail, Action::Ignored);
@@ -332,8 +209,7 @@ impl Folder {
                     }
                     _ => {
                         file.label = Some(label);
-                        let group = group_column.and_then(|column| record.get(column));
-                        let group = group.filter(|group| !group.is_empty());
+                        let group = columns.group.and_then(field);
                         file.source =
                             group.map(|group| String::from_utf8_lossy(group).into_owned());
                         continue;
@@ -398,6 +274,15 @@ impl Folder {
         self.issues.iter().filter(lost).count()
     }
 
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        self.remark(
+            path,
+            IssueKind::Unreadable,
+            error.to_string(),
+            Action::Skipped,
+        );
+    }
+
     fn remark(&mut self, path: &Path, kind: IssueKind, detail: String, action: Action) {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -410,6 +295,142 @@ impl Folder {
             detail,
             action,
         });
+    }
+}
+
+/// A walk through a folder. Paths are below the root, but for the real ones that the maps go by.
+struct Walk<'a> {
+    root: &'a Path,
+    found: Folder,
+    /// Still to be read.
+    folders: VecDeque<PathBuf>,
+    linked_folders: VecDeque<PathBuf>,
+    linked_files: Vec<PathBuf>,
+    /// Real folders that were read, and how they were reached first.
+    visited: HashMap<PathBuf, PathBuf>,
+    /// Real sound files that were found, and how they were reached first.
+    known: HashMap<PathBuf, PathBuf>,
+}
+
+impl Walk<'_> {
+    /// The entries of a folder by name; none where it was read already, or is the run folder of a training.
+    fn entries(&mut self, folder: &Path, is_link: bool) -> io::Result<Vec<DirEntry>> {
+        let real = fs::canonicalize(self.root.join(folder))?;
+        if let Some(first) = self.visited.get(&real) {
+            if is_link {
+                let first = match first.as_os_str().is_empty() {
+                    true => Path::new("."),
+                    false => first,
+                };
+                let detail = format!("a link to the folder {}, already read", first.display());
+                self.found
+                    .remark(folder, IssueKind::Duplicate, detail, Action::Skipped);
+            }
+            return Ok(Vec::new());
+        }
+        let mut entries = fs::read_dir(&real)?.collect::<io::Result<Vec<_>>>()?;
+        let holds = |name: &str| entries.iter().any(|entry| entry.file_name() == name);
+        if !folder.as_os_str().is_empty() && holds("stats.jsonl") && holds("config.json") {
+            entries.clear();
+        }
+        entries.sort_by_key(DirEntry::file_name);
+        self.visited.insert(real, folder.to_owned());
+        Ok(entries)
+    }
+
+    /// Takes in one entry of a folder: a folder or a link to be followed later, a sound, or another file.
+    fn enter(&mut self, folder: &Path, entry: &DirEntry) {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
+            return;
+        }
+        let relative = folder.join(&name);
+        let kind = entry.file_type().and_then(|kind| match kind.is_symlink() {
+            true => Ok((fs::metadata(self.root.join(&relative))?.file_type(), true)),
+            false => Ok((kind, false)),
+        });
+        match kind {
+            Ok((kind, false)) if kind.is_dir() => self.folders.push_back(relative),
+            Ok((kind, true)) if kind.is_dir() => self.linked_folders.push_back(relative),
+            Ok(_) if !is_sound(&relative) => {
+                *self.found.others.entry(extension(&relative)).or_default() += 1;
+            }
+            Ok((kind, true)) if kind.is_file() => self.linked_files.push(relative),
+            Ok((kind, false)) if kind.is_file() => {
+                let path = self.root.join(&relative);
+                let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+                self.take(real, path, relative);
+            }
+            Ok(_) => {
+                let detail = "expected a file, found a device, pipe or socket".into();
+                self.found
+                    .remark(&relative, IssueKind::Unreadable, detail, Action::Skipped);
+            }
+            Err(error) if entry.path().is_symlink() => {
+                let detail = format!("the link leads nowhere: {error}");
+                self.found
+                    .remark(&relative, IssueKind::Unreadable, detail, Action::Skipped);
+            }
+            Err(error) => self.found.unreadable(&relative, &error),
+        }
+    }
+
+    fn take(&mut self, real: PathBuf, path: PathBuf, relative: PathBuf) {
+        self.known.insert(real, relative.clone());
+        self.found.files.push(File {
+            path,
+            relative,
+            label: None,
+            source: None,
+        });
+    }
+
+    /// Takes the targets of links to files that were found in no other way.
+    fn follow_linked_files(&mut self) {
+        for relative in std::mem::take(&mut self.linked_files) {
+            let path = self.root.join(&relative);
+            match fs::canonicalize(&path) {
+                Ok(real) => match self.known.get(&real) {
+                    Some(first) => {
+                        let detail = format!("a link to {}", first.display());
+                        self.found
+                            .remark(&relative, IssueKind::Duplicate, detail, Action::Skipped);
+                    }
+                    None => self.take(real, path, relative),
+                },
+                Err(error) => self.found.unreadable(&relative, &error),
+            }
+        }
+    }
+}
+
+/// Places of the columns of a manifest.
+struct Columns {
+    path: usize,
+    label: usize,
+    group: Option<usize>,
+}
+
+impl Columns {
+    fn of(header: &csv::ByteRecord) -> std::result::Result<Self, String> {
+        let name = |field: &[u8]| {
+            String::from_utf8_lossy(field)
+                .trim_start_matches('\u{feff}')
+                .to_lowercase()
+        };
+        let place = |wanted: &str| header.iter().position(|field| name(field) == wanted);
+        let (Some(path), Some(label)) = (place("path"), place("label")) else {
+            let fields: Vec<_> = header.iter().map(name).collect();
+            return Err(format!(
+                "expected a CSV header with path and label, found {:?}",
+                fields.join(",")
+            ));
+        };
+        Ok(Self {
+            path,
+            label,
+            group: place("group"),
+        })
     }
 }
 

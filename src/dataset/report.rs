@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::split::HeldBack;
 use crate::error::printable;
 
-/// What is odd about a file.
+/// The ways in which a file is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueKind {
@@ -65,7 +65,7 @@ impl IssueKind {
     }
 }
 
-/// What was done about an [`Issue`].
+/// The consequence of an [`Issue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -81,7 +81,7 @@ pub enum Action {
     KeptUnlabelled,
     /// The line of the manifest has no effect.
     Ignored,
-    /// Nothing is learnt until it is mended.
+    /// Training refuses to begin until it is mended.
     Refused,
 }
 
@@ -105,11 +105,11 @@ pub struct Issue {
     /// The file, relative to the folder where it lies below it. JSON replaces what is not UTF-8.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// What is odd.
+    /// The kind.
     pub kind: IssueKind,
-    /// What was found, in words and numbers.
+    /// The finding, in words and numbers.
     pub detail: String,
-    /// What was done about it.
+    /// The consequence.
     pub action: Action,
 }
 
@@ -129,7 +129,23 @@ impl Amount {
     }
 }
 
-/// What a folder holds: totals of what is usable, and a list of everything odd.
+/// The contents of a folder: totals of what is usable, and a list of everything odd.
+///
+/// ```
+/// use audiodiff::audio::{BitDepth, Clip, write_wav};
+/// use audiodiff::dataset::{IssueKind, ScanOptions, check};
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # std::fs::create_dir(folder.path().join("tone")).expect("a folder");
+/// let tone = Clip::new(8000, vec![(0..800).map(|n| (0.1 * n as f32).sin()).collect()]);
+/// write_wav(&folder.path().join("tone/sine.wav"), &tone, BitDepth::Int16)?;
+/// std::fs::write(folder.path().join("tone/notes.wav"), "no sound").expect("it is written");
+///
+/// let report = check(folder.path(), &ScanOptions::default(), &mut |_, _| ())?;
+/// assert_eq!((report.found, report.total.files, report.skipped()), (2, 1, 1));
+/// assert_eq!(report.issues[0].kind, IssueKind::Unreadable);
+/// # Ok::<(), audiodiff::Error>(())
+/// ```
 ///
 /// `Display` is a table for the terminal that shortens long lists; serialized, it is complete.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -141,11 +157,11 @@ pub struct Report {
     pub found: usize,
     /// Files with other extensions, by extension: not opened.
     pub others: BTreeMap<String, usize>,
-    /// What is usable.
+    /// The usable files.
     pub total: Amount,
-    /// What is usable, by label.
+    /// The usable files by label.
     pub labels: BTreeMap<String, Amount>,
-    /// What is usable and has no label.
+    /// The usable files without a label.
     pub unlabelled: Amount,
     /// Usable files by sample rate in Hz.
     pub sample_rates: BTreeMap<u32, usize>,
@@ -153,10 +169,10 @@ pub struct Report {
     pub channels: BTreeMap<usize, usize>,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
-    /// Seconds of these that lie beyond the model's length from the onset on, and are not learnt; `None` without a
-    /// model.
+    /// Seconds of these that lie beyond the model's length from the onset on, which training does not use; `None`
+    /// without a model.
     pub not_learnt_seconds: Option<f64>,
-    /// What is held back for validation; `None` where nothing was to be.
+    /// The sounds held back for validation; `None` where nothing was to be.
     pub held_back: Option<HeldBack>,
     /// Everything odd, in order of path.
     pub issues: Vec<Issue>,
@@ -192,7 +208,7 @@ impl Report {
     }
 }
 
-/// From this part of all sound on it is said that it is not learnt: the tails of one-shots are no loss.
+/// Fraction of all seconds beyond which the report says that they are not used: the tails of one-shots are no loss.
 const MISSED: f64 = 0.5;
 
 /// How many issues of a kind `Display` lists.
@@ -200,86 +216,90 @@ const LISTED: usize = 8;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = printable(&self.root.display().to_string());
+        let sounds = match self.total.files {
+            1 => "sound",
+            _ => "sounds",
+        };
         writeln!(
             f,
-            "{}: {} usable {}, {}, {} skipped",
-            printable(&self.root.display().to_string()),
+            "{root}: {} usable {sounds}, {}, {} skipped",
             self.total.files,
-            if self.total.files == 1 {
-                "sound"
-            } else {
-                "sounds"
-            },
             duration(self.total.seconds),
             self.skipped()
         )?;
-        if !self.labels.is_empty() {
-            let unlabelled =
-                (self.unlabelled.files > 0).then_some(("(no label)", &self.unlabelled));
-            let rows = || {
-                self.labels
-                    .iter()
-                    .map(|(name, amount)| (printable(name), amount))
-                    .chain(unlabelled.map(|(name, amount)| (name.to_owned(), amount)))
-            };
-            let width = rows()
-                .map(|(name, _)| name.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(5);
-            writeln!(
-                f,
-                "\n  {:width$}  {:>6}  {:>9}",
-                "label", "files", "seconds"
-            )?;
-            for (name, amount) in rows() {
-                writeln!(
-                    f,
-                    "  {name:width$}  {:>6}  {:>9.1}",
-                    amount.files, amount.seconds
-                )?;
-            }
-            writeln!(f)?;
-        }
-        if self.total.files > 0 {
-            let histogram = |counts: Vec<(String, usize)>| {
-                counts
-                    .into_iter()
-                    .map(|(key, n)| format!("{key} ({n})"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let rates = self
-                .sample_rates
-                .iter()
-                .map(|(rate, &n)| (format!("{rate} Hz"), n))
-                .collect();
-            let channels = self
-                .channels
-                .iter()
-                .map(|(channels, &n)| (channels.to_string(), n))
-                .collect();
-            writeln!(f, "  sample rates  {}", histogram(rates))?;
-            writeln!(f, "  channels      {}", histogram(channels))?;
-        }
-        if let Some(longer) = self.longer_than_model.filter(|&n| n > 0) {
-            writeln!(f, "  longer than the model's length: {longer}")?;
-            let missed = self.not_learnt_seconds.unwrap_or(0.0);
-            if missed > MISSED * self.total.seconds {
-                let fraction = 100.0 * missed / self.total.seconds;
-                writeln!(
-                    f,
-                    "  not learnt, since it lies beyond that length: {} ({fraction:.0}%); --crop anywhere learns all parts",
-                    duration(missed)
-                )?;
-            }
-        }
+        self.fmt_labels(f)?;
+        self.fmt_formats(f)?;
+        self.fmt_lengths(f)?;
         if let Some(held) = &self.held_back {
             writeln!(f, "  held back     {}", printable(&held.to_string()))?;
         }
         if !self.others.is_empty() {
             writeln!(f, "  not sounds by their names: {}", self.others_in_words())?;
         }
+        self.fmt_issues(f)
+    }
+}
+
+impl Report {
+    /// A table of the labels, where there are any.
+    fn fmt_labels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let labelled = self.labels.iter();
+        let mut rows: Vec<(String, Amount)> = labelled
+            .map(|(name, &amount)| (printable(name), amount))
+            .collect();
+        if self.unlabelled.files > 0 {
+            rows.push(("(no label)".to_owned(), self.unlabelled));
+        }
+        let widths = rows.iter().map(|(name, _)| name.chars().count());
+        let width = widths.max().unwrap_or(0).max(5);
+        writeln!(
+            f,
+            "\n  {:width$}  {:>6}  {:>9}",
+            "label", "files", "seconds"
+        )?;
+        for (name, Amount { files, seconds }) in rows {
+            writeln!(f, "  {name:width$}  {files:>6}  {seconds:>9.1}")?;
+        }
+        writeln!(f)
+    }
+
+    /// How many files there are of each sample rate and number of channels.
+    fn fmt_formats(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.total.files == 0 {
+            return Ok(());
+        }
+        let rates = self.sample_rates.iter();
+        let rates: Vec<String> = rates.map(|(hz, n)| format!("{hz} Hz ({n})")).collect();
+        let channels = self.channels.iter();
+        let channels: Vec<String> = channels.map(|(c, n)| format!("{c} ({n})")).collect();
+        writeln!(f, "  sample rates  {}", rates.join(", "))?;
+        writeln!(f, "  channels      {}", channels.join(", "))
+    }
+
+    /// How much lies beyond the model's length, where that is not little.
+    fn fmt_lengths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(longer) = self.longer_than_model.filter(|&n| n > 0) else {
+            return Ok(());
+        };
+        writeln!(f, "  longer than the model's length: {longer}")?;
+        let missed = self.not_learnt_seconds.unwrap_or(0.0);
+        if missed <= MISSED * self.total.seconds {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "  not learnt, since it lies beyond that length: {} ({:.0}%); --crop anywhere learns all parts",
+            duration(missed),
+            100.0 * missed / self.total.seconds
+        )
+    }
+
+    /// The issues by kind, the first few of each.
+    fn fmt_issues(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: BTreeMap<IssueKind, Vec<&Issue>> = BTreeMap::new();
         for issue in &self.issues {
             kinds.entry(issue.kind).or_default().push(issue);
@@ -287,13 +307,9 @@ impl fmt::Display for Report {
         for (kind, issues) in kinds {
             writeln!(f, "\n  {} ({})", kind.name(), issues.len())?;
             for issue in issues.iter().take(LISTED) {
-                writeln!(
-                    f,
-                    "    {}: {}; {}",
-                    printable(&issue.path.display().to_string()),
-                    printable(&issue.detail),
-                    issue.action
-                )?;
+                let path = printable(&issue.path.display().to_string());
+                let detail = printable(&issue.detail);
+                writeln!(f, "    {path}: {detail}; {}", issue.action)?;
             }
             if issues.len() > LISTED {
                 writeln!(f, "    and {} more", issues.len() - LISTED)?;

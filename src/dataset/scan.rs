@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::alike::Print;
+use super::alike::Fingerprint;
 use super::folder::{self, File, Folder};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, TrainingSound};
@@ -37,7 +37,7 @@ struct Heard<T> {
 pub(super) struct Facts {
     pub hash: blake3::Hash,
     /// Its outline; taken where sounds are held back from a model only.
-    pub print: Option<Print>,
+    pub fingerprint: Option<Fingerprint>,
     /// Of the sound as it came.
     pub faults: Faults,
     sample_rate: u32,
@@ -61,8 +61,8 @@ pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
     Ok(folder)
 }
 
-/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if there
-/// is one, and hands what it saw to `keep`, in order of path.
+/// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if
+/// there is one, and hands what it saw to `keep`, in order of path.
 pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<ModelFormat>,
@@ -100,7 +100,7 @@ pub(super) fn read<T: Send>(
     report.not_learnt_seconds = model.map(|_| 0.0);
 
     let count = files.len();
-    let mut first_of: HashMap<blake3::Hash, (PathBuf, Option<String>)> = HashMap::new();
+    let mut first_of: HashMap<blake3::Hash, File> = HashMap::new();
     let mut files = files.into_iter();
     let mut done = 0;
     on_progress(0, count);
@@ -116,48 +116,16 @@ pub(super) fn read<T: Send>(
             .collect();
         done += part.len();
         for (file, Heard { remarks, found }) in part.into_iter().zip(heard) {
-            let mut remark = |(kind, detail, action)| {
-                report.issues.push(Issue {
-                    path: file.relative.clone(),
-                    kind,
-                    detail,
-                    action,
-                });
-            };
-            let first = found
-                .as_ref()
-                .and_then(|(facts, _)| first_of.get(&facts.hash));
-            if let Some((first, label)) = first {
-                let elsewhere = match label {
-                    Some(label) if file.label.as_ref() != Some(label) => {
-                        format!(", which is labelled {label:?}")
-                    }
-                    _ => String::new(),
-                };
-                let detail = format!("the same sound as {}{elsewhere}", first.display());
-                remark((IssueKind::Duplicate, detail, Action::Skipped));
+            let hash = found.as_ref().map(|(facts, _)| facts.hash);
+            if let Some(first) = hash.and_then(|hash| first_of.get(&hash)) {
+                remark(&mut report, &file, duplicate_of(first, &file));
                 continue;
             }
-            remarks.into_iter().for_each(remark);
+            let remarks = remarks.into_iter();
+            remarks.for_each(|one| remark(&mut report, &file, one));
             let Some((facts, seen)) = found else { continue };
-            let seconds = facts.seconds();
-            report.total.add(seconds);
-            match &file.label {
-                Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
-                None => report.unlabelled.add(seconds),
-            }
-            *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
-            *report.channels.entry(facts.channels).or_default() += 1;
-            if let Some(ModelFormat { format, crop }) = model {
-                let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
-                if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
-                    *longer += 1;
-                }
-                if let (Crop::Onset, Some(missed)) = (crop, &mut report.not_learnt_seconds) {
-                    *missed += over.max(0.0);
-                }
-            }
-            first_of.insert(facts.hash, (file.relative.clone(), file.label.clone()));
+            count_in(&mut report, &file, &facts, model);
+            first_of.insert(facts.hash, file.clone());
             keep(file, facts, seen);
         }
         on_progress(done, count);
@@ -168,6 +136,49 @@ pub(super) fn read<T: Send>(
             .then(a.kind.cmp(&b.kind))
     });
     Ok(report)
+}
+
+fn remark(report: &mut Report, file: &File, (kind, detail, action): Remark) {
+    report.issues.push(Issue {
+        path: file.relative.clone(),
+        kind,
+        detail,
+        action,
+    });
+}
+
+/// The remark on a file with the same sound as an earlier one.
+fn duplicate_of(first: &File, file: &File) -> Remark {
+    let elsewhere = match &first.label {
+        Some(label) if file.label.as_ref() != Some(label) => {
+            format!(", which is labelled {label:?}")
+        }
+        _ => String::new(),
+    };
+    let detail = format!("the same sound as {}{elsewhere}", first.relative.display());
+    (IssueKind::Duplicate, detail, Action::Skipped)
+}
+
+/// Adds a usable file to the totals of the report.
+fn count_in(report: &mut Report, file: &File, facts: &Facts, model: Option<ModelFormat>) {
+    let seconds = facts.seconds();
+    report.total.add(seconds);
+    match &file.label {
+        Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
+        None => report.unlabelled.add(seconds),
+    }
+    *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
+    *report.channels.entry(facts.channels).or_default() += 1;
+    let Some(ModelFormat { format, crop }) = model else {
+        return;
+    };
+    let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
+    if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
+        *longer += 1;
+    }
+    if let (Crop::Onset, Some(missed)) = (crop, &mut report.not_learnt_seconds) {
+        *missed += over.max(0.0);
+    }
 }
 
 /// Labels become names of a model's classes, which are printed to terminals: those that cannot are refused before
@@ -228,24 +239,16 @@ fn hear<T>(
         remarks: vec![(kind, detail, Action::Skipped)],
         found: None,
     };
-    let reason = |error| match error {
-        Error::Sound { reason, .. } => reason,
-        Error::EmptySound { .. } => NO_FRAME.to_owned(),
-        Error::Io { cause, .. } => cause.to_string(),
-        other => other.to_string(),
-    };
     let decoded = match audio::decode(path, Some(READ_SECONDS)) {
         Ok(decoded) => decoded,
         Err(error) => {
             let empty = matches!(error, Error::EmptySound { .. })
                 || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-            let reason = reason(error);
-            let kind = if empty {
-                IssueKind::Empty
-            } else {
-                IssueKind::Unreadable
+            let kind = match empty {
+                true => IssueKind::Empty,
+                false => IssueKind::Unreadable,
             };
-            return refused(kind, reason);
+            return refused(kind, reason(error));
         }
     };
     let mut clip = decoded.clip;
@@ -272,7 +275,7 @@ fn hear<T>(
     }
     let facts = Facts {
         hash,
-        print: (model.is_some() && splits).then(|| Print::of(&clip)),
+        fingerprint: (model.is_some() && splits).then(|| Fingerprint::of(&clip)),
         faults,
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),
@@ -297,6 +300,16 @@ fn hear<T>(
     Heard {
         remarks,
         found: Some((facts, seen)),
+    }
+}
+
+/// The reason of an error without the file's path, which the report names.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Sound { reason, .. } => reason,
+        Error::EmptySound { .. } => NO_FRAME.to_owned(),
+        Error::Io { cause, .. } => cause.to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -10,7 +10,7 @@ const VERY_FEW: usize = 10;
 /// Below so many sounds nothing is held back.
 const TOO_FEW: usize = 3;
 
-/// What is either held back as a whole or learnt as a whole.
+/// The groups of sounds that lie either in the held-back part as a whole or in the training set as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Whole {
@@ -18,7 +18,7 @@ pub enum Whole {
     Sources,
     /// Sounds that are nearly the same.
     NearDuplicates,
-    /// Each sound by itself, though near-duplicates of it are learnt: all there are hang together.
+    /// Single sounds, though near-duplicates of them are in the training set: nearly all sounds are alike.
     Sounds,
 }
 
@@ -27,7 +27,7 @@ pub enum Whole {
 pub struct HeldBack {
     /// How many.
     pub sounds: usize,
-    /// What was kept together.
+    /// The groups that were kept together.
     pub whole: Whole,
     /// The sources they are from, as far as they have names.
     pub sources: Vec<String>,
@@ -82,13 +82,14 @@ pub(super) struct Part {
     pub cluster: usize,
 }
 
-/// What is held back of `parts`, in order, and how it was chosen.
+/// The places of those of `parts` that are held back, and how they were chosen.
 ///
 /// Sources come in the order of their names' hashes, near-duplicates and sounds without a source in that of their
 /// contents'. One is held back when its hash, as a fraction of all hashes, lies below `fraction`, so that it mostly
 /// stays where it is when sounds are added. Corrections are made from the lowest hashes on: at least half the fraction
 /// is held back, and at most twice; of 10 to 20 sounds exactly the fraction and of 3 to 9 one, where single sounds are
-/// chosen; every label keeps a sound for training. A near-duplicate of a learnt sound is learnt, whatever its source.
+/// chosen; every label keeps a sound for training. A near-duplicate of a training sound is a training sound, whatever
+/// its source.
 ///
 /// Where whole sources do not come to half the fraction, near-duplicates are held back whole instead; where even
 /// these do not, single sounds.
@@ -137,11 +138,11 @@ fn amounts(n: usize, fraction: f32) -> (usize, usize, usize) {
     )
 }
 
-/// What is chosen whole.
+/// The groups that are chosen whole.
 struct Units {
     /// Hash and members of each, in order of the hash.
     units: Vec<(u64, Vec<usize>)>,
-    /// Sounds that are learnt together if one of them is.
+    /// For each sound the number of its cluster: all sounds of a cluster are trained on if one of them is.
     ties: Vec<usize>,
 }
 
@@ -193,7 +194,7 @@ impl Units {
             if !due {
                 continue;
             }
-            // What comes with this unit: its sounds whose near-duplicates are all chosen now.
+            // This unit brings its sounds whose near-duplicates are all chosen now.
             let mut own: BTreeMap<usize, usize> = BTreeMap::new();
             members
                 .iter()

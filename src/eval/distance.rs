@@ -3,7 +3,6 @@
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rayon::prelude::*;
 
-use super::features::{Space, heard_apart};
 use crate::noise::Noise;
 
 /// Random halvings of both clouds for [`frechet_infinite`].
@@ -172,84 +171,6 @@ pub(super) fn radii(points: &Points) -> Vec<f64> {
         .collect()
 }
 
-/// Sounds among which nearest ones are sought, by the root of the mean square of the differences between features, dB.
-///
-/// Every distance is at least that between projections, which are tried first: the answers are exact all the same.
-#[derive(Debug)]
-pub(super) struct Neighbours {
-    space: Space,
-    points: Vec<Vec<f32>>,
-}
-
-/// The nearest of some sounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Near {
-    /// Which it is.
-    pub place: usize,
-    /// How far it is, dB.
-    pub distance: f64,
-    /// How far it is where either is heard, dB ([`heard_apart`]).
-    pub heard: f64,
-    /// How far the second nearest is, where there is one.
-    pub second: Option<f64>,
-}
-
-/// Sounds from which the projections of [`Neighbours`] are found, and how many directions these have.
-const PROJECTED_BY: usize = 500;
-const PROJECTIONS: usize = 12;
-
-impl Neighbours {
-    pub fn new(among: &[&[f32]]) -> Self {
-        let step = among.len().div_ceil(PROJECTED_BY).max(1);
-        let some: Vec<&[f32]> = among.iter().step_by(step).copied().collect();
-        let space = Space::of(&some, PROJECTIONS);
-        let points = projected(&space, among);
-        Self { space, points }
-    }
-
-    /// For each of `rows` the nearest of `among`, the same as at the beginning. With `own`, rows are `among`
-    /// themselves, and none is its own neighbour.
-    pub fn nearest(&self, rows: &[&[f32]], among: &[&[f32]], own: bool) -> Vec<Option<Near>> {
-        let points = projected(&self.space, rows);
-        (rows.par_iter().zip(&points).enumerate())
-            .map(|(i, (row, point))| {
-                let (mut first, mut second) = ((0, f32::INFINITY), f32::INFINITY);
-                for (j, (other, theirs)) in among.iter().zip(&self.points).enumerate() {
-                    let least: f32 = point
-                        .iter()
-                        .zip(theirs)
-                        .map(|(x, y)| (x - y) * (x - y))
-                        .sum();
-                    // Rounding must not hide a neighbour.
-                    if 0.999 * least > second || (own && i == j) {
-                        continue;
-                    }
-                    let squares: f32 = row.iter().zip(*other).map(|(x, y)| (x - y) * (x - y)).sum();
-                    let d = squares / row.len() as f32;
-                    if d < first.1 {
-                        second = first.1;
-                        first = (j, d);
-                    } else {
-                        second = second.min(d);
-                    }
-                }
-                let root = |d: f32| f64::from(d).sqrt();
-                first.1.is_finite().then(|| Near {
-                    place: first.0,
-                    distance: root(first.1),
-                    heard: heard_apart(row, among[first.0]),
-                    second: second.is_finite().then(|| root(second)),
-                })
-            })
-            .collect()
-    }
-}
-
-fn projected(space: &Space, rows: &[&[f32]]) -> Vec<Vec<f32>> {
-    let narrow = |point: Vec<f64>| point.into_iter().map(|x| x as f32).collect();
-    space.points(rows).into_iter().map(narrow).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,52 +238,6 @@ mod tests {
         assert!(one.density > 0.8, "{one:?}");
         let noise = neighbourhood(&real, &radii, &cloud(400, 2, 500.0, 100.0, 3));
         assert!(noise.density < 0.01 && noise.coverage < 0.01, "{noise:?}");
-    }
-
-    #[test]
-    fn neighbours_are_those_of_comparing_with_all_and_own_rows_are_left_out() {
-        let rows = |n: usize, seed| -> Vec<Vec<f32>> {
-            let narrow = |row: Vec<f64>| row.into_iter().map(|x| x as f32).collect();
-            cloud(n, 40, 0.0, 3.0, seed)
-                .into_iter()
-                .map(narrow)
-                .collect()
-        };
-        let (among, asked) = (rows(700, 1), rows(60, 2));
-        let among: Vec<&[f32]> = among.iter().map(Vec::as_slice).collect();
-        let asked: Vec<&[f32]> = asked.iter().map(Vec::as_slice).collect();
-        let neighbours = Neighbours::new(&among);
-        let plain = |row: &[f32], without: Option<usize>| {
-            let mut all: Vec<(f64, usize)> = (among.iter().enumerate())
-                .filter(|&(j, _)| Some(j) != without)
-                .map(|(j, other)| {
-                    let squares = row
-                        .iter()
-                        .zip(*other)
-                        .map(|(x, y)| f64::from(x - y).powi(2));
-                    ((squares.sum::<f64>() / 40.0).sqrt(), j)
-                })
-                .collect();
-            all.sort_by(|a, b| a.0.total_cmp(&b.0));
-            (all[0], all[1].0)
-        };
-        let same = |near: Option<Near>, ((distance, place), second): ((f64, usize), f64)| {
-            let near = near.expect("there are others");
-            assert_eq!(near.place, place);
-            assert!((near.distance - distance).abs() < 1e-4);
-            assert!((near.second.expect("there are two") - second).abs() < 1e-4);
-        };
-        for (row, near) in asked.iter().zip(neighbours.nearest(&asked, &among, false)) {
-            same(near, plain(row, None));
-        }
-        let own = neighbours.nearest(&among, &among, true);
-        for (i, near) in own.into_iter().enumerate() {
-            same(near, plain(among[i], Some(i)));
-        }
-        let alone = Neighbours::new(&among[..1]);
-        assert_eq!(alone.nearest(&among[..1], &among[..1], true), [None]);
-        let only = alone.nearest(&asked[..1], &among[..1], false)[0].expect("there is one");
-        assert_eq!((only.place, only.second), (0, None));
     }
 
     #[test]

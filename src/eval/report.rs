@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Estimate, Judgement, Reference, SCORES, Sounds};
+use super::{Estimate, Evaluation, Reference, SCORES, Sounds};
 use crate::audio::{BitDepth, wav_bytes};
 use crate::error::{Result, printable};
 use crate::file::write_whole;
@@ -23,30 +23,30 @@ td,th{padding:.25em .9em;text-align:right;border-bottom:1px solid #2c313c}td:fir
 {text-align:left}small{color:#8b93a3}img{max-width:100%;display:block;margin:.5em 0}audio{height:2em;width:13em}\
 .row{display:flex;flex-wrap:wrap;gap:.5em}summary{cursor:pointer}";
 
-/// Writes the judgements of `made`, in that order, as one HTML file that refers to nothing outside itself.
+/// Writes the evaluations of `generated`, in that order, as one HTML file that refers to nothing outside itself.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn report(
     path: &Path,
     reference: &Reference,
-    judged: &[Judgement],
-    made: &[&Sounds],
+    evaluated: &[Evaluation],
+    generated: &[&Sounds],
 ) -> Result<()> {
-    let gallery = gallery(reference.sounds(), made)?;
+    let gallery = gallery(reference.sounds(), generated)?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { "audiodiff: sounds judged" }
+                title { "audiodiff: sounds evaluated" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { "Made sounds against real ones" }
-                (scores(reference, judged))
-                @for judgement in judged {
-                    (details(judgement))
+                h1 { "Generated sounds against real ones" }
+                (scores(reference, evaluated))
+                @for evaluation in evaluated {
+                    (details(evaluation))
                 }
                 (gallery)
             }
@@ -87,8 +87,8 @@ fn cell(estimate: Option<Estimate>, percent: bool) -> Markup {
     }
 }
 
-/// The table of scores, a column for each judgement, and the sentences above it.
-fn scores(reference: &Reference, judged: &[Judgement]) -> Markup {
+/// The table of scores, a column for each evaluation, and the sentences above it.
+fn scores(reference: &Reference, evaluated: &[Evaluation]) -> Markup {
     let real = reference.sounds();
     html! {
         p {
@@ -102,18 +102,18 @@ fn scores(reference: &Reference, judged: &[Judgement]) -> Markup {
         table {
             tr {
                 th {}
-                @for judgement in judged {
+                @for evaluation in evaluated {
                     th {
-                        (printable(&judgement.name)) br;
+                        (printable(&evaluation.name)) br;
                         small {
-                            (judgement.sounds) " sounds, " (judgement.rounds)
-                            @if judgement.rounds == 1 { " round, " } @else { " rounds, " }
-                            (judgement.unusable) " unusable"
+                            (evaluation.sounds) " sounds, " (evaluation.rounds)
+                            @if evaluation.rounds == 1 { " round, " } @else { " rounds, " }
+                            (evaluation.unusable) " unusable"
                         }
                     }
                 }
-                @if reference.learnt().is_some() {
-                    th { "what was learnt" }
+                @if reference.training_scores().is_some() {
+                    th { "training set" }
                 }
                 th { "floor" }
                 th { "better" }
@@ -121,11 +121,11 @@ fn scores(reference: &Reference, judged: &[Judgement]) -> Markup {
             @for (name, get, percent, better) in SCORES {
                 tr {
                     td { (name) }
-                    @for judgement in judged {
-                        (cell(get(&judgement.scores), percent))
+                    @for evaluation in evaluated {
+                        (cell(get(&evaluation.scores), percent))
                     }
-                    @if let Some(learnt) = reference.learnt() {
-                        (cell(get(learnt), percent))
+                    @if let Some(training) = reference.training_scores() {
+                        (cell(get(training), percent))
                     }
                     (cell(get(reference.floor()), percent))
                     td { (better) }
@@ -143,40 +143,40 @@ fn paragraphs(sentences: &[String]) -> Markup {
     }
 }
 
-fn details(judgement: &Judgement) -> Markup {
+fn details(evaluation: &Evaluation) -> Markup {
     html! {
-        h2 { (printable(&judgement.name)) }
-        (paragraphs(&judgement.notes))
-        @if !judgement.verdicts.is_empty() {
+        h2 { (printable(&evaluation.name)) }
+        (paragraphs(&evaluation.notes))
+        @if !evaluation.verdicts.is_empty() {
             h3 { "Off by more than chance" }
             ul {
-                @for verdict in &judgement.verdicts {
+                @for verdict in &evaluation.verdicts {
                     li { (printable(verdict)) }
                 }
             }
         }
-        (signals(judgement))
-        @if !judgement.classes.is_empty() {
-            (classes(judgement))
+        (signals(evaluation))
+        @if !evaluation.classes.is_empty() {
+            (classes(evaluation))
         }
-        (health(judgement))
-        (nearest(judgement))
+        (health(evaluation))
+        (nearest(evaluation))
     }
 }
 
-/// How noise, attacks and silence are made, with the medians of each class.
-fn signals(judgement: &Judgement) -> Markup {
-    let labels = (judgement.signals.iter())
+/// Measures of noise, attacks and silence, with the medians of each class.
+fn signals(evaluation: &Evaluation) -> Markup {
+    let labels = (evaluation.signals.iter())
         .flat_map(|row| row.classes.iter().map(|class| class.label.as_str()))
         .filter(|label| !label.is_empty());
     let labels: BTreeSet<&str> = labels.collect();
     html! {
         table {
-            tr { th { "median" } th { "made" } th { "real" } th { "difference" } th {} }
-            @for row in &judgement.signals {
+            tr { th { "median" } th { "generated" } th { "real" } th { "difference" } th {} }
+            @for row in &evaluation.signals {
                 tr {
                     td { (row.measure) }
-                    @for estimate in [row.made, row.real, row.difference] {
+                    @for estimate in [row.generated, row.real, row.difference] {
                         (cell(estimate, false))
                     }
                     td { @if row.off { "off" } }
@@ -188,19 +188,19 @@ fn signals(judgement: &Judgement) -> Markup {
                 summary { "The same by class" }
                 table {
                     tr {
-                        th { "made (real), off in bold" }
+                        th { "generated (real), off in bold" }
                         @for label in &labels {
                             th { (printable(label)) }
                         }
                     }
-                    @for row in &judgement.signals {
+                    @for row in &evaluation.signals {
                         tr {
                             td { (row.measure) }
                             @for label in &labels {
                                 @match row.classes.iter().find(|class| class.label == **label) {
                                     Some(class) => td {
-                                        @let made = digits(class.made.value);
-                                        @if class.off { b { (made) } } @else { (made) }
+                                        @let generated = digits(class.generated.value);
+                                        @if class.off { b { (generated) } } @else { (generated) }
                                         " " small { "(" (digits(class.real.value)) ")" }
                                     },
                                     None => td { "–" },
@@ -215,64 +215,64 @@ fn signals(judgement: &Judgement) -> Markup {
 }
 
 /// The table of classes: how many there are, how they are recognized, and medians of their measures.
-fn classes(judgement: &Judgement) -> Markup {
+fn classes(evaluation: &Evaluation) -> Markup {
     const MEDIANS: [&str; 3] = ["decay, s", "brightness, Hz", "warble, cents"];
     let percent = |x: f64| format!("{:.0}%", 100.0 * x);
     html! {
         table {
             tr {
-                th { "class" } th { "made" } th { "real" } th { "recognized" } th { "real recognized" }
+                th { "class" } th { "generated" } th { "real" } th { "recognized" } th { "real recognized" }
                 th { "else taken for" }
                 @for measure in MEDIANS {
                     th { (measure) }
                 }
             }
-            @for class in &judgement.classes {
+            @for class in &evaluation.classes {
                 tr {
                     td { (printable(&class.label)) }
-                    td { (class.made) }
+                    td { (class.generated) }
                     td { (class.real) }
                     td { (percent(class.consistency)) }
                     td { (percent(class.real_consistency)) }
                     td { (printable(class.taken_for.as_deref().unwrap_or("–"))) }
                     @for measure in MEDIANS {
-                        @let [made, real] = class.medians.get(measure).copied().unwrap_or_default();
-                        td { (number(made)) " " small { "(" (number(real)) ")" } }
+                        @let [generated, real] = class.medians.get(measure).copied().unwrap_or_default();
+                        td { (number(generated)) " " small { "(" (number(real)) ")" } }
                     }
                 }
             }
         }
-        p { small { "Medians of the made sounds, in brackets of the real ones." } }
+        p { small { "Medians of the generated sounds, in brackets of the real ones." } }
     }
 }
 
 /// The table of signal health.
-fn health(judgement: &Judgement) -> Markup {
+fn health(evaluation: &Evaluation) -> Markup {
     let three = |values: Option<[f32; 3]>| match values {
         Some(values) => values.map(|x| digits(f64::from(x))).join(" · "),
         None => "–".to_owned(),
     };
     html! {
         table {
-            tr { th { "signal: tenth, median, ninetieth of a hundred" } th { "made" } th { "real" } }
-            @for row in &judgement.health {
-                tr { td { (row.measure) } td { (three(row.made)) } td { (three(row.real)) } }
+            tr { th { "signal: tenth, median, ninetieth of a hundred" } th { "generated" } th { "real" } }
+            @for row in &evaluation.health {
+                tr { td { (row.measure) } td { (three(row.generated)) } td { (three(row.real)) } }
             }
         }
     }
 }
 
-/// The table of the learnt sounds that the made ones are nearest to.
-fn nearest(judgement: &Judgement) -> Markup {
+/// The table of the training sounds that the generated ones are nearest to.
+fn nearest(evaluation: &Evaluation) -> Markup {
     html! {
         details {
-            summary { "Nearest to learnt sounds" }
+            summary { "Nearest to training sounds" }
             table {
-                tr { th { "made" } th { "learnt" } th { "dB apart" } th { "nearest / second" } th {} }
-                @for pair in &judgement.nearest {
+                tr { th { "generated" } th { "training" } th { "dB apart" } th { "nearest / second" } th {} }
+                @for pair in &evaluation.nearest {
                     tr {
-                        td { (printable(&pair.made)) }
-                        td { (printable(&pair.learnt)) }
+                        td { (printable(&pair.generated)) }
+                        td { (printable(&pair.training)) }
                         td { (digits(pair.distance)) }
                         td { (pair.ratio.map_or("–".to_owned(), digits)) }
                         td { @if pair.copy { "copy" } }
@@ -284,12 +284,12 @@ fn nearest(judgement: &Judgement) -> Markup {
 }
 
 /// Pictures of each class, and players for the first sounds of it.
-fn gallery(real: &Sounds, made: &[&Sounds]) -> Result<Markup> {
+fn gallery(real: &Sounds, generated: &[&Sounds]) -> Result<Markup> {
     let mut parts = Vec::new();
     for label in real.labels().into_keys() {
         let name = label.as_deref().unwrap_or("sounds");
         parts.push(html! { h2 { (printable(name)) } });
-        for sounds in made.iter().copied().chain([real]) {
+        for sounds in generated.iter().copied().chain([real]) {
             let own = sounds.clips(&label, DRAWN)?;
             if own.is_empty() {
                 continue;
@@ -358,23 +358,25 @@ mod tests {
         let escaped = |place: &str| format!("&lt;script&gt;&quot;&amp;\\u{{1b}}{place}");
         let mut real = heard(&hostile("real"), &hostile("label"), 0);
         real.chosen = Some(hostile("chosen"));
-        let made = heard(&hostile("made"), &hostile("label"), 100);
+        let generated = heard(&hostile("generated"), &hostile("label"), 100);
         let reference = Reference::new(real, None, 0).unwrap();
-        let mut judgement = reference.judge(std::slice::from_ref(&made)).unwrap();
-        judgement.verdicts.push(hostile("verdict"));
-        judgement.notes.push(hostile("note"));
-        judgement.classes.push(Class {
+        let mut evaluation = reference
+            .evaluate(std::slice::from_ref(&generated))
+            .unwrap();
+        evaluation.verdicts.push(hostile("verdict"));
+        evaluation.notes.push(hostile("note"));
+        evaluation.classes.push(Class {
             label: hostile("class"),
-            made: 8,
+            generated: 8,
             real: 8,
             consistency: 1.0,
             real_consistency: 1.0,
             taken_for: Some(hostile("taken for")),
             medians: Default::default(),
         });
-        judgement.nearest.push(Pair {
-            made: hostile("near"),
-            learnt: hostile("learnt"),
+        evaluation.nearest.push(Pair {
+            generated: hostile("near"),
+            training: hostile("training"),
             distance: 1.0,
             ratio: None,
             copy: true,
@@ -382,28 +384,28 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.html");
-        report(&path, &reference, &[judgement], &[&made]).unwrap();
+        report(&path, &reference, &[evaluation], &[&generated]).unwrap();
         let page = std::fs::read_to_string(&path).unwrap();
         for place in [
             "real",
             "label",
             "chosen",
-            "made",
+            "generated",
             "verdict",
             "note",
             "class",
             "taken for",
             "near",
-            "learnt",
-            "made 0",
+            "training",
+            "generated 0",
             "real 3",
         ] {
             assert!(page.contains(&escaped(place)), "{place}");
         }
-        assert!(page.contains("<h1>Made sounds against real ones</h1>"));
+        assert!(page.contains("<h1>Generated sounds against real ones</h1>"));
         assert!(page.contains(&format!(
             "title=\"{}\" src=\"data:audio/wav",
-            escaped("made 0")
+            escaped("generated 0")
         )));
         assert!(!page.contains("<script") && !page.contains('\u{1b}'));
         // In the style alone ampersands and quotes stand for themselves.

@@ -1,4 +1,4 @@
-//! What the distances are deaf to: measures of made sounds beside those of real ones, class by class.
+//! Measures of the fine structure that distances are blind to, of generated sounds beside real ones, class by class.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Estimate, Sound};
 use crate::audio::{Measures, Texture};
 
-/// Fewest sounds of a class, made and real, that are compared.
+/// Fewest sounds of a class, generated and real, that are compared.
 const FEWEST: usize = 4;
 /// Errors by which a difference must stand out to be called a fault: over all classes, and in one of many.
 const ERRORS: f64 = 3.5;
@@ -15,19 +15,19 @@ const ERRORS_IN_CLASS: f64 = 4.5;
 /// Classes that a verdict names.
 const NAMED: usize = 3;
 
-/// One measure of how sounds are made ([`Texture`]), of made sounds beside real ones.
+/// One measure of [`Texture`], of generated sounds beside real ones.
 ///
-/// Numbers are medians: over all classes, each class's median weighed by the reference's number of sounds of it, among
-/// the classes that both have.
+/// Numbers are medians. Over all classes they are the mean of the medians of the classes that both have, weighted by
+/// how many sounds of each the reference has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Signal {
     /// Name and unit.
     pub measure: &'static str,
-    /// Of the made sounds; none where too few have the measure.
-    pub made: Option<Estimate>,
+    /// Of the generated sounds; none where too few have the measure.
+    pub generated: Option<Estimate>,
     /// Of the reference.
     pub real: Option<Estimate>,
-    /// The made less the real.
+    /// The generated less the real.
     pub difference: Option<Estimate>,
     /// Whether they differ by more than their errors and the ear allow, over all classes or in one.
     pub off: bool,
@@ -40,8 +40,8 @@ pub struct Signal {
 pub struct SignalOfClass {
     /// The label.
     pub label: String,
-    /// Of the made sounds.
-    pub made: Estimate,
+    /// Of the generated sounds.
+    pub generated: Estimate,
     /// Of the real ones.
     pub real: Estimate,
     /// Whether they differ by more than their errors and the ear allow.
@@ -160,11 +160,11 @@ const MEASURED: [Measure; 13] = [
     },
 ];
 
-/// Compares made sounds with real ones.
-pub(super) fn compare(made: &[&Sound], real: &[&Sound]) -> Vec<Signal> {
+/// Compares generated sounds with real ones.
+pub(super) fn compare(generated: &[&Sound], real: &[&Sound]) -> Vec<Signal> {
     MEASURED
         .iter()
-        .map(|measure| measure.compare(made, real))
+        .map(|measure| measure.compare(generated, real))
         .collect()
 }
 
@@ -183,22 +183,22 @@ impl Measure {
         difference.value.abs() > self.matters && difference.value.abs() > errors * difference.error
     }
 
-    fn compare(&self, made: &[&Sound], real: &[&Sound]) -> Signal {
-        let (ours, theirs) = (self.by_label(made), self.by_label(real));
+    fn compare(&self, generated: &[&Sound], real: &[&Sound]) -> Signal {
+        let (ours, theirs) = (self.by_label(generated), self.by_label(real));
         let mut classes = Vec::new();
         let mut weights = Vec::new();
         for (label, real) in &theirs {
-            let made = ours.get(label).map_or(&[][..], Vec::as_slice);
-            if made.len() < FEWEST || real.len() < FEWEST {
+            let generated = ours.get(label).map_or(&[][..], Vec::as_slice);
+            if generated.len() < FEWEST || real.len() < FEWEST {
                 continue;
             }
-            let (made, real) = (median(made), median(real));
+            let (generated, real) = (median(generated), median(real));
             weights.push(theirs[label].len() as f64);
             classes.push(SignalOfClass {
                 label: label.map_or_else(String::new, |label| (*label).to_owned()),
-                made,
+                generated,
                 real,
-                off: self.off(less(made, real), ERRORS_IN_CLASS),
+                off: self.off(less(generated, real), ERRORS_IN_CLASS),
             });
         }
         let all: f64 = weights.iter().sum();
@@ -217,11 +217,13 @@ impl Measure {
                     .sqrt(),
             })
         };
-        let (made, real) = (mean(&|class| class.made), mean(&|class| class.real));
-        let difference = made.zip(real).map(|(made, real)| less(made, real));
+        let (generated, real) = (mean(&|class| class.generated), mean(&|class| class.real));
+        let difference = generated
+            .zip(real)
+            .map(|(generated, real)| less(generated, real));
         Signal {
             measure: self.name,
-            made,
+            generated,
             real,
             difference,
             off: difference.is_some_and(|difference| self.off(difference, ERRORS))
@@ -246,10 +248,10 @@ impl Measure {
     }
 
     fn sentence(&self, signal: &Signal) -> Option<String> {
-        let (made, real) = (signal.made?, signal.real?);
-        let overall = self.off(less(made, real), ERRORS);
+        let (generated, real) = (signal.generated?, signal.real?);
+        let overall = self.off(less(generated, real), ERRORS);
         let mut worst: Vec<&SignalOfClass> = signal.classes.iter().filter(|c| c.off).collect();
-        let away = |class: &SignalOfClass| (class.made.value - class.real.value).abs();
+        let away = |class: &SignalOfClass| (class.generated.value - class.real.value).abs();
         worst.sort_by(|a, b| away(b).total_cmp(&away(a)));
         let meaning = |above: bool| if above { self.above } else { self.below };
         let named: Vec<String> = worst
@@ -260,15 +262,16 @@ impl Measure {
                 let numbers = format!(
                     "{} {} ({})",
                     class.label,
-                    short(class.made.value),
+                    short(class.generated.value),
                     short(class.real.value)
                 );
                 // Classes may be off in different ways.
-                let other = (class.made.value > class.real.value) != (made.value > real.value);
+                let other =
+                    (class.generated.value > class.real.value) != (generated.value > real.value);
                 match other || !overall {
                     true => format!(
                         "{numbers}: {}",
-                        meaning(class.made.value > class.real.value)
+                        meaning(class.generated.value > class.real.value)
                     ),
                     false => numbers,
                 }
@@ -277,8 +280,8 @@ impl Measure {
         let numbers = format!(
             "{}: {} ± {}, real {} ± {}",
             self.name,
-            short(made.value),
-            short(made.error),
+            short(generated.value),
+            short(generated.error),
             short(real.value),
             short(real.error)
         );
@@ -287,7 +290,10 @@ impl Measure {
             false => format!("; {}", named.join(", ")),
         };
         Some(match overall {
-            true => format!("{numbers}: {}{classes}", meaning(made.value > real.value)),
+            true => format!(
+                "{numbers}: {}{classes}",
+                meaning(generated.value > real.value)
+            ),
             false => format!("{numbers}, but off in some classes{classes}"),
         })
     }
@@ -341,33 +347,33 @@ pub(super) const HEALTH: [(&str, Get); 11] = [
     ("warble, cents", |m| m.warble),
 ];
 
-/// Tenth, median and ninetieth percentile of one measure, of made and real sounds.
+/// Tenth, median and ninetieth percentile of one measure, of generated and real sounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Health {
     /// Name and unit.
     pub measure: &'static str,
-    /// Of the made sounds; none where nothing could be measured.
-    pub made: Option<[f32; 3]>,
+    /// Of the generated sounds; none where nothing could be measured.
+    pub generated: Option<[f32; 3]>,
     /// Of the reference.
     pub real: Option<[f32; 3]>,
 }
 
-pub(super) fn health(made: &[&Sound], real: &[&Sound]) -> Vec<Health> {
+pub(super) fn health(generated: &[&Sound], real: &[&Sound]) -> Vec<Health> {
     let of =
         |sounds: &[&Sound], get: Get| percentiles(sounds.iter().filter_map(|s| get(&s.measures)));
     HEALTH
         .iter()
         .map(|&(measure, get)| Health {
             measure,
-            made: of(made, get),
+            generated: of(generated, get),
             real: of(real, get),
         })
         .collect()
 }
 
-/// Medians of [`HEALTH`] over the sounds of one label, made and real.
+/// Medians of [`HEALTH`] over the sounds of one label, generated and real.
 pub(super) fn medians(
-    made: &[&Sound],
+    generated: &[&Sound],
     real: &[&Sound],
     label: &str,
 ) -> BTreeMap<&'static str, [Option<f32>; 2]> {
@@ -379,7 +385,7 @@ pub(super) fn medians(
     };
     HEALTH
         .iter()
-        .map(|&(name, get)| (name, [middle(made, get), middle(real, get)]))
+        .map(|&(name, get)| (name, [middle(generated, get), middle(real, get)]))
         .collect()
 }
 

@@ -1,4 +1,4 @@
-//! Sounds as they are judged: heard once, and only what was heard of them is kept.
+//! Sounds as they are evaluated: each is decoded once, and only its measures and features are kept.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,10 +16,10 @@ use crate::representation::Format;
 
 /// Sounds rendered together.
 const BATCH: usize = 16;
-/// Made sounds of a class whose audio is kept: as many as pages and sheets show.
+/// Generated sounds of a class whose audio is kept: as many as pages and sheets show.
 pub(super) const SHOWN: usize = 16;
 
-/// How sounds are heard: in one mono format, with lines in their envelopes sought at one hop.
+/// Measures sounds in one mono format; lines in their envelopes are sought at one hop.
 #[derive(Debug)]
 pub struct Ear {
     format: Format,
@@ -28,7 +28,7 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// For clips of `format`, made mono; `hop` is that of the frames which the sounds may be made of, in samples.
+    /// For clips of `format`, made mono; `hop` is that of the frames which the sounds may be decoded from, in samples.
     ///
     /// # Errors
     /// When there is no log-mel spectrogram of this format.
@@ -44,7 +44,7 @@ impl Ear {
         })
     }
 
-    /// What clips are brought to.
+    /// The format that clips are brought to.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -64,7 +64,7 @@ impl Ear {
     }
 }
 
-/// What is kept of a sound.
+/// The measures and features of a sound.
 #[derive(Debug, Clone)]
 struct Heard {
     measures: Measures,
@@ -72,7 +72,7 @@ struct Heard {
     features: Vec<f32>,
 }
 
-/// Where a sound's audio is.
+/// Where the audio of a sound is.
 #[derive(Debug, Clone)]
 enum Audio {
     Kept(Arc<Clip>),
@@ -80,17 +80,17 @@ enum Audio {
     Gone,
 }
 
-/// One sound with what it is compared by.
+/// One sound with its measures and features.
 #[derive(Debug, Clone)]
 pub struct Sound {
     /// A path, or class and seed.
     pub name: String,
-    /// What it is, or was asked to be.
+    /// Its class: the one it is of, or was asked for.
     pub label: Option<String>,
-    /// Faults ([`Measures::peak`], `offset`, `edge`) of the sound as it came, the rest of the clip as a model would
-    /// learn it: from its onset, levelled.
+    /// Measures of the clip as a model would learn it: from its onset, levelled; but the faults ([`Measures::peak`],
+    /// `offset`, `edge`) are those of the sound as it came.
     pub measures: Measures,
-    /// Of the same clip.
+    /// Texture of the same clip.
     pub texture: Texture,
     pub(super) features: Vec<f32>,
     audio: Audio,
@@ -137,7 +137,7 @@ impl Sound {
 pub struct Sounds {
     /// A folder or a model.
     pub name: String,
-    /// What their clips were brought to.
+    /// The format that their clips were brought to.
     pub format: Format,
     /// The usable ones.
     pub sounds: Vec<Sound>,
@@ -152,14 +152,14 @@ pub struct Sounds {
 pub enum Part {
     /// All of them.
     All,
-    /// Those that training holds back, by [`ScanOptions::validation`].
+    /// Those held back from training, by [`ScanOptions::validation`].
     HeldBack,
     /// The others.
-    TrainingTotals,
+    Training,
 }
 
 impl Sounds {
-    /// The sounds below `root`. Every file is read once, a few at a time, and its audio let go.
+    /// The sounds below `root`. Every file is decoded once, a few at a time, and its audio is let go.
     ///
     /// # Errors
     /// As [`Dataset::open`](crate::dataset::Dataset::open), or when `part` holds nothing.
@@ -170,25 +170,25 @@ impl Sounds {
         ear: &Ear,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        let (held, learnt) = Self::both_parts(root, options, ear, on_progress)?;
+        let (held, training) = Self::both_parts(root, options, ear, on_progress)?;
         let sounds = match part {
             Part::HeldBack => held,
-            Part::TrainingTotals => learnt,
+            Part::Training => training,
             Part::All => {
                 let mut all = Self {
                     chosen: None,
                     unusable: held.unusable,
-                    ..learnt
+                    ..training
                 };
                 all.sounds.extend(held.sounds);
                 all.sounds.sort_by(|a, b| a.name.cmp(&b.name));
                 all
             }
         };
-        sounds.some(root)
+        sounds.or_refused(root)
     }
 
-    /// [`Part::HeldBack`] and [`Part::Learnt`] of a folder that is read once.
+    /// [`Part::HeldBack`] and [`Part::Training`] of a folder that is read once.
     ///
     /// # Errors
     /// As [`Sounds::of_folder`].
@@ -198,11 +198,11 @@ impl Sounds {
         ear: &Ear,
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Self, Self)> {
-        let (held, learnt) = Self::both_parts(root, options, ear, on_progress)?;
-        Ok((held.some(root)?, learnt.some(root)?))
+        let (held, training) = Self::both_parts(root, options, ear, on_progress)?;
+        Ok((held.or_refused(root)?, training.or_refused(root)?))
     }
 
-    fn some(self, root: &Path) -> Result<Self> {
+    fn or_refused(self, root: &Path) -> Result<Self> {
         if !self.sounds.is_empty() {
             return Ok(self);
         }
@@ -239,7 +239,7 @@ impl Sounds {
             unusable,
             chosen: chosen.clone(),
         };
-        let (mut held, mut learnt) = (empty(unusable), empty(0));
+        let (mut held, mut training) = (empty(unusable), empty(0));
         for Surveyed {
             path,
             label,
@@ -249,11 +249,19 @@ impl Sounds {
         {
             let name = path.strip_prefix(root).unwrap_or(&path);
             let name = name.display().to_string();
-            let part = if is_held { &mut held } else { &mut learnt };
+            let part = if is_held { &mut held } else { &mut training };
             part.sounds
                 .push(Sound::of(name, label, seen, Audio::File(path)));
         }
-        Ok((held, learnt))
+        Ok((held, training))
+    }
+
+    /// A row of features for each sound, in their order.
+    pub(super) fn features(&self) -> Vec<&[f32]> {
+        self.sounds
+            .iter()
+            .map(|sound| &sound.features[..])
+            .collect()
     }
 
     /// How many sounds each label has, those without one under `None`.
@@ -265,8 +273,8 @@ impl Sounds {
         counts
     }
 
-    /// Up to `most` sounds with `label`, as far as their audio is there: files are read again, and of made ones
-    /// the first sixteen of a class are kept.
+    /// Up to `most` sounds with `label`, sixteen at most, with their clips. Files are decoded again; of generated
+    /// sounds only the audio of the first sixteen of a class is kept.
     ///
     /// # Errors
     /// When a file can no longer be read.
@@ -287,8 +295,8 @@ impl Sounds {
             .collect())
     }
 
-    /// Renders `wanted` sounds of each label with seeds from `seed` on. `on_progress` hears how many of how many are
-    /// done, and may stop it. For a label that the model does not have it is asked for any sound.
+    /// Renders `wanted` sounds of each label with seeds from `seed` on. `on_progress` is told how many of how many are
+    /// done, and may stop it. For a label that the model does not have, any sound is rendered.
     ///
     /// # Errors
     /// As [`Renderer::render_batch`].
@@ -318,19 +326,19 @@ impl Sounds {
                 }
                 let clips =
                     renderer.render_batch(&settings, seeds, &mut |_| ControlFlow::Continue(()))?;
-                let made: Vec<Option<Sound>> = clips
+                let heard: Vec<Option<Sound>> = clips
                     .par_iter()
                     .zip(seeds)
-                    .map(|(made, seed)| {
+                    .map(|(rendered, seed)| {
                         let name = match label {
                             Some(label) => format!("{label} {seed}"),
                             None => seed.to_string(),
                         };
-                        Sound::new(ear, name, label.clone(), &made.clip)
+                        Sound::new(ear, name, label.clone(), &rendered.clip)
                     })
                     .collect::<Result<_>>()?;
-                unusable += made.iter().filter(|sound| sound.is_none()).count();
-                for mut sound in made.into_iter().flatten() {
+                unusable += heard.iter().filter(|sound| sound.is_none()).count();
+                for mut sound in heard.into_iter().flatten() {
                     if shown >= SHOWN {
                         sound.audio = Audio::Gone;
                     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use audiodiff::dataset::ScanOptions;
 use audiodiff::error::printable;
-use audiodiff::eval::{self, Ear, Judgement, Part, Reference, Sounds};
+use audiodiff::eval::{self, Ear, Evaluation, Part, Reference, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::{RenderSettings, Renderer};
 use clap::Args;
@@ -90,8 +90,8 @@ struct Summary<'a> {
     notes: &'a [String],
     floor: &'a eval::Scores,
     /// Of the training set.
-    learnt: Option<&'a eval::Scores>,
-    results: &'a [Judgement],
+    training_set: Option<&'a eval::Scores>,
+    results: &'a [Evaluation],
 }
 
 impl EvalArgs {
@@ -196,7 +196,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     let (mut judged, mut first) = (Vec::new(), Vec::new());
     for source in &sources {
         let mut rounds = args.rounds(source, reference.sounds(), &ear, global)?;
-        judged.push(reference.judge(&rounds)?);
+        judged.push(reference.evaluate(&rounds)?);
         first.push(rounds.swap_remove(0));
     }
     if let Some(path) = &args.report {
@@ -212,7 +212,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
             reference_sounds: reference.sounds().sounds.len(),
             held_back: reference.sounds().chosen.as_deref(),
             notes: reference.notes(),
-            learnt: reference.learnt(),
+            training_set: reference.training_scores(),
             floor: reference.floor(),
             results: &judged,
         });

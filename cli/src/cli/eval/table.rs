@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use audiodiff::error::printable;
-use audiodiff::eval::{Estimate, Judgement, Reference, SCORES, Signal};
+use audiodiff::eval::{Estimate, Evaluation, Reference, SCORES, Signal};
 
 /// What stands for a number that there is none of.
 const NONE: &str = "–";
@@ -23,7 +23,7 @@ const BY_CLASS: [(&str, &str); 7] = [
 ];
 
 /// Prints everything about `judged`: the sounds and, where there is one, their baseline.
-pub fn print(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> io::Result<()> {
+pub fn print(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> io::Result<()> {
     head(out, reference, judged)?;
     scores(out, reference, judged)?;
     for judgement in judged {
@@ -40,7 +40,7 @@ pub fn print(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) 
 }
 
 /// What was compared with what.
-fn head(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> io::Result<()> {
+fn head(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> io::Result<()> {
     let real = reference.sounds();
     let (count, name) = (real.sounds.len(), printable(&real.name));
     writeln!(out, "reference: {count} sounds of {name}")?;
@@ -66,7 +66,7 @@ fn head(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> io
 }
 
 /// The scores, beside those of real sounds.
-fn scores(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> io::Result<()> {
+fn scores(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> io::Result<()> {
     let shown = |estimate: Option<Estimate>, percent: bool| match estimate {
         None => NONE.to_owned(),
         Some(Estimate { value, error }) if percent => {
@@ -81,7 +81,7 @@ fn scores(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> 
     for (heading, _) in HEADINGS.iter().zip(judged) {
         write!(out, "{heading:>18}")?;
     }
-    if reference.learnt().is_some() {
+    if reference.training_scores().is_some() {
         write!(out, "{:>18}", "training set")?;
     }
     writeln!(out, "{:>18}  better", "floor")?;
@@ -90,7 +90,7 @@ fn scores(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> 
         for judgement in judged {
             write!(out, "{:>18}", shown(get(&judgement.scores), percent))?;
         }
-        if let Some(learnt) = reference.learnt() {
+        if let Some(learnt) = reference.training_scores() {
             write!(out, "{:>18}", shown(get(learnt), percent))?;
         }
         let floor = shown(get(reference.floor()), percent);
@@ -100,7 +100,7 @@ fn scores(out: &mut impl Write, reference: &Reference, judged: &[Judgement]) -> 
 }
 
 /// How surely each class is recognized.
-fn classes(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
+fn classes(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     if judgement.classes.is_empty() {
         return Ok(());
     }
@@ -123,7 +123,7 @@ fn classes(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
             out,
             "{:16}{:>10}{:>6}{:>11.0}%{:>7.0}%  {:14}{:>16}",
             printable(&class.label),
-            class.made,
+            class.generated,
             class.real,
             100.0 * class.consistency,
             100.0 * class.real_consistency,
@@ -135,14 +135,14 @@ fn classes(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
 }
 
 /// Whether the signals are sound, in quantiles.
-fn health(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
+fn health(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     writeln!(
         out,
         "\n{:16}{:>32}{:>32}",
         "signal", "generated: 10, 50, 90%", "real"
     )?;
     for row in &judgement.health {
-        let [made, real] = [row.made, row.real].map(|quantiles| match quantiles {
+        let [made, real] = [row.generated, row.real].map(|quantiles| match quantiles {
             Some(three) => three.map(|x| format!("{x:.3}")).join(" "),
             None => NONE.to_owned(),
         });
@@ -155,7 +155,7 @@ fn health(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
 fn signals(out: &mut impl Write, signals: &[Signal]) -> io::Result<()> {
     writeln!(out, "\n{:28}{:>20}{:>20}", "median", "generated", "real")?;
     for row in signals {
-        let [made, real] = [row.made, row.real].map(|estimate| match estimate {
+        let [made, real] = [row.generated, row.real].map(|estimate| match estimate {
             None => NONE.to_owned(),
             Some(Estimate { value, error }) => format!("{value:.3} ± {error:.3}"),
         });
@@ -193,7 +193,7 @@ fn signals_by_class(out: &mut impl Write, signals: &[Signal]) -> io::Result<()> 
             let class = row.and_then(|row| row.classes.iter().find(|class| class.label == label));
             let text = class.map_or(NONE.to_owned(), |class| {
                 let off = if class.off { "*" } else { "" };
-                let (made, real) = (number(class.made.value), number(class.real.value));
+                let (made, real) = (number(class.generated.value), number(class.real.value));
                 format!("{off}{made} ({real})")
             });
             write!(out, "{text:>17}")?;
@@ -204,7 +204,7 @@ fn signals_by_class(out: &mut impl Write, signals: &[Signal]) -> io::Result<()> 
 }
 
 /// The sound that is nearest to one of the training set.
-fn nearest(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
+fn nearest(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     let Some(pair) = judgement.nearest.first() else {
         return Ok(());
     };
@@ -214,15 +214,15 @@ fn nearest(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
     writeln!(
         out,
         "\nnearest to the training set: {} to {} ({:.2} dB{ratio}){}",
-        printable(&pair.made),
-        printable(&pair.learnt),
+        printable(&pair.generated),
+        printable(&pair.training),
         pair.distance,
         if pair.copy { ", a copy" } else { "" }
     )
 }
 
 /// What is wrong, in sentences.
-fn verdicts(out: &mut impl Write, judgement: &Judgement) -> io::Result<()> {
+fn verdicts(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     let name = printable(&judgement.name);
     if judgement.verdicts.is_empty() {
         return writeln!(out, "\n{name}: nothing is off by more than chance");
@@ -266,7 +266,7 @@ mod tests {
             Sounds::of_folder(folder.path(), &options, all, &ear, &mut |_, _| ()).unwrap()
         };
         let reference = Reference::new(sounds(), None, 0).unwrap();
-        let judged = reference.judge(&[sounds()]).unwrap();
+        let judged = reference.evaluate(&[sounds()]).unwrap();
         for (measure, _) in BY_CLASS {
             let found = judged.signals.iter().any(|row| row.measure == measure);
             assert!(found, "{measure}");

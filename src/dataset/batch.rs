@@ -1,0 +1,154 @@
+//! Drawing sounds, and encoding them into batches.
+
+use rayon::prelude::*;
+
+use super::augment::{self, Augment, Change};
+use super::{Crop, Dataset};
+use crate::attributes::Attributes;
+use crate::error::{Error, Result};
+use crate::noise::Noise;
+use crate::representation::Representation;
+
+/// Encoded clips, and what the model is conditioned on for each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `(B, T, C)`: clips, frames, values a frame.
+    pub shape: (usize, usize, usize),
+    /// `B × T × C` values, row-major.
+    pub frames: Vec<f32>,
+    /// `B` labels: places in [`Dataset::labels`].
+    pub labels: Vec<Option<u32>>,
+    /// What was done to each of the `B` clips; nothing without augmentation.
+    pub changes: Vec<Change>,
+    /// What each of the `B` clips is like, where that was asked for: its speed changed, its tilt not; empty elsewhere.
+    pub attributes: Vec<Attributes>,
+}
+
+/// Names the generators of batches among all that share a seed.
+const AUGMENT: u64 = 0x6175_676d_656e_7400;
+
+impl Dataset {
+    /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a
+    /// random place in it if clips begin anywhere.
+    ///
+    /// # Errors
+    /// As [`Dataset::clip`].
+    pub(crate) fn attributes_of_draw(&self, index: usize, noise: &mut Noise) -> Result<Attributes> {
+        if self.crop == Crop::Onset {
+            return self.attributes(index);
+        }
+        let source = self.source(index)?;
+        let start = noise.below(source.starts(self.format.len_frames));
+        Ok(source.attributes(start, 0.0, self.format, self.crop))
+    }
+
+    /// `n` training sounds, drawn independently: a label by the square root of its number of sounds,
+    /// then one of its sounds. Sounds without a label are drawn like those of one more label.
+    pub fn draw(&self, n: usize, noise: &mut Noise) -> Vec<usize> {
+        let Some(&(sum, _)) = self.classes.last() else {
+            return Vec::new();
+        };
+        let one = |_| {
+            let point = noise.uniform() * sum;
+            let class = self
+                .classes
+                .partition_point(|&(up_to, _)| up_to <= point)
+                .min(self.classes.len() - 1);
+            let members = &self.classes[class].1;
+            members[noise.below(members.len())]
+        };
+        (0..n).map(one).collect()
+    }
+
+    /// The sounds at `indices`, each below [`Dataset::len`], encoded.
+    ///
+    /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
+    /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
+    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `attributes` it holds what each
+    /// clip is like.
+    ///
+    /// # Errors
+    /// When a file has to be decoded again and no longer can be, or the representation is of another format.
+    pub fn batch(
+        &self,
+        indices: &[usize],
+        representation: &dyn Representation,
+        augment: Option<(&Augment, u64, u64)>,
+        attributes: bool,
+    ) -> Result<Batch> {
+        let (t, c) = representation.shape();
+        let encode = |(place, &index): (usize, &usize)| {
+            let draw = augment.map(|(augment, seed, step)| {
+                (augment, Noise::at(seed, &[AUGMENT, step, place as u64]))
+            });
+            self.encoded(index, representation, draw, attributes)
+        };
+        let encoded: Vec<_> = indices
+            .par_iter()
+            .enumerate()
+            .map(encode)
+            .collect::<Result<_>>()?;
+        let mut batch = Batch {
+            shape: (indices.len(), t, c),
+            frames: Vec::with_capacity(indices.len() * t * c),
+            labels: indices.iter().map(|&index| self.label(index)).collect(),
+            changes: Vec::with_capacity(indices.len()),
+            attributes: Vec::new(),
+        };
+        for (frames, change, attributes) in encoded {
+            batch.frames.extend(frames);
+            batch.changes.push(change);
+            batch.attributes.extend(attributes);
+        }
+        Ok(batch)
+    }
+
+    /// The frames of the sound at `index`, changed by a draw of an augmentation, what was done to it, and its
+    /// attributes where they are asked for.
+    fn encoded(
+        &self,
+        index: usize,
+        representation: &dyn Representation,
+        augment: Option<(&Augment, Noise)>,
+        attributes: bool,
+    ) -> Result<(Vec<f32>, Change, Option<Attributes>)> {
+        let (t, c) = representation.shape();
+        let source = self.source(index)?;
+        let mut start = 0;
+        let mut change = Change::default();
+        if let Some((augment, mut noise)) = augment {
+            change = augment.draw(&mut noise);
+            if self.crop == Crop::Anywhere {
+                let faster = f64::from(augment::ratio(change.varispeed_st).max(1.0));
+                start =
+                    noise.below(source.starts((self.format.len_frames as f64 * faster) as usize));
+            }
+        }
+        let frames =
+            representation.encode(&source.window(start, &change, self.format, self.crop))?;
+        if (frames.frames, frames.width) != (t, c) || frames.data.len() != t * c {
+            return Err(Error::Shape {
+                what: "an encoded clip",
+                expected: format!("[{t}, {c}]"),
+                found: format!(
+                    "[{}, {}] in {} values",
+                    frames.frames,
+                    frames.width,
+                    frames.data.len()
+                ),
+            });
+        }
+        let attributes = match (attributes, self.crop) {
+            (false, _) => None,
+            (true, Crop::Onset) => Some(
+                self.attributes_by(index, &source)
+                    .varispeed(change.varispeed_st),
+            ),
+            (true, Crop::Anywhere) => {
+                Some(source.attributes(start, change.varispeed_st, self.format, self.crop))
+            }
+        };
+        let attributes = attributes.map(|attributes| change.known_of(attributes));
+        Ok((frames.data, change, attributes))
+    }
+}
