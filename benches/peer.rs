@@ -161,7 +161,7 @@ fn serve(model: &str, precision: &str) -> Result<()> {
         let mut run = |words: &[&str]| -> Result<String> {
             match words {
                 ["forward", size] => {
-                    workload = Some(forward(&checkpoint, precision, size.parse()?)?)
+                    workload = Some(forward(&checkpoint, precision, size.parse()?)?);
                 }
                 ["train", size] => workload = Some(train(&checkpoint, precision, size.parse()?)?),
                 ["compare", from, to] => compare(&checkpoint, precision, from, to)?,

@@ -1,8 +1,8 @@
 //! What a sound is like, in the few numbers that a model is conditioned on and asked for.
 //!
-//! A training measures every sound; its network is conditioned on these [`Attribute`]s beside the class, sometimes on some of
-//! them, sometimes none. So they are knobs of the finished model. A sound that is rendered without any of them set
-//! takes those of a sound of its class that was learnt, a little changed: the model then need not find out by
+//! A training measures every sound; its network is conditioned on these [`Attribute`]s beside the class, sometimes on
+//! some of them, sometimes none. So they are knobs of the finished model. A sound that is rendered without any of them
+//! set takes those of a sound of its class that was learnt, a little changed: the model then need not find out by
 //! itself that a drum is either low and long or high and short.
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ impl Attribute {
     ];
 
     /// What flags and files call it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Attack => "attack",
@@ -56,6 +57,7 @@ impl Attribute {
     }
 
     /// Unit of its values; empty for a fraction.
+    #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
             Self::Attack | Self::Length => "s",
@@ -65,6 +67,7 @@ impl Attribute {
     }
 
     /// Lowest and highest value that are told apart; what lies beyond is told as these.
+    #[must_use]
     pub fn range(self) -> (f32, f32) {
         match self {
             Self::Attack => (0.002, 0.5),
@@ -126,6 +129,7 @@ impl Attributes {
     }
 
     /// The attributes of a sound with these measures; of silence, nothing is known.
+    #[must_use]
     pub fn of(measures: &Measures) -> Self {
         if measures.peak <= 0.0 {
             return Self::default();
@@ -136,6 +140,7 @@ impl Attributes {
     }
 
     /// Value of one attribute.
+    #[must_use]
     pub fn get(&self, attribute: Attribute) -> Option<f32> {
         self.0[attribute as usize]
     }
@@ -167,8 +172,8 @@ impl Attributes {
         self
     }
 
-    /// Attributes at `fraction` of the way to others, each attribute by its place in its range. An attribute that only one of
-    /// them has is that one's, on its half of the way.
+    /// Attributes at `fraction` of the way to others, each attribute by its place in its range. An attribute that only
+    /// one of them has is that one's, on its half of the way.
     pub(crate) fn towards(&self, other: &Self, fraction: f32) -> Self {
         let mut between = Self::default();
         for attribute in Attribute::ALL {
@@ -185,8 +190,8 @@ impl Attributes {
         between
     }
 
-    /// How far another is away in the attributes that this one has, as fractions of their ranges; one that the other lacks
-    /// counts as a whole range.
+    /// How far another is away in the attributes that this one has, as fractions of their ranges; one that the other
+    /// lacks counts as a whole range.
     pub(crate) fn distance(&self, other: &Self) -> f32 {
         let apart =
             Attribute::ALL.map(
@@ -211,6 +216,7 @@ impl Attributes {
 
     /// The network's inputs, [`COLUMNS`] numbers: for each attribute the weights of the two of its knots, spread
     /// evenly over its range, between which the value lies; zeros where there is none.
+    #[must_use]
     pub fn columns(&self) -> [f32; COLUMNS] {
         let mut columns = [0.0; COLUMNS];
         for (attribute, columns) in Attribute::ALL

@@ -62,6 +62,7 @@ impl Clip {
     ///
     /// # Panics
     /// When there is no channel, or their lengths differ.
+    #[must_use]
     pub fn new(sample_rate: u32, channels: Vec<Vec<f32>>) -> Self {
         assert!(!channels.is_empty(), "a clip has at least one channel");
         assert!(
@@ -75,11 +76,13 @@ impl Clip {
     }
 
     /// Hz.
+    #[must_use]
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
     /// The channels, planar.
+    #[must_use]
     pub fn channels(&self) -> &[Vec<f32>] {
         &self.channels
     }
@@ -90,16 +93,19 @@ impl Clip {
     }
 
     /// Length of each channel in frames.
+    #[must_use]
     pub fn len_frames(&self) -> usize {
         self.channels[0].len()
     }
 
     /// Length in seconds.
+    #[must_use]
     pub fn seconds(&self) -> f64 {
-        self.len_frames() as f64 / self.sample_rate as f64
+        self.len_frames() as f64 / f64::from(self.sample_rate)
     }
 
     /// Largest magnitude over all channels.
+    #[must_use]
     pub fn peak(&self) -> f32 {
         self.channels
             .iter()
@@ -132,6 +138,7 @@ impl Clip {
     ///
     /// # Panics
     /// When `n` is neither 1 nor 2.
+    #[must_use]
     pub fn with_channels(&self, n: usize) -> Clip {
         assert!(n == 1 || n == 2, "clips are made mono or stereo");
         let frames = self.len_frames();
@@ -187,6 +194,7 @@ impl Clip {
     }
 
     /// `len` frames from frame `start`; what lies past the end is silence.
+    #[must_use]
     pub fn slice(&self, start: usize, len: usize) -> Clip {
         let cut = |channel: &Vec<f32>| {
             let start = start.min(channel.len());
@@ -206,6 +214,7 @@ impl Clip {
     }
 
     /// Mean of each channel; 0 for an empty clip.
+    #[must_use]
     pub fn dc(&self) -> Vec<f32> {
         let frames = self.len_frames().max(1) as f64;
         let mean = |c: &Vec<f32>| (c.iter().map(|&x| f64::from(x)).sum::<f64>() / frames) as f32;
@@ -244,6 +253,7 @@ impl Clip {
     }
 
     /// Root of the mean square over all channels; 0 for an empty clip.
+    #[must_use]
     pub fn rms(&self) -> f32 {
         let count = (self.len_frames() * self.channels.len()).max(1) as f64;
         let sum: f64 = self
@@ -256,6 +266,7 @@ impl Clip {
     }
 
     /// Whether no sample is NaN or infinite.
+    #[must_use]
     pub fn is_finite(&self) -> bool {
         self.channels.iter().flatten().all(|x| x.is_finite())
     }

@@ -115,6 +115,9 @@ impl Checkpoint {
     }
 
     /// The model that ships inside the library: drums, percussion, bass and effects.
+    ///
+    /// # Errors
+    /// None for the bytes that a release was built with; a build around other bytes reports what is wrong with them.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Self> {
         Self::from_bytes(audiodiff_drums::BYTES, Path::new("built-in model"))

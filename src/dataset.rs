@@ -244,38 +244,45 @@ impl Dataset {
     }
 
     /// Where clips begin.
+    #[must_use]
     pub fn crop(&self) -> Crop {
         self.crop
     }
 
     /// Names of the labels that usable sounds have, sorted.
+    #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 
     /// Stands for the sounds' content, their order, labels and split, and where clips begin: two data sets
     /// of one format that share it give the same batches.
+    #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
     /// How many sounds are usable; at least one.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    #[must_use]
     pub fn len(&self) -> usize {
         self.sounds.len()
     }
 
     /// Label of the sound at `index` below [`Dataset::len`]: its place in [`Dataset::labels`].
+    #[must_use]
     pub fn label(&self, index: usize) -> Option<u32> {
         self.sounds[index].label
     }
 
     /// File of the sound at `index` below [`Dataset::len`].
+    #[must_use]
     pub fn path(&self, index: usize) -> &Path {
         &self.sounds[index].path
     }
 
     /// The sounds to learn from.
+    #[must_use]
     pub fn train(&self) -> &[usize] {
         &self.train
     }
@@ -284,6 +291,7 @@ impl Dataset {
     /// what stands before `__` in names), and never one of two near-duplicates, unless too many sounds are alike.
     /// Sources are drawn by their names and sounds without one by their content, so they mostly stay there when files
     /// are added. Empty for fewer than three sounds, or where each label has but one.
+    #[must_use]
     pub fn validation(&self) -> &[usize] {
         &self.validation
     }
@@ -330,6 +338,7 @@ impl Dataset {
     }
 
     /// How many sounds are decoded again at each use, since they do not fit into the cache.
+    #[must_use]
     pub fn uncached(&self) -> usize {
         let kept = |sound: &&Entry| sound.source.is_none();
         self.sounds.iter().filter(kept).count()
@@ -381,11 +390,11 @@ impl Dataset {
 /// The hash of where clips begin, and of each sound's content, label and part.
 fn fingerprint(crop: Crop, sounds: &[Entry], train: &[usize]) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&[(crop == Crop::Anywhere) as u8]);
+    hasher.update(&[u8::from(crop == Crop::Anywhere)]);
     for (n, sound) in sounds.iter().enumerate() {
         hasher.update(sound.hash.as_bytes());
         hasher.update(&sound.label.map_or(0, |label| label + 1).to_le_bytes());
-        hasher.update(&[train.binary_search(&n).is_ok() as u8]);
+        hasher.update(&[u8::from(train.binary_search(&n).is_ok())]);
     }
     hasher.finalize().to_hex().to_string()
 }

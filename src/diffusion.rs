@@ -106,6 +106,7 @@ pub struct Scalings {
 
 impl Scalings {
     /// The scalings at `sigma` for data of standard deviation `sigma_data` [EDM, Table 1].
+    #[must_use]
     pub fn at(sigma: f64, sigma_data: f64, target: Target) -> Self {
         let total = sigma.hypot(sigma_data);
         let edm = (
@@ -143,7 +144,7 @@ impl<N: Network> Denoiser for Preconditioned<N> {
         let scalings: Vec<Scalings> = sigma
             .to_vec1::<f32>()?
             .iter()
-            .map(|&s| Scalings::at(s as f64, self.sigma_data, self.target))
+            .map(|&s| Scalings::at(f64::from(s), self.sigma_data, self.target))
             .collect();
         let batch = scalings.len();
         let column = |f: fn(&Scalings) -> f64| -> Result<Tensor> {

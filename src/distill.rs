@@ -131,8 +131,9 @@ impl Comparison<'_> {
 }
 
 impl StepCounts {
-    /// The number of steps to render with: the last of [`MEASURED`], unless one before it is nearer by more than chance;
-    /// the nearest of those that are.
+    /// The number of steps to render with: the last of [`MEASURED`], unless one before it is nearer by more than
+    /// chance; the nearest of those that are.
+    #[must_use]
     pub fn best(&self) -> usize {
         let last = MEASURED.len() - 1;
         let shown = (0..last).filter(|&k| {
@@ -146,6 +147,7 @@ impl StepCounts {
     }
 
     /// How much farther from real sounds than its teacher the model is at each of [`MEASURED`].
+    #[must_use]
     pub fn excess(&self) -> Vec<Excess> {
         let measured = MEASURED.into_iter().zip(&self.student);
         measured

@@ -87,6 +87,7 @@ impl From<candle_core::Error> for Error {
 
 /// Text that can be shown: names of files and classes come from strangers, so what could move a terminal's cursor is
 /// spelt out.
+#[must_use]
 pub fn printable(text: &str) -> String {
     let spell = |c: char| -> String {
         if c.is_control() {

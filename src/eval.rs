@@ -74,6 +74,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// Mean of independent values, and its standard error.
+    #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let Self { value, error } = Self::with_deviation(values);
         Self {

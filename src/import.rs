@@ -156,6 +156,7 @@ impl Import {
     }
 
     /// Everything about the model but its weights.
+    #[must_use]
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }

@@ -66,6 +66,7 @@ impl Conditioning {
     }
 
     /// `B`.
+    #[must_use]
     pub fn batch(&self) -> usize {
         self.classes.dims()[0]
     }
@@ -142,11 +143,13 @@ impl NetworkConfig {
     }
 
     /// Whether it can be conditioned on classes and descriptors.
+    #[must_use]
     pub fn is_conditional(&self) -> bool {
         matches!(self, Self::UNet(_))
     }
 
     /// The number of frames `T` must be a multiple of this.
+    #[must_use]
     pub fn frames_multiple(&self) -> usize {
         match self {
             Self::UNet(config) => config.frames_multiple(),
@@ -167,6 +170,7 @@ impl NetworkConfig {
 
     /// About how many bytes one clip of `frames` frames takes while training, activations and gradients
     /// together: for choosing a batch size, not a promise.
+    #[must_use]
     pub fn training_bytes(&self, frames: usize) -> u64 {
         match self {
             Self::UNet(config) => config.training_bytes(frames),
@@ -186,9 +190,9 @@ impl NetworkConfig {
         })
     }
 
-    /// Changes trained `weights` of a network of the dimensions `from` into those of one of the dimensions `to`, with as
-    /// many `classes`. Each lists the old classes, counted from 0, whose mean it begins as; an empty list means all of
-    /// them, or zero where there were none. Columns beyond the known width begin with weights of zero, so that the
+    /// Changes trained `weights` of a network of the dimensions `from` into those of one of the dimensions `to`, with
+    /// as many `classes`. Each lists the old classes, counted from 0, whose mean it begins as; an empty list means all
+    /// of them, or zero where there were none. Columns beyond the known width begin with weights of zero, so that the
     /// network first says of the known ones what it said before; of fewer columns or descriptors the first are kept.
     ///
     /// # Errors
@@ -353,6 +357,7 @@ impl Parameters {
     }
 
     /// Number of trainable values.
+    #[must_use]
     pub fn count(&self) -> usize {
         self.0.values().map(|var| var.elem_count()).sum()
     }

@@ -76,7 +76,7 @@ mod tests {
 
     pub(super) fn sine(rate: u32, hz: f64, len: usize) -> Clip {
         let samples = (0..len)
-            .map(|i| (std::f64::consts::TAU * hz * i as f64 / rate as f64).sin() as f32 * 0.5);
+            .map(|i| (std::f64::consts::TAU * hz * i as f64 / f64::from(rate)).sin() as f32 * 0.5);
         Clip::new(rate, vec![samples.collect()])
     }
 

@@ -94,11 +94,13 @@ impl Renderer {
     }
 
     /// The model's configuration.
+    #[must_use]
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
     /// The settings that suit the model.
+    #[must_use]
     pub fn settings(&self) -> RenderSettings {
         RenderSettings::of(&self.config)
     }

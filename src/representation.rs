@@ -132,6 +132,7 @@ const LEAD_IN_SECONDS: f64 = 0.0015;
 
 impl Format {
     /// Where the onset lies in a clip that was cut at it ([`Crop::Onset`]), in frames of audio.
+    #[must_use]
     pub fn lead_in(&self) -> usize {
         let frames = (LEAD_IN_SECONDS * f64::from(self.sample_rate)).round() as usize;
         frames.min(self.len_frames / 4)

@@ -236,38 +236,45 @@ impl<'d> Trainer<'d> {
     }
 
     /// Steps done so far; more than 0 right after opening means that a run was resumed.
+    #[must_use]
     pub fn step(&self) -> u64 {
         self.state.done.steps
     }
 
     /// Number of trainable values.
+    #[must_use]
     pub fn parameter_count(&self) -> usize {
         self.state.parameters.count()
     }
 
     /// The model under training.
+    #[must_use]
     pub fn model(&self) -> &ModelConfig {
         &self.model
     }
 
     /// What decides the run.
+    #[must_use]
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
     /// What the sounds' labels were taken for among the classes of the model that the run began from; empty for a run
     /// that began from nothing, or was resumed.
+    #[must_use]
     pub fn matched_classes(&self) -> &[ClassMatch] {
         &self.matched
     }
 
     /// The step whose weights were best at a validation, where the run looks for it.
+    #[must_use]
     pub fn best_step(&self) -> Option<u64> {
         let best = self.state.validations.best.as_ref();
         best.map(|best| best.done.steps)
     }
 
     /// Part of the training that is done, 0 to 1; all of it when patience is at an end.
+    #[must_use]
     pub fn progress(&self) -> f64 {
         let State {
             done, validations, ..
@@ -356,7 +363,7 @@ impl<'d> Trainer<'d> {
         let loss = self.loss(batch)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            return Err(self.diverged("loss", value as f64));
+            return Err(self.diverged("loss", f64::from(value)));
         }
         let learning_rate = self.config.learning_rate.at(self.step(), self.progress());
         let state = &mut self.state;

@@ -42,7 +42,10 @@ fn fraction(clip: &Clip, low: f32, high: f32) -> f32 {
     let step = clip.sample_rate() as f32 / samples.len() as f32;
     let energy = |from: f32, to: f32| -> f32 {
         let bins = (from / step) as usize..((to / step) as usize).min(spectrum.len());
-        spectrum[bins].iter().map(|c| c.norm_sqr()).sum()
+        spectrum[bins]
+            .iter()
+            .map(realfft::num_complex::Complex::norm_sqr)
+            .sum()
     };
     energy(low, high) / energy(0.0, clip.sample_rate() as f32 / 2.0 + step)
 }
@@ -469,7 +472,7 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
     // Beyond the model's own length nothing returns, and nothing stays.
     for (class, seed) in [("bass", 2), ("synth", 2), ("cymbal", 1)] {
         let long = generated(&renderer, Some(class), seed..seed + 1, |s| {
-            s.seconds = Some(9.0)
+            s.seconds = Some(9.0);
         });
         let samples = &long[0].clip.channels()[0];
         let second = format.sample_rate as usize;
@@ -492,7 +495,7 @@ fn a_loudness_that_the_peak_forbids_is_remarked_on() {
     let renderer = renderer();
     let loud = |lufs| {
         generated(&renderer, Some("kick"), 1..2, |s| {
-            s.level = Level::Loudness(lufs)
+            s.level = Level::Loudness(lufs);
         })
     };
     assert!(loud(-30.0)[0].remarks.is_empty());

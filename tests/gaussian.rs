@@ -33,7 +33,9 @@ impl<F: Fn(f64, f64, u32) -> f64> Denoiser for Formula<F> {
         let values = x.flatten_all()?.to_vec1::<f32>()?;
         let values = values.into_iter().enumerate();
         let values: Vec<f32> = values
-            .map(|(i, x)| (self.0)(x as f64, sigma[item(i)] as f64, classes[item(i)]) as f32)
+            .map(|(i, x)| {
+                (self.0)(f64::from(x), f64::from(sigma[item(i)]), classes[item(i)]) as f32
+            })
             .collect();
         Ok(Tensor::from_vec(values, x.shape(), &CPU)?)
     }
@@ -138,7 +140,13 @@ fn added_variance(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> 
     let mut noise = Noise::at(1, &[0]);
     let draws: Vec<Vec<f32>> = (0..steps).map(|_| noise.normals(steps)).collect();
     let mut rows: Vec<Vec<f64>> = (0..steps)
-        .map(|i| draws.iter().map(|d| d[i] as f64).chain([ends[i]]).collect())
+        .map(|i| {
+            draws
+                .iter()
+                .map(|d| f64::from(d[i]))
+                .chain([ends[i]])
+                .collect()
+        })
         .collect();
     // Gauss-Jordan elimination with row pivots.
     for k in 0..steps {
@@ -222,11 +230,12 @@ fn ipndm_follows_cubic_slopes_exactly_on_equal_steps() {
     let p = |s: f64| 1.0 - 2.0 * s + 0.5 * s * s + 0.25 * s * s * s;
     let integral = |s: f64| s - s * s + 0.5 * s.powi(3) / 3.0 + 0.25 * s.powi(4) / 4.0;
     let denoiser = Formula(move |x, sigma, _| x - sigma * p(sigma));
-    let sigmas: Vec<f64> = (0..8).map(|i| 4.0 - 0.5 * i as f64).collect();
+    let sigmas: Vec<f64> = (0..8).map(|i| 4.0 - 0.5 * f64::from(i)).collect();
     let seen = RefCell::new(Vec::new());
     let record = &mut |step: &Step| {
-        seen.borrow_mut()
-            .push(step.x.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0] as f64);
+        seen.borrow_mut().push(f64::from(
+            step.x.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0],
+        ));
         ControlFlow::Continue(())
     };
     let x = Tensor::zeros((1, 1, 1), DType::F32, &CPU).unwrap();
@@ -347,7 +356,7 @@ fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
     let start: Vec<f32> = (0..n)
         .map(|_| {
             let mode = MODES[usize::from(!noise.chance(MODES[0].0 as f32))];
-            (mode.1 + spread * noise.normal() as f64) as f32
+            (mode.1 + spread * f64::from(noise.normal())) as f32
         })
         .collect();
     let x = Tensor::from_vec(start, (2, n / 4, 2), &CPU).unwrap();
@@ -381,7 +390,7 @@ fn every_sampler_keeps_the_weights_means_and_widths_of_two_modes() {
 fn an_item_does_not_depend_on_its_batch() {
     let (batch, frames, width) = (3, 5, 3); // An odd count: a spare normal is left over each step.
     let inner =
-        Formula(|x: f64, sigma: f64, class: u32| (x + class as f64) / (1.0 + sigma * sigma));
+        Formula(|x: f64, sigma: f64, class: u32| (x + f64::from(class)) / (1.0 + sigma * sigma));
     let guided = Guided::new(&inner, 1.7, (0.05, 3.0)).unwrap();
     let sigmas = schedule(Schedule::KARRAS).sigmas(7).unwrap();
     let x = unit_noise(&mut generators(31, batch), frames, width, &CPU).unwrap();

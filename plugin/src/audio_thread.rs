@@ -141,7 +141,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
             } => {
                 self.voices
                     .choke(named(voice_id, channel, key), &mut |note| {
-                        ended(note, timing)
+                        ended(note, timing);
                     });
             }
             NoteEvent::PolyTuning {

@@ -102,11 +102,13 @@ impl<const MULTI: bool> Default for Instrument<MULTI> {
 
 impl<const MULTI: bool> Instrument<MULTI> {
     /// The sounds and requests of this instance.
+    #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
     /// The parameters that the host shows and automates.
+    #[must_use]
     pub fn parameters(&self) -> &Arc<PluginParams> {
         &self.params
     }

@@ -44,6 +44,7 @@ pub struct SoundRecipe {
 
 impl SoundRecipe {
     /// The recipe of a sound that was read from the file at `path`.
+    #[must_use]
     pub fn of_file(path: &Path) -> Self {
         let name = path.file_name().unwrap_or(path.as_os_str());
         Self {
@@ -77,6 +78,7 @@ pub struct StoredSound {
 
 impl StoredSound {
     /// Packs the first 30 s of a clip, as mono or stereo. Samples that are not finite become silence.
+    #[must_use]
     pub fn new(recipe: SoundRecipe, clip: &Clip) -> Self {
         let sample_rate = clip.sample_rate();
         let most =
@@ -123,21 +125,25 @@ impl StoredSound {
     }
 
     /// Length in seconds.
+    #[must_use]
     pub fn seconds(&self) -> f32 {
         self.channels[0].len() as f32 / self.sample_rate as f32
     }
 
     /// How it was made.
+    #[must_use]
     pub fn recipe(&self) -> &SoundRecipe {
         &self.recipe
     }
 
     /// The renderer's remarks on it: a sentence for each thing that was asked for and could not be had.
+    #[must_use]
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
     /// The sound.
+    #[must_use]
     pub fn clip(&self) -> Clip {
         let unpack = |&x: &i16| f32::from(x) / 32767.0 * self.peak;
         let channels = self
@@ -312,6 +318,7 @@ impl From<AnyProject> for Project {
 
 impl Project {
     /// The sound of a pad.
+    #[must_use]
     pub fn sound(&self, pad: usize) -> Option<&Arc<StoredSound>> {
         self.pads.get(pad)?.as_ref()
     }

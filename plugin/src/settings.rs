@@ -56,8 +56,9 @@ impl Settings {
 
     /// How many threads make sounds: half of the cores, so that the host has the others, unless the user
     /// wants it otherwise.
+    #[must_use]
     pub fn threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.threads.unwrap_or(cores / 2).clamp(1, cores)
     }
 

@@ -91,6 +91,7 @@ struct History {
 
 impl Store {
     /// An empty store, and the other end for the audio thread.
+    #[must_use]
     pub fn new() -> (Arc<Self>, Inbox) {
         let mut inbox = Vec::with_capacity(PADS);
         let outbox = std::array::from_fn(|_| {

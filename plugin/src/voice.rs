@@ -119,16 +119,19 @@ impl Voices {
     }
 
     /// Whether anything is to be heard.
+    #[must_use]
     pub fn is_active(&self) -> bool {
         (0..PADS).any(|pad| self.is_pad_active(pad))
     }
 
     /// Whether anything is to be heard of a pad.
+    #[must_use]
     pub fn is_pad_active(&self, pad: usize) -> bool {
         self.slots.iter().flatten().any(|voice| voice.pad == pad) || is_heard(self.residuals[pad])
     }
 
     /// The position of the newest voice of a pad, as a fraction of its sound.
+    #[must_use]
     pub fn playhead(&self, pad: usize) -> Option<f32> {
         let of_pad = self.slots.iter().flatten().filter(|voice| voice.pad == pad);
         let newest = of_pad.max_by_key(|voice| voice.age)?;

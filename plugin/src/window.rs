@@ -107,6 +107,7 @@ pub fn editor(
 }
 
 /// A window's size, for as long as its instance lives: at first that of the last window.
+#[must_use]
 pub fn size() -> Arc<EguiEditorState> {
     let last = Settings::load().window.filter(|[width, height]| {
         (LEAST.width..=MOST.width).contains(width) && (LEAST.height..=MOST.height).contains(height)
@@ -170,7 +171,7 @@ impl NiceEguiApp for Window {
                 ui.vertical(|ui| self.selected(ui, &setter));
             });
             ui.with_layout(egui::Layout::bottom_up(egui::Align::Min), |ui| {
-                self.foot(ui)
+                self.foot(ui);
             });
         });
         #[cfg(target_os = "linux")]

@@ -28,6 +28,7 @@ pub struct Decoded {
 /// File name extensions of what [`read`] understands, in lower case.
 ///
 /// For finding sound files in a folder; [`read`] itself goes by content.
+#[must_use]
 pub fn extensions() -> &'static [&'static str] {
     &[
         "wav", "wave", "bwf", "flac", "aif", "aiff", "aifc", "ogg", "oga", "mp3",
@@ -149,7 +150,7 @@ pub(super) fn check_layout(sample_rate: u32, channels: usize) -> Result<(), Fail
 /// The frames that `max_seconds` allows; without it, as many as exist.
 pub(super) fn frame_limit(sample_rate: u32, max_seconds: Option<f64>) -> usize {
     max_seconds.map_or(usize::MAX, |seconds| {
-        ((seconds * sample_rate as f64).ceil() as usize).max(1)
+        ((seconds * f64::from(sample_rate)).ceil() as usize).max(1)
     })
 }
 

@@ -56,13 +56,16 @@ const FADES: (f64, f64) = (0.005, 0.065);
 /// Over which part at the end it is told how loud a sound ends, in seconds.
 const LAST: f64 = 0.03;
 
-/// Removes the offset, ends the sound, and sets the level of it; where the peak kept the loudness below what was asked,
-/// says so with the LUFS that it reached, if any.
+/// Removes the offset, ends the sound, and sets the level of it.
 ///
 /// The offset goes as [`Clip::remove_dc`] says. A start that is not near zero gets a fade of 1 ms; the end gets one as
 /// `ending` says (at most half the clip), so that neither clicks. A clip that is
 /// silent (peak below -80 dBFS) or holds samples that are not finite is left exactly as it came;
 /// [`Level::Loudness`] also keeps the level of sounds that lie wholly below the gate of -70 LUFS.
+///
+/// # Errors
+/// Where the peak kept the loudness below what was asked, with the LUFS that it reached, if any: the sound is finished all
+/// the same.
 pub fn finish(clip: &mut Clip, level: Level, ending: Ending) -> Result<(), Option<f32>> {
     if level == Level::Raw {
         let samples = clip.channels_mut().flatten();
@@ -154,6 +157,7 @@ pub(crate) fn amplitude(db: f32) -> f32 {
 ///
 /// A clip shorter than one block counts as followed by silence. All channels weigh alike, which is
 /// the standard for mono and stereo. `None` when no block passes the gate.
+#[must_use]
 pub fn loudness(clip: &Clip) -> Option<f32> {
     let rate = f64::from(clip.sample_rate());
     // A tenth of a second; blocks are four of them.

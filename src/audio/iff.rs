@@ -146,7 +146,7 @@ impl WavFormat {
     /// The interleaved samples in `data` as channels.
     fn channels_of(&self, data: &[u8]) -> Vec<Vec<f32>> {
         let raise = self.raise(data);
-        let int = |value: i32| ((value << raise) as f64 / 2f64.powi(31)) as f32;
+        let int = |value: i32| (f64::from(value << raise) / 2f64.powi(31)) as f32;
         let channels = self.channels;
         match (self.tag, self.container()) {
             (FLOAT, 4) => planar(data, channels, f32::from_le_bytes),

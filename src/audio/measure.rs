@@ -90,6 +90,7 @@ pub struct Faults {
 
 impl Faults {
     /// Measures `clip`.
+    #[must_use]
     pub fn of(clip: &Clip) -> Self {
         let mono = clip.with_channels(1);
         let samples = &mono.channels()[0][..];
@@ -109,6 +110,7 @@ impl Faults {
 
 impl Measures {
     /// Measures `clip`.
+    #[must_use]
     pub fn of(clip: &Clip) -> Self {
         let rate = clip.sample_rate() as f32;
         let mono = clip.with_channels(1);

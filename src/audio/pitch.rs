@@ -50,9 +50,9 @@ impl Contour {
     /// Follows the fundamental of a clip, all channels mixed to one; `None` where half of it or more has none.
     ///
     /// A stretch of the sound is correlated with the stretch a lag later, and the product divided by both their norms:
-    /// unlike the autocorrelation's, its peaks do not move where a sound decays. The first peak that is nearly as high as
-    /// the highest is the period [McLeod & Wyvill 2005]; it is refined at two, four, eight periods, as far as the sound
-    /// repeats, so that its error is divided by as many.
+    /// unlike the autocorrelation's, its peaks do not move where a sound decays. The first peak that is nearly as high
+    /// as the highest is the period [McLeod & Wyvill 2005]; it is refined at two, four, eight periods, as far as the
+    /// sound repeats, so that its error is divided by as many.
     pub fn of(clip: &Clip) -> Option<Self> {
         Self::by(clip, WINDOW)
     }

@@ -77,6 +77,7 @@ pub struct Texture {
 
 impl Texture {
     /// Measures `clip`; lines are sought at its sample rate over `hop` samples, and below.
+    #[must_use]
     pub fn of(clip: &Clip, hop: usize) -> Self {
         let mono = clip.with_channels(1);
         let (samples, rate) = (&mono.channels()[0][..], clip.sample_rate() as f32);

@@ -162,6 +162,7 @@ pub struct TrainingTotals {
 
 impl TrainingRecord {
     /// Training in all, that of earlier models included.
+    #[must_use]
     pub fn totals(&self) -> TrainingTotals {
         let before = self.before.unwrap_or_default();
         TrainingTotals {
@@ -260,18 +261,21 @@ impl ModelConfig {
     }
 
     /// `T`, the number of encoded frames of one clip.
+    #[must_use]
     pub fn frames(&self) -> usize {
         self.representation.frames(self.format.len_frames)
     }
 
     /// Where its clips begin in the training sounds, as far as the file tells: older ones do not say it, but only
     /// clips cut at their onset had attributes.
+    #[must_use]
     pub fn training_crop(&self) -> Option<Crop> {
         let by_attributes = (!self.attributes.is_empty()).then_some(Crop::Onset);
         self.crop.or(by_attributes)
     }
 
     /// The sizes the network is built into.
+    #[must_use]
     pub fn dims(&self) -> NetworkDims {
         NetworkDims {
             width: self.representation.width(self.format.channels),
@@ -294,6 +298,7 @@ impl ModelConfig {
 
     /// Names of everything that can be set beside the class and changes what is heard: older models are conditioned on
     /// changes that their representation does not hold.
+    #[must_use]
     pub fn descriptor_names(&self) -> Vec<String> {
         let mut names = self.descriptors.clone();
         names.retain(|name| !self.is_unheard(name));
@@ -330,6 +335,7 @@ impl ModelConfig {
     }
 
     /// How many inputs of the network say what a sound is like: [`COLUMNS`], or none.
+    #[must_use]
     pub fn attribute_columns(&self) -> usize {
         if self.attributes.is_empty() {
             0
@@ -339,6 +345,7 @@ impl ModelConfig {
     }
 
     /// Whether it was distilled to need few steps, which a sampler of its own takes.
+    #[must_use]
     pub fn is_few_step(&self) -> bool {
         let own = self.rendering.as_ref();
         own.is_some_and(|own| own.sampler == Sampler::Consistency)

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
+use crate::audio::stft::hann;
 use crate::audio::{Clip, onset};
 
 /// Bands, evenly over the logarithm of these frequencies in Hz: what every usual sample rate has.
@@ -50,8 +51,8 @@ impl Fingerprint {
 
         let window = ((WINDOW_SECONDS * rate) as usize).max(8);
         let n = (2 * window).next_power_of_two();
-        let hann: Vec<f32> = (0..window)
-            .map(|i| (0.5 - 0.5 * (2.0 * PI * (i as f64 + 0.5) / window as f64).cos()) as f32)
+        let weights: Vec<f32> = (0..window)
+            .map(|i| hann(i as f64 + 0.5, window) as f32)
             .collect();
         let transform = RealFftPlanner::new().plan_fft_forward(n);
         let (mut frame, mut bins) = (vec![0.0f32; n], vec![Complex32::default(); n / 2 + 1]);
@@ -70,7 +71,7 @@ impl Fingerprint {
                     break;
                 }
                 frame.fill(0.0);
-                for ((x, s), w) in frame.iter_mut().zip(&samples[start..]).zip(&hann) {
+                for ((x, s), w) in frame.iter_mut().zip(&samples[start..]).zip(&weights) {
                     *x = s * w;
                 }
                 if transform.process(&mut frame, &mut bins).is_err() {

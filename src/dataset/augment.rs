@@ -36,6 +36,7 @@ impl Descriptor {
     ];
 
     /// What files and flags call it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Polarity => "polarity",
@@ -47,12 +48,14 @@ impl Descriptor {
     }
 
     /// The descriptor of this name.
+    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|own| own.name() == name)
     }
 
     /// Whether the change reaches the frames of a representation. Those of a spectrogram hold neither the level of a
     /// clip nor the sign of its wave.
+    #[must_use]
     pub fn is_heard_in(self, representation: &RepresentationConfig) -> bool {
         !matches!(self, Self::Polarity | Self::Gain) || representation.holds_level_and_sign()
     }
@@ -112,6 +115,7 @@ impl Augment {
     };
 
     /// The same without the changes that leave the frames of a representation as they are.
+    #[must_use]
     pub fn heard_in(self, representation: &RepresentationConfig) -> Self {
         let if_heard = |descriptor: Descriptor, amount: f32| {
             if descriptor.is_heard_in(representation) {
@@ -168,6 +172,7 @@ pub struct Change {
 
 impl Change {
     /// The conditioning value of one descriptor.
+    #[must_use]
     pub fn value(&self, descriptor: Descriptor) -> f32 {
         match descriptor {
             Descriptor::Polarity => f32::from(u8::from(self.flip)),

@@ -45,6 +45,7 @@ pub enum IssueKind {
 
 impl IssueKind {
     /// The kind as the report prints and serializes it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             IssueKind::Unreadable => "unreadable",
@@ -180,6 +181,7 @@ pub struct Report {
 
 impl Report {
     /// How many files were skipped.
+    #[must_use]
     pub fn skipped(&self) -> usize {
         self.found - self.total.files
     }

@@ -458,7 +458,7 @@ fn duplicates_are_found_across_names_sample_formats_and_labels() {
     reader.samples::<i16>().for_each(|x| {
         writer
             .write_sample(f32::from(x.unwrap()) / 32_768.0)
-            .unwrap()
+            .unwrap();
     });
     writer.finalize().unwrap();
     let (data, report) = open(root.path(), &ScanOptions::default());

@@ -33,6 +33,7 @@ impl Objective {
     ///
     /// The mean is above EDM's: levels around and above 1 decide which frames sound at all, and a
     /// training that spends itself on low noise makes polished sounds without an outline.
+    #[must_use]
     pub fn new(target: Target, sigma_data: f64) -> Self {
         let min_snr_gamma = if target == Target::X {
             12.0
@@ -50,7 +51,7 @@ impl Objective {
     /// One noise level per item, stratified: each of `batch` equal slices of probability is met once.
     pub fn draw_sigmas(&self, batch: usize, noise: &mut Noise) -> Vec<f64> {
         let draw = |i: usize| {
-            let p = (i as f64 + noise.uniform() as f64) / batch as f64;
+            let p = (i as f64 + f64::from(noise.uniform())) / batch as f64;
             (self.p_mean + self.p_std * normal_quantile(p.clamp(1e-6, 1.0 - 1e-6))).exp()
         };
         (0..batch).map(draw).collect()
@@ -58,6 +59,7 @@ impl Objective {
 
     /// Weight of the squared error of `D` at `sigma`: `(sigma² + sigma_data²)/(sigma·sigma_data)²`
     /// [EDM, Table 1], clipped.
+    #[must_use]
     pub fn weight(&self, sigma: f64) -> f64 {
         let product = sigma * self.sigma_data;
         ((sigma * sigma + self.sigma_data * self.sigma_data) / (product * product))

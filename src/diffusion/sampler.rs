@@ -106,6 +106,7 @@ impl Sampler {
     ];
 
     /// The name in files and flags.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Sampler::Euler => "euler",
@@ -121,6 +122,7 @@ impl Sampler {
     }
 
     /// How often the denoiser is evaluated in `steps` steps that ends in zero.
+    #[must_use]
     pub fn evaluations(self, steps: usize) -> usize {
         match self {
             Sampler::Heun => (2 * steps).saturating_sub(1),
@@ -129,6 +131,7 @@ impl Sampler {
     }
 
     /// Whether sampling itself draws noise, so that one starting point has many ends.
+    #[must_use]
     pub fn is_stochastic(self) -> bool {
         matches!(
             self,

@@ -86,6 +86,7 @@ impl Reference {
     }
 
     /// The reference's sounds.
+    #[must_use]
     pub fn sounds(&self) -> &Sounds {
         &self.sounds
     }
@@ -94,6 +95,7 @@ impl Reference {
     /// against the other, in the space of the training set or of the one half. Smaller sets are farther apart: fresh
     /// real sounds of the same sources exceed this by chance only. The errors are the standard deviations between
     /// halvings.
+    #[must_use]
     pub fn floor(&self) -> &Scores {
         &self.floor
     }
@@ -101,11 +103,13 @@ impl Reference {
     /// The scores of the training set, where it is known: of each half of it, at the reference's proportions of
     /// classes, in the space of the other half. Where it is of other sources than the reference, it is farther from it
     /// than the floor; a model that reproduces its training set scores the same.
+    #[must_use]
     pub fn training_scores(&self) -> Option<&Scores> {
         self.training_scores.as_ref()
     }
 
     /// What was left out, and why.
+    #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

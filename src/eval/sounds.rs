@@ -45,6 +45,7 @@ impl Ear {
     }
 
     /// The format that clips are brought to.
+    #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
@@ -265,6 +266,7 @@ impl Sounds {
     }
 
     /// How many sounds each label has, those without one under `None`.
+    #[must_use]
     pub fn labels(&self) -> BTreeMap<Option<String>, usize> {
         let mut counts = BTreeMap::new();
         for sound in &self.sounds {

@@ -592,12 +592,12 @@ mod tests {
                 .get(var)
                 .unwrap_or_else(|| panic!("{name} has no gradient"));
             // Along the gradient itself, so that f32 differences stand clear of rounding.
-            let length = gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()? as f64;
+            let length = f64::from(gradient.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?);
             assert!(length > 1e-3, "{name} has no influence");
             let (base, step) = (var.as_tensor().copy()?, 2e-3);
             let at = |sign: f64| -> Result<f64> {
                 var.set(&(&base + (gradient * (sign * step / length))?)?)?;
-                Ok(loss()?.to_scalar::<f32>()? as f64)
+                Ok(f64::from(loss()?.to_scalar::<f32>()?))
             };
             let numeric = (at(1.0)? - at(-1.0)?) / (2.0 * step);
             var.set(&base)?;

@@ -60,7 +60,7 @@ pub(super) fn decade_ticks(low: f64, high: f64) -> (Vec<f64>, Vec<f64>) {
             .flat_map(|decade| {
                 digits
                     .iter()
-                    .map(move |digit| decade as f64 + digit.log10())
+                    .map(move |digit| f64::from(decade) + digit.log10())
             })
             .filter(|tick| (low..=high).contains(tick))
             .collect()

@@ -145,7 +145,7 @@ fn stroke(covered: &mut [f32], clip: Rect, a: (f64, f64), b: (f64, f64), radius:
     let reach = radius + 1.0;
     let range = |a: f64, b: f64, origin: i32, len: i32| {
         let (low, high) = (a.min(b) - reach, a.max(b) + reach);
-        let inside = |x: f64| (x - origin as f64).clamp(0.0, len as f64);
+        let inside = |x: f64| (x - f64::from(origin)).clamp(0.0, f64::from(len));
         inside(low) as usize..inside(high).ceil() as usize
     };
     let (dx, dy) = (b.0 - a.0, b.1 - a.1);
@@ -153,8 +153,8 @@ fn stroke(covered: &mut [f32], clip: Rect, a: (f64, f64), b: (f64, f64), radius:
     for y in range(a.1, b.1, clip.y, clip.height) {
         for x in range(a.0, b.0, clip.x, clip.width) {
             // From `a` to the pixel's middle.
-            let px = x as f64 + 0.5 + clip.x as f64 - a.0;
-            let py = y as f64 + 0.5 + clip.y as f64 - a.1;
+            let px = x as f64 + 0.5 + f64::from(clip.x) - a.0;
+            let py = y as f64 + 0.5 + f64::from(clip.y) - a.1;
             let along = ((px * dx + py * dy) / length2).clamp(0.0, 1.0);
             let distance = (px - along * dx).hypot(py - along * dy);
             let value = (radius + 0.5 - distance).clamp(0.0, 1.0) as f32;
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn thinning_keeps_ends_and_extremes() {
         let points: Vec<_> = (0..10_000)
-            .map(|i| (i as f64 / 10_000.0, ((i * 7919) % 10_000) as f64))
+            .map(|i| (f64::from(i) / 10_000.0, f64::from((i * 7919) % 10_000)))
             .collect();
         let thinned = thin(&points);
         assert!(thinned.len() <= 4);

@@ -172,7 +172,7 @@ impl Cell {
                 canvas.set(x, y, heat(1.0 + level_db / RANGE_DB));
             }
         }
-        for tick in axis.ticks(size as f64 * 1.4) {
+        for tick in axis.ticks(f64::from(size) * 1.4) {
             let line = place.rows(place.y + axis.row(tick) as i32, 1);
             canvas.fill(line.columns(place.x - 3, 3), DIM);
             canvas.blend(line, TEXT, 0.07);
@@ -183,14 +183,14 @@ impl Cell {
 
     /// Draws the time axis below the spectrogram.
     fn seconds(&self, canvas: &mut Canvas, clip: &Clip) {
-        let seconds = clip.len_frames() as f64 / clip.sample_rate().max(1) as f64;
+        let seconds = clip.len_frames() as f64 / f64::from(clip.sample_rate().max(1));
         if seconds <= 0.0 {
             return;
         }
         let (size, place) = (self.size, self.spectrogram);
         let most = (place.width / (size * 7)).max(2) as usize;
         for tick in ticks(0.0, seconds, most) {
-            let x = place.x + (tick / seconds * (place.width - 1) as f64).round() as i32;
+            let x = place.x + (tick / seconds * f64::from(place.width - 1)).round() as i32;
             canvas.fill(Rect::new(x, place.bottom(), 1, 3), DIM);
             let text = format!("{} s", number(tick));
             let half = text_width(&text, size) / 2;
@@ -228,7 +228,7 @@ impl Cell {
 /// Descriptions of a clip, the longest first.
 fn captions(clip: &Clip) -> [String; 3] {
     let rate = clip.sample_rate();
-    let length = format!("{:.2} s", clip.len_frames() as f64 / rate.max(1) as f64);
+    let length = format!("{:.2} s", clip.len_frames() as f64 / f64::from(rate.max(1)));
     let channels = match clip.channels().len() {
         1 => "mono".to_owned(),
         2 => "stereo".to_owned(),
@@ -239,7 +239,7 @@ fn captions(clip: &Clip) -> [String; 3] {
         0.0 => "silent".to_owned(),
         peak => format!("peak {:.1} dB", 20.0 * peak.log10()),
     };
-    let khz = number(rate as f64 / 1000.0);
+    let khz = number(f64::from(rate) / 1000.0);
     [
         format!("{length} · {khz} kHz · {channels} · {peak}"),
         format!("{length} · {peak}"),

@@ -51,7 +51,9 @@ pub(super) fn heat(level: f32) -> Colour {
 
 /// `fraction` of `b` over `a`.
 pub(super) fn mix(a: Colour, b: Colour, fraction: f32) -> Colour {
-    std::array::from_fn(|i| (a[i] as f32 + (b[i] as f32 - a[i] as f32) * fraction).round() as u8)
+    std::array::from_fn(|i| {
+        (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * fraction).round() as u8
+    })
 }
 
 #[cfg(test)]
@@ -61,7 +63,7 @@ mod tests {
     #[test]
     fn heat_brightens_evenly_from_near_black() {
         let lightness = |c: Colour| {
-            let linear = c.map(|x| (x as f64 / 255.0).powf(2.2));
+            let linear = c.map(|x| (f64::from(x) / 255.0).powf(2.2));
             (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]).cbrt()
         };
         let steps: Vec<f64> = (0..=20).map(|i| lightness(heat(i as f32 / 20.0))).collect();

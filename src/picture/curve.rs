@@ -95,12 +95,13 @@ impl Axes {
     fn pixel_x(&self, x: f64) -> f64 {
         let (low, high) = self.x;
         // Of values near the largest that there are, `widen` leaves some out.
-        PLOT.x as f64 + (x.clamp(low, high) - low) / (high - low) * PLOT.width as f64
+        f64::from(PLOT.x) + (x.clamp(low, high) - low) / (high - low) * f64::from(PLOT.width)
     }
 
     fn pixel_y(&self, y: f64) -> f64 {
         let (low, high) = self.y;
-        PLOT.bottom() as f64 - (y.clamp(low, high) - low) / (high - low) * PLOT.height as f64
+        f64::from(PLOT.bottom())
+            - (y.clamp(low, high) - low) / (high - low) * f64::from(PLOT.height)
     }
 
     /// Draws lines at round numbers, and the numbers.
@@ -233,7 +234,9 @@ mod tests {
 
     #[test]
     fn smoothing_keeps_straight_lines_and_gaps_and_lowers_noise() {
-        let straight: Vec<_> = (0..300).map(|i| (i as f64, 2.0 * i as f64)).collect();
+        let straight: Vec<_> = (0..300)
+            .map(|i| (f64::from(i), 2.0 * f64::from(i)))
+            .collect();
         let smoothed = smooth(&straight, 10);
         assert!(
             straight
@@ -242,7 +245,7 @@ mod tests {
                 .all(|(a, b)| (a.1 - b.1).abs() < 1e-9)
         );
         let noisy: Vec<_> = (0..300)
-            .map(|i| (i as f64, if i % 2 == 0 { 1.0 } else { -1.0 }))
+            .map(|i| (f64::from(i), if i % 2 == 0 { 1.0 } else { -1.0 }))
             .collect();
         assert!(smooth(&noisy, 10)[150].1.abs() < 0.05);
         let mut gap = straight.clone();

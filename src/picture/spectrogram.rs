@@ -7,6 +7,7 @@ use realfft::{RealFftPlanner, RealToComplex};
 
 use super::waveform::finite_peak;
 use crate::audio::Clip;
+use crate::audio::stft::hann;
 
 /// How far below its loudest point a spectrogram is shown.
 pub(super) const RANGE_DB: f32 = 80.0;
@@ -21,7 +22,7 @@ pub(super) struct FrequencyAxis {
 impl FrequencyAxis {
     /// From 20 Hz (less where the sample rate forbids it) to half the sample rate.
     pub(super) fn new(sample_rate: u32, rows: usize) -> Self {
-        let high_hz = sample_rate.max(1) as f64 / 2.0;
+        let high_hz = f64::from(sample_rate.max(1)) / 2.0;
         Self {
             low_hz: 20f64.min(high_hz / 20.0),
             high_hz,
@@ -70,7 +71,7 @@ pub(super) fn spectrogram(clip: &Clip, columns: usize, axis: &FrequencyAxis) -> 
     if len == 0 || peak < 1e-20 {
         return levels;
     }
-    let rate = clip.sample_rate().max(1) as f64;
+    let rate = f64::from(clip.sample_rate().max(1));
     let long = 1usize << ((rate * 0.09).log2().round() as i32).clamp(4, 14);
     let mut spectra = [
         Spectrum::new(long, 2 * long),
@@ -131,12 +132,11 @@ impl Spectrum {
     /// `window` samples seen through `size` points.
     fn new(window: usize, size: usize) -> Self {
         let fft = RealFftPlanner::new().plan_fft_forward(size);
-        let hann =
-            |i: usize| 0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / window as f64).cos();
+        let weight = |i: usize| hann(i as f64 + 0.5, window);
         // A sine of amplitude one comes out at 0 dB.
         Self {
             window: (0..window)
-                .map(|i| (hann(i) * 4.0 / window as f64) as f32)
+                .map(|i| (weight(i) * 4.0 / window as f64) as f32)
                 .collect(),
             input: fft.make_input_vec(),
             output: fft.make_output_vec(),

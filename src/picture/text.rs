@@ -32,7 +32,7 @@ impl Canvas {
         };
         for (c, left) in places(text, size) {
             glyph(c, size as usize, |gx, gy, fraction| {
-                self.cover(start + left + gx as i32, y + gy as i32, colour, fraction)
+                self.cover(start + left + gx as i32, y + gy as i32, colour, fraction);
             });
         }
     }
@@ -47,7 +47,7 @@ impl Canvas {
                     start - left - 1 - gx as i32,
                     colour,
                     fraction,
-                )
+                );
             });
         }
     }

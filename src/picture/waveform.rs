@@ -27,11 +27,14 @@ pub(super) fn waveform(canvas: &mut Canvas, lane: Rect, samples: &[f32], peak: f
         let next = samples[(i + 1).min(samples.len() - 1)];
         samples[i.min(samples.len() - 1)] * (1.0 - part) + next * part
     };
-    let per_column = (samples.len() - 1) as f64 / lane.width as f64;
+    let per_column = (samples.len() - 1) as f64 / f64::from(lane.width);
     for column in 0..lane.width {
         // The line between samples at both ends of the column, and the samples inside: columns share
         // their borders, so the drawing has no holes however few samples there are.
-        let (start, end) = (column as f64 * per_column, (column + 1) as f64 * per_column);
+        let (start, end) = (
+            f64::from(column) * per_column,
+            f64::from(column + 1) * per_column,
+        );
         let last = (end as usize).min(samples.len() - 1);
         let inside = &samples[(start.ceil() as usize).min(last + 1)..=last];
         let x = lane.x + column;

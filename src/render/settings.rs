@@ -70,6 +70,7 @@ impl RenderSettings {
     pub const GUIDANCE: f64 = 1.5;
 
     /// The settings that suit a model.
+    #[must_use]
     pub fn of(config: &ModelConfig) -> Self {
         let own = config.rendering.as_ref();
         Self {

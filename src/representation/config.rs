@@ -150,21 +150,25 @@ impl RepresentationConfig {
     }
 
     /// MDCT of 128 bins, companded by the square root.
+    #[must_use]
     pub fn mdct() -> Self {
         Self::Mdct(MdctConfig::default())
     }
 
     /// Waveform in patches of 64.
+    #[must_use]
     pub fn wave() -> Self {
         Self::Wave(WaveConfig::default())
     }
 
     /// 128 mel bands of a transform of 2048 every 256 frames, down to -80 dB.
+    #[must_use]
     pub fn mel() -> Self {
         Self::Mel(MelConfig::default())
     }
 
     /// The word that flags and files use.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         self.framing().name()
     }
@@ -174,6 +178,7 @@ impl RepresentationConfig {
     /// The values of a log-mel spectrogram rise and fall together: the sum over a whole sound of, say, how long it
     /// is, stands out of noise of twenty times the standard deviation of a single value. Coefficients with random signs
     /// do not add up so.
+    #[must_use]
     pub fn sigma_max(&self) -> f64 {
         self.framing().sigma_max()
     }
@@ -182,6 +187,7 @@ impl RepresentationConfig {
     ///
     /// For log-mel frames these include the highest: there it is decided how long and how bright a sound is, which
     /// is most of what tells their classes apart.
+    #[must_use]
     pub fn guidance_interval(&self) -> (f64, f64) {
         self.framing().guidance_interval()
     }
@@ -191,6 +197,7 @@ impl RepresentationConfig {
     /// The mean is above EDM's -1.2: levels around and above 1 decide which frames sound at all, and a training that
     /// spends itself on low noise makes polished sounds without an outline. For log-mel frames they go on to
     /// [`RepresentationConfig::sigma_max`].
+    #[must_use]
     pub fn p_mean_and_std(&self) -> (f64, f64) {
         self.framing().p_mean_and_std()
     }
@@ -206,16 +213,19 @@ impl RepresentationConfig {
     }
 
     /// Frames of audio a row stands for.
+    #[must_use]
     pub fn hop(&self) -> usize {
         self.framing().hop()
     }
 
     /// `C`, the values of a row, for so many channels.
+    #[must_use]
     pub fn width(&self, channels: usize) -> usize {
         self.framing().width(channels)
     }
 
     /// `T`, the rows of a clip of `len_frames` frames of audio; a remainder is not counted.
+    #[must_use]
     pub fn frames(&self, len_frames: usize) -> usize {
         len_frames.checked_div(self.hop()).unwrap_or(0)
     }

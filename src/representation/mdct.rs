@@ -105,7 +105,7 @@ impl Framing for MdctConfig {
             |c| power(c, self.companding),
         )?;
         // The floor is an amplitude, and the scales are of companded amplitudes.
-        let mut scales = scales(&squares, QUIETEST.powf(self.companding as f64));
+        let mut scales = scales(&squares, QUIETEST.powf(f64::from(self.companding)));
         let gains = gains(self.bins, self.emphasis, format.sample_rate);
         for (scale, gain) in scales.iter_mut().zip(gains.iter().cycle()) {
             *scale /= gain;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     fn energy<'a>(values: impl IntoIterator<Item = &'a f32>) -> f64 {
-        values.into_iter().map(|&x| (x as f64).powi(2)).sum()
+        values.into_iter().map(|&x| f64::from(x).powi(2)).sum()
     }
 
     #[test]
@@ -371,20 +371,20 @@ mod tests {
                     .map(|n| {
                         let inside = (bins / 2..bins * 3 / 2).contains(&n);
                         let window = match n < bins {
-                            true if t == 0 => inside as u8 as f64,
-                            false if t == rows - 1 => inside as u8 as f64,
+                            true if t == 0 => f64::from(u8::from(inside)),
+                            false if t == rows - 1 => f64::from(u8::from(inside)),
                             _ => (PI / (2.0 * m) * (n as f64 + 0.5)).sin(),
                         };
                         let x = (t * bins + n)
                             .checked_sub(bins / 2)
                             .and_then(|at| signal.get(at));
                         let angle = PI / m * (n as f64 + 0.5 - m / 2.0) * (k + 0.5);
-                        window * x.map_or(0.0, |&x| x as f64) * angle.cos()
+                        window * x.map_or(0.0, |&x| f64::from(x)) * angle.cos()
                     })
                     .sum::<f64>()
                     * (2.0 / m).sqrt();
                 assert!(
-                    (*fast as f64 - direct).abs() < 2e-6,
+                    (f64::from(*fast) - direct).abs() < 2e-6,
                     "M {bins}, row {t}, bin {k}: {fast} {direct}"
                 );
             }
@@ -507,7 +507,7 @@ mod tests {
                 squares
                     .iter_mut()
                     .zip(row)
-                    .for_each(|(sum, z)| *sum += (*z as f64).powi(2) / 800.0);
+                    .for_each(|(sum, z)| *sum += f64::from(*z).powi(2) / 800.0);
             }
             assert!(frames.data[201 * 64..].iter().all(|&z| z == 0.0));
         }

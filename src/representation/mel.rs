@@ -163,8 +163,8 @@ impl Framing for MelConfig {
             for row in encoder.columns(clip)?.chunks_exact(width) {
                 rows += 1;
                 for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(row) {
-                    *sum += x as f64;
-                    *square += (x as f64).powi(2);
+                    *sum += f64::from(x);
+                    *square += f64::from(x).powi(2);
                 }
             }
             Ok(())
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_sine_keeps_its_frequency() {
         let sine = |hz: f64| {
-            (0..16_384).map(move |i| 0.5 * (TAU * hz * i as f64 / RATE as f64).sin() as f32)
+            (0..16_384).map(move |i| 0.5 * (TAU * hz * f64::from(i) / f64::from(RATE)).sin() as f32)
         };
         for hz in [110.0, 440.0, 3000.0] {
             let clip = there_and_back(vec![sine(hz).collect()]);
@@ -335,10 +335,10 @@ mod tests {
             fft.process(&mut middle, &mut spectrum).unwrap();
             let peak = (0..spectrum.len())
                 .max_by(|&a, &b| spectrum[a].norm().total_cmp(&spectrum[b].norm()));
-            let found = peak.unwrap() as f64 * RATE as f64 / 8192.0;
+            let found = peak.unwrap() as f64 * f64::from(RATE) / 8192.0;
             // One bin of the representation's own transform.
             assert!(
-                (found - hz).abs() < RATE as f64 / 1024.0,
+                (found - hz).abs() < f64::from(RATE) / 1024.0,
                 "{hz} Hz came back as {found} Hz"
             );
         }
@@ -392,8 +392,8 @@ mod tests {
                 let Some(n) = i.checked_sub(start) else {
                     return 0.0;
                 };
-                let t = n as f64 / RATE as f64;
-                phase += TAU * (180.0 + 120.0 * (-t * 30.0).exp()) / RATE as f64;
+                let t = n as f64 / f64::from(RATE);
+                phase += TAU * (180.0 + 120.0 * (-t * 30.0).exp()) / f64::from(RATE);
                 (0.7 * (-t * 12.0).exp() * phase.sin()) as f32
                     + 0.2 * (-t * 20.0).exp() as f32 * noise.normal()
             })

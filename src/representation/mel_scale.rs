@@ -34,7 +34,7 @@ mod tests {
             (38, 10_096.408),
             (39, 11_025.0),
         ] {
-            let found = hz_of(top * i as f64 / 39.0);
+            let found = hz_of(top * f64::from(i) / 39.0);
             assert!(
                 (found - hz).abs() < 0.001 * hz.max(1.0),
                 "{i}: {found} {hz}"

@@ -106,7 +106,7 @@ pub(super) fn mean_squares(
     let (mut sums, mut rows) = (vec![0.0; width], 0u64);
     for_each_clip(format, clips, |clip| {
         let values = transform(clip)?;
-        let energy = |row: &[f32]| row.iter().map(|&x| (x as f64).powi(2)).sum::<f64>();
+        let energy = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let loudest = values.chunks(width).map(energy).fold(0.0, f64::max);
         for row in values
             .chunks(width)
@@ -114,7 +114,7 @@ pub(super) fn mean_squares(
         {
             rows += 1;
             for (sum, &x) in sums.iter_mut().zip(row) {
-                *sum += (compand(x) as f64).powi(2);
+                *sum += f64::from(compand(x)).powi(2);
             }
         }
         Ok(())

@@ -37,6 +37,7 @@ pub struct ConsistencyTuning {
 
 impl ConsistencyTuning {
     /// For a denoiser that has no few-step ability yet.
+    #[must_use]
     pub fn of(model: &ModelConfig, guidance: f64) -> Self {
         Self {
             consistency: Consistency {
@@ -51,6 +52,7 @@ impl ConsistencyTuning {
 
     /// For a model that needs few steps already, on other sounds: from these alone, and with levels near each other
     /// from the beginning.
+    #[must_use]
     pub fn again(model: &ModelConfig) -> Self {
         let first = Self::of(model, 1.0);
         Self {
@@ -75,6 +77,7 @@ pub enum Loss {
 
 impl Loss {
     /// Consistency tuning, where it is that.
+    #[must_use]
     pub fn tuning(&self) -> Option<&ConsistencyTuning> {
         match self {
             Self::Denoising(_) => None,
@@ -229,7 +232,7 @@ impl TrainConfig {
         } = self.adam;
         for (what, fraction) in [
             ("decay", decay),
-            ("class dropout", self.class_dropout as f64),
+            ("class dropout", f64::from(self.class_dropout)),
             ("beta1", beta1),
             ("beta2", beta2),
         ] {

@@ -20,8 +20,8 @@ const DEMOS: usize = 16;
 /// No further demo sound is begun after this long.
 const DEMO_TIME: Duration = Duration::from_secs(30);
 
-/// Writes sounds of classes from all over the list of `run`'s model to `run/demos`, with a picture of them, and the curve
-/// of the loss to `run/loss.png`: 16 sounds, or as many as are made in half a minute, always from the same seeds.
+/// Writes sounds of classes from all over the list of `run`'s model to `run/demos`, with a picture of them, and the
+/// curve of the loss to `run/loss.png`: 16 sounds, or as many as are made in half a minute, always from the same seeds.
 ///
 /// `on_sound` is asked before each sound and may stop it; then nothing more is written.
 ///

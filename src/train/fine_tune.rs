@@ -1,4 +1,5 @@
-//! The model that a fine-tuning or a distillation begins with: another's weights, for the sounds and the format of the run.
+//! The model that a fine-tuning or a distillation begins with: another's weights, for the sounds and the format of the
+//! run.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

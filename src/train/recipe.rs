@@ -28,7 +28,8 @@ const ONE_SHOT: Format = Format {
     len_frames: 49_152,
 };
 
-/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for a consistency function.
+/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for a consistency
+/// function.
 const FRESH_RATE: f64 = 1e-3;
 const BASE_RATE: f64 = 4e-4;
 const FINE_TUNING_RATE: f64 = 2e-4;
@@ -49,6 +50,7 @@ const SECONDS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
 
 impl TrainConfig {
     /// A training from nothing of mono one-shots of 1.11 s, for 30 minutes.
+    #[must_use]
     pub fn from_scratch(
         representation: RepresentationConfig,
         target: Target,
@@ -101,6 +103,7 @@ impl TrainConfig {
 
     /// A training that goes on from a model with other sounds, until these teach it nothing more: in its format, with
     /// its network. A model that needs few steps learns them in the way that keeps them few.
+    #[must_use]
     pub fn fine_tune(from: &Checkpoint) -> Self {
         let model = &from.config;
         let plain = Self::like(model);
@@ -120,10 +123,10 @@ impl TrainConfig {
         }
     }
 
-    /// A training in which a model learns to need one to four steps; one that does so already learns the sounds further,
-    /// until these teach it nothing more. `guidance` is how strongly the model, as the teacher, insists on the class:
-    /// 1 learns from the sounds alone, in less time; none is [`RenderSettings::GUIDANCE`], or 1 for a model that needs
-    /// few steps already.
+    /// A training in which a model learns to need one to four steps; one that does so already learns the sounds
+    /// further, until these teach it nothing more. `guidance` is how strongly the model, as the teacher, insists on the
+    /// class: 1 learns from the sounds alone, in less time; none is [`RenderSettings::GUIDANCE`], or 1 for a model that
+    /// needs few steps already.
     ///
     /// # Errors
     /// When the guidance is no number, or another than 1 for a model that needs few steps already.
@@ -164,14 +167,15 @@ impl TrainConfig {
     }
 
     /// The same for so many steps, whatever time they take: every run gives the same result.
+    #[must_use]
     pub fn steps(self, steps: u64) -> Self {
         let length = Length::Steps(steps);
         Self { length, ..self }
     }
 
     /// The whole training, in one call: of the sounds of the folder `sounds`, whose first level of folders names the
-    /// classes, in the run folder `run`, from `from`'s weights if there are any. Returns the model, and what was found in
-    /// the folder of sounds.
+    /// classes, in the run folder `run`, from `from`'s weights if there are any. Returns the model, and what was found
+    /// in the folder of sounds.
     ///
     /// [`Dataset::open`] and [`Trainer`] do the same in steps that can be watched and stopped.
     ///
@@ -209,8 +213,9 @@ impl TrainConfig {
         }
     }
 
-    /// Changes the clips to another rate in Hz, number of channels and length in seconds, each where it is given. Lengths
-    /// are rounded up to what frames and network take. At another rate alone a clip has as many samples as before.
+    /// Changes the clips to another rate in Hz, number of channels and length in seconds, each where it is given.
+    /// Lengths are rounded up to what frames and network take. At another rate alone a clip has as many samples as
+    /// before.
     ///
     /// # Errors
     /// When the representation cannot hold such clips.

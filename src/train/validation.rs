@@ -17,8 +17,8 @@ use crate::noise::Noise;
 /// in the middle of each quarter of them.
 const SCORES: [f64; 4] = [-1.1503, -0.3186, 0.3186, 1.1503];
 
-/// Most sounds to validate on, where training sees ten times as many clips between two validations: validation then takes
-/// less time than training.
+/// Most sounds to validate on, where training sees ten times as many clips between two validations: validation then
+/// takes less time than training.
 const MOST_SOUNDS: usize = 48;
 const CLIPS_FOR_EACH: u64 = 10;
 /// But no fewer, where there are any.
@@ -133,7 +133,7 @@ impl Trainer<'_> {
                     |guess: &(usize, u64)| Noise::at(0, &[place::VALIDATION, guess.1, k as u64]);
                 let mut noises: Vec<Noise> = chunk.iter().map(noise).collect();
                 let loss = self.loss_at(sigma, &clean, &cond, &mut noises)?;
-                *total += loss.to_scalar::<f32>()? as f64 * b as f64;
+                *total += f64::from(loss.to_scalar::<f32>()?) * b as f64;
             }
         }
         // A loss of nothing at one level must not hide all others.

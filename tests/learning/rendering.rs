@@ -71,7 +71,10 @@ fn a_sound_does_not_depend_on_its_batch_and_lengths_are_kept() {
             ..settings.clone()
         };
         let clip = renderer.render(&settings, 6).unwrap().clip;
-        assert_eq!(clip.len_frames(), (seconds * RATE as f64).round() as usize);
+        assert_eq!(
+            clip.len_frames(),
+            (seconds * f64::from(RATE)).round() as usize
+        );
     }
 }
 

@@ -102,7 +102,7 @@ impl EvalArgs {
             ..self.labels.scan_options()
         };
         let sounds = Sounds::of_folder(folder, &options, Part::All, ear, &mut |done, all| {
-            bar.set(done, all)
+            bar.set(done, all);
         })?;
         bar.finish();
         Ok(sounds)
@@ -124,7 +124,7 @@ impl EvalArgs {
             ..self.labels.scan_options()
         };
         let (held, training) = Sounds::parted(&self.reference, &options, ear, &mut |done, all| {
-            bar.set(done, all)
+            bar.set(done, all);
         })?;
         bar.finish();
         Ok((held, Some(training)))

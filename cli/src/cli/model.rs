@@ -24,7 +24,11 @@ pub struct InfoArgs {
 pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     let model = super::load_model(args.model.as_ref())?;
     let config = &model.config;
-    let parameters: usize = model.weights.values().map(|w| w.elem_count()).sum();
+    let parameters: usize = model
+        .weights
+        .values()
+        .map(candle_core::Tensor::elem_count)
+        .sum();
     if args.json {
         let mut value = serde_json::to_value(config)?;
         value["parameters"] = parameters.into();

@@ -146,7 +146,7 @@ pub fn open_run<'d>(
 ) -> anyhow::Result<Trainer<'d>> {
     let bar = Bar::new("measuring sounds", global);
     let trainer = Trainer::open(config, dataset, out, from, device, &mut |done, all| {
-        bar.set(done, all)
+        bar.set(done, all);
     })?;
     bar.finish();
     let matched = trainer.matched_classes().iter();

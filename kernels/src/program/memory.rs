@@ -114,8 +114,8 @@ impl<'a, T: Real> Memory<'a, T> {
         }
     }
 
-    /// The contribution of a map that passes through an op, `scale · dy`: all clips' gradients, or their sum for a map of one
-    /// clip.
+    /// The contribution of a map that passes through an op, `scale · dy`: all clips' gradients, or their sum for a map
+    /// of one clip.
     pub fn pass_back(&mut self, dy: usize, y: Map, of: Gradient, to: Map, scale: f64) {
         let scale = T::from_f64(scale);
         if of.slot == dy {

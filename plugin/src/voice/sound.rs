@@ -17,6 +17,7 @@ pub struct PlayableSound {
 
 impl PlayableSound {
     /// Takes a clip, mono or stereo. Samples that are not finite become silence.
+    #[must_use]
     pub fn new(clip: &Clip) -> Self {
         let stereo = clip.with_channels(clip.channels().len().min(2));
         let mut channels = stereo.channels().iter().map(|channel| {
@@ -32,11 +33,13 @@ impl PlayableSound {
     }
 
     /// Length without the silence around it.
+    #[must_use]
     pub fn len_frames(&self) -> usize {
         self.left.len() - 2 * REACH
     }
 
     /// Seconds.
+    #[must_use]
     pub fn seconds(&self) -> f32 {
         self.len_frames() as f32 / self.sample_rate
     }

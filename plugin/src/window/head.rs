@@ -42,7 +42,7 @@ impl Window {
             ui.horizontal(|ui| {
                 ui.label("Threads");
                 let mut threads = self.settings.threads();
-                let most = std::thread::available_parallelism().map_or(1, |n| n.get());
+                let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
                 let value = egui::DragValue::new(&mut threads).range(1..=most);
                 if ui.add(value).changed() {
                     self.prefer(|settings| settings.threads = Some(threads));

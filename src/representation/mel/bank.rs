@@ -33,8 +33,8 @@ struct Band {
 impl Bank {
     pub fn new(sample_rate: u32, n_fft: usize, mels: usize) -> Self {
         let bins = n_fft / 2 + 1;
-        let top = mel_of(sample_rate as f64 / 2.0);
-        let bin_hz = sample_rate as f64 / n_fft as f64;
+        let top = mel_of(f64::from(sample_rate) / 2.0);
+        let bin_hz = f64::from(sample_rate) / n_fft as f64;
         let centre = |band: usize| hz_of(top * band as f64 / (mels + 1) as f64);
         let bands: Vec<Band> = (1..=mels)
             .map(|band| {
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn bands_peak_at_their_centres_and_end_at_their_neighbours() {
         let bank = Bank::new(RATE, 1024, 40);
-        let bin_hz = RATE as f64 / 1024.0;
+        let bin_hz = f64::from(RATE) / 1024.0;
         let centre = |band: usize| hz_of(mel_of(22_050.0) * (band + 1) as f64 / 41.0);
         for k in [0, 7, 20, 39] {
             let band = &bank.bands[k];
@@ -210,7 +210,7 @@ mod tests {
         let bin = ((at + next) / 2.0 / bin_hz).round();
         let expected = (next - bin * bin_hz) / (next - at);
         let band = &bank.bands[20];
-        assert!((band.weights[bin as usize - band.first] as f64 - expected).abs() < 1e-5);
+        assert!((f64::from(band.weights[bin as usize - band.first]) - expected).abs() < 1e-5);
     }
 
     #[test]

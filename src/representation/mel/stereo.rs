@@ -23,6 +23,7 @@ impl Stereo {
     }
 
     /// Columns a band, for so many channels.
+    #[must_use]
     pub fn parts(self, channels: usize) -> usize {
         match (self, channels) {
             (Self::Image, 2) => 3,

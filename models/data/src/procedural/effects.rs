@@ -58,13 +58,13 @@ pub(super) fn fx_blips(dice: &mut Dice) -> Vec<f64> {
     let count = dice.pick(&[1, 2, 3, 4, 6, 8]);
     let step = dice.log(0.03, 0.14);
     let length = step * dice.lin(0.4, 1.1);
-    let mut sound = vec![0.0; ((step * count as f64 + 0.3) * RATE) as usize];
+    let mut sound = vec![0.0; ((step * f64::from(count) + 0.3) * RATE) as usize];
     let wave = dice.pick(&[0, 1, 2]);
     for n in 0..count {
         let hz = dice.log(200.0, 4_000.0);
         let slide = dice.log(0.5, 2.0);
         let (mut osc, mut modulator) = (Osc::default(), Osc::default());
-        let start = (n as f64 * step * RATE) as usize;
+        let start = (f64::from(n) * step * RATE) as usize;
         let blip = render(length + 0.1, |t| {
             let hz = hz * slide.powf((t / length).min(1.0));
             let x = match wave {
