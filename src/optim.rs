@@ -257,7 +257,7 @@ impl Ema {
     /// Takes in the weights after step `t`, counted from 1: `beta = (1 - 1/t)^(gamma + 1)`.
     ///
     /// # Errors
-    /// When a parameter is not one of those it began with, or the device fails.
+    /// When the device fails.
     pub fn update(&mut self, parameters: &Parameters, t: u64) -> Result<()> {
         let keep = (1.0 - 1.0 / t as f64).powf(self.gamma + 1.0);
         for (name, var) in parameters.iter() {
