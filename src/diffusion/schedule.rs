@@ -27,8 +27,8 @@ pub enum Schedule {
     /// The lowest noise level is not used.
     Consistency,
     /// Uniform in the angle of Dance Diffusion's CRASH schedule, `sigma = tan(asin(sin²(π t / 2)))` for `t` from 1 down
-    /// [CRASH; Evans 2022]: begins at pure noise, which no finite highest level is; a variation begins with the first level
-    /// below its start. Neither the highest nor the lowest level is used.
+    /// [CRASH; Evans 2022]: begins at pure noise, which no finite highest level is; a variation begins with the first
+    /// level below its start. Neither the highest nor the lowest level is used.
     Crash,
     /// Uniform in the angle itself, `sigma = tan(π t / 2)`; as [`Schedule::Crash`] else.
     Linear,
