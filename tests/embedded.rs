@@ -156,9 +156,10 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     assert_eq!(steps, 1);
 }
 
-/// Signal over the noise of bf16, in the model's own frames, dB: measured between 30 and 60 over these sounds with the
-/// instruction sets `portable`, `avx2`, `avx512` and `avx512bf16`; 5 dB are left to others.
-const BF16_SNR_DB: std::ops::Range<f32> = 25.0..65.0;
+/// Signal over the noise of bf16, in the model's own frames, dB. Measured over these sounds: 26.9 to 45.9 with
+/// `AUDIODIFF_ISA=avx512bf16`, 26.7 to 50.1 with `avx512`, 26.7 to 47.9 with `portable`. The margin for other
+/// instruction sets is 3.7 dB below and 4.9 dB above.
+const BF16_SNR_DB: std::ops::Range<f32> = 23.0..55.0;
 
 #[test]
 fn bf16_renders_the_same_sound() {
