@@ -21,6 +21,7 @@ const JITTER: f32 = 0.02;
 
 /// One measure that models are conditioned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Attribute {
     /// [`Measures::attack`], seconds.
     Attack,

@@ -42,6 +42,7 @@ use survey::{Gathered, gather};
 
 /// Where a sound's label comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Labels {
     /// The first level of folders below the root; a file directly in the root has none.
     #[default]

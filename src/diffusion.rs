@@ -53,6 +53,7 @@ pub trait Denoiser {
 /// What the raw network's output stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Target {
     /// The clean clip itself [Salimans & Ho 2022, §4]. Best where most frames are silence.
     #[default]

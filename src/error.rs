@@ -7,6 +7,7 @@ pub(crate) const NO_FRAME: &str = "expected at least one frame of sound, found n
 
 /// What can go wrong. Each sentence names the file or setting, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file could not be opened, read, written or renamed.
     #[error("{}: {cause}", path.display())]

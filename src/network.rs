@@ -123,6 +123,7 @@ pub struct NetworkDims {
 /// Which network, with its own sizes: a closed set that files and flags name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum NetworkConfig {
     /// One-dimensional U-Net.
     UNet(UNetConfig),

@@ -51,6 +51,7 @@ mod place {
 
 /// What the trainer tells while it works.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A step is done.
     Step(&'a StepReport),

@@ -4,6 +4,7 @@ use crate::real::Real;
 
 /// A function applied to each value of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Activation {
     /// The identity.
     None,

@@ -7,6 +7,7 @@ use crate::isa::Isa;
 /// The type of a product's operands. Sums are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ComputeType {
     /// A significand of 24 binary digits.
     #[default]

@@ -279,6 +279,7 @@ mod tests {
                 None => 0.0,
                 Some(Init::Vary { clip, .. } | Init::Inpaint { clip, .. }) => first(clip) / 2.0,
                 Some(Init::Morph { clips, .. }) => first(&clips[0]) * first(&clips[1]),
+                Some(other) => unreachable!("the pads ask for none such: {other:?}"),
             };
             let value = recipe.seed as f32 + begun;
             let (asked, taken) = (recipe.steps as usize, 4);

@@ -14,6 +14,7 @@ use crate::noise::Noise;
 /// How samples are stored in a WAV file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum BitDepth {
     /// 16-bit integers with triangular dither, for the widest use.
     Int16,

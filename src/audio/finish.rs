@@ -9,6 +9,7 @@ use super::Clip;
 /// How loud a finished sound shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Level {
     /// The largest magnitude, dBFS.
     Peak(f32),

@@ -27,6 +27,7 @@ pub(crate) const KEY: &str = "audiodiff";
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum StorageType {
     /// As trained.
     #[default]

@@ -12,6 +12,7 @@ use crate::representation::RepresentationConfig;
 /// The conditioning value is 0 for an untouched clip. Units are fixed whatever an [`Augment`] allows, so that a value
 /// means the same for every model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Descriptor {
     /// 1 for a waveform turned over.
     Polarity,

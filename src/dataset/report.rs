@@ -12,6 +12,7 @@ use crate::error::printable;
 /// The ways in which a file is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum IssueKind {
     /// It could not be opened, read or understood.
     Unreadable,
@@ -69,6 +70,7 @@ impl IssueKind {
 /// The consequence of an [`Issue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Action {
     /// The file is not used.
     Skipped,

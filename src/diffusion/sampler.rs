@@ -59,6 +59,7 @@ use solvers::Sampling;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Sampler {
     /// Along the slope at the start of each step; first order [EDM, Alg. 1 without lines 6 to 8].
     Euler,

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 /// Files and flags write `logsnr`, `consistency`, `crash`, `linear`, `karras`, or `karras:RHO` for a bend other than 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Schedule {
     /// Uniform in `sigma^(1/rho)` [EDM, Eq. 5].
     Karras {

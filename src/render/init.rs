@@ -20,6 +20,7 @@ const MORPH_STRENGTH: f64 = 0.6;
 
 /// A beginning other than pure noise.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Init {
     /// A sound to vary.
     Vary {

@@ -34,6 +34,7 @@ const MAX_VALUES: usize = 1 << 26;
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RepresentationConfig {
     /// Companded, whitened MDCT: the waveform in another basis.
     Mdct(MdctConfig),

@@ -68,6 +68,7 @@ impl ConsistencyTuning {
 /// The loss that a training minimises.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "LossFields", into = "LossFields")]
+#[non_exhaustive]
 pub enum Loss {
     /// Denoising score matching: its noise levels and weights.
     Denoising(Objective),

@@ -86,6 +86,7 @@ fn represented(representation: &RepresentationConfig) -> String {
             floor_db,
             stereo: _,
         }) => format!("mel, {mels} bands, window {n_fft}, hop {hop}, down to {floor_db} dB"),
+        other => other.to_string(),
     }
 }
 

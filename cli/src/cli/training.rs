@@ -18,7 +18,7 @@ use super::flags::{ComputeArgs, LabelArgs};
 use super::progress::{Bar, Monitor, catch_interrupts, keep_going};
 
 /// Of a training's time, demo sounds take at most one part in this many, its end apart.
-const DEMO_SHARE: u32 = 10;
+const DEMO_FRACTION: u32 = 10;
 
 /// Flags of every training.
 #[derive(Args)]
@@ -219,9 +219,9 @@ pub fn run(
                     // The model is safe; its pictures are not worth ending the run.
                     eprintln!("warning: demo sounds: {}", printable(&format!("{error:#}")));
                 }
-                next_demos = Instant::now() + begun.elapsed() * (DEMO_SHARE - 1);
+                next_demos = Instant::now() + begun.elapsed() * (DEMO_FRACTION - 1);
             }
-            Event::Saved(_) => {}
+            _ => {}
         }
         keep_going()
     })?;

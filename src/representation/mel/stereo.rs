@@ -8,6 +8,7 @@ use super::bank::Bank;
 /// How log-mel frames hold two channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Stereo {
     /// Level, pan and coherence of each band: three columns a band, and the image comes back.
     #[default]
