@@ -32,9 +32,11 @@
 //!     Ok(Sounds { name: name.into(), format: ear.format(), sounds, unusable: 0, chosen: None })
 //! };
 //! let reference = Reference::new(bursts("real", 1)?, None, 0)?;
-//! let evaluation = reference.evaluate(&[bursts("generated", 2)?])?;
-//! let copies = evaluation.scores.copies.expect("it is measured");
-//! assert_eq!((evaluation.sounds, copies.value), (20, 0.0));
+//! let other = reference.evaluate(&[bursts("generated", 2)?])?;
+//! // The same sounds again: all are copies.
+//! let same = reference.evaluate(&[bursts("recited", 1)?])?;
+//! let [other, same] = [other, same].map(|evaluation| evaluation.scores.copies.expect("it is measured"));
+//! assert!(same.value == 1.0 && other.value < 1.0);
 //! # Ok::<(), audiodiff::Error>(())
 //! ```
 

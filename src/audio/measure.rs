@@ -45,8 +45,9 @@ pub(crate) fn onset(clip: &Clip, peak: f32) -> usize {
 /// ```
 /// use audiodiff::audio::{Clip, Measures};
 ///
-/// let tone = |n| (-n as f32 / 4410.0).exp() * (std::f32::consts::TAU * 220.0 * n as f32 / 44_100.0).sin();
-/// let clip = Clip::new(44_100, vec![(0..44_100).map(tone).collect()]);
+/// let seconds = (0..44_100).map(|n| n as f32 / 44_100.0);
+/// let tone = seconds.map(|t| (-t / 0.1).exp() * (std::f32::consts::TAU * 220.0 * t).sin());
+/// let clip = Clip::new(44_100, vec![tone.collect()]);
 /// let pitch = Measures::of(&clip).pitch.expect("a tone has a pitch");
 /// assert!((pitch - 220.0).abs() < 0.5);
 /// ```
