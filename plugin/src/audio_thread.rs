@@ -60,8 +60,8 @@ impl<const MULTI: bool> Instrument<MULTI> {
             self.render(start..end, len, left, right, own, ended);
             start = end;
         }
-        let outputs = own.iter().flatten().map(|channel| &**channel);
-        let loudest = [&*left, &*right].into_iter().chain(outputs).map(peak);
+        let outputs = own.iter_mut().flatten().map(|channel| &mut **channel);
+        let loudest = [left, right].into_iter().chain(outputs).map(finish);
         self.display.show(&self.voices, loudest.fold(0.0, f32::max));
         // A host may send notes along with no frames at all.
         while let Some(event) = next {
@@ -240,6 +240,10 @@ impl<const MULTI: bool> Instrument<MULTI> {
     }
 }
 
-fn peak(channel: &[f32]) -> f32 {
-    channel.iter().fold(0.0, |peak, x| peak.max(x.abs()))
+/// Makes subnormal samples zero, with which the host's effects would be slow; returns the peak.
+fn finish(channel: &mut [f32]) -> f32 {
+    channel.iter_mut().fold(0.0, |peak, x| {
+        *x = if x.abs() < f32::MIN_POSITIVE { 0.0 } else { *x };
+        peak.max(x.abs())
+    })
 }

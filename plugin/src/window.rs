@@ -39,6 +39,8 @@ use widget::set;
 /// The size of the first window, in logical points.
 const SIZE: LogicalSize<f64> = LogicalSize::new(1040.0, 640.0);
 const LEAST: LogicalSize<f32> = LogicalSize::new(820.0, 600.0);
+/// Room for the longest row of the selected pad's parameters, and for the gap beside the pads.
+const SELECTED_WIDTH: f32 = 516.0;
 /// No window is remembered to be larger.
 const MOST: LogicalSize<f32> = LogicalSize::new(8000.0, 8000.0);
 
@@ -161,7 +163,9 @@ impl NiceEguiApp for Window {
             self.head(ui, &setter);
             ui.add_space(6.0);
             let rest = ui.available_size();
-            let side = (rest.x * 0.44).min(rest.y - 30.0);
+            let side = (rest.x * 0.44)
+                .min(rest.y - 30.0)
+                .min(rest.x - SELECTED_WIDTH);
             ui.horizontal_top(|ui| {
                 ui.vertical(|ui| {
                     ui.set_width(side);
@@ -333,8 +337,8 @@ mod tests {
     use crate::params::Route;
     use crate::project::tests::recipe;
 
-    /// Every text that is drawn where the window is `width` points wide.
-    fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<String> {
+    /// Every text that is drawn where the window is `width` points wide, and its place.
+    fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<(String, Rect)> {
         let input = RawInput {
             screen_rect: Some(Rect::from_min_size(
                 Default::default(),
@@ -348,20 +352,25 @@ mod tests {
         let text = |shape: ClippedShape| match shape.shape {
             Shape::Text(text) => {
                 let rows = text.galley.rows.iter();
-                Some(rows.map(|row| row.text()).collect::<String>())
+                let place = text.galley.rect.translate(text.pos.to_vec2());
+                Some((rows.map(|row| row.text()).collect(), place))
             }
             _ => None,
         };
         drawn.shapes.into_iter().filter_map(text).collect()
     }
 
+    fn window(store: &Arc<Store>) -> Window {
+        let (status, display) = (Arc::default(), Arc::default());
+        let params = Arc::new(PluginParams::new(store, &status, Route::Main));
+        let size = EguiEditorState::from_size(SIZE, 1.0);
+        Window::new(size, params, store.clone(), status, display, false)
+    }
+
     #[test]
     fn the_remarks_of_a_sound_stand_below_its_wave() {
         let (store, _inbox) = Store::new();
-        let (status, display) = (Arc::default(), Arc::default());
-        let params = Arc::new(PluginParams::new(&store, &status, Route::Main));
-        let size = EguiEditorState::from_size(SIZE, 1.0);
-        let mut window = Window::new(size, params, store.clone(), status, display, false);
+        let mut window = window(&store);
         let mut shown = |width, remarks| {
             let rendered = Rendered {
                 clip: Clip::new(44_100, vec![vec![0.5; 100]]),
@@ -371,7 +380,8 @@ mod tests {
             };
             store.put(0, StoredSound::rendered(recipe(1), &rendered));
             window.update_pictures();
-            let mut texts = texts(width, |ui| window.large_wave(ui, 0));
+            let texts = texts(width, |ui| window.large_wave(ui, 0));
+            let mut texts: Vec<String> = texts.into_iter().map(|(text, _)| text).collect();
             assert!(texts.remove(0).starts_with("pad 1: kick, seed 1"));
             texts
         };
@@ -390,5 +400,42 @@ mod tests {
         };
         let start = cut.strip_suffix('…').expect("it is cut");
         assert!(whole.starts_with(start) && start.starts_with("steps: 64 asked, 8 taken"));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_before_it_meets_what_stands_beside_it() {
+        let (store, _inbox) = Store::new();
+        let mut window = window(&store);
+        let mut shown = |class: &str| {
+            let mut recipe = recipe(1);
+            recipe.class = Some(class.to_owned());
+            let clip = Clip::new(44_100, vec![vec![0.5; 100]]);
+            store.put(15, StoredSound::new(recipe, &clip));
+            window.update_pictures();
+            let pad = Rect::from_min_size(Default::default(), Vec2::new(66.0, 100.0));
+            let mut all = texts(400.0, |ui| window.pad_texts(ui.painter(), 15, pad));
+            let mut take = |start: &str| {
+                let found = all.iter().position(|(text, _)| text.starts_with(start));
+                all.remove(found.expect("it is shown"))
+            };
+            let (number, (class, place)) = (take("16").1, take(&class[..2]));
+            assert!(place.right() < number.left(), "{place} {number}");
+            class
+        };
+        assert_eq!(shown("snare"), "snare");
+        let long = shown("loops with a long name");
+        let start = long.strip_suffix('…').expect("it is cut");
+        assert!("loops with a long name".starts_with(start));
+        store.put(15, {
+            let mut recipe = recipe(1);
+            recipe.file = Some("a recording from far away.wav".repeat(9));
+            StoredSound::new(recipe, &Clip::new(44_100, vec![vec![0.5; 100]]))
+        });
+        window.update_pictures();
+        let [(made, place)] = &texts(450.0, |ui| window.large_wave(ui, 15))[..] else {
+            panic!("expected one line");
+        };
+        assert!(made.starts_with("pad 16: a recording") && made.ends_with('…'));
+        assert!(place.right() <= 450.0, "{place}");
     }
 }

@@ -236,6 +236,25 @@ fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
     }
 }
 
+#[test]
+fn no_subnormal_number_leaves_the_instrument() {
+    let mut plugin = Audiodiff::default();
+    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
+    let mut buffers = [vec![0.0; 4410], vec![0.0; 4410]];
+    // The ramp climbs to some 4e-38, and through all subnormal numbers before.
+    let faint = NoteEvent::PolyVolume {
+        timing: 0,
+        voice_id: VoiceID::Wildcard,
+        channel: Channel::Number(0),
+        key: Key::Number(36),
+        gain: 1e-36,
+    };
+    let peak = play(&mut plugin, &mut buffers, &[note_on(0, 36), faint]);
+    assert!(peak.is_normal() && peak < 1e-36, "{peak:e}");
+    let subnormal = buffers.iter().flatten().find(|x| x.is_subnormal());
+    assert_eq!(subnormal, None);
+}
+
 /// Seconds that [`a_host_may_do_anything_at_any_time`] lasts, if more than in everyday tests.
 const SOAK_VARIABLE: &str = "AUDIODIFF_SOAK";
 

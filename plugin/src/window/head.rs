@@ -1,11 +1,12 @@
 //! The rows above and below the pads: the model, the level, progress and trouble.
 
-use egui::{RichText, Sense, Ui, Vec2};
+use egui::containers::menu::MenuButton;
+use egui::{Align, Button, Label, Layout, RichText, Sense, Ui, Vec2};
 use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, file_name};
 use super::pad::reseed;
-use super::widget::{Format, knob, set, toggle};
+use super::widget::{Format, KNOB, knob, set, toggle};
 use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
 use crate::pad::PADS;
 
@@ -18,7 +19,7 @@ impl Window {
             (None, Some(path)) => format!("{} (not open)", file_name(path)),
             (None, None) => "no model open yet".to_owned(),
         };
-        ui.menu_button(name, |ui| {
+        MenuButton::from_button(Button::new(name).truncate()).ui(ui, |ui| {
             if ui.selectable_label(chosen.is_none(), "Built in").clicked() {
                 self.use_model(None);
                 ui.close();
@@ -53,30 +54,33 @@ impl Window {
 
     /// The row above all else: the model, the whole instrument's controls, the level.
     pub(super) fn head(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>) {
-        ui.horizontal(|ui| {
-            ui.label(RichText::new("audiodiff").size(22.0).strong().color(ACCENT));
-            self.model_menu(ui);
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                self.meter(ui);
-                knob(ui, &self.params.gain, setter, "Gain", Format::default());
-                toggle(ui, &self.params.keys, setter, "Keys")
-                    .on_hover_text("All keys play the selected pad at their pitch");
-                if ui
-                    .button("Generate all")
-                    .on_hover_text("New sounds for all pads that are not locked")
-                    .clicked()
-                {
-                    for pad in &self.params.pads {
-                        if !pad.lock.value() {
-                            reseed(&pad.seed, setter);
-                        }
+        // From the right, so that the model's name is cut where there is no room for it.
+        let size = Vec2::new(ui.available_width(), KNOB.y);
+        let leftwards = Layout::right_to_left(Align::Center);
+        ui.allocate_ui_with_layout(size, leftwards, |ui| {
+            self.meter(ui);
+            knob(ui, &self.params.gain, setter, "Gain", Format::default());
+            toggle(ui, &self.params.keys, setter, "Keys")
+                .on_hover_text("All keys play the selected pad at their pitch");
+            if ui
+                .button("Generate all")
+                .on_hover_text("New sounds for all pads that are not locked")
+                .clicked()
+            {
+                for pad in &self.params.pads {
+                    if !pad.lock.value() {
+                        reseed(&pad.seed, setter);
                     }
-                    set(
-                        setter,
-                        &self.params.generate_all,
-                        !self.params.generate_all.value(),
-                    );
                 }
+                set(
+                    setter,
+                    &self.params.generate_all,
+                    !self.params.generate_all.value(),
+                );
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                ui.label(RichText::new("audiodiff").size(22.0).strong().color(ACCENT));
+                self.model_menu(ui);
             });
         });
     }
@@ -122,6 +126,6 @@ impl Window {
                 None => ("ready".to_owned(), FAINT),
             },
         };
-        ui.label(RichText::new(text).color(color));
+        ui.add(Label::new(RichText::new(text).color(color)).truncate());
     }
 }

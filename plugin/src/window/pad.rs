@@ -5,13 +5,16 @@ use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, export_name};
 use super::wave::draw_wave;
-use super::widget::{Format, choice, knob, pulse, set, toggle};
+use super::widget::{Format, choice, knob, line, pulse, set, toggle};
 use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
 use crate::pad::{FIRST_KEY, PADS};
 use crate::params::PadParams;
 
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
+
+/// Points between two knobs.
+const KNOB_GAP: f32 = 4.0;
 
 impl Window {
     /// All pads, in rows of four, the first at the bottom left.
@@ -72,18 +75,19 @@ impl Window {
     }
 
     /// Class, number, key and state of a pad, in its corners.
-    fn pad_texts(&self, painter: &egui::Painter, pad: usize, rect: Rect) {
+    pub(super) fn pad_texts(&self, painter: &egui::Painter, pad: usize, rect: Rect) {
         let params = &self.params.pads[pad];
         let small = FontId::proportional(11.0);
         let class = match (&self.pictures[pad], params.class.value()) {
             (Some((sound, _)), 0) => sound.recipe().class.clone().unwrap_or("any".into()),
             _ => params.class.to_string(),
         };
-        let top = rect.left_top() + Vec2::new(6.0, 4.0);
-        painter.text(top, Align2::LEFT_TOP, class, small.clone(), INK);
         let number = format!("{}", pad + 1);
         let corner = rect.right_top() + Vec2::new(-6.0, 4.0);
-        painter.text(corner, Align2::RIGHT_TOP, number, small.clone(), FAINT);
+        let number = painter.text(corner, Align2::RIGHT_TOP, number, small.clone(), FAINT);
+        let top = rect.left_top() + Vec2::new(6.0, 4.0);
+        let class = line(painter, &class, 11.0, INK, number.left() - 4.0 - top.x);
+        painter.galley(top, class, INK);
         let bottom = rect.left_bottom() + Vec2::new(6.0, -4.0);
         let key = util::KEYS[(usize::from(FIRST_KEY) + pad) % 12];
         let octave = (usize::from(FIRST_KEY) + pad) / 12 - 2;
@@ -116,7 +120,8 @@ impl Window {
         ui.separator();
         ui.label(RichText::new("Playing").color(FAINT));
         let plain = Format::default();
-        ui.horizontal_wrapped(|ui| {
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = KNOB_GAP;
             knob(ui, &params.gain, setter, "Gain", plain);
             knob(ui, &params.pan, setter, "Pan", plain.centred());
             knob(ui, &params.pitch, setter, "Pitch", plain.centred());
@@ -124,7 +129,8 @@ impl Window {
             knob(ui, &params.start, setter, "Start", plain);
             knob(ui, &params.velocity, setter, "Velocity", plain);
         });
-        ui.horizontal_wrapped(|ui| {
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = KNOB_GAP;
             knob(ui, &params.attack, setter, "Attack", plain);
             knob(ui, &params.hold, setter, "Hold", plain);
             knob(ui, &params.decay, setter, "Decay", plain);
@@ -133,7 +139,7 @@ impl Window {
             knob(ui, &params.cutoff, setter, "Cutoff", plain);
             knob(ui, &params.resonance, setter, "Resonance", plain);
         });
-        Grid::new("choices").spacing([14.0, 4.0]).show(ui, |ui| {
+        Grid::new("choices").spacing([8.0, 4.0]).show(ui, |ui| {
             choice(ui, &params.mode, setter, "Mode", 3);
             choice(ui, &params.filter, setter, "Filter", 3);
             choice(ui, &params.choke, setter, "Choke", 9);
@@ -161,6 +167,7 @@ impl Window {
             }
         });
         ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = KNOB_GAP;
             let plain = Format::default();
             knob(ui, &params.steps, setter, "Steps", plain);
             knob(ui, &params.guidance, setter, "Guidance", plain);

@@ -1,8 +1,8 @@
 //! Waves: their peaks, small and large pictures of them, and the text beside a large one.
 
-use egui::text::{LayoutJob, TextWrapping};
 use egui::{Align2, Color32, CornerRadius, FontId, Pos2, Rect, Sense, Stroke, Ui, Vec2};
 
+use super::widget::line;
 use super::{ACCENT, FAINT, INK, PANEL, WAVE, Window};
 use crate::project::StoredSound;
 
@@ -17,28 +17,32 @@ impl Window {
         let painter = ui.painter_at(rect);
         painter.rect_filled(rect, 5.0, PANEL);
         let wave = rect.shrink2(Vec2::new(8.0, 16.0));
-        let font = FontId::proportional(12.0);
         let at = rect.left_top() + Vec2::new(8.0, 3.0);
         let Some((sound, peaks)) = &self.pictures[pad] else {
+            let font = FontId::proportional(12.0);
             painter.text(at, Align2::LEFT_TOP, "no sound yet", font, FAINT);
             return;
         };
         draw_wave(&painter, wave, peaks, WAVE);
-        painter.text(at, Align2::LEFT_TOP, description(pad, sound), font, FAINT);
-        let line = |position: f32, color| {
+        let room = rect.width() - 16.0;
+        let made = line(&painter, &description(pad, sound), 12.0, FAINT, room);
+        painter.galley(at, made, FAINT);
+        let mark = |position: f32, color| {
             let x = wave.left() + wave.width() * position.clamp(0.0, 1.0);
             painter.line_segment(
                 [Pos2::new(x, wave.top()), Pos2::new(x, wave.bottom())],
                 Stroke::new(1.5, color),
             );
         };
-        line(self.params.pads[pad].start.value(), ACCENT);
+        mark(self.params.pads[pad].start.value(), ACCENT);
         if let Some(position) = self.display.playhead(pad) {
-            line(position, INK);
+            mark(position, INK);
         }
         let remarks = sound.remarks();
         if !remarks.is_empty() {
-            draw_line_of_text(ui, rect, &remarks.join("; "));
+            let told = line(&painter, &remarks.join("; "), 11.0, INK, room);
+            let at = rect.left_bottom() + Vec2::new(8.0, -2.0 - told.size().y);
+            painter.galley(at, told, INK);
             response.on_hover_text(remarks.join("\n"));
         }
     }
@@ -104,16 +108,6 @@ pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, colo
         );
         painter.rect_filled(line, CornerRadius::ZERO, color);
     }
-}
-
-/// Draws text along the bottom of `rect`, cut where it is too long.
-fn draw_line_of_text(ui: &Ui, rect: Rect, text: &str) {
-    let mut job = LayoutJob::simple_singleline(text.to_owned(), FontId::proportional(11.0), INK);
-    job.wrap = TextWrapping::truncate_at_width(rect.width() - 16.0);
-    let painter = ui.painter_at(rect);
-    let line = painter.layout_job(job);
-    let at = rect.left_bottom() + Vec2::new(8.0, -2.0 - line.size().y);
-    painter.galley(at, line, INK);
 }
 
 #[cfg(test)]

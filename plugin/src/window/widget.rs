@@ -1,11 +1,22 @@
 //! Widgets that show a parameter and set it.
 
-use egui::{Align2, ComboBox, FontId, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2};
+use std::sync::Arc;
+
+use egui::text::{LayoutJob, TextWrapping};
+use egui::{
+    Align2, Color32, ComboBox, FontId, Galley, Painter, Pos2, Rect, RichText, Sense, Shape, Stroke,
+    Ui, Vec2,
+};
 use nice_plug::prelude::*;
 
 use super::{ACCENT, EDGE, FAINT, INK};
 
-const SIZE: Vec2 = Vec2::new(66.0, 66.0);
+/// The size of a knob with its name and value.
+pub(super) const KNOB: Vec2 = Vec2::new(66.0, 66.0);
+
+/// The width of a closed list.
+const LIST: f32 = 88.0;
+
 const RADIUS: f32 = 15.0;
 
 /// Points from one end to the other; with shift, ten times as many.
@@ -35,7 +46,7 @@ pub(super) fn knob<P: Param>(
     name: &str,
     format: Format,
 ) {
-    let (rect, response) = ui.allocate_exact_size(SIZE, Sense::click_and_drag());
+    let (rect, response) = ui.allocate_exact_size(KNOB, Sense::click_and_drag());
     let id = response.id;
     let value = param.unmodulated_normalized_value();
     let fine = if ui.input(|i| i.modifiers.shift) {
@@ -132,6 +143,8 @@ pub(super) fn choice<P: Param>(
     ui.label(RichText::new(name).color(FAINT));
     let last = param.step_count().unwrap_or(1) as f32;
     ComboBox::from_id_salt(name)
+        .width(LIST)
+        .truncate()
         .selected_text(param.to_string())
         .show_ui(ui, |ui| {
             for i in 0..count.min(last as usize + 1) {
@@ -145,6 +158,20 @@ pub(super) fn choice<P: Param>(
                 }
             }
         });
+}
+
+/// A line of text, cut where it is wider than `width`.
+pub(super) fn line(
+    painter: &Painter,
+    text: &str,
+    size: f32,
+    color: Color32,
+    width: f32,
+) -> Arc<Galley> {
+    let font = FontId::proportional(size);
+    let mut job = LayoutJob::simple_singleline(text.to_owned(), font, color);
+    job.wrap = TextWrapping::truncate_at_width(width);
+    painter.layout_job(job)
 }
 
 /// Sets a parameter as one gesture, which hosts record and undo as one.
