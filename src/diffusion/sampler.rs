@@ -87,7 +87,7 @@ pub enum Sampler {
     /// [`Sampler::Ipndm`] as `v-diffusion` and `diffusers` have it, to the digit: they cannot tell what pure noise
     /// hides and take it for silence in the first step, and extrapolate the last. To compare with them; worse to hear.
     IplmsReference,
-    /// To the guess, and back to the next level with fresh noise: for models tuned to say where a path ends, in one
+    /// To the guess, and back to the next level with fresh noise: for models distilled to say where a path ends, in one
     /// to four steps [Song et al. 2023, Alg. 1].
     Consistency,
 }

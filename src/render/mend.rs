@@ -91,11 +91,11 @@ impl fmt::Display for Remark {
         match *self {
             Self::Steps { asked, taken } => write!(
                 f,
-                "steps: {asked} asked, {taken} taken: the model was tuned to few, and more would spoil the sound"
+                "steps: {asked} asked, {taken} taken: the model was distilled to few, and more would spoil the sound"
             ),
             Self::Sampler { asked } => write!(
                 f,
-                "sampler: {asked} asked, and the model was tuned to few steps of {}: the sound may be spoilt",
+                "sampler: {asked} asked, and the model was distilled to few steps of {}: the sound may be spoilt",
                 Sampler::Consistency
             ),
             Self::Unpitched { asked } => write!(

@@ -141,7 +141,7 @@ impl TrainConfig {
             }
             (true, Some(guidance)) if guidance != 1.0 => {
                 return Err(Error::setting(format!(
-                    "guidance: `{}` needs few steps already and is tuned further by the sounds alone, expected 1, \
+                    "guidance: `{}` needs few steps already and is distilled further by the sounds alone, expected 1, \
                      found {guidance}",
                     model.name
                 )));
