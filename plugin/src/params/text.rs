@@ -69,7 +69,7 @@ pub(super) fn length_text(param: FloatParam) -> FloatParam {
 
 pub(super) fn pan_text(param: FloatParam) -> FloatParam {
     param
-        .with_value_to_string(formatters::v2s_f32_panning())
+        .with_value_to_string(Arc::new(pan_to_string))
         .with_string_to_value(formatters::s2v_f32_panning())
 }
 
@@ -102,6 +102,15 @@ fn auto_or<T: Default, E>(
         return Some(T::default());
     }
     parse(text).ok()
+}
+
+/// Percent to a side; in the middle where that rounds to nothing.
+fn pan_to_string(pan: f32) -> String {
+    match (100.0 * pan).round() as i32 {
+        0 => "C".to_owned(),
+        left @ ..0 => format!("{}L", -left),
+        right => format!("{right}R"),
+    }
 }
 
 /// Steps that are asked for, and those that the model takes where these are fewer.
@@ -161,6 +170,22 @@ mod tests {
         }
         assert_eq!(string_to_steps(" auto "), Some(0));
         assert_eq!(string_to_steps("many"), None);
+    }
+
+    #[test]
+    fn a_pan_that_is_hardly_one_is_in_the_middle() {
+        for (pan, text) in [
+            (-1.0, "100L"),
+            (-0.256, "26L"),
+            (-0.0025, "C"),
+            (0.0, "C"),
+            (0.004, "C"),
+            (0.5, "50R"),
+        ] {
+            assert_eq!(pan_to_string(pan), text);
+            let back = formatters::s2v_f32_panning()(text).unwrap();
+            assert!((back - pan).abs() < 0.006, "{text}: {back}");
+        }
     }
 
     #[test]
