@@ -126,7 +126,7 @@ pub fn prepare(mut clip: Clip, format: Format) -> Result<Option<Clip>> {
         return Ok(None);
     }
     let source = TrainingSound::new(clip, format, Crop::Onset)?;
-    Ok(source.map(|source| source.window(0, &Change::default(), format, Crop::Onset)))
+    Ok(source.map(|source| source.plain(format, Crop::Onset)))
 }
 
 /// The usable sounds of a folder, in order of their paths.
@@ -304,12 +304,7 @@ impl Dataset {
     /// When the file has to be decoded again and no longer can be.
     pub fn clip(&self, index: usize) -> Result<Arc<Clip>> {
         let source = self.source(index)?;
-        Ok(Arc::new(source.window(
-            0,
-            &Change::default(),
-            self.format,
-            self.crop,
-        )))
+        Ok(Arc::new(source.plain(self.format, self.crop)))
     }
 
     /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
@@ -325,9 +320,7 @@ impl Dataset {
             if attributes && self.crop == Crop::Onset {
                 self.attributes_by(index, &source);
             }
-            let plain = Change::default();
-            let clip = source.window(0, &plain, self.format, self.crop);
-            Ok(Arc::new(clip))
+            Ok(Arc::new(source.plain(self.format, self.crop)))
         };
         let mut done = 0;
         let few = 4 * rayon::current_num_threads();
@@ -418,17 +411,12 @@ fn classes(labels: &[String], sounds: &[Entry], train: &[usize]) -> Vec<(f32, Ve
 
 impl fmt::Debug for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cached = self
-            .sounds
-            .iter()
-            .filter(|sound| sound.source.is_some())
-            .count();
         (f.debug_struct("Dataset")
             .field("format", &self.format)
             .field("crop", &self.crop))
         .field("labels", &self.labels)
         .field("sounds", &self.sounds.len())
-        .field("cached", &cached)
+        .field("cached", &(self.len() - self.uncached()))
         .field("validation", &self.validation.len())
         .finish_non_exhaustive()
     }

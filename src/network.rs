@@ -120,6 +120,18 @@ pub struct NetworkDims {
     pub descriptors: usize,
 }
 
+/// The same tensors on `device`.
+///
+/// # Errors
+/// When the device refuses the memory.
+pub(crate) fn on_device(
+    weights: &BTreeMap<String, Tensor>,
+    device: &Device,
+) -> Result<BTreeMap<String, Tensor>> {
+    let moved = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+    weights.iter().map(moved).collect()
+}
+
 /// Which network, with its own sizes: a closed set that files and flags name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]

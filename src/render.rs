@@ -10,16 +10,15 @@ mod mend;
 mod settings;
 mod tail;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 use crate::audio::Clip;
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::Preconditioned;
 use crate::error::Result;
-use crate::network::{Engine, Network};
+use crate::network::{Engine, Network, on_device};
 
 pub use init::Init;
 pub use mend::Remark;
@@ -72,13 +71,7 @@ impl Renderer {
     /// When a parameter is missing or of another shape, or the device refuses the memory.
     pub fn new(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
         let config = checkpoint.config.clone();
-        let move_over =
-            |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
-        let mut weights: BTreeMap<_, _> = checkpoint
-            .weights
-            .iter()
-            .map(move_over)
-            .collect::<Result<_>>()?;
+        let mut weights = on_device(&checkpoint.weights, device)?;
         let mut denoiser = config.denoiser(&mut weights)?;
         denoiser.network.engine().freeze();
         Ok(Self {

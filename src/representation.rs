@@ -211,7 +211,8 @@ fn rotate(channels: &mut [Vec<f32>]) {
 mod tests {
     use super::*;
 
-    const FORMAT: Format = Format {
+    /// A stereo sound of a little more than a second.
+    pub(super) const FORMAT: Format = Format {
         sample_rate: 44_100,
         channels: 2,
         len_frames: 49_152,

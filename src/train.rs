@@ -34,7 +34,7 @@ use crate::diffusion::guidance::Guided;
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
-use crate::network::{Conditioning, Network};
+use crate::network::{Conditioning, Network, on_device};
 use crate::noise::Noise;
 use crate::representation::Representation;
 
@@ -472,12 +472,9 @@ impl<'d> Trainer<'d> {
             training,
             ..self.model.clone()
         };
-        let host = |(name, tensor): (&String, &Tensor)| {
-            Ok((name.clone(), tensor.to_device(&Device::Cpu)?))
-        };
         Ok(Checkpoint {
             config,
-            weights: weights.iter().map(host).collect::<Result<_>>()?,
+            weights: on_device(weights, &Device::Cpu)?,
         })
     }
 }
@@ -498,10 +495,7 @@ fn teacher(
     if tuning.guidance == 1.0 {
         return Ok(None);
     }
-    let mut weights = adapted(from, model)?;
-    for tensor in weights.values_mut() {
-        *tensor = tensor.to_device(device)?;
-    }
+    let mut weights = on_device(&adapted(from, model)?, device)?;
     let mut teacher = model.denoiser(&mut weights)?;
     teacher.network.engine().freeze();
     Ok(Some(teacher))

@@ -340,7 +340,7 @@ pub(crate) fn backward<T: Real>(
     dfilm: Option<&mut [T]>,
 ) {
     let (b, t, c) = of.dims;
-    // Each clip's contribution of the sums over clips: gain and bias, then scale and shift.
+    // Each clip's contribution to the sums over clips: gain and bias, then scale and shift.
     T::with_scratch(b * 2 * c, |sums| {
         let mut dx: Vec<Option<&mut [T]>> = match dx.as_mut() {
             Some(dx) => dx.chunks_mut(t * c).map(Some).collect(),

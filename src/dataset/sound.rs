@@ -228,6 +228,11 @@ impl TrainingSound {
         Attributes::of(&Measures::of(&self.window(start, &change, format, crop)))
     }
 
+    /// The clip of the sound as it is, in exactly the model's format.
+    pub fn plain(&self, format: Format, crop: Crop) -> Clip {
+        self.window(0, &Change::default(), format, crop)
+    }
+
     /// The clip that begins at frame `start`, in exactly the model's format: changed, its edges faded, levelled.
     pub fn window(&self, start: usize, change: &Change, format: Format, crop: Crop) -> Clip {
         let lead_in = format.lead_in();
@@ -341,7 +346,7 @@ mod tests {
         let source = TrainingSound::new(clip, FORMAT, Crop::Onset)
             .unwrap()
             .unwrap();
-        source.window(0, &Change::default(), FORMAT, Crop::Onset)
+        source.plain(FORMAT, Crop::Onset)
     }
 
     #[test]
@@ -456,7 +461,7 @@ mod tests {
         let source = TrainingSound::new(hit(10, 6000), FORMAT, Crop::Onset)
             .unwrap()
             .unwrap();
-        let upright = source.window(0, &Change::default(), FORMAT, Crop::Onset);
+        let upright = source.plain(FORMAT, Crop::Onset);
         let flipped = source.window(
             0,
             &Change {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::alike::{self, Fingerprint};
-use super::augment::Change;
 use super::folder::File;
 use super::report::Report;
 use super::scan::{self, Facts, ModelFormat};
@@ -37,7 +36,7 @@ pub(crate) fn survey<T: Send>(
     on_progress: &mut dyn FnMut(usize, usize),
     look: impl Fn(&Clip, Faults) -> Result<T> + Sync,
 ) -> Result<(Vec<Surveyed<T>>, Report)> {
-    let window = |source: TrainingSound| source.window(0, &Change::default(), format, options.crop);
+    let window = |source: TrainingSound| source.plain(format, options.crop);
     let mut all = Vec::new();
     let gathered = gather(
         root,

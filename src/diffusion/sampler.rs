@@ -122,7 +122,7 @@ impl Sampler {
         }
     }
 
-    /// How often the denoiser is evaluated in `steps` steps that ends in zero.
+    /// How often the denoiser is evaluated in `steps` steps that end in zero.
     #[must_use]
     pub fn evaluations(self, steps: usize) -> usize {
         match self {

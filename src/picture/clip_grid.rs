@@ -235,7 +235,7 @@ fn captions(clip: &Clip) -> [String; 3] {
         n => format!("{n} channels"),
     };
     let peak = match clip.peak() {
-        _ if clip.channels().iter().flatten().any(|x| !x.is_finite()) => "not finite".to_owned(),
+        _ if !clip.is_finite() => "not finite".to_owned(),
         0.0 => "silent".to_owned(),
         peak => format!("peak {:.1} dB", 20.0 * peak.log10()),
     };

@@ -313,14 +313,9 @@ pub(super) fn within<T: PartialOrd + Copy + fmt::Display>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::FORMAT;
     use super::super::{MdctConfig, MelConfig, Statistics, Stereo, WaveConfig};
     use super::*;
-
-    const FORMAT: Format = Format {
-        sample_rate: 44_100,
-        channels: 2,
-        len_frames: 49_152,
-    };
 
     #[test]
     fn the_defaults_are_valid_and_have_the_documented_shapes() {

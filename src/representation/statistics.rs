@@ -69,7 +69,7 @@ pub(super) fn for_each_clip(
         let clip = clip?;
         format.check(&clip)?;
         count += 1;
-        if !clip.channels().iter().flatten().all(|x| x.is_finite()) {
+        if !clip.is_finite() {
             return Err(Error::setting(format!(
                 "clip {count} of the training set holds values that are not finite"
             )));
@@ -139,13 +139,8 @@ pub(super) fn scales(mean_squares: &[f64], floor: f64) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::super::RepresentationConfig;
+    use super::super::tests::FORMAT;
     use super::*;
-
-    const FORMAT: Format = Format {
-        sample_rate: 44_100,
-        channels: 2,
-        len_frames: 49_152,
-    };
 
     #[test]
     fn statistics_that_cannot_be_divided_by_are_refused() {

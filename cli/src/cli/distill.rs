@@ -65,7 +65,7 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
     let dataset = training::open_sounds(&args.data, config.format, &options, global)?;
     let (out, from) = (&args.out, Some(&teacher));
     let mut trainer = training::open_run(config, &dataset, out, from, &device, global)?;
-    let name = printable(&teacher.config.name).clone();
+    let name = printable(&teacher.config.name);
     let begin = match again {
         true => format!("`{name}` needs few steps already; distilling it further on these sounds"),
         false => format!("distilling `{name}`"),

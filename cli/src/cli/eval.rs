@@ -9,7 +9,7 @@ use audiodiff::dataset::ScanOptions;
 use audiodiff::error::printable;
 use audiodiff::eval::{self, Ear, Evaluation, Part, Reference, Sounds};
 use audiodiff::picture::{ClassRow, class_sheet};
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::RenderSettings;
 use clap::Args;
 use serde::Serialize;
 
@@ -144,9 +144,7 @@ impl EvalArgs {
             }
             SoundsFrom::Model(model) => model,
         };
-        let mut renderer = Renderer::new(model, &self.compute.device.open()?)?;
-        let precision = self.compute.precision;
-        renderer.engine().set_compute_type(precision.into());
+        let renderer = self.compute.renderer(model)?;
         let mut settings = RenderSettings::of(&model.config);
         self.sampling.apply(&mut settings);
         let mut wanted = reference.labels();

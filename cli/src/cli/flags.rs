@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use anyhow::Context;
+use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{Labels, ScanOptions};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
-use audiodiff::render::RenderSettings;
+use audiodiff::render::{RenderSettings, Renderer};
 use candle_core::Device;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -89,6 +90,15 @@ pub struct ComputeArgs {
     /// Precision of the products
     #[arg(long, default_value = "auto")]
     pub precision: PrecisionChoice,
+}
+
+impl ComputeArgs {
+    /// The model's renderer, where and as precise as the flags say.
+    pub fn renderer(&self, model: &Checkpoint) -> anyhow::Result<Renderer> {
+        let mut renderer = Renderer::new(model, &self.device.open()?)?;
+        renderer.engine().set_compute_type(self.precision.into());
+        Ok(renderer)
+    }
 }
 
 /// Where to compute.

@@ -148,10 +148,7 @@ impl SoundArgs {
 
     pub fn renderer(&self) -> anyhow::Result<Renderer> {
         let model = super::load_model(self.model.as_ref())?;
-        let mut renderer = Renderer::new(&model, &self.compute.device.open()?)?;
-        let precision = self.compute.precision;
-        renderer.engine().set_compute_type(precision.into());
-        Ok(renderer)
+        self.compute.renderer(&model)
     }
 
     fn first_seed(&self) -> u64 {

@@ -47,7 +47,7 @@ pub(super) struct Gradients<T> {
 }
 
 impl<T: Real> Gradients<T> {
-    /// The gradient of a parameter as it stands, zero at first, and whether there were contributions in it.
+    /// The gradient of a parameter as it stands, zero at first, and whether there were contributions to it.
     pub fn take(&mut self, parameter: Parameter, len: usize) -> (Vec<T>, bool) {
         match self.parameters[parameter.0].take() {
             Some(gradient) => (gradient, true),
@@ -98,7 +98,7 @@ impl<'a, T: Real> Memory<'a, T> {
         self.lend(slot, map.len(), f);
     }
 
-    /// Lets `f` write a contribution of the gradient of `map`: into its slot, which it adds to where `of.add`, or into
+    /// Lets `f` write a contribution to the gradient of `map`: into its slot, which it adds to where `of.add`, or into
     /// `of.via`, which is then added to the slot.
     pub fn accumulate(&mut self, of: Gradient, map: Map, f: impl FnOnce(&Self, &mut [T])) {
         self.lend(of.via.unwrap_or(of.slot), map.len(), f);

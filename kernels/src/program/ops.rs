@@ -86,7 +86,7 @@ impl<T: Real> Memory<'_, T> {
     }
 }
 
-/// Backwards: every method adds or writes its op's contributions of gradients.
+/// Backwards: every method adds or writes its op's contributions to gradients.
 impl<T: Real> Memory<'_, T> {
     /// All contributions of a convolution but the residual's.
     pub fn conv_back(
@@ -220,7 +220,7 @@ impl<T: Real> Memory<'_, T> {
         });
     }
 
-    /// The contribution of a lookup's table.
+    /// The contribution to a lookup's table.
     pub fn lookup_back(
         &mut self,
         dy: usize,

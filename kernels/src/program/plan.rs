@@ -18,7 +18,7 @@ pub(super) enum ValueSlot {
     Input(usize),
 }
 
-/// The destination of one op's contribution of a gradient.
+/// The destination of one op's contribution to a gradient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gradient {
     /// The gradient's slot. If it is that of `dy`, the gradient takes over `dy` in place.

@@ -92,11 +92,12 @@ impl FromStr for Wanted {
 impl Wanted {
     /// Whether a model over `own` frames is what was asked for.
     fn is(&self, own: &RepresentationConfig) -> bool {
-        let written = own.to_string();
-        let own_said: Vec<&str> = written.split(':').take(self.settings + 1).collect();
-        let written = self.config.to_string();
-        let said: Vec<&str> = written.split(':').take(self.settings + 1).collect();
-        said == own_said
+        let said = |config: &RepresentationConfig| -> Vec<String> {
+            let written = config.to_string();
+            let settings = written.split(':').take(self.settings + 1);
+            settings.map(str::to_owned).collect()
+        };
+        said(&self.config) == said(own)
     }
 }
 
