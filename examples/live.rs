@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut playing, mut at) = (Vec::new(), 0);
     let fill = move |out: &mut [f32], _: &cpal::OutputCallbackInfo| {
         if let Ok(sound) = newest.try_recv() {
-            // What was played is freed on the other thread, which leaves room for it.
+            // The last sound is freed on the other thread, which leaves room for it.
             let _ = used.try_send(std::mem::replace(&mut playing, sound));
             at = 0;
         }

@@ -1,4 +1,4 @@
-//! What a sound is like, in the few numbers that a model is conditioned on and asked for.
+//! Attributes: the few numbers that describe a sound, and that a model is conditioned on.
 //!
 //! A training measures every sound; its network is conditioned on these [`Attribute`]s beside the class, sometimes on
 //! some of them, sometimes none. So they are knobs of the finished model. A sound that is rendered without any of them
@@ -45,7 +45,7 @@ impl Attribute {
         Self::Noisiness,
     ];
 
-    /// What flags and files call it.
+    /// Its name in flags and files.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

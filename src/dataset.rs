@@ -338,7 +338,7 @@ impl Dataset {
         self.sounds.iter().filter(kept).count()
     }
 
-    /// What the clip at `index` below [`Dataset::len`] is like. It is measured once, when it is first asked for.
+    /// The attributes of the clip at `index` below [`Dataset::len`]. They are measured once, when first asked for.
     ///
     /// # Errors
     /// As [`Dataset::clip`].

@@ -50,7 +50,7 @@ pub trait Denoiser {
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor>;
 }
 
-/// What the raw network's output stands for.
+/// The quantity that the raw network predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -136,7 +136,7 @@ pub struct Preconditioned<N> {
     pub network: N,
     /// Standard deviation of the clean frames; 1 after whitening.
     pub sigma_data: f64,
-    /// What `F` stands for.
+    /// The quantity that `F` predicts.
     pub target: Target,
 }
 
@@ -174,7 +174,7 @@ mod tests {
             for sigma in [0.01, 0.3, 1.0, 20.0] {
                 let (sd, s) = (0.7, Scalings::at(sigma, 0.7, target));
                 let input = s.c_in * s.c_in * (sd * sd + sigma * sigma);
-                // What F should say: (clip - c_skip·(clip + noise)) / c_out.
+                // F should predict (clip - c_skip·(clip + noise)) / c_out.
                 let clip = (1.0 - s.c_skip) * sd;
                 let noise = s.c_skip * sigma;
                 let output = (clip * clip + noise * noise) / (s.c_out * s.c_out);

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a sound file that holds no sound.
+/// The sentence about a sound file that holds no sound.
 pub(crate) const NO_FRAME: &str = "expected at least one frame of sound, found none";
 
-/// What can go wrong. Each sentence names the file or setting, what was expected and what was found.
+/// An error of this library. Each sentence names the file or setting, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said. Not the error's `source`: its sentence holds it already.
+        /// The operating system's sentence. Not the error's `source`: its sentence holds it already.
         cause: std::io::Error,
     },
     /// A sound file could not be understood, or holds nothing that can be used.
@@ -22,7 +22,7 @@ pub enum Error {
     Sound {
         /// The sound file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and found, in words.
         reason: String,
     },
     /// A sound file holds no sound at all.
@@ -36,7 +36,7 @@ pub enum Error {
     Checkpoint {
         /// The checkpoint file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and found, in words.
         reason: String,
     },
     /// A folder of sounds cannot be trained on.
@@ -44,7 +44,7 @@ pub enum Error {
     Dataset {
         /// The folder.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Expected and found, in words.
         reason: String,
     },
     /// A setting, or a combination of settings, makes no sense.
@@ -63,7 +63,7 @@ pub enum Error {
     /// Training met a loss or a gradient that is not a number. Nothing was written since.
     #[error("the {what} became {value} at step {step}{}", if *.saved { "; the last good checkpoint is kept" } else { "" })]
     Diverged {
-        /// What stopped being a number.
+        /// The quantity that stopped being a number.
         what: &'static str,
         /// Its value.
         value: f64,

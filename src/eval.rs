@@ -164,7 +164,7 @@ pub struct Evaluation {
     pub unusable: usize,
     /// The faults, a sentence each: measures that are off by more than their errors.
     pub verdicts: Vec<String>,
-    /// What was left out, and why.
+    /// Omissions, with their reasons.
     pub notes: Vec<String>,
     /// Distances, class consistency and copies.
     pub scores: Scores,

@@ -1,6 +1,6 @@
 //! Models of other programs, read as ours: those of Dance Diffusion.
 //!
-//! What people own are files of several programs, all with the same network in them: checkpoints of its trainer
+//! Users own files of several programs, all with the same network in them: checkpoints of its trainer
 //! (`sample-generator`), whole or trimmed; those that `sample-diffusion` converted; of `stable-audio-tools`, wrapped or
 //! not; and folders of `diffusers`. Which one it is, and how deep and wide the network, is told from the names and
 //! shapes of the tensors. A pickle is read as data (the `pickle` module): nothing in a file is ever executed.
@@ -34,7 +34,7 @@ const STEPS: usize = 50;
 /// Noise level in which every sound drowns: of audio between -1 and 1, a hundredth of it is left.
 const SIGMA_MAX: f64 = 100.0;
 
-/// What a file may not say of itself.
+/// Facts that a file may lack.
 #[derive(Debug, Clone, Default)]
 pub struct ImportSettings {
     /// Hz.
@@ -51,7 +51,7 @@ pub struct Import {
     source: TensorFile,
     dance: Dance,
     config: ModelConfig,
-    /// What was found, for people: pairs of what and which.
+    /// The findings, for people: names and values.
     pub found: Vec<(&'static str, String)>,
 }
 

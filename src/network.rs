@@ -17,7 +17,7 @@ pub use audiodiff_kernels::{ComputeType, Engine};
 pub use dance::{Dance1d, DanceConfig};
 pub use unet::{Resolution, UNet1d, UNetConfig};
 
-/// What the network is conditioned on besides the noisy frames; each part may be absent.
+/// The network's conditioning; each part may be absent.
 #[derive(Debug, Clone)]
 pub struct Conditioning {
     /// `[B]` of u32: 0 for "no class", `1 + i` for label `i`.
@@ -95,7 +95,7 @@ pub trait Network: Send + Sync {
     /// When the shapes disagree; [`Error::Stopped`] after [`Engine::stop_with`].
     fn forward(&self, x: &Tensor, c_noise: &Tensor, cond: &Conditioning) -> Result<Tensor>;
 
-    /// What runs it: precision, frozen weights, a way to stop.
+    /// The engine that runs it: precision, frozen weights, a way to stop.
     fn engine(&mut self) -> &mut Engine;
 }
 
@@ -109,7 +109,7 @@ impl<N: Network + ?Sized> Network for Box<N> {
     }
 }
 
-/// What surrounds a network: the sizes that the model, not the architecture, decides.
+/// The sizes of a network that the model, not the architecture, decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkDims {
     /// `C`, the width of the frames.

@@ -36,7 +36,7 @@ pub struct Rendered {
     pub class: Option<String>,
     /// Steps taken.
     pub steps: usize,
-    /// What was asked and could not be had.
+    /// Wishes that could not be granted.
     pub remarks: Vec<Remark>,
 }
 
@@ -81,7 +81,7 @@ impl Renderer {
         })
     }
 
-    /// What runs the network: its precision, and a way to break off a rendering in the middle of a step.
+    /// The engine that runs the network: its precision, and a way to break off a rendering in the middle of a step.
     pub fn engine(&mut self) -> &mut Engine {
         self.denoiser.network.engine()
     }

@@ -49,7 +49,7 @@ mod place {
     pub const KEPT: u64 = 0x1006;
 }
 
-/// What the trainer tells while it works.
+/// News of the trainer at work.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -111,11 +111,11 @@ pub struct Trainer<'d> {
     run: Run<'d>,
     representation: Box<dyn Representation>,
     device: Device,
-    /// What the new labels were taken for, right after a fine-tuning was begun.
+    /// The old classes that the new labels were taken for, right after a fine-tuning was begun.
     matched: Vec<ClassMatch>,
     denoiser: Preconditioned<Box<dyn Network>>,
     averaged: Preconditioned<Box<dyn Network>>,
-    /// What guides consistency tuning: the model that it began from.
+    /// The guide of consistency tuning: the model that it began from.
     teacher: Option<Preconditioned<Box<dyn Network>>>,
     state: State,
 }
@@ -254,13 +254,13 @@ impl<'d> Trainer<'d> {
         &self.model
     }
 
-    /// What decides the run.
+    /// The settings of the run.
     #[must_use]
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
-    /// What the sounds' labels were taken for among the classes of the model that the run began from; empty for a run
+    /// The classes, of the model that the run began from, that the sounds' labels were taken for; empty for a run
     /// that began from nothing, or was resumed.
     #[must_use]
     pub fn matched_classes(&self) -> &[ClassMatch] {

@@ -284,7 +284,7 @@ fn sounds_are_varied_joined_and_completed_by_an_imported_model() {
         distance(&morph(0.0), &second, 0..24),
     ];
     assert!(ends[0] < 0.2 && ends[1] < 0.2 && ends[2] > 0.5, "{ends:?}");
-    // What is kept is kept to the bit but for rounding, the rest is each seed's own.
+    // The kept part stays as it was but for rounding, the rest is each seed's own.
     let kept = |seed| {
         let (clip, kept) = (first.clone(), vec![(0.0, 12.0 / 44_100.0)]);
         let strength = 1.0;
@@ -331,7 +331,7 @@ fn parts_to_keep_that_make_no_sense_are_refused() {
     }
 }
 
-/// What `load` says of a file with these bytes.
+/// The error of `load` for a file with these bytes.
 fn complaint(name: &str, bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);

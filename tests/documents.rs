@@ -1,4 +1,4 @@
-//! What the documents claim and a machine can check: links, places, papers, commands, and who may use whom.
+//! Claims of the documents that a machine can check: links, places, papers, commands, and who may use whom.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -138,7 +138,7 @@ fn names_below(code: &str, prefix: &str) -> BTreeSet<String> {
     names.into_iter().map(first).collect()
 }
 
-/// What every module of `src/` uses of the others, and of the kernels; then the plugin.
+/// The modules that every module of `src/` uses, kernels included; then the plugin.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let mut paths = Vec::new();
     files(&root().join("src"), ".rs", &mut paths);
@@ -332,7 +332,7 @@ fn the_map_names_places_that_are_there_and_every_module_of_the_library() {
     assert!(unnamed.is_empty(), "ARCHITECTURE.md: {unnamed:?}");
 }
 
-/// What stands between brackets in a file's comments, over the ends of lines; links apart.
+/// The words between brackets in a file's comments, over the ends of lines; links apart.
 fn bracketed(text: &str) -> Vec<String> {
     let comments = text.lines().map(|line| match line.split_once("//") {
         Some((_, comment)) => comment.trim_start_matches(['/', '!']).trim(),

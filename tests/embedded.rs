@@ -388,7 +388,7 @@ fn a_sound_to_begin_with_counts_from_its_onset() {
         assert!(varied.class.is_some());
         assert!(matches!(varied.remarks[..], [Remark::LeftOut { seconds }]
             if (seconds - silence).abs() < 0.01));
-        // What is kept is counted from the file's beginning.
+        // Kept parts are counted from the file's beginning.
         let keep = |from, to| Init::Inpaint {
             clip: clip.clone(),
             kept: vec![(from, to)],

@@ -21,7 +21,7 @@ fn built(name: &str) -> PathBuf {
         .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// What the command says to stdout, in `folder`.
+/// The command's stdout, run in `folder`.
 fn said(command: &mut Command, folder: &Path) -> String {
     let output = command.current_dir(folder).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -90,7 +90,7 @@ fn a_program_of_ten_lines_renders_and_one_trains() {
         assert!(body.lines().count() <= 10, "{name}");
         fs::write(folder.path().join(format!("src/bin/{name}.rs")), text).unwrap();
     }
-    // What the workspace's own build has compiled is taken from there.
+    // Dependencies that the workspace's own build has compiled are taken from there.
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().nth(3).unwrap();
     make_wavs(folder.path());

@@ -118,7 +118,7 @@ fn between(kind: Schedule, high: f64, low: f64, steps: usize) -> Vec<f64> {
     sigmas
 }
 
-/// What a sampling multiplies `x` by, if its noise is left out of account.
+/// The factor by which a sampling multiplies `x`, its noise left out of account.
 fn gain(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> f64 {
     // The Gaussian denoiser is linear, so two samplings under the same noise differ by the gain.
     let x = Tensor::new(&[[[3f32, -5.0]]], &CPU).unwrap();
@@ -130,7 +130,7 @@ fn gain(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> f64 {
     gains[0]
 }
 
-/// What a sampling adds up from its own noise: the variance of the end for a fixed start.
+/// The variance that a sampling's own noise adds up to, for a fixed start.
 fn added_variance(sampler: Sampler, denoiser: &dyn Denoiser, sigmas: &[f64]) -> f64 {
     // From x = 0 every element ends at Σ c_k n_k, its own draws n_k weighted alike. As many elements
     // as steps make that a square system for the weights.

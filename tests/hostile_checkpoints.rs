@@ -122,7 +122,7 @@ fn damaged_files_give_a_whole_model_or_an_error_that_names_them() {
     let path = folder.path().join("victim.safetensors");
     corpus::try_all("safetensors", 400, |which, bytes, whole| {
         match load(bytes) {
-            // What passes is whole: every tensor is finite and where it belongs.
+            // A model that passes is whole: every tensor is finite and where it belongs.
             Ok(model) => {
                 let again = load(&model.to_bytes(StorageType::F32).unwrap());
                 assert_eq!(again.unwrap().config, model.config, "{which}");
@@ -266,7 +266,7 @@ fn a_configuration_that_asks_for_too_much_is_refused() {
         tamper("\"embedding\":8", "\"embedding\":1099511627776").contains("found 1099511627776")
     );
     assert!(tamper("\"sigma_data\":1.0", "\"sigma_data\":0.0").contains("sigma_data"));
-    // What no sound is like would be played a million times as fast, or ask for no end of memory.
+    // Attributes that no sound has would be played a million times as fast, or ask for endless memory.
     for pitch in ["1e-30", "-220.0", "0.0", "1e30"] {
         assert!(
             tamper("220.0", pitch).contains("measures of a sound"),

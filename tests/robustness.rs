@@ -126,7 +126,7 @@ fn companded(samples: &[f64], invert: u8) -> Vec<u8> {
 
 struct Zoo {
     root: tempfile::TempDir,
-    /// What must be said about each file, if anything.
+    /// The remarks that each file must get, if any.
     expected: BTreeMap<PathBuf, Vec<IssueKind>>,
 }
 

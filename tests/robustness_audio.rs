@@ -125,7 +125,7 @@ fn float_and_24_bit_files_are_lossless() {
     audio::write_wav(&path, &clip, BitDepth::Float32).unwrap();
     assert_eq!(audio::read(&path).unwrap(), clip);
 
-    // What 24 bits can hold comes back exactly, ends of the range included.
+    // Every value of 24 bits comes back exactly, ends of the range included.
     let steps = [-8388608, -8388607, -1, 0, 1, 8388606, 8388607];
     let exact = steps.map(|n| n as f32 / 8388608.0).to_vec();
     let clip = Clip::new(96000, vec![exact]);
@@ -758,7 +758,7 @@ fn rf64_ends_where_its_own_length_says() {
     assert!(folder.decode(&file(4000)).unwrap().truncated);
 }
 
-/// What is there is a sound, or an error that names the file.
+/// Decodes to a sound, or to an error that names the file.
 fn sound_or_complaint(folder: &Folder, which: &str, bytes: &[u8]) -> bool {
     let path = folder.file("sound", bytes);
     match audio::decode(&path, None) {

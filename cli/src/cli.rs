@@ -22,6 +22,7 @@ use audiodiff::checkpoint::Checkpoint;
 use audiodiff::error::printable;
 use audiodiff::{Error, dataset};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 
 use flags::LabelArgs;
 use progress::Bar;
@@ -182,6 +183,28 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(writeln!(out)?)
 }
 
+/// Repeats every value whose key was `renamed`, (now, in 0.1.0), under its older key: programs may read that until 0.3.
+fn with_older_keys(value: &mut Value, renamed: &[(&str, &str)]) {
+    match value {
+        Value::Array(values) => {
+            for value in values {
+                with_older_keys(value, renamed);
+            }
+        }
+        Value::Object(map) => {
+            for value in map.values_mut() {
+                with_older_keys(value, renamed);
+            }
+            for (now, older) in renamed {
+                if let Some(value) = map.get(*now).cloned() {
+                    map.entry(*older).or_insert(value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The model in a file, or the built-in one.
 fn load_model(path: Option<&PathBuf>) -> anyhow::Result<Checkpoint> {
     match path {
@@ -282,8 +305,8 @@ mod tests {
         words
     }
 
-    /// What is said to come after `audiodiff` in a document: in blocks of code and, with part of its arguments only,
-    /// between backticks.
+    /// The commands that a document gives after `audiodiff`: whole ones in blocks of code, parts of them between
+    /// backticks.
     fn commands(text: &str) -> Vec<(String, bool)> {
         let mut commands = Vec::new();
         let mut in_code = false;
@@ -341,7 +364,7 @@ mod tests {
                 let Some(command) = line.trim_start().strip_prefix("audiodiff ") else {
                     continue;
                 };
-                // What it does stands to the right.
+                // Its explanation stands to the right.
                 let command = command.split("   ").next().unwrap_or(command);
                 said.push((
                     format!("help of {}", verb.get_name()),

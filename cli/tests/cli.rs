@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use fixture::{audiodiff, done, said, sounds, text};
 use serde_json::Value;
 
-/// What a command prints as JSON.
+/// The JSON that a command prints.
 fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&done(args)).unwrap()
 }
@@ -450,6 +450,21 @@ fn the_built_in_model_is_tuned_to_what_is_asked_and_says_when_it_cannot_be() {
         "{said}"
     );
     assert!(info["training"]["licence"].is_null() && info["training"]["fine_tuned_from"].is_null());
+    // A model of few steps learns by consistency tuning, which has none of these numbers; older names are flags too.
+    for (flag, name) in [
+        ("--p-mean", "--p-mean"),
+        ("--sigma-deviation", "--p-std"),
+        ("--min-snr-gamma", "--min-snr-gamma"),
+    ] {
+        let out = folder.path().join("no");
+        let args = ["train", text(&wavs), "--out", text(&out), flag, "1.5"];
+        let refused = fails(2, &args);
+        assert!(
+            refused.contains(&format!("{name}: the model needs few steps already")),
+            "{refused}"
+        );
+        assert!(!out.exists(), "nothing was begun");
+    }
     let model = folder.path().join("fresh/model.safetensors");
     let refused = fails(
         2,
@@ -545,7 +560,7 @@ fn a_class_that_is_no_text_is_answered_all_the_same() {
     assert!(said.contains("found `kick\u{fffd}`"), "{said}");
 }
 
-/// What eval prints, writes and says of names that could move a terminal's cursor.
+/// Names that could move a terminal's cursor, in every output of eval.
 #[cfg(unix)]
 #[test]
 fn names_are_shown_with_their_control_characters_spelt_out() {

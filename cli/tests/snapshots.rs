@@ -1,4 +1,4 @@
-//! What other programs and people rely on: the help of every verb, and keys and types of every JSON output.
+//! Pins the help of every verb, and the keys and types of every JSON output: people and programs rely on them.
 //!
 //! `SNAPSHOTS=write cargo test --workspace --test snapshots` writes `cli/tests/snapshots/` anew; the difference is then
 //! to be read.

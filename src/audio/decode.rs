@@ -15,7 +15,7 @@ use super::iff::{decode_aiff, decode_wav};
 use super::{Clip, MAX_CHANNELS, MAX_SAMPLE_RATE, MAX_SAMPLES};
 use crate::error::{Error, Result};
 
-/// What a sound file held.
+/// The contents of a sound file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The frames that could be decoded; at least one.

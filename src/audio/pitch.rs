@@ -6,7 +6,7 @@ use realfft::num_complex::Complex32;
 use super::Clip;
 use super::measure::{PITCHES, onset, period};
 
-/// What is compared with what comes a period later, in seconds: two periods of the lowest pitch.
+/// Length of the stretch compared with the one a period later, in seconds: two periods of the lowest pitch.
 const WINDOW: f64 = 0.05;
 
 /// Between one look and the next, in seconds.
@@ -21,7 +21,7 @@ const CLEAR: f32 = 0.8;
 /// Share of the amplitude that must be pitched.
 const PITCHED_SHARE: f64 = 0.5;
 
-/// What lies this far below the loudest look decides nothing: -40 dB of energy.
+/// Looks this far below the loudest do not count: -40 dB of energy.
 const QUIET: f64 = 1e-4;
 
 /// Looks farther than this from the middle of all are taken for octaves or partials, in octaves.
@@ -247,7 +247,7 @@ impl Correlation {
         let mut curve = Vec::with_capacity(self.lags);
         for lag in 0..self.lags {
             let norm = (own * later.max(0.0)).sqrt();
-            // What has faded to nothing repeats nothing.
+            // Silence repeats nothing.
             let heard = later > 1e-6 * own && norm > 0.0;
             curve.push(if heard { sums[lag] / norm as f32 } else { 0.0 });
             later += f64::from(part[lag + self.window]).powi(2) - f64::from(part[lag]).powi(2);

@@ -31,7 +31,7 @@ pub struct ModelConfig {
     pub crop: Option<Crop>,
     /// How clips become frames.
     pub representation: RepresentationConfig,
-    /// What the representation measured on the training set.
+    /// The representation's statistics of the training set.
     pub statistics: Statistics,
     /// Class names, in the order of the network's table; empty for an unconditional model.
     pub labels: Vec<String>,
@@ -46,7 +46,7 @@ pub struct ModelConfig {
     /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
     #[serde(default = "old_sigma_max")]
     pub sigma_max: f64,
-    /// What the raw network says.
+    /// The quantity that the raw network predicts.
     pub target: Target,
     /// The raw network's sizes.
     pub network: NetworkConfig,
@@ -73,7 +73,7 @@ pub struct Rendering {
     pub guidance: f64,
     /// Steps where nothing else is asked for.
     pub steps: usize,
-    /// What older files say instead of `excess`: numbers of steps, with the Fréchet distance to real sounds over that
+    /// Older files hold this instead of `excess`: numbers of steps, with the Fréchet distance to real sounds over that
     /// of the model's teacher, measured once, without an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<(usize, f64)>,

@@ -109,7 +109,7 @@ pub(crate) fn write_tensors(
     put(out, header.as_bytes())?;
     for (name, _) in shapes {
         let values = values(name)?;
-        // What could not be read back must not replace a file that can.
+        // A file that could not be read back must not replace one that can.
         let fits = |&x: &f32| match precision {
             StorageType::F32 => x.is_finite(),
             StorageType::F16 => f16::from_f32(x).is_finite(),
@@ -159,7 +159,7 @@ pub(crate) struct Header {
     pub tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// What the header says of one tensor.
+/// One tensor's entry in the header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TensorInfo {

@@ -36,7 +36,7 @@ impl Descriptor {
         Self::Gain,
     ];
 
-    /// What files and flags call it.
+    /// Its name in files and flags.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -135,7 +135,7 @@ impl Augment {
         }
     }
 
-    /// What to do to one clip. Takes the same number of values from `noise` whatever the settings.
+    /// Draws the change of one clip. Takes the same number of values from `noise` whatever the settings.
     pub(super) fn draw(&self, noise: &mut Noise) -> Change {
         let flip = noise.chance(self.polarity);
         let mut unless_neutral = |low, high| {

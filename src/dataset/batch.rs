@@ -18,9 +18,9 @@ pub struct Batch {
     pub frames: Vec<f32>,
     /// `B` labels: places in [`Dataset::labels`].
     pub labels: Vec<Option<u32>>,
-    /// What was done to each of the `B` clips; nothing without augmentation.
+    /// The change of each of the `B` clips; empty without augmentation.
     pub changes: Vec<Change>,
-    /// What each of the `B` clips is like, where that was asked for: its speed changed, its tilt not; empty elsewhere.
+    /// The attributes of each of the `B` clips after its change of speed and before its tilt; empty unless asked for.
     pub attributes: Vec<Attributes>,
 }
 
@@ -28,7 +28,7 @@ pub struct Batch {
 const AUGMENT: u64 = 0x6175_676d_656e_7400;
 
 impl Dataset {
-    /// What a clip that [`Dataset::batch`] might draw of the sound at `index` is like: that of the sound, or of a
+    /// The attributes of a clip that [`Dataset::batch`] might draw of the sound at `index`: those of the sound, or of a
     /// random place in it if clips begin anywhere.
     ///
     /// # Errors
@@ -64,8 +64,8 @@ impl Dataset {
     ///
     /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
     /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
-    /// What happens to the clip at place `j` depends on seed, step and `j` only. With `attributes` it holds what each
-    /// clip is like.
+    /// The change of the clip at place `j` depends on seed, step and `j` only. With `attributes` it holds those of each
+    /// clip.
     ///
     /// # Errors
     /// When a file has to be decoded again and no longer can be, or the representation is of another format.

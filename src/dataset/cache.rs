@@ -72,7 +72,7 @@ mod tests {
             assert_eq!(cache.free, 350 - 100 * held.len() as u64);
         }
         assert_eq!(held, BTreeSet::from([3, 5, 6]));
-        // What does not fit at all drives nothing out.
+        // A value that does not fit at all drives nothing out.
         assert!(!cache.keep(7, 1e9, 351, &mut Vec::new(), |_| 100));
         assert_eq!((cache.free, cache.held.len()), (50, 3));
     }

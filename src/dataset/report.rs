@@ -1,4 +1,4 @@
-//! What was found in a folder of sounds, for people and for programs.
+//! The report on a folder of sounds, for people and for programs.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -26,14 +26,14 @@ pub(super) struct ModelFormat {
     pub crop: Crop,
 }
 
-/// What one file turned out to be.
+/// The outcome of reading one file.
 struct Heard<T> {
     remarks: Vec<Remark>,
     /// Absent when it cannot be used.
     found: Option<(Facts, T)>,
 }
 
-/// What is known of a usable file.
+/// Facts of a usable file.
 pub(super) struct Facts {
     pub hash: blake3::Hash,
     /// Its outline; taken where sounds are held back from a model only.

@@ -125,7 +125,7 @@ pub(super) fn content(clip: &Clip) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// What lies under a channel: its mean or its median, whichever is nearer to zero.
+/// The offset of a channel: its mean or its median, whichever is nearer to zero.
 ///
 /// Either alone is fooled. A short kick has a mean, and taking it away would leave its tail beside
 /// zero; a narrow pulse has a median. A true offset moves both.
@@ -213,7 +213,7 @@ impl TrainingSound {
         self.clip.len_frames().saturating_sub(len_frames) + 1
     }
 
-    /// What the clip that begins at frame `start` is like, played faster by `varispeed_st` semitones.
+    /// The attributes of the clip that begins at frame `start`, played faster by `varispeed_st` semitones.
     pub fn attributes(
         &self,
         start: usize,

@@ -285,7 +285,7 @@ mod tests {
             )?;
             Ok(loss.to_scalar::<f32>()?)
         };
-        // What little of the noise is kept at level 1.
+        // At level 1 a little of the noise is kept.
         assert!(loss(clean.clone())? < 0.02);
         // Off by one everywhere: √40 less nearly nothing, over distances of 1 and 3.
         let off = loss((&clean + 1.0)?)?;

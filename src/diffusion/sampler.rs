@@ -238,7 +238,7 @@ impl FromStr for Sampler {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // What users of Dance Diffusion know the same steps as.
+        // Users of Dance Diffusion know these samplers by other names.
         let name = match text {
             "v-ddim" => "ddim",
             "v-ddpm" => "ancestral",

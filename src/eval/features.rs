@@ -1,4 +1,4 @@
-//! What a sound is compared by: its log-mel spectrogram, coarser as it goes on, and the space in which
+//! Features by which sounds are compared: the log-mel spectrogram, coarser as it goes on, in the space in which
 //! the reference sounds mostly differ.
 
 use nalgebra::{DMatrix, SymmetricEigen};

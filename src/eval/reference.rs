@@ -108,7 +108,7 @@ impl Reference {
         self.training_scores.as_ref()
     }
 
-    /// What was left out, and why.
+    /// Omissions, with their reasons.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes

@@ -332,7 +332,7 @@ fn median(sorted: &[f64]) -> Estimate {
 
 type Get = fn(&Measures) -> Option<f32>;
 
-/// What health is judged by.
+/// The measures of a sound's health.
 pub(super) const HEALTH: [(&str, Get); 11] = [
     ("peak", |m| Some(m.peak)),
     ("offset / peak", |m| Some(m.offset)),

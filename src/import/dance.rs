@@ -41,7 +41,7 @@ struct Part {
     attention: bool,
 }
 
-/// What our tensors are called in other programs: ours, theirs, those of `diffusers`. Of several, ours is all of them.
+/// Names of our tensors in other programs: ours, theirs, those of `diffusers`. Of several, ours is all of them.
 const LAYERS: [(&str, &[&str], &[&str]); 8] = [
     ("conv1", &["main.0"], &["conv_1"]),
     ("norm1", &["main.1"], &["group_norm_1"]),

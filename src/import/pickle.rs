@@ -61,7 +61,7 @@ pub(super) struct Tensor {
     pub strides: Vec<u64>,
 }
 
-/// What a pickle makes.
+/// The values that a pickle builds.
 #[derive(Debug)]
 pub(super) struct Pickle {
     values: Vec<Value>,
@@ -476,7 +476,7 @@ impl Machine<'_> {
                 ("torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor", row) => {
                     self.tensor(row)
                 }
-                // What was a tensor stays that one.
+                // A parameter is its tensor.
                 ("torch._utils _rebuild_parameter", &[tensor, ..]) => {
                     self.stack.push(tensor);
                     return Ok(());

@@ -33,7 +33,7 @@ pub(super) struct TensorFile {
     pub path: PathBuf,
     file: File,
     tensors: BTreeMap<String, TensorLocation>,
-    /// What kind of file it is.
+    /// The kind of file.
     pub container: &'static str,
     /// Numbers that the file says of itself, by their path in it, such as `model_config.sample_rate`.
     pub facts: BTreeMap<String, f64>,
@@ -280,7 +280,7 @@ fn is_contiguous(shape: &[u64], strides: &[u64]) -> bool {
         })
 }
 
-/// What a checkpoint's pickle holds that is worth knowing.
+/// The useful contents of a checkpoint's pickle.
 #[derive(Default)]
 struct Found {
     tensors: BTreeMap<String, pickle::Tensor>,

@@ -274,7 +274,7 @@ impl Layers {
                 h = layer.forward(p, &[h])?;
             }
         }
-        // What came into the level below, beside what it made.
+        // The input of the level below goes beside its output.
         let mut across = None;
         for (i, [_, up]) in self.levels.iter().enumerate().rev() {
             for layer in up {

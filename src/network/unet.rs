@@ -152,7 +152,7 @@ pub struct UNet1d {
     engine: Engine,
 }
 
-/// What the network is made of.
+/// The layers of the network.
 struct Layers {
     noise1: Conv,
     noise2: Conv,
@@ -271,7 +271,7 @@ impl Layers {
         })
     }
 
-    /// What the program is given: dense tensors and rows, in the order in which it declares them.
+    /// The program's inputs: dense tensors and rows, in the order in which it declares them.
     fn inputs(
         &self,
         x: &Tensor,

@@ -35,10 +35,10 @@ const ROOM: f64 = 1.25;
 /// How often a sound is generated that misses what is asked, each time like another training sound; the best is taken.
 const ATTEMPTS: u64 = 4;
 
-/// What lies before the onset of a sound to begin with is remarked on from so many seconds on.
+/// A sound to begin with loses its part before the onset; from this length on, in seconds, a remark says so.
 const LEFT_OUT: f64 = 0.01;
 
-/// What the settings come to, for all seeds.
+/// The settings, worked out for all seeds.
 pub(super) struct Order<'a> {
     pub settings: &'a RenderSettings,
     asked: Asked,
@@ -141,7 +141,7 @@ impl<'a> Order<'a> {
         let is_plain = seconds.is_none() && *attributes == Attributes::default();
         let wanted = match seconds {
             Some(seconds) => (seconds * rate).round(),
-            // What is played faster, and nothing else, is shorter.
+            // A sound that is played faster, and otherwise left alone, is shorter.
             None if is_plain => (own as f64 / conditions.speed).round(),
             None => {
                 let length = attributes.get(Attribute::Length);

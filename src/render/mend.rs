@@ -152,7 +152,7 @@ pub(super) fn mended(
         .or(of(Attribute::Length))
         .is_some()
     {
-        // What is left at its own level is not to be cut at full scale.
+        // A sound left at its own level is not to be cut at full scale.
         let raised = clip.peak() / peak;
         if raised > 1.0 {
             clip.channels_mut().flatten().for_each(|x| *x /= raised);

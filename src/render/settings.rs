@@ -9,7 +9,7 @@ use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 /// Most steps that a model which was distilled to few is sampled with: 16 are no finer, and 64 spoil the sound.
 pub const MOST_FEW_STEPS: usize = 8;
 
-/// What to render, all but the seed.
+/// Settings of a rendering, all but the seed.
 ///
 /// Begin with those that suit the model:
 ///
@@ -55,7 +55,7 @@ pub struct RenderSettings {
     /// Whether a one-shot of the model's own length ends where it falls below -72 dB of its peak. Models that do not
     /// say that they were trained on one-shots trim nothing.
     pub trim: bool,
-    /// What to begin with instead of pure noise.
+    /// A sound to begin with instead of pure noise.
     pub init: Option<Init>,
     /// The model's descriptors by name; those not named are neutral. The [`Attribute`](crate::attributes::Attribute)s
     /// that are not named are those of a training sound which is like those that are. Pitch, length and brightness are

@@ -18,7 +18,7 @@ const HEADROOM_DB: f64 = 1.5;
 /// How much slower than the whole a band may fall.
 const SLOWER: f64 = 0.7;
 
-/// What lies this far below the loudest cell is silence, dB.
+/// Cells this far below the loudest are silent, dB.
 const SILENCE_DB: f64 = -100.0;
 
 /// A level that silence is brought down to, dB.

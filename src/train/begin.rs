@@ -1,4 +1,4 @@
-//! What a run begins with: measures of the training sounds, and a model with fresh weights.
+//! The start of a run: measures of the training sounds, and a model with fresh weights.
 
 use std::collections::BTreeMap;
 

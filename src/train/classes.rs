@@ -141,7 +141,7 @@ pub struct ClassMatch {
     pub classes: Vec<String>,
 }
 
-/// What each of the `new` labels means among the `old` ones: its own name, else the same name but for case, plural and
+/// The `old` label of each of the `new` ones: its own name, else the same name but for case, plural and
 /// punctuation, else another name of the same kind.
 pub(super) fn matches(old: &[String], new: &[String]) -> Vec<ClassMatch> {
     let among = |same: &dyn Fn(&str) -> bool| -> Vec<String> {
@@ -183,7 +183,7 @@ fn words(label: &str) -> Vec<String> {
         }
         before = c;
     }
-    // What is left of `808s` is no word.
+    // The rest of `808s` is no word.
     words.retain(|word| !word.is_empty() && word != "s");
     words.iter().map(|word| singular(word)).collect()
 }

@@ -16,7 +16,7 @@ const HIDDEN_ATTRIBUTES: f32 = 0.25;
 /// Probability with which each attribute of another is.
 const HIDDEN_ATTRIBUTE: f32 = 0.2;
 
-/// What prepares batches on its own thread.
+/// Prepares batches on its own thread.
 pub(super) struct BatchSource<'d> {
     pub dataset: &'d Dataset,
     pub representation: Box<dyn Representation>,
@@ -43,7 +43,7 @@ impl BatchSource<'_> {
     }
 }
 
-/// What a network is conditioned on for each clip of a batch.
+/// The conditions of each clip of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct BatchConditions {
     labels: Vec<Option<u32>>,

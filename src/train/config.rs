@@ -157,7 +157,7 @@ pub struct TrainConfig {
     pub representation: RepresentationConfig,
     /// The network's sizes.
     pub network: NetworkConfig,
-    /// What the network learns to say.
+    /// The quantity that the network learns to predict.
     pub target: Target,
     /// The loss; `objective` or `tuning` in files.
     #[serde(flatten)]
@@ -257,7 +257,7 @@ impl TrainConfig {
         }
     }
 
-    /// What must agree for a run to be resumed: all but its name, its licence, its length and its pace of reporting.
+    /// Whether a run may be resumed with `other`: all must agree but name, licence, length and pace of reporting.
     pub(super) fn resumable_as(&self, other: &Self) -> bool {
         let (length, validate_every) = (self.length, self.validate_every);
         let (save_every_s, patience) = (self.save_every_s, self.patience);

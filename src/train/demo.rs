@@ -1,4 +1,4 @@
-//! What shows how a training goes: sounds that its model makes, and the curve of its loss.
+//! Demonstrations of a training: sounds that its model makes, and the curve of its loss.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -63,7 +63,7 @@ struct StateNote {
     misses: u64,
 }
 
-/// What a run is of, whatever its settings.
+/// The parts of a run that no setting decides.
 pub(super) struct Run<'d> {
     pub folder: PathBuf,
     pub dataset: &'d Dataset,

@@ -175,7 +175,7 @@ impl Trainer<'_> {
     }
 }
 
-/// What to guess at a validation: sounds of those that are `held` back, each with the number of its noise, where
+/// The guesses of a validation: sounds of those that are `held` back, each with the number of its noise, where
 /// training sees so many `clips` between two validations. They are spread over all: sounds lie in the order of their
 /// classes.
 fn guesses(held: &[usize], clips: u64) -> Vec<(usize, u64)> {

@@ -37,7 +37,7 @@ pub fn files(format: &str) -> Vec<(String, Vec<u8>)> {
 
 /// Gives every file to `check`, and `rounds` damaged ones made from each, always the same.
 ///
-/// What is given comes with a name that tells which it was, and with whether it is as it lies in the folder.
+/// `check` gets a name for each file, its bytes, and whether they are as they lie in the folder.
 pub fn try_all(format: &str, rounds: u64, mut check: impl FnMut(&str, &[u8], bool)) {
     let files = files(format);
     for (which, (name, bytes)) in files.iter().enumerate() {

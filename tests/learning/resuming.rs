@@ -1,13 +1,14 @@
 //! A run that was interrupted goes on to the bit, and one that may not go on is refused in words.
 
 use std::num::NonZeroU64;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use audiodiff::Error;
 use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::{self, Dataset};
-use audiodiff::train::{Event, Length, Outcome, TrainConfig, read_stats};
-use std::ops::ControlFlow;
+use audiodiff::diffusion::consistency::Consistency;
+use audiodiff::train::{ConsistencyTuning, Event, Length, Loss, Outcome, TrainConfig, read_stats};
 
 use super::tones::*;
 
@@ -75,6 +76,67 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // A model whose state is gone is not overwritten by a run from nothing.
     std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
     assert!(refusal(&config, &set).contains("no state.safetensors"));
+}
+
+/// Names in the state of a run, and those that version 0.1.0 wrote.
+const NAMES_OF_0_1_0: [(&str, &str); 8] = [
+    ("\"attributes\":", "\"portraits\":"),
+    ("\"clips\":", "\"windows\":"),
+    ("\"fine_tuned_from\":", "\"tuned_from\":"),
+    ("\"schedule\":\"consistency\"", "\"schedule\":\"few\""),
+    ("\"p_mean\":", "\"log_level_mean\":"),
+    ("\"p_std\":", "\"log_level_deviation\":"),
+    ("\"max_grad_norm_ratio\":", "\"clip_ratio\":"),
+    ("\"grad_norm\":", "\"gradient_norm\":"),
+];
+
+#[test]
+fn a_distillation_of_version_0_1_0_goes_on_to_the_bit() {
+    let (folder, set) = tones();
+    let (_, teacher) = train(
+        config(mdct(), 8),
+        &set,
+        &folder.path().join("teacher"),
+        u64::MAX,
+    );
+    let distilling = TrainConfig {
+        loss: Loss::Consistency(ConsistencyTuning {
+            consistency: Consistency::default(),
+            guidance: 1.5,
+            guidance_interval: (0.2, 5.0),
+        }),
+        ..config(mdct(), 8)
+    };
+    let distill = |run: &Path, stop_at: u64| {
+        let mut trainer = begin(distilling.clone(), &set, run, Some(&teacher)).unwrap();
+        let began = trainer.step();
+        let outcome = trainer.run(&mut |event| match event {
+            Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        (began, outcome.unwrap())
+    };
+    let (straight, resumed) = (
+        folder.path().join("straight"),
+        folder.path().join("resumed"),
+    );
+    assert_eq!(distill(&straight, u64::MAX), (0, Outcome::Finished));
+    assert_eq!(distill(&resumed, 3), (0, Outcome::Stopped));
+    let state = resumed.join("state.safetensors");
+    let (tensors, note) = load_tensors(&state).unwrap();
+    let mut older = note;
+    for (now, then) in NAMES_OF_0_1_0 {
+        assert!(older.contains(now), "{now}: {older}");
+        older = older.replace(now, then);
+    }
+    // Beside the loss stood an objective, of no meaning, and 0 for an absent patience.
+    let fields = r#""objective":{"log_sigma_mean":1.3,"log_sigma_deviation":1.8,"weight_clip":12.0,"sigma_data":1.0},"#;
+    let fields = format!("{fields}\"patience\":0,\"tuning\":");
+    let older = older.replacen("\"tuning\":", &fields, 1);
+    save_tensors(&state, &tensors, &older).unwrap();
+    assert_eq!(distill(&resumed, u64::MAX), (3, Outcome::Finished));
+    let model = |run: &Path| Checkpoint::load(&run.join("model.safetensors")).unwrap();
+    assert_eq!(bits(&model(&straight)), bits(&model(&resumed)));
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub struct EvalArgs {
 struct Summary<'a> {
     reference: &'a str,
     reference_sounds: usize,
-    /// What was held back, in words.
+    /// Which sounds were held back, in words.
     held_back: Option<&'a str>,
     notes: &'a [String],
     floor: &'a eval::Scores,
@@ -93,6 +93,13 @@ struct Summary<'a> {
     training_set: Option<&'a eval::Scores>,
     results: &'a [Evaluation],
 }
+
+/// Keys of the JSON that version 0.1.0 called otherwise.
+const RENAMED: [(&str, &str); 3] = [
+    ("generated", "made"),
+    ("training_set", "learnt"),
+    ("training", "learnt"),
+];
 
 impl EvalArgs {
     fn sounds(&self, folder: &Path, ear: &Ear, global: &Global) -> anyhow::Result<Sounds> {
@@ -205,7 +212,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         sheet(path, reference.sounds(), &first[0])?;
     }
     if args.json {
-        return super::print_json(&Summary {
+        let summary = Summary {
             reference: &reference.sounds().name,
             reference_sounds: reference.sounds().sounds.len(),
             held_back: reference.sounds().chosen.as_deref(),
@@ -213,7 +220,11 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
             training_set: reference.training_scores(),
             floor: reference.floor(),
             results: &judged,
-        });
+        };
+        // Through text, in which a number of 32 bits keeps its few digits.
+        let mut value = serde_json::from_str(&serde_json::to_string(&summary)?)?;
+        super::with_older_keys(&mut value, &RENAMED);
+        return super::print_json(&value);
     }
     let out = &mut std::io::stdout().lock();
     Ok(table::print(out, &reference, &judged)?)

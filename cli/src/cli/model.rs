@@ -21,6 +21,13 @@ pub struct InfoArgs {
     json: bool,
 }
 
+/// Keys of a model's configuration that version 0.1.0 called otherwise.
+const RENAMED: [(&str, &str); 3] = [
+    ("attributes", "portraits"),
+    ("clips", "windows"),
+    ("fine_tuned_from", "tuned_from"),
+];
+
 pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     let model = super::load_model(args.model.as_ref())?;
     let config = &model.config;
@@ -32,6 +39,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     if args.json {
         let mut value = serde_json::to_value(config)?;
         value["parameters"] = parameters.into();
+        super::with_older_keys(&mut value, &RENAMED);
         return super::print_json(&value);
     }
     let format = &config.format;
@@ -224,7 +232,7 @@ pub struct ImportArgs {
     json: bool,
 }
 
-/// What a checkpoint may not say of itself.
+/// Facts that a checkpoint may lack.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Facts {
     /// Sample rate in Hz, where the file does not say it
@@ -256,11 +264,13 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
     bar.finish();
     if args.json {
         let found: std::collections::BTreeMap<_, _> = import.found.iter().cloned().collect();
-        return super::print_json(&serde_json::json!({
+        let mut value = serde_json::json!({
             "out": args.out,
             "found": found,
             "config": import.config(),
-        }));
+        });
+        super::with_older_keys(&mut value["config"], &RENAMED);
+        return super::print_json(&value);
     }
     if global.quiet {
         return Ok(());

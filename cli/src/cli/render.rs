@@ -70,7 +70,7 @@ struct Made {
     class: Option<String>,
     seconds: f64,
     peak_db: f32,
-    /// What was asked and could not be had.
+    /// Wishes that could not be granted.
     remarks: Vec<String>,
 }
 
@@ -172,7 +172,7 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     };
     let rendered = args.sound.render(&renderer, &settings, global, &mut each);
     let milliseconds = start.elapsed().as_secs_f64() * 1e3 / made.len().max(1) as f64;
-    // What was written before an interruption is told all the same: its seeds are nowhere else.
+    // Files written before an interruption are listed all the same: their seeds are nowhere else.
     if args.json {
         super::print_json(&Summary {
             model: &renderer.config().name,

@@ -1,4 +1,4 @@
-//! What `train` and `distill` share: flags, a run folder, the run itself with progress, demo sounds and pictures.
+//! The shared part of `train` and `distill`: flags, run folder, the run itself with progress, demo sounds, pictures.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -230,7 +230,7 @@ pub fn run(
     Ok(outcome)
 }
 
-/// What will end a run of which `held` sounds are held back, in words.
+/// Tells when a run ends of which `held` sounds are held back.
 fn end_of(config: &TrainConfig, held: usize) -> String {
     let length = match config.length {
         Length::Steps(steps) => format!("after {steps} steps"),
@@ -248,7 +248,7 @@ fn end_of(config: &TrainConfig, held: usize) -> String {
     }
 }
 
-/// What a run came to, in words.
+/// Tells how a run ended.
 fn outcome_of(outcome: Outcome, trainer: &Trainer<'_>, model: PathBuf) -> String {
     let (step, model) = (trainer.step(), model.display());
     if outcome == Outcome::Stopped {

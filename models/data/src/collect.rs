@@ -28,7 +28,7 @@ pub const LABELS: [&str; 14] = [
     "tom",
 ];
 
-/// What to take, one sound a line, tab-separated: `label/file`, package, kind, item.
+/// The sounds to take, one a line, tab-separated: `label/file`, package, kind, item.
 ///
 /// The item of a `file` is its name in the package's folder, of a `sample` the names of its channels in
 /// the package's SoundFont joined by ` + `, of a `note` General MIDI program and key.
@@ -198,7 +198,7 @@ pub fn collect(unpacked: &Path, out: &Path, every_family: bool) -> anyhow::Resul
     Ok(manifest.lines.len())
 }
 
-/// What lies in a folder of sounds, from whom and on which terms.
+/// The sounds of a folder with their authors and licences.
 #[derive(Debug, Default)]
 struct Manifest {
     lines: Vec<String>,

@@ -136,7 +136,7 @@ impl Osc {
     }
 }
 
-/// What a band-limited unit-height (−1 to 1) step adds to a naive one near the wrap of `phase`.
+/// The difference of a band-limited step from −1 to 1 to a naive one, near the wrap of `phase`.
 fn blep(phase: f64, step: f64) -> f64 {
     if phase < step {
         let x = phase / step - 1.0;

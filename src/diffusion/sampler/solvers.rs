@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::{Noise, unit_noise};
 
-/// What every sampler needs: a denoiser with its conditioning, the noise levels, generators of noise and a listener.
+/// Every sampler's inputs: a denoiser with its conditioning, the noise levels, generators of noise and a listener.
 pub(super) struct Sampling<'a> {
     pub denoiser: &'a dyn Denoiser,
     pub cond: &'a Conditioning,

@@ -12,7 +12,7 @@ use crate::network::NetworkDims;
 const CLASSES: &str = "classes";
 /// A row for each descriptor; absent from a network without any.
 const DESCRIPTORS: &str = "descriptors";
-/// What the network adds to the embedding of every noise level, as it adds rows of the tables.
+/// The bias that the network adds to the embedding of every noise level, as it adds rows of the tables.
 const EMBEDDING_BIAS: &str = "noise2.bias";
 /// The two ends, whose shapes depend on the width of the frames.
 const STEM: &str = "stem.weight";
@@ -143,7 +143,7 @@ mod tests {
         Ok((config, weights))
     }
 
-    /// What it says of two clips of eight frames, conditioned on their classes.
+    /// The output for two clips of eight frames, conditioned on their classes.
     fn said(
         config: &NetworkConfig,
         dims: NetworkDims,

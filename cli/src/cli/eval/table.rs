@@ -1,11 +1,11 @@
-//! What `eval` prints: the numbers in tables, then what is off in sentences.
+//! The output of `eval`: numbers in tables, then faults in sentences.
 
 use std::io::{self, Write};
 
 use audiodiff::error::printable;
 use audiodiff::eval::{Estimate, Evaluation, Reference, SCORES, Signal};
 
-/// What stands for a number that there is none of.
+/// Stands where a number is missing.
 const NONE: &str = "–";
 
 /// The evaluated sounds, and the baseline.
@@ -39,7 +39,7 @@ pub fn print(out: &mut impl Write, reference: &Reference, judged: &[Evaluation])
     Ok(())
 }
 
-/// What was compared with what.
+/// Names the sounds on both sides of the comparison.
 fn head(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> io::Result<()> {
     let real = reference.sounds();
     let (count, name) = (real.sounds.len(), printable(&real.name));
@@ -221,7 +221,7 @@ fn nearest(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     )
 }
 
-/// What is wrong, in sentences.
+/// Prints the faults, in sentences.
 fn verdicts(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     let name = printable(&judgement.name);
     if judgement.verdicts.is_empty() {

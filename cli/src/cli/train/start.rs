@@ -1,4 +1,4 @@
-//! What a training begins with: the weights of a model, or a fresh network.
+//! The start of a training: the weights of a model, or a fresh network.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct StartArgs {
     /// wave:PATCH, mel:WINDOW:HOP:BANDS:FLOOR [default: mel]
     #[arg(long, value_name = "KIND")]
     representation: Option<Wanted>,
-    /// What the network learns to say: x, edm or v [default: x]
+    /// Quantity that the network predicts: x, edm or v [default: x]
     #[arg(long)]
     target: Option<Target>,
 }
