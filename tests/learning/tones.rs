@@ -122,7 +122,18 @@ pub fn train(
     folder: &Path,
     stop_at: u64,
 ) -> (Outcome, Checkpoint) {
-    let mut trainer = begin(config, sounds, folder, None).unwrap();
+    train_from(None, config, sounds, folder, stop_at)
+}
+
+/// [`train`], beginning with the weights of `from` if there is one.
+pub fn train_from(
+    from: Option<&Checkpoint>,
+    config: TrainConfig,
+    sounds: &Dataset,
+    folder: &Path,
+    stop_at: u64,
+) -> (Outcome, Checkpoint) {
+    let mut trainer = begin(config, sounds, folder, from).unwrap();
     let outcome = trainer.run(&mut |event| match event {
         Event::Step(report) if report.step == stop_at => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
