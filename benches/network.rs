@@ -6,7 +6,9 @@
 use std::hint::black_box;
 
 use audiodiff::diffusion::objective::Objective;
-use audiodiff::diffusion::{Denoiser, Preconditioned, Target};
+use audiodiff::diffusion::{
+    Denoiser, Modulation, ModulationSpectrum, Preconditioned, Preconditioning, Target,
+};
 use audiodiff::network::{Conditioning, NetworkConfig, NetworkDims, UNetConfig, Weights};
 use audiodiff::noise::Noise;
 use audiodiff::optim::{Adam, AdamConfig, Ema};
@@ -18,10 +20,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DIMS: NetworkDims = NetworkDims {
     width: 128,
+    gates: true,
     labels: 12,
     descriptors: 5,
 };
 const FRAMES: usize = 384;
+
+/// That of noise: which numbers it holds costs no time.
+fn spectrum() -> ModulationSpectrum {
+    let clip = Noise::new(3).normal_tensor((FRAMES, DIMS.width), &Device::Cpu);
+    let mut clips = std::iter::once(clip);
+    ModulationSpectrum::measure(&mut clips, DIMS.width).expect("a clip")
+}
 
 fn bench(c: &mut Criterion) {
     let device = Device::Cpu;
@@ -31,8 +41,7 @@ fn bench(c: &mut Criterion) {
         let parameters = config.init(DIMS, &mut noise, &device).expect("valid sizes");
         let wrap = |weights: &mut dyn Weights| Preconditioned {
             network: config.build(DIMS, weights).expect("its own parameters"),
-            sigma_data: 1.0,
-            target: Target::X,
+            preconditioning: Preconditioning::Modulation(Modulation::new(spectrum())),
         };
         let denoiser = wrap(&mut parameters.snapshot().expect("its own parameters"));
         for batch in [1, 16] {

@@ -186,6 +186,7 @@ pub(crate) mod tests {
             embedding: 8,
             groups: 2,
             head_width: 4,
+            film_skips: true,
         };
         let config = ModelConfig {
             format_version: FORMAT_VERSION,
@@ -209,6 +210,7 @@ pub(crate) mod tests {
             descriptors: vec!["tilt".into()],
             attributes: Vec::new(),
             rendering: None,
+            modulation: None,
             sigma_data: 1.0,
             sigma_max: 20.0,
             target: Target::X,

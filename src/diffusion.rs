@@ -3,6 +3,7 @@
 pub mod consistency;
 pub mod guidance;
 pub mod inpaint;
+mod modulation;
 pub mod objective;
 pub mod sampler;
 pub mod schedule;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::network::{Conditioning, Network};
+pub use modulation::{Modulation, ModulationSpectrum};
 
 /// `D`: the best guess of the clean clip, given a noisy one and how noisy it is.
 ///
@@ -119,33 +121,56 @@ impl Scalings {
             Target::Edm => edm,
             Target::V => (edm.0, -edm.1),
         };
-        // The level is finite even for the exact zero that no sampler evaluates.
         Self {
             c_skip,
             c_out,
             c_in: 1.0 / total,
-            c_noise: sigma.max(1e-6).ln() / 4.0,
+            c_noise: noise_level(sigma),
         }
     }
 }
 
-/// A network with its scalings: a [`Denoiser`].
+/// `c_noise = ln(sigma)/4` [EDM, Table 1], finite even for the exact zero that no sampler evaluates.
+fn noise_level(sigma: f64) -> f64 {
+    sigma.max(1e-6).ln() / 4.0
+}
+
+/// What stands around a raw network.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Preconditioning {
+    /// The same [`Scalings`] for every value.
+    Uniform {
+        /// Standard deviation of the clean frames; 1 after whitening.
+        sigma_data: f64,
+        /// The quantity that `F` predicts.
+        target: Target,
+    },
+    /// Scalings for each coefficient of the modulation spectrum.
+    Modulation(Modulation),
+}
+
+/// A network with what stands around it: a [`Denoiser`].
 #[derive(Debug)]
 pub struct Preconditioned<N> {
     /// The raw network `F`.
     pub network: N,
-    /// Standard deviation of the clean frames; 1 after whitening.
-    pub sigma_data: f64,
-    /// The quantity that `F` predicts.
-    pub target: Target,
+    /// How `D` is made of it.
+    pub preconditioning: Preconditioning,
 }
 
 impl<N: Network> Denoiser for Preconditioned<N> {
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor> {
+        let (sigma_data, target) = match &self.preconditioning {
+            &Preconditioning::Uniform { sigma_data, target } => (sigma_data, target),
+            Preconditioning::Modulation(modulation) => {
+                return modulation.denoise(&self.network, x, sigma, cond);
+            }
+        };
         let scalings: Vec<Scalings> = sigma
             .to_vec1::<f32>()?
             .iter()
-            .map(|&s| Scalings::at(f64::from(s), self.sigma_data, self.target))
+            .map(|&s| Scalings::at(f64::from(s), sigma_data, target))
             .collect();
         let batch = scalings.len();
         let column = |f: fn(&Scalings) -> f64| -> Result<Tensor> {
@@ -157,7 +182,7 @@ impl<N: Network> Denoiser for Preconditioned<N> {
             .network
             .forward(&x.broadcast_mul(&column(|s| s.c_in)?)?, &c_noise, cond)?;
         let guess = f.broadcast_mul(&column(|s| s.c_out)?)?;
-        if self.target == Target::X {
+        if target == Target::X {
             return Ok(guess);
         }
         Ok((guess + x.broadcast_mul(&column(|s| s.c_skip)?)?)?)

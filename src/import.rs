@@ -275,6 +275,7 @@ fn config_of(
         labels: Vec::new(),
         descriptors: Vec::new(),
         attributes: Vec::new(),
+        modulation: None,
         sigma_data: 1.0,
         sigma_max: SIGMA_MAX,
         target: Target::V,

@@ -71,6 +71,10 @@
 //! | Salimans & Ho 2022 | Progressive Distillation for Fast Sampling of Diffusion Models |
 //! | Evans 2022 | Dance Diffusion, the programs `sample-generator` and `v-diffusion` |
 //! | CRASH | Rouard, Hadjeres: CRASH: Raw Audio Score-Based Generative Modeling for Controllable High-Resolution Drum Sound Synthesis, 2021 |
+//! | Singh & Theunissen 2003 | Modulation spectra of natural sounds and ethological theories of auditory processing |
+//! | Ahmed, Natarajan & Rao 1974 | Discrete Cosine Transform |
+//! | Wiener 1949 | Extrapolation, Interpolation, and Smoothing of Stationary Time Series |
+//! | Perez et al. 2018 | FiLM: Visual Reasoning with a General Conditioning Layer |
 //! | Hang et al. 2023 | Efficient Diffusion Training via Min-SNR Weighting Strategy |
 //! | Ho & Salimans 2022 | Classifier-Free Diffusion Guidance |
 //! | Kynkäänniemi et al. 2024 | Applying Guidance in a Limited Interval Improves Sample and Distribution Quality |

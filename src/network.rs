@@ -88,7 +88,7 @@ impl Conditioning {
 
 /// A network `F` over frames.
 pub trait Network: Send + Sync {
-    /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`. If the weights or `x` track gradients, the result
+    /// `x: [B, T, C]`, `c_noise: [B]` → `[B, T, C]`, or `[B, T, 2·C]` with [`NetworkDims::gates`]. If the weights or `x` track gradients, the result
     /// is good for one backward pass.
     ///
     /// # Errors
@@ -114,10 +114,20 @@ impl<N: Network + ?Sized> Network for Box<N> {
 pub struct NetworkDims {
     /// `C`, the width of the frames.
     pub width: usize,
+    /// Whether the network gives a second number for each value of a frame, after the frame: `2·C` values a row.
+    pub gates: bool,
     /// Number of classes; 0 makes an unconditional network.
     pub labels: usize,
     /// `D`, the number of descriptors.
     pub descriptors: usize,
+}
+
+impl NetworkDims {
+    /// Values a row that the network gives.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.width * (1 + usize::from(self.gates))
+    }
 }
 
 /// The same tensors on `device`.

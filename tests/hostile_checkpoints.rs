@@ -25,6 +25,7 @@ fn model() -> Checkpoint {
         embedding: 8,
         groups: 2,
         head_width: 4,
+        film_skips: true,
     };
     let config = ModelConfig {
         format_version: FORMAT_VERSION,
@@ -51,6 +52,7 @@ fn model() -> Checkpoint {
             Attributes([Some(0.01), Some(0.2), Some(900.0), Some(220.0), None]),
         )],
         rendering: None,
+        modulation: None,
         sigma_data: 1.0,
         sigma_max: 20.0,
         target: Target::X,

@@ -6,7 +6,7 @@ use crate::attributes::{Attribute, Attributes, COLUMNS};
 use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
-use crate::diffusion::{Preconditioned, Target};
+use crate::diffusion::{Modulation, ModulationSpectrum, Preconditioned, Preconditioning, Target};
 use crate::error::{Error, Result};
 use crate::network::{Network, NetworkConfig, NetworkDims, Weights};
 use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
@@ -48,6 +48,10 @@ pub struct ModelConfig {
     pub sigma_max: f64,
     /// The quantity that the raw network predicts.
     pub target: Target,
+    /// The modulation spectrum of the training set, by which the network is preconditioned; absent where each value is
+    /// scaled alike, as in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modulation: Option<ModulationSpectrum>,
     /// The raw network's sizes.
     pub network: NetworkConfig,
     /// How it is best rendered; absent for an ordinary denoiser, which suits every sampler.
@@ -190,6 +194,7 @@ impl ModelConfig {
         }
         check_range("sigma_max", self.sigma_max, (1.0, 1e4))?;
         self.check_frames()?;
+        self.check_modulation()?;
         // Builds the transform: this checks the statistics.
         self.representation
             .build(&self.format, &self.statistics)
@@ -249,6 +254,19 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// The spectrum fits the frames, and its network gives what it is made for.
+    fn check_modulation(&self) -> Result<()> {
+        let Some(spectrum) = &self.modulation else {
+            return Ok(());
+        };
+        if self.target != Target::X || !self.network.is_conditional() {
+            return Err(Error::setting(
+                "modulation spectrum: expected a U-Net that predicts the clean clip, found another network",
+            ));
+        }
+        spectrum.check(self.frames(), self.dims().width)
+    }
+
     /// The network can take the frames of a clip.
     fn check_frames(&self) -> Result<()> {
         let (frames, multiple) = (self.frames(), self.network.frames_multiple());
@@ -279,6 +297,7 @@ impl ModelConfig {
     pub fn dims(&self) -> NetworkDims {
         NetworkDims {
             width: self.representation.width(self.format.channels),
+            gates: self.modulation.is_some(),
             labels: self.labels.len(),
             descriptors: self.descriptors.len() + self.attribute_columns(),
         }
@@ -289,10 +308,16 @@ impl ModelConfig {
     /// # Errors
     /// When a size is out of bounds, or `weights` lacks a parameter of the right shape.
     pub fn denoiser(&self, weights: &mut dyn Weights) -> Result<Preconditioned<Box<dyn Network>>> {
+        let preconditioning = match &self.modulation {
+            Some(spectrum) => Preconditioning::Modulation(Modulation::new(spectrum.clone())),
+            None => Preconditioning::Uniform {
+                sigma_data: self.sigma_data,
+                target: self.target,
+            },
+        };
         Ok(Preconditioned {
             network: self.network.build(self.dims(), weights)?,
-            sigma_data: self.sigma_data,
-            target: self.target,
+            preconditioning,
         })
     }
 

@@ -163,6 +163,11 @@ impl Dance1d {
                 dims.labels, dims.descriptors
             )));
         }
+        if dims.gates {
+            return Err(Error::setting(
+                "network: Dance Diffusion's gives frames alone, found one that gives gates too",
+            ));
+        }
         let shape = [1, config.frequencies];
         let frequencies = weights.get("time", &shape, Initializer::Normal(1.0))?;
         let mut parameters = Vec::new();
@@ -404,6 +409,7 @@ mod tests {
 
     const DIMS: NetworkDims = NetworkDims {
         width: 2,
+        gates: false,
         labels: 0,
         descriptors: 0,
     };

@@ -37,6 +37,10 @@ pub struct UNetConfig {
     pub groups: usize,
     /// Width of an attention head; attention ends the last level, once on each way. 0 leaves it out.
     pub head_width: usize,
+    /// Whether noise level, class and descriptors decide, by FiLM [Perez et al. 2018], how much of each skip and of the
+    /// last map goes on. Absent in older files, which add skips as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub film_skips: bool,
 }
 
 impl UNetConfig {
@@ -73,6 +77,7 @@ impl UNetConfig {
             embedding: 128,
             groups: 8,
             head_width,
+            film_skips: false,
         };
         config.validate()?;
         Ok(config)
@@ -146,7 +151,8 @@ impl UNetConfig {
 /// U-Net over frames [Ronneberger et al. 2015, in the manner of Dhariwal & Nichol 2021].
 ///
 /// Half the frames and a matrix of two frames' values make each step down, its mirror each step up;
-/// every block on the way up begins by adding what its mirror on the way down ended with.
+/// every block on the way up begins by adding what its mirror on the way down ended with: through a [`Skip`], or as it
+/// is in older networks.
 pub struct UNet1d {
     layers: Layers,
     engine: Engine,
@@ -165,8 +171,41 @@ struct Layers {
     shrink: Vec<Conv>,
     grow: Vec<Conv>,
     up: Vec<Vec<ResBlock>>,
+    /// As `up`; empty where skips are added as they are.
+    skips: Vec<Vec<Skip>>,
+    /// Of the last norm, with `skips`.
+    film: Option<Conv>,
     norm: Norm,
     out: Conv,
+}
+
+/// The way of a map from the down side to the up side: a norm with FiLM, and a matrix.
+///
+/// How much of what came in is to be believed depends on the noise level, which a sum with fixed weights cannot know.
+struct Skip {
+    norm: Norm,
+    film: Conv,
+    out: Conv,
+}
+
+impl Skip {
+    fn new(mut at: Scope<'_>, width: usize, embedding: usize, groups: usize) -> Result<Self> {
+        Ok(Self {
+            norm: norm(at.below("norm"), width, groups, Activation::None)?,
+            film: Conv::new(at.below("film"), 1, embedding, 2 * width, 0.0)?,
+            out: Conv::new(at.below("out"), 1, width, width, 1.0)?,
+        })
+    }
+
+    /// `h` with what comes of `skip`; both `[B, T, C]`, `e` is the embedding.
+    fn add(&self, p: &mut Program, skip: Map, e: Map, h: Map) -> candle_core::Result<Map> {
+        let film = self.film.forward(p, e, None, None)?;
+        let norm = Norm {
+            film: Some(film),
+            ..self.norm
+        };
+        self.out.forward(p, skip, Some(norm), Some(h))
+    }
 }
 
 impl std::fmt::Debug for UNet1d {
@@ -203,6 +242,7 @@ impl Layers {
             width,
             labels,
             descriptors,
+            ..
         } = dims;
         let (levels, e) = (&config.levels, config.embedding);
         let (top, bottom) = (levels[0].width, levels.len() - 1);
@@ -219,6 +259,17 @@ impl Layers {
             levels.iter().enumerate().map(level).collect()
         };
         let (down, up) = (side("down")?, side("up")?);
+        let skips = |i: usize, level: &Resolution, root: &mut Scope<'_>| -> Result<Vec<Skip>> {
+            let skip = |j: usize| {
+                let mut at = root.below(format_args!("skip.{i}"));
+                Skip::new(at.below(j), level.width, e, config.groups)
+            };
+            (0..level.blocks).map(skip).collect()
+        };
+        let filmed = levels.iter().enumerate().filter(|_| config.film_skips);
+        let skips = filmed
+            .map(|(i, level)| skips(i, level, &mut root))
+            .collect::<Result<_>>()?;
         let mut step = |name: &str, i: usize| {
             let (upper, lower) = (levels[i].width, levels[i + 1].width);
             let (from, to) = if name == "shrink" {
@@ -266,8 +317,13 @@ impl Layers {
             shrink,
             grow,
             up,
+            skips,
+            film: match config.film_skips {
+                true => Some(Conv::new(root.below("film"), 1, e, 2 * top, 0.0)?),
+                false => None,
+            },
             norm: norm(root.below("norm"), top, config.groups, Activation::Silu)?,
-            out: Conv::new(root.below("out"), 3, top, width, 0.0)?,
+            out: Conv::new(root.below("out"), 3, top, dims.outputs(), 0.0)?,
         })
     }
 
@@ -329,9 +385,12 @@ impl Layers {
             }
         }
         for (i, blocks) in self.up.iter().enumerate().rev() {
-            for block in blocks.iter().rev() {
+            for (j, block) in blocks.iter().enumerate().rev() {
                 let skip = skips.pop().expect("as many blocks go up as went down");
-                let mixed = p.add_scaled(h, skip, std::f64::consts::FRAC_1_SQRT_2)?;
+                let mixed = match self.skips.get(i) {
+                    Some(filmed) => filmed[j].add(p, skip, e, h)?,
+                    None => p.add_scaled(h, skip, std::f64::consts::FRAC_1_SQRT_2)?,
+                };
                 h = block.forward(p, mixed, e)?;
             }
             if i > 0 {
@@ -340,7 +399,12 @@ impl Layers {
                 h = p.reshape(grown, 2 * t, c / 2)?;
             }
         }
-        self.out.forward(p, h, Some(self.norm), None)
+        let film = match &self.film {
+            Some(film) => Some(film.forward(p, e, None, None)?),
+            None => None,
+        };
+        self.out
+            .forward(p, h, Some(Norm { film, ..self.norm }), None)
     }
 }
 
@@ -399,6 +463,7 @@ mod tests {
 
     const DIMS: NetworkDims = NetworkDims {
         width: 6,
+        gates: true,
         labels: 3,
         descriptors: 2,
     };
@@ -411,6 +476,18 @@ mod tests {
             embedding: 16,
             groups: 4,
             head_width: 8,
+            film_skips: true,
+        })
+    }
+
+    /// The same as older files have it.
+    fn older() -> NetworkConfig {
+        let NetworkConfig::UNet(config) = small() else {
+            unreachable!("a U-Net");
+        };
+        NetworkConfig::UNet(UNetConfig {
+            film_skips: false,
+            ..config
         })
     }
 
@@ -444,6 +521,7 @@ mod tests {
             let config = NetworkConfig::UNet(UNetConfig::preset(name)?);
             let shapes = config.parameter_shapes(NetworkDims {
                 width: 128,
+                gates: false,
                 labels: 12,
                 descriptors: 5,
             })?;
@@ -475,7 +553,7 @@ mod tests {
         let network = config.build(DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(2, 8)?;
         let y = network.forward(&x, &c_noise, &cond)?;
-        assert_eq!(y.dims(), x.dims());
+        assert_eq!(y.dims(), [2, 8, DIMS.outputs()]);
         assert_eq!(y.abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
         Ok(())
     }
@@ -488,11 +566,16 @@ mod tests {
 
     #[test]
     fn the_engine_agrees_with_the_definition() -> Result<()> {
-        let NetworkConfig::UNet(config) = small() else {
+        agrees(&small())?;
+        agrees(&older())
+    }
+
+    fn agrees(config: &NetworkConfig) -> Result<()> {
+        let NetworkConfig::UNet(sizes) = config else {
             unreachable!("a U-Net");
         };
-        let parameters = super::super::Parameters::from_weights(&lively(&small())?, &Device::Cpu)?;
-        let network = UNet1d::new(&config, DIMS, &mut &parameters)?;
+        let parameters = super::super::Parameters::from_weights(&lively(config)?, &Device::Cpu)?;
+        let network = UNet1d::new(sizes, DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 12)?;
         let x = candle_core::Var::from_tensor(&x)?;
         let y = network.forward(&x, &c_noise, &cond)?;
@@ -500,7 +583,7 @@ mod tests {
         let describe = |p: &mut Program| network.layers.forward(p, (3, 12, 6));
         let defined = network.engine.reference(describe, &dense, &rows)?;
         assert!(difference(&y, &defined)? < 1e-5);
-        let probe = Noise::new(4).normal_tensor((3, 12, 6), &Device::Cpu)?;
+        let probe = Noise::new(4).normal_tensor((3, 12, DIMS.outputs()), &Device::Cpu)?;
         let [found, expected] = [y, defined].map(|y| (y * &probe)?.sum_all()?.backward());
         let (found, expected) = (found?, expected?);
         for (name, var) in parameters.iter().chain([("x", &x)]) {
@@ -582,7 +665,7 @@ mod tests {
         let parameters = super::super::Parameters::from_weights(&lively(&config)?, &Device::Cpu)?;
         let network = config.build(DIMS, &mut &parameters)?;
         let (x, c_noise, cond) = input(3, 8)?;
-        let probe = Noise::new(4).normal_tensor((3, 8, 6), &Device::Cpu)?;
+        let probe = Noise::new(4).normal_tensor((3, 8, DIMS.outputs()), &Device::Cpu)?;
         let loss = || -> Result<Tensor> {
             Ok((network.forward(&x, &c_noise, &cond)? * &probe)?.sum_all()?)
         };

@@ -94,6 +94,11 @@ pub(super) trait Framing: fmt::Display {
         true
     }
 
+    /// See [`RepresentationConfig::smooth_columns`].
+    fn smooth_columns(&self) -> Option<usize> {
+        None
+    }
+
     /// Measures the statistics of clips of `format`, for which the settings were checked.
     fn fit(
         &self,
@@ -211,6 +216,13 @@ impl RepresentationConfig {
     /// Whether frames hold the level of a clip and the sign of its waveform. Those of a spectrogram hold neither.
     pub(crate) fn holds_level_and_sign(&self) -> bool {
         self.framing().holds_level_and_sign()
+    }
+
+    /// How many columns that lie side by side hold neighbouring bands, in blocks of them, where values change slowly
+    /// from band to band and from row to row: a spectrogram's. Coefficients with random signs are not smooth.
+    #[must_use]
+    pub fn smooth_columns(&self) -> Option<usize> {
+        self.framing().smooth_columns()
     }
 
     /// Frames of audio a row stands for.

@@ -151,6 +151,10 @@ impl Framing for MelConfig {
         false
     }
 
+    fn smooth_columns(&self) -> Option<usize> {
+        Some(self.mels)
+    }
+
     fn fit(
         &self,
         format: &Format,

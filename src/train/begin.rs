@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{Loss, TrainConfig, place};
 use crate::attributes::Attributes;
 use crate::checkpoint::{FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, TrainingRecord};
 use crate::dataset::{Crop, Dataset, Descriptor};
+use crate::diffusion::ModulationSpectrum;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::noise::Noise;
@@ -52,6 +53,8 @@ fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<u
 #[derive(Default)]
 pub(super) struct Measured {
     pub statistics: Statistics,
+    /// Where the network is preconditioned by it.
+    pub modulation: Option<ModulationSpectrum>,
     /// Those that travel with the model.
     pub attributes: Vec<(Option<u32>, Attributes)>,
 }
@@ -71,6 +74,8 @@ pub(super) fn measured(
         let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
         let mut clips = dataset.clips(&sounds, attributes, on_progress);
         measured.statistics = config.representation.fit(&config.format, &mut clips)?;
+        drop(clips);
+        measured.modulation = modulation(config, dataset, &sounds, &measured.statistics)?;
     }
     if !attributes {
         return Ok(measured);
@@ -95,6 +100,27 @@ pub(super) fn measured(
     Ok(measured)
 }
 
+/// The modulation spectrum of some sounds' frames, where the network is preconditioned by one.
+fn modulation(
+    config: &TrainConfig,
+    dataset: &Dataset,
+    sounds: &[usize],
+    statistics: &Statistics,
+) -> Result<Option<ModulationSpectrum>> {
+    let Some(bands) = config.modulation_bands() else {
+        return Ok(None);
+    };
+    let representation = config.representation.build(&config.format, statistics)?;
+    let mut unheard = |_, _| ();
+    let clips = dataset.clips(sounds, false, &mut unheard);
+    let mut frames = clips.map(|clip| {
+        let frames = representation.encode(&*clip?)?;
+        let shape = (frames.frames, frames.width);
+        Ok(Tensor::from_vec(frames.data, shape, &Device::Cpu)?)
+    });
+    ModulationSpectrum::measure(&mut frames, bands).map(Some)
+}
+
 /// A new model with fresh weights.
 pub(super) fn fresh(
     config: &TrainConfig,
@@ -107,6 +133,7 @@ pub(super) fn fresh(
     };
     let Measured {
         statistics,
+        modulation,
         attributes,
     } = measured(config, dataset, true, config.attributes, on_progress)?;
     let heard = Descriptor::ALL.into_iter();
@@ -124,6 +151,7 @@ pub(super) fn fresh(
         sigma_data: objective.sigma_data,
         sigma_max: config.representation.sigma_max(),
         target: config.target,
+        modulation,
         network: config.network.clone(),
         rendering: None,
         training: TrainingRecord {

@@ -38,10 +38,12 @@ pub(super) fn fine_tuned(
 ) -> Result<(ModelConfig, Parameters, Vec<ClassMatch>)> {
     let old = &from.config;
     check(config, old)?;
-    let wider = config.representation.width(config.format.channels) > old.dims().width;
+    let width = config.representation.width(config.format.channels);
+    let wider = width > old.dims().width;
     let attributes = config.attributes && !old.attributes.is_empty();
     let Measured {
         statistics,
+        modulation,
         attributes,
     } = measured(config, dataset, wider, attributes, on_progress)?;
     let model = ModelConfig {
@@ -49,6 +51,10 @@ pub(super) fn fine_tuned(
         format: config.format,
         crop: Some(dataset.crop()),
         statistics: merged(config, old, statistics),
+        modulation: old.modulation.as_ref().map(|own| {
+            let (known, width) = (old.dims().width, width);
+            own.with_columns(known.min(width), modulation.as_ref())
+        }),
         // An unconditional network learns all sounds as one kind.
         labels: match old.network.is_conditional() {
             true => dataset.labels().to_vec(),

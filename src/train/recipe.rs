@@ -10,8 +10,8 @@ use super::Trainer;
 use super::config::{ConsistencyTuning, Length, Loss, TrainConfig};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
-use crate::diffusion::Target;
 use crate::diffusion::objective::Objective;
+use crate::diffusion::{ModulationSpectrum, Target};
 use crate::error::{Error, Result};
 use crate::network::{self, NetworkConfig, UNetConfig};
 use crate::optim::{AdamConfig, LearningRate};
@@ -56,7 +56,13 @@ impl TrainConfig {
         target: Target,
         network: NetworkConfig,
     ) -> Self {
-        Self::plain(representation, target, network, 1.0)
+        let mut config = Self::plain(representation, target, network, 1.0);
+        if config.modulation_bands().is_some()
+            && let NetworkConfig::UNet(sizes) = &mut config.network
+        {
+            sizes.film_skips = true;
+        }
+        config
     }
 
     /// A training from nothing over frames of the standard deviation `sigma_data`.
@@ -66,8 +72,12 @@ impl TrainConfig {
         network: NetworkConfig,
         sigma_data: f64,
     ) -> Self {
-        let is_base =
-            UNetConfig::preset("base").is_ok_and(|base| network == NetworkConfig::UNet(base));
+        let is_base = match &network {
+            NetworkConfig::UNet(sizes) => {
+                UNetConfig::preset("base").is_ok_and(|base| sizes.levels == base.levels)
+            }
+            NetworkConfig::Dance(_) => false,
+        };
         let (p_mean, p_std) = representation.p_mean_and_std();
         Self {
             name: "sounds".to_owned(),
@@ -197,6 +207,16 @@ impl TrainConfig {
         let mut trainer = Trainer::open(self, &sounds, run, from, device, &mut |_, _| ())?;
         trainer.run(&mut |_| ControlFlow::Continue(()))?;
         Ok((trainer.checkpoint()?, report))
+    }
+
+    /// The bands of the modulation spectrum that a network is preconditioned by, where it can be: one that predicts the
+    /// clean clip over frames that are smooth, and not too many for the transform.
+    pub(super) fn modulation_bands(&self) -> Option<usize> {
+        let rows = self.representation.frames(self.format.len_frames);
+        let is_possible = self.target == Target::X
+            && self.network.is_conditional()
+            && rows <= ModulationSpectrum::MOST_ROWS;
+        self.representation.smooth_columns().filter(|_| is_possible)
     }
 
     /// A training of a model's network in its format.

@@ -129,6 +129,16 @@ fn every_representation_trains_saves_and_renders() {
         );
         assert_eq!(clip, render(7));
         assert_ne!(clip, render(8));
+        let longer = RenderSettings {
+            seconds: Some(2.0 * LEN as f64 / f64::from(RATE)),
+            ..settings.clone()
+        };
+        let longer = renderer.render(&longer, 7).unwrap().clip;
+        assert_eq!(longer.len_frames(), 2 * LEN);
+        assert!(longer.is_finite());
+        // Only frames of a spectrogram have a modulation spectrum.
+        let is_mel = matches!(representation, RepresentationConfig::Mel(_));
+        assert_eq!(model.config.modulation.is_some(), is_mel);
     }
 }
 
