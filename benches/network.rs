@@ -30,7 +30,7 @@ const FRAMES: usize = 384;
 fn spectrum() -> ModulationSpectrum {
     let clip = Noise::new(3).normal_tensor((FRAMES, DIMS.width), &Device::Cpu);
     let mut clips = std::iter::once(clip);
-    ModulationSpectrum::measure(&mut clips, DIMS.width).expect("a clip")
+    ModulationSpectrum::measure(&mut clips, FRAMES, DIMS.width).expect("a clip")
 }
 
 fn bench(c: &mut Criterion) {

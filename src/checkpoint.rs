@@ -211,6 +211,7 @@ pub(crate) mod tests {
             attributes: Vec::new(),
             rendering: None,
             modulation: None,
+            ends: Vec::new(),
             sigma_data: 1.0,
             sigma_max: 20.0,
             target: Target::X,

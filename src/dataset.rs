@@ -15,7 +15,7 @@ use crate::attributes::Attributes;
 use crate::audio::{self, Clip};
 use crate::error::{Error, Result};
 pub use crate::representation::Crop;
-use crate::representation::Format;
+use crate::representation::{ClipLengths, Format};
 
 mod alike;
 mod augment;
@@ -172,6 +172,8 @@ struct Entry {
     source: Option<Arc<TrainingSound>>,
     /// Of its clip, once somebody wanted it.
     attributes: OnceLock<Attributes>,
+    /// [`Dataset::end`], likewise.
+    end: OnceLock<usize>,
 }
 
 impl Dataset {
@@ -227,6 +229,7 @@ impl Dataset {
                 hash,
                 source: source.map(Arc::new),
                 attributes: OnceLock::new(),
+                end: OnceLock::new(),
             })
             .collect();
         let fingerprint = fingerprint(options.crop, &sounds, &train);
@@ -308,10 +311,12 @@ impl Dataset {
     }
 
     /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
-    /// With `attributes` they are measured at once, while they are there.
+    /// Each is as long as its sound needs, of `lengths`. With `attributes` they are measured at once, while they are
+    /// there.
     pub(crate) fn clips<'a>(
         &'a self,
         indices: &'a [usize],
+        lengths: &'a ClipLengths,
         attributes: bool,
         on_progress: &'a mut dyn FnMut(usize, usize),
     ) -> impl Iterator<Item = Result<Arc<Clip>>> + 'a {
@@ -320,7 +325,12 @@ impl Dataset {
             if attributes && self.crop == Crop::Onset {
                 self.attributes_by(index, &source);
             }
-            Ok(Arc::new(source.plain(self.format, self.crop)))
+            let len_frames = lengths.of(self.end_by(index, &source));
+            let format = Format {
+                len_frames,
+                ..self.format
+            };
+            Ok(Arc::new(source.plain(format, self.crop)))
         };
         let mut done = 0;
         let few = 4 * rayon::current_num_threads();
@@ -347,6 +357,24 @@ impl Dataset {
             Some(attributes) => Ok(*attributes),
             None => Ok(self.attributes_by(index, &*self.source(index)?)),
         }
+    }
+
+    /// How many frames of audio of the clip at `index` below [`Dataset::len`] sound: the rest stays 60 dB below its
+    /// peak. It is measured once, when first asked for.
+    ///
+    /// # Errors
+    /// As [`Dataset::clip`].
+    pub fn end(&self, index: usize) -> Result<usize> {
+        match self.sounds[index].end.get() {
+            Some(end) => Ok(*end),
+            None => Ok(self.end_by(index, &*self.source(index)?)),
+        }
+    }
+
+    /// The same where its source is at hand.
+    fn end_by(&self, index: usize, source: &TrainingSound) -> usize {
+        let measure = || source.end().min(self.format.len_frames);
+        *self.sounds[index].end.get_or_init(measure)
     }
 
     /// The same where its source is at hand.

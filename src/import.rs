@@ -276,6 +276,7 @@ fn config_of(
         descriptors: Vec::new(),
         attributes: Vec::new(),
         modulation: None,
+        ends: Vec::new(),
         sigma_data: 1.0,
         sigma_max: SIGMA_MAX,
         target: Target::V,

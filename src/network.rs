@@ -165,6 +165,21 @@ impl NetworkConfig {
         }
     }
 
+    /// Whether it is of the sizes of another, however its maps are joined.
+    #[must_use]
+    pub fn has_sizes_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::UNet(own), Self::UNet(other)) => {
+                let other = UNetConfig {
+                    film_skips: own.film_skips,
+                    ..other.clone()
+                };
+                *own == other
+            }
+            _ => self == other,
+        }
+    }
+
     /// Whether it can be conditioned on classes and descriptors.
     #[must_use]
     pub fn is_conditional(&self) -> bool {

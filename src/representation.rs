@@ -40,6 +40,60 @@ pub struct Format {
     pub len_frames: usize,
 }
 
+/// The lengths of the clips of one model, in frames of audio: the longest, and halves of it. A sound is in the shortest
+/// clip that holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClipLengths {
+    /// From the shortest to the longest; at least one.
+    lengths: Vec<usize>,
+}
+
+/// No clip is shorter than this, seconds.
+const SHORTEST_CLIP: f64 = 0.25;
+
+impl ClipLengths {
+    /// One length.
+    #[must_use]
+    pub fn one(len_frames: usize) -> Self {
+        let lengths = vec![len_frames];
+        Self { lengths }
+    }
+
+    /// The longest, halved as often as a quarter of a second is left, each rounded up to whole `unit`s.
+    #[must_use]
+    pub fn halved(format: &Format, unit: usize) -> Self {
+        let shortest = SHORTEST_CLIP * f64::from(format.sample_rate);
+        let longest = format.len_frames;
+        let halves = (0..).map(|n| longest.checked_shr(n).unwrap_or(0));
+        let halves = halves.take_while(|&half| half == longest || half as f64 >= shortest);
+        let mut lengths: Vec<usize> = halves
+            .map(|half| (half.div_ceil(unit.max(1)) * unit.max(1)).min(longest))
+            .collect();
+        lengths.reverse();
+        lengths.dedup();
+        Self { lengths }
+    }
+
+    /// From the shortest to the longest.
+    #[must_use]
+    pub fn all(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Place in [`ClipLengths::all`] of the clip of a sound that ends after so many frames of audio.
+    #[must_use]
+    pub fn place(&self, end: usize) -> usize {
+        let holding = self.lengths.iter().position(|&length| length >= end);
+        holding.unwrap_or(self.lengths.len() - 1)
+    }
+
+    /// Length of that clip.
+    #[must_use]
+    pub fn of(&self, end: usize) -> usize {
+        self.lengths[self.place(end)]
+    }
+}
+
 /// Where the clips that a model learns begin in their sounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,6 +165,9 @@ pub struct Frames {
 /// # Ok::<(), audiodiff::Error>(())
 /// ```
 pub trait Representation: std::fmt::Debug + Send + Sync {
+    /// The format of its clips.
+    fn format(&self) -> Format;
+
     /// `(T, C)`, the same for every clip.
     fn shape(&self) -> (usize, usize);
 
@@ -217,6 +274,28 @@ mod tests {
         channels: 2,
         len_frames: 49_152,
     };
+
+    #[test]
+    fn clip_lengths_are_halves_of_the_longest_in_whole_units() {
+        let halved = |seconds: f64, unit: usize| {
+            let len_frames = (seconds * 44_100.0) as usize / unit * unit;
+            ClipLengths::halved(
+                &Format {
+                    len_frames,
+                    ..FORMAT
+                },
+                unit,
+            )
+        };
+        // Rows of 256 by fours: 3 s are 129 units, of which no half is a whole.
+        let lengths = halved(3.0, 1024);
+        assert_eq!(lengths.all(), [17 * 1024, 33 * 1024, 65 * 1024, 129 * 1024]);
+        assert_eq!(halved(0.4, 1024), ClipLengths::one(17 * 1024));
+        assert_eq!(lengths.of(0), 17 * 1024);
+        assert_eq!(lengths.of(17 * 1024), 17 * 1024);
+        assert_eq!(lengths.of(17 * 1024 + 1), 33 * 1024);
+        assert_eq!(lengths.of(usize::MAX), 129 * 1024);
+    }
 
     #[test]
     fn clips_and_frames_of_another_shape_are_refused() {

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::network::{Conditioning, Network, on_device};
 use crate::noise::Noise;
-use crate::representation::Representation;
+use crate::representation::{Format, Representation};
 
 /// First number of the places ([`Noise::at`]) that training draws from.
 mod place {
@@ -301,12 +301,19 @@ impl<'d> Trainer<'d> {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         let mut stats = Stats::append(&self.run.folder)?;
+        let lengths = self.model.clip_lengths();
+        let built = |&len_frames: &usize| {
+            let format = Format {
+                len_frames,
+                ..self.model.format
+            };
+            let model = &self.model;
+            model.representation.build(&format, &model.statistics)
+        };
         let source = BatchSource {
             dataset: self.run.dataset,
-            representation: self
-                .model
-                .representation
-                .build(&self.model.format, &self.model.statistics)?,
+            representations: lengths.all().iter().map(built).collect::<Result<_>>()?,
+            lengths,
             config: self.config.clone(),
             batch: self.batch,
             attributes: self.has_attributes(),

@@ -53,6 +53,7 @@ fn model() -> Checkpoint {
         )],
         rendering: None,
         modulation: None,
+        ends: Vec::new(),
         sigma_data: 1.0,
         sigma_max: 20.0,
         target: Target::X,

@@ -23,6 +23,9 @@ const FORMAT: Format = Format {
 struct Row(Format);
 
 impl Representation for Row {
+    fn format(&self) -> Format {
+        self.0
+    }
     fn shape(&self) -> (usize, usize) {
         (1, self.0.channels * self.0.len_frames)
     }

@@ -9,7 +9,7 @@ use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::diffusion::{Modulation, ModulationSpectrum, Preconditioned, Preconditioning, Target};
 use crate::error::{Error, Result};
 use crate::network::{Network, NetworkConfig, NetworkDims, Weights};
-use crate::representation::{Crop, Format, RepresentationConfig, Statistics};
+use crate::representation::{ClipLengths, Crop, Format, RepresentationConfig, Statistics};
 
 /// The newest format this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -41,6 +41,10 @@ pub struct ModelConfig {
     /// not conditioned on any. Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
     pub attributes: Vec<(Option<u32>, Attributes)>,
+    /// Until when each of those sounds is heard, seconds, where the network learnt each in a clip of its length; empty
+    /// where all clips were as long as the longest, as in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<f32>,
     /// Standard deviation of the clean frames.
     pub sigma_data: f64,
     /// Noise level at which sounds are begun: all of them drown in it. Absent in older files, which mean 20.
@@ -242,6 +246,17 @@ impl ModelConfig {
                 "expected those of at most {MAX_ATTRIBUTES} sounds, found {sounds}"
             )));
         }
+        if !self.ends.is_empty() && self.ends.len() != sounds {
+            return Err(Error::setting(format!(
+                "ends: expected one for each of {sounds} sounds, found {}",
+                self.ends.len()
+            )));
+        }
+        if let Some(end) = self.ends.iter().find(|end| !(0.0..=1e6).contains(*end)) {
+            return Err(Error::setting(format!(
+                "ends: expected seconds, found {end}"
+            )));
+        }
         for (label, attributes) in &self.attributes {
             let is_known = label.is_none_or(|label| (label as usize) < labels);
             if !is_known || !attributes.is_plausible() {
@@ -282,6 +297,16 @@ impl ModelConfig {
     #[must_use]
     pub fn frames(&self) -> usize {
         self.representation.frames(self.format.len_frames)
+    }
+
+    /// The lengths of the clips that it learnt, and makes.
+    #[must_use]
+    pub fn clip_lengths(&self) -> ClipLengths {
+        let unit = self.representation.hop() * self.network.frames_multiple();
+        match self.ends.is_empty() {
+            true => ClipLengths::one(self.format.len_frames),
+            false => ClipLengths::halved(&self.format, unit),
+        }
     }
 
     /// Where its clips begin in the training sounds, as far as the file tells: older ones do not say it, but only

@@ -7,7 +7,7 @@ use super::{Crop, Dataset};
 use crate::attributes::Attributes;
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-use crate::representation::Representation;
+use crate::representation::{ClipLengths, Representation};
 
 /// Encoded clips, and what the model is conditioned on for each.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,9 @@ pub struct Batch {
     /// The attributes of each of the `B` clips after its change of speed and before its tilt; empty unless asked for.
     pub attributes: Vec<Attributes>,
 }
+
+/// Part of the batches whose clips are longer than their sounds need, so that a model knows what follows a sound: nothing.
+const LONGER: f32 = 0.2;
 
 /// Names the generators of batches among all that share a seed.
 const AUGMENT: u64 = 0x6175_676d_656e_7400;
@@ -60,7 +63,39 @@ impl Dataset {
         (0..n).map(one).collect()
     }
 
-    /// The sounds at `indices`, each below [`Dataset::len`], encoded.
+    /// The same of sounds that all belong into clips of one length, and that length. The first is drawn from all; with a
+    /// probability of [`LONGER`] the length is a greater one, any of them.
+    ///
+    /// # Errors
+    /// As [`Dataset::end`].
+    pub fn draw_of_length(
+        &self,
+        n: usize,
+        lengths: &ClipLengths,
+        noise: &mut Noise,
+    ) -> Result<(Vec<usize>, usize)> {
+        if lengths.all().len() == 1 || n == 0 || self.train().is_empty() {
+            return Ok((self.draw(n, noise), lengths.all()[lengths.all().len() - 1]));
+        }
+        let mut drawn = self.draw(1, noise);
+        let own = lengths.place(self.end(drawn[0])?);
+        // The first of that length was drawn: sooner or later others are.
+        while drawn.len() < n {
+            for index in self.draw(n, noise) {
+                if drawn.len() < n && lengths.place(self.end(index)?) == own {
+                    drawn.push(index);
+                }
+            }
+        }
+        let above = lengths.all().len() - 1 - own;
+        let place = match above > 0 && noise.chance(LONGER) {
+            true => own + 1 + noise.below(above),
+            false => own,
+        };
+        Ok((drawn, lengths.all()[place]))
+    }
+
+    /// The sounds at `indices`, each below [`Dataset::len`], encoded in clips as long as those of the representation.
     ///
     /// With `augment` (what to change, a seed, the training step) clips are changed at random, and
     /// start anywhere if the dataset was opened so; without it they are those of [`Dataset::clip`].
@@ -113,6 +148,7 @@ impl Dataset {
         attributes: bool,
     ) -> Result<(Vec<f32>, Change, Option<Attributes>)> {
         let (t, c) = representation.shape();
+        let format = representation.format();
         let source = self.source(index)?;
         let mut start = 0;
         let mut change = Change::default();
@@ -120,12 +156,10 @@ impl Dataset {
             change = augment.draw(&mut noise);
             if self.crop == Crop::Anywhere {
                 let faster = f64::from(augment::ratio(change.varispeed_st).max(1.0));
-                start =
-                    noise.below(source.starts((self.format.len_frames as f64 * faster) as usize));
+                start = noise.below(source.starts((format.len_frames as f64 * faster) as usize));
             }
         }
-        let frames =
-            representation.encode(&source.window(start, &change, self.format, self.crop))?;
+        let frames = representation.encode(&source.window(start, &change, format, self.crop))?;
         if (frames.frames, frames.width) != (t, c) || frames.data.len() != t * c {
             return Err(Error::Shape {
                 what: "an encoded clip",
@@ -145,7 +179,7 @@ impl Dataset {
                     .varispeed(change.varispeed_st),
             ),
             (true, Crop::Anywhere) => {
-                Some(source.attributes(start, change.varispeed_st, self.format, self.crop))
+                Some(source.attributes(start, change.varispeed_st, format, self.crop))
             }
         };
         let attributes = attributes.map(|attributes| change.known_of(attributes));

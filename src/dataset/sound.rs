@@ -213,6 +213,14 @@ impl TrainingSound {
         self.clip.len_frames().saturating_sub(len_frames) + 1
     }
 
+    /// How many frames from the beginning of its clips on it sounds: what follows stays 60 dB below its peak.
+    pub fn end(&self) -> usize {
+        let least = SILENCE * self.clip.peak();
+        let last = |channel: &Vec<f32>| channel.iter().rposition(|x| x.abs() > least);
+        let last = self.clip.channels().iter().filter_map(last).max();
+        last.map_or(0, |last| last + 1)
+    }
+
     /// The attributes of the clip that begins at frame `start`, played faster by `varispeed_st` semitones.
     pub fn attributes(
         &self,

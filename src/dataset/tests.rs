@@ -16,6 +16,9 @@ const FORMAT: Format = Format {
 struct Rows;
 
 impl Representation for Rows {
+    fn format(&self) -> Format {
+        FORMAT
+    }
     fn shape(&self) -> (usize, usize) {
         (16, 64)
     }
@@ -356,6 +359,55 @@ fn draw_tempers_classes_and_is_uniform_within() {
         seen[..16].iter().all(|n| n.abs_diff(1000) < 130),
         "{seen:?}"
     );
+}
+
+#[test]
+fn sounds_of_a_batch_belong_into_clips_of_one_length_and_none_is_drawn_less_often() {
+    let root = tempfile::tempdir().unwrap();
+    // Those of 10,000 frames are heard for longer than a quarter of the longest clip, and than half of it.
+    for (label, frames) in [("short", 1500), ("long", 10_000)] {
+        for i in 0..4 {
+            let path = root.path().join(format!("{label}/{i}.wav"));
+            write(&path, 10 * frames as u64 + i, frames);
+        }
+    }
+    let format = Format {
+        len_frames: 8192,
+        ..FORMAT
+    };
+    let options = ScanOptions {
+        validation: 0.0,
+        ..ScanOptions::default()
+    };
+    let (data, _) = Dataset::open(root.path(), format, &options, &mut |_, _| ()).unwrap();
+    let lengths = ClipLengths::halved(&format, 64);
+    assert_eq!(lengths.all(), [2048, 4096, 8192]);
+    let is_long = |index: usize| data.labels()[data.label(index).unwrap() as usize] == "long";
+    for index in 0..data.len() {
+        let expected = if is_long(index) { 8192 } else { 1500 };
+        assert!(data.end(index).unwrap().abs_diff(expected) < 100);
+    }
+    let (mut seen, mut longer, batches) = ([0usize; 8], [0usize; 2], 3000);
+    for step in 0..batches {
+        let mut noise = Noise::at(1, &[step]);
+        let (drawn, len) = data.draw_of_length(4, &lengths, &mut noise).unwrap();
+        assert!(
+            drawn
+                .iter()
+                .all(|&index| is_long(index) == is_long(drawn[0]))
+        );
+        assert!(len == 8192 || !is_long(drawn[0]));
+        longer[0] += usize::from(len == 4096);
+        longer[1] += usize::from(len == 8192 && !is_long(drawn[0]));
+        drawn.into_iter().for_each(|index| seen[index] += 1);
+    }
+    // 12,000 draws of 8 sounds, four at a time of one kind: standard errors are about 60.
+    assert!(seen.iter().all(|n| n.abs_diff(1500) < 240), "{seen:?}");
+    // A fifth of the half that is short, by two lengths: 150 each, standard errors of 12.
+    assert!(longer.iter().all(|n| n.abs_diff(150) < 50), "{longer:?}");
+    let of_one = data.draw_of_length(4, &ClipLengths::one(8192), &mut Noise::new(1));
+    let (drawn, len) = of_one.unwrap();
+    assert_eq!((drawn, len), (data.draw(4, &mut Noise::new(1)), 8192));
 }
 
 #[test]

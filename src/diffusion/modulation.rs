@@ -1,6 +1,8 @@
 //! Preconditioning by the modulation spectrum of the frames, so that a network sees what is fine in them beside what is
 //! strong.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::f64::consts::PI;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,53 +63,72 @@ impl ModulationSpectrum {
     /// Most rows of a clip: the matrix of a transform over them holds their square.
     pub const MOST_ROWS: usize = 4096;
 
-    /// That of some clips' frames `[T, C]`, all of one shape, whose rows are blocks of `bands` columns.
+    /// That of some clips' frames `[T, C]`, of at most so many `rows`, which are blocks of `bands` columns.
     ///
     /// # Errors
-    /// When there are no clips, shapes differ, or rows are no blocks; and whatever the iterator gives.
-    pub fn measure(clips: &mut dyn Iterator<Item = Result<Tensor>>, bands: usize) -> Result<Self> {
-        let none = "the modulation spectrum cannot be measured: the training set has no clips";
-        let first = clips.next().ok_or_else(|| Error::setting(none))??;
-        let (rows, width) = first.dims2()?;
-        check_blocks(width, bands)?;
+    /// When there are no clips, one is longer, widths differ, or rows are no blocks; and whatever the iterator gives.
+    pub fn measure(
+        clips: &mut dyn Iterator<Item = Result<Tensor>>,
+        rows: usize,
+        bands: usize,
+    ) -> Result<Self> {
         check_rows(rows)?;
-        let transforms = Transforms::new(rows, bands, &Device::Cpu)?;
-        let (mut count, mut sums) = (0.0, vec![0.0; width * rows]);
-        for frames in std::iter::once(Ok(first)).chain(clips) {
+        let places = kept_places(rows);
+        // For each kept frequency the share of all clips' coefficients in it, and of each column's powers.
+        let mut sums: Vec<(f64, Vec<f64>)> = vec![(0.0, Vec::new()); places.len()];
+        let mut transforms: BTreeMap<usize, Transforms> = BTreeMap::new();
+        let mut width = 0;
+        for frames in clips {
             let frames = frames?;
-            if frames.dims() != [rows, width] {
+            let (own, c) = frames.dims2()?;
+            if width == 0 {
+                check_blocks(c, bands)?;
+                width = c;
+                sums.iter_mut()
+                    .for_each(|(_, powers)| powers.resize(c, 0.0));
+            }
+            if own == 0 || own > rows || c != width {
                 return Err(Error::Shape {
                     what: "frames",
-                    expected: format!("{rows} × {width}"),
-                    found: format!("{:?}", frames.dims()),
+                    expected: format!("1 to {rows} rows of {width}"),
+                    found: format!("{own} of {c}"),
                 });
             }
+            let transforms = match transforms.entry(own) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Transforms::new(own, bands, &Device::Cpu)?),
+            };
             let coefficients = transforms.over_bands(&frames.unsqueeze(0)?)?;
-            let coefficients = transforms.over_rows(&coefficients)?.flatten_all()?;
-            for (sum, y) in sums.iter_mut().zip(coefficients.to_vec1::<f32>()?) {
-                *sum += f64::from(y).powi(2);
-            }
-            count += 1.0;
-        }
-        // The mean of each column's powers around each kept frequency.
-        let places = kept_places(rows);
-        let mut log_powers = vec![vec![0.0; width]; places.len()];
-        for (column, sums) in sums.chunks_exact(rows).enumerate() {
-            let mut means = vec![(0.0, 0.0); places.len()];
-            for (k, sum) in sums.iter().enumerate() {
-                for (at, share) in shares(&places, k as f64) {
-                    means[at].0 += share * sum / count;
-                    means[at].1 += share;
+            let coefficients = transforms.over_rows(&coefficients)?.get(0)?.t()?;
+            for (k, coefficients) in coefficients.to_vec2::<f32>()?.into_iter().enumerate() {
+                // The cosine of the same frequency among those of the longest clips.
+                let place = (k * rows) as f64 / own as f64;
+                for (at, share) in shares(&places, place) {
+                    let (weight, powers) = &mut sums[at];
+                    *weight += share;
+                    for (power, y) in powers.iter_mut().zip(&coefficients) {
+                        *power += share * f64::from(y * y);
+                    }
                 }
             }
-            for (row, (power, weight)) in log_powers.iter_mut().zip(means) {
-                row[column] = (power / weight).max(LEAST_POWER).ln() as f32;
-            }
         }
+        if width == 0 {
+            return Err(Error::setting(
+                "the modulation spectrum cannot be measured: the training set has no clips",
+            ));
+        }
+        let log = |(place, (weight, powers)): (f64, (f64, Vec<f64>))| {
+            let log = |power: f64| (power / weight).max(LEAST_POWER).ln() as f32;
+            let frequency = place / (2 * rows) as f64;
+            // Where all clips are shorter than the longest may be, its lowest frequencies may never be met.
+            (weight > 0.0).then(|| (frequency, powers.into_iter().map(log).collect()))
+        };
+        let kept = places.into_iter().zip(sums).filter_map(log);
+        let (frequencies, log_powers) = kept.unzip();
         Ok(Self {
             bands,
             kappa: KAPPA,
-            frequencies: places.iter().map(|k| k / (2 * rows) as f64).collect(),
+            frequencies,
             log_powers,
         })
     }
@@ -458,7 +479,7 @@ mod tests {
     fn measured(count: usize) -> Result<ModulationSpectrum> {
         let clips = clips(count, 5)?;
         let mut frames = (0..count).map(|i| Ok(clips.get(i)?));
-        ModulationSpectrum::measure(&mut frames, BANDS)
+        ModulationSpectrum::measure(&mut frames, ROWS, BANDS)
     }
 
     #[test]
@@ -693,7 +714,7 @@ mod tests {
                 .to_string();
             assert!(error.contains("1 to 4096 rows"), "{error}");
         }
-        assert!(ModulationSpectrum::measure(&mut std::iter::empty(), BANDS).is_err());
+        assert!(ModulationSpectrum::measure(&mut std::iter::empty(), ROWS, BANDS).is_err());
         Ok(())
     }
 }

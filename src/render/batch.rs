@@ -55,7 +55,7 @@ pub(super) struct Order<'a> {
 pub(super) struct Item {
     seed: u64,
     conditions: Conditions,
-    /// Frames of audio to generate, at least the model's own, and how many of them, once mended, are wanted.
+    /// Frames of audio to generate, at least those of a clip of the model's, and how many of them, once mended, are wanted.
     generated: usize,
     wanted: usize,
 }
@@ -127,10 +127,18 @@ impl<'a> Order<'a> {
     }
 
     /// How many frames of audio are generated, and how many of them are wanted once the sound was mended. A sound
-    /// shorter than the model's is rendered whole and cut: the model knows sounds only from their onset.
+    /// shorter than the clips in which the model learnt its like is rendered whole and cut: the model knows sounds only
+    /// from their onset.
     fn lengths(&self, config: &ModelConfig, conditions: &Conditions) -> Result<(usize, usize)> {
-        let own = config.format.len_frames;
         let rate = f64::from(config.format.sample_rate);
+        // A sound to begin with may be longer than the model's are.
+        let end = conditions
+            .end(config)
+            .filter(|_| self.settings.init.is_none());
+        let own = match end {
+            Some(seconds) => config.clip_lengths().of((seconds * rate) as usize),
+            None => config.format.len_frames,
+        };
         let seconds = self.settings.seconds;
         if let Some(seconds) = seconds.filter(|s| !(0.01..=MAX_SECONDS).contains(s)) {
             return Err(Error::setting(format!(

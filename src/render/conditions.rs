@@ -10,6 +10,9 @@ use crate::noise::Noise;
 /// Training sounds, nearest to what is asked, among which a class is drawn.
 const NEAREST: usize = 12;
 
+/// Training sounds, nearest to what is asked, by the longest of which a sound's length is chosen.
+const LIKE: usize = 3;
+
 /// Training sounds with pitches within so many semitones of one another are many; others are alone.
 const BESIDE: f32 = 1.0;
 
@@ -51,6 +54,23 @@ pub(super) struct Conditions {
     pub speed: f64,
     /// Whether its attributes are those of a training sound that another draw may replace.
     pub like: bool,
+}
+
+impl Conditions {
+    /// Until when the training sounds are heard that are most like one under these conditions, in seconds, where the
+    /// model knows.
+    pub fn end(&self, config: &ModelConfig) -> Option<f64> {
+        if self.attributes == Attributes::default() {
+            return None;
+        }
+        let known = config.attributes.iter().zip(&config.ends);
+        let own = known.filter(|((label, _), _)| self.class.is_none() || *label == self.class);
+        let far = own.map(|((_, other), &end)| (self.attributes.distance(other), end));
+        let mut ends: Vec<(f32, f32)> = far.collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let like = ends.iter().take(LIKE).map(|&(_, end)| f64::from(end));
+        like.reduce(f64::max)
+    }
 }
 
 impl Asked {

@@ -278,7 +278,8 @@ impl RepresentationConfig {
         Ok(())
     }
 
-    /// Measures the statistics of a training set in one pass, holding one clip at a time.
+    /// Measures the statistics of a training set in one pass, holding one clip at a time. Clips may be shorter than
+    /// `format` says, by whole rows.
     ///
     /// # Errors
     /// [`Error::Setting`] for bad settings, for no clips, for values that are not finite, and when all

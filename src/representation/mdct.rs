@@ -99,9 +99,9 @@ impl Framing for MdctConfig {
         let lapped = Lapped::new(self.bins);
         let squares = mean_squares(
             format,
-            self.bins * format.channels,
+            (self.bins, self.bins * format.channels),
             clips,
-            |clip| analyse(&lapped, format, clip),
+            |own, clip| analyse(&lapped, own, clip),
             |c| power(c, self.companding),
         )?;
         // The floor is an amplitude, and the scales are of companded amplitudes.
@@ -159,6 +159,10 @@ fn gains(bins: usize, emphasis: f32, sample_rate: u32) -> Vec<f32> {
 }
 
 impl Representation for Mdct {
+    fn format(&self) -> Format {
+        self.format
+    }
+
     fn shape(&self) -> (usize, usize) {
         (self.format.len_frames / self.lapped.bins, self.scale.len())
     }

@@ -160,10 +160,11 @@ impl Framing for MelConfig {
         format: &Format,
         clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
     ) -> Result<Statistics> {
-        let encoder = Encoder::new(self, format);
+        let mut encoder = Encoder::new(self, format);
         let width = self.width(format.channels);
         let (mut sums, mut squares, mut rows) = (vec![0.0; width], vec![0.0; width], 0u64);
-        for_each_clip(format, clips, |clip| {
+        for_each_clip(format, self.hop, clips, |own, clip| {
+            encoder.format = *own;
             for row in encoder.columns(clip)?.chunks_exact(width) {
                 rows += 1;
                 for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(row) {
@@ -231,6 +232,10 @@ pub struct Mel {
 }
 
 impl Representation for Mel {
+    fn format(&self) -> Format {
+        self.encoder.format
+    }
+
     fn shape(&self) -> (usize, usize) {
         (self.encoder.rows(), self.scale.len())
     }

@@ -58,23 +58,33 @@ impl Statistics {
     }
 }
 
-/// Gives every clip to `take`, after checking that it can be measured.
+/// Gives every clip to `take`, with its own format, after checking that it can be measured: it is as long as `format`
+/// says, or shorter, in whole rows of `hop` frames of audio.
 pub(super) fn for_each_clip(
     format: &Format,
+    hop: usize,
     clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
-    mut take: impl FnMut(&Clip) -> Result<()>,
+    mut take: impl FnMut(&Format, &Clip) -> Result<()>,
 ) -> Result<()> {
     let mut count = 0;
     for clip in clips {
         let clip = clip?;
-        format.check(&clip)?;
+        let rows = clip.len_frames().min(format.len_frames) / hop;
+        let own = Format {
+            len_frames: match rows {
+                0 => format.len_frames,
+                rows => rows * hop,
+            },
+            ..*format
+        };
+        own.check(&clip)?;
         count += 1;
         if !clip.is_finite() {
             return Err(Error::setting(format!(
                 "clip {count} of the training set holds values that are not finite"
             )));
         }
-        take(&clip)?;
+        take(&own, &clip)?;
     }
     if count == 0 {
         return Err(Error::setting(
@@ -95,17 +105,17 @@ pub(super) const QUIETEST: f64 = 1e-4;
 
 /// Per-column mean square of the companded values over the active rows of a training set.
 ///
-/// `transform` gives the linear values of a clip, row-major in rows of `width`.
+/// `transform` gives the linear values of a clip, row-major in rows of `width` for `hop` frames of audio each.
 pub(super) fn mean_squares(
     format: &Format,
-    width: usize,
+    (hop, width): (usize, usize),
     clips: &mut dyn Iterator<Item = Result<Arc<Clip>>>,
-    transform: impl Fn(&Clip) -> Result<Vec<f32>>,
+    transform: impl Fn(&Format, &Clip) -> Result<Vec<f32>>,
     compand: impl Fn(f32) -> f32,
 ) -> Result<Vec<f64>> {
     let (mut sums, mut rows) = (vec![0.0; width], 0u64);
-    for_each_clip(format, clips, |clip| {
-        let values = transform(clip)?;
+    for_each_clip(format, hop, clips, |own, clip| {
+        let values = transform(own, clip)?;
         let energy = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let loudest = values.chunks(width).map(energy).fold(0.0, f64::max);
         for row in values

@@ -71,9 +71,9 @@ impl Framing for WaveConfig {
         let patch = self.patch;
         let squares = mean_squares(
             format,
-            patch * format.channels,
+            (patch, patch * format.channels),
             clips,
-            |clip| cut(patch, format, clip),
+            |own, clip| cut(patch, own, clip),
             |x| x,
         )?;
         let channels: Vec<f64> = squares
@@ -109,6 +109,10 @@ pub struct Wave {
 }
 
 impl Representation for Wave {
+    fn format(&self) -> Format {
+        self.format
+    }
+
     fn shape(&self) -> (usize, usize) {
         (self.format.len_frames / self.patch, self.scale.len())
     }

@@ -13,7 +13,7 @@ use crate::diffusion::ModulationSpectrum;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::noise::Noise;
-use crate::representation::Statistics;
+use crate::representation::{Format, Statistics};
 
 /// Why consistency tuning cannot begin with fresh weights.
 pub(super) const NOTHING_TO_TUNE: &str =
@@ -57,6 +57,8 @@ pub(super) struct Measured {
     pub modulation: Option<ModulationSpectrum>,
     /// Those that travel with the model.
     pub attributes: Vec<(Option<u32>, Attributes)>,
+    /// Until when each of these sounds is heard, seconds, where clips are as long as their sounds.
+    pub ends: Vec<f32>,
 }
 
 /// Measures what is asked for; the rest stays empty.
@@ -72,7 +74,8 @@ pub(super) fn measured(
     if statistics {
         // A part of those that are kept: what is measured of both is measured at once.
         let sounds = some_of_each_class(dataset, &kept, MEASURED_SOUNDS);
-        let mut clips = dataset.clips(&sounds, attributes, on_progress);
+        let lengths = config.lengths(dataset.crop());
+        let mut clips = dataset.clips(&sounds, &lengths, attributes, on_progress);
         measured.statistics = config.representation.fit(&config.format, &mut clips)?;
         drop(clips);
         measured.modulation = modulation(config, dataset, &sounds, &measured.statistics)?;
@@ -97,6 +100,11 @@ pub(super) fn measured(
         let part: Result<Vec<_>> = part.par_iter().enumerate().map(one).collect();
         found.extend(part?);
     }
+    if config.lengths(dataset.crop()).all().len() > 1 {
+        let rate = config.format.sample_rate as f32;
+        let end = |&index: &usize| Ok(dataset.end(index)? as f32 / rate);
+        measured.ends = kept.iter().map(end).collect::<Result<_>>()?;
+    }
     Ok(measured)
 }
 
@@ -110,15 +118,25 @@ fn modulation(
     let Some(bands) = config.modulation_bands() else {
         return Ok(None);
     };
-    let representation = config.representation.build(&config.format, statistics)?;
     let mut unheard = |_, _| ();
-    let clips = dataset.clips(sounds, false, &mut unheard);
+    let lengths = config.lengths(dataset.crop());
+    let built = |&len_frames: &usize| {
+        let format = Format {
+            len_frames,
+            ..config.format
+        };
+        config.representation.build(&format, statistics)
+    };
+    let built: Vec<_> = lengths.all().iter().map(built).collect::<Result<_>>()?;
+    let clips = dataset.clips(sounds, &lengths, false, &mut unheard);
     let mut frames = clips.map(|clip| {
-        let frames = representation.encode(&*clip?)?;
+        let clip = clip?;
+        let frames = built[lengths.place(clip.len_frames())].encode(&clip)?;
         let shape = (frames.frames, frames.width);
         Ok(Tensor::from_vec(frames.data, shape, &Device::Cpu)?)
     });
-    ModulationSpectrum::measure(&mut frames, bands).map(Some)
+    let rows = config.representation.frames(config.format.len_frames);
+    ModulationSpectrum::measure(&mut frames, rows, bands).map(Some)
 }
 
 /// A new model with fresh weights.
@@ -135,6 +153,7 @@ pub(super) fn fresh(
         statistics,
         modulation,
         attributes,
+        ends,
     } = measured(config, dataset, true, config.attributes, on_progress)?;
     let heard = Descriptor::ALL.into_iter();
     let heard = heard.filter(|known| known.is_heard_in(&config.representation));
@@ -148,6 +167,7 @@ pub(super) fn fresh(
         labels: dataset.labels().to_vec(),
         descriptors: heard.map(|known| known.name().to_owned()).collect(),
         attributes,
+        ends,
         sigma_data: objective.sigma_data,
         sigma_max: config.representation.sigma_max(),
         target: config.target,

@@ -9,7 +9,7 @@ use crate::dataset::{Augment, Batch, Dataset, Descriptor};
 use crate::error::Result;
 use crate::network::Conditioning;
 use crate::noise::Noise;
-use crate::representation::Representation;
+use crate::representation::{ClipLengths, Representation};
 
 /// Probability with which a whole set of attributes is hidden, whether the class is hidden or not.
 const HIDDEN_ATTRIBUTES: f32 = 0.25;
@@ -19,7 +19,9 @@ const HIDDEN_ATTRIBUTE: f32 = 0.2;
 /// Prepares batches on its own thread.
 pub(super) struct BatchSource<'d> {
     pub dataset: &'d Dataset,
-    pub representation: Box<dyn Representation>,
+    pub lengths: ClipLengths,
+    /// One for each of the lengths.
+    pub representations: Vec<Box<dyn Representation>>,
     pub config: TrainConfig,
     /// Clips in each.
     pub batch: usize,
@@ -31,12 +33,14 @@ impl BatchSource<'_> {
     /// The batch of a step.
     pub fn batch(&self, step: u64) -> Result<Batch> {
         let seed = self.config.seed;
-        let indices = self
+        let mut noise = Noise::at(seed, &[place::DRAW, step]);
+        let drawn = self
             .dataset
-            .draw(self.batch, &mut Noise::at(seed, &[place::DRAW, step]));
+            .draw_of_length(self.batch, &self.lengths, &mut noise);
+        let (indices, len_frames) = drawn?;
         let augment = self.config.augment.unwrap_or(Augment::NONE);
         let augment = augment.heard_in(&self.config.representation);
-        let representation = &*self.representation;
+        let representation = &*self.representations[self.lengths.place(len_frames)];
         let changed = Some((&augment, seed, step));
         self.dataset
             .batch(&indices, representation, changed, self.attributes)

@@ -189,6 +189,10 @@ pub struct TrainConfig {
     /// without this never again.
     #[serde(default, alias = "portraits")]
     pub attributes: bool,
+    /// Whether one-shots are learnt in clips as long as they are, halves of the longest, rather than in the longest
+    /// alone. It takes attributes, by which a finished model knows how long a sound will be.
+    #[serde(default)]
+    pub clip_lengths: bool,
     /// Licence of the weights that are learnt; nobody else's is taken over.
     #[serde(default)]
     pub licence: Option<String>,

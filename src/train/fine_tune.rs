@@ -45,6 +45,7 @@ pub(super) fn fine_tuned(
         statistics,
         modulation,
         attributes,
+        ends,
     } = measured(config, dataset, wider, attributes, on_progress)?;
     let model = ModelConfig {
         name: config.name.clone(),
@@ -61,6 +62,7 @@ pub(super) fn fine_tuned(
             false => Vec::new(),
         },
         attributes,
+        ends,
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
         rendering: rendering(&config.loss, old),

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::network::{self, NetworkConfig, UNetConfig};
 use crate::optim::{AdamConfig, LearningRate};
 use crate::render::RenderSettings;
-use crate::representation::{Format, RepresentationConfig};
+use crate::representation::{ClipLengths, Crop, Format, RepresentationConfig};
 
 /// Minutes that a training takes where nobody says.
 const MINUTES: f64 = 30.0;
@@ -103,6 +103,7 @@ impl TrainConfig {
             class_dropout: 0.12,
             augment: Some(Augment::default()),
             attributes: true,
+            clip_lengths: true,
             licence: None,
             seed: 0,
             validate_every: 250,
@@ -127,6 +128,7 @@ impl TrainConfig {
                 warmup: 50,
                 decay: 0.4,
             },
+            clip_lengths: !model.ends.is_empty(),
             validate_every: 100,
             patience: PATIENCE,
             ..plain
@@ -169,6 +171,7 @@ impl TrainConfig {
                 warmup: 50,
                 decay: 0.4,
             },
+            clip_lengths: !model.ends.is_empty(),
             validate_every: if again { 100 } else { 250 },
             // A denoiser first has to learn the consistency function; what has learnt it may have nothing left to gain.
             patience: PATIENCE.filter(|_| again),
@@ -217,6 +220,15 @@ impl TrainConfig {
             && self.network.is_conditional()
             && rows <= ModulationSpectrum::MOST_ROWS;
         self.representation.smooth_columns().filter(|_| is_possible)
+    }
+
+    /// The lengths of the clips of sounds that are cut as `crop` says.
+    pub(super) fn lengths(&self, crop: Crop) -> ClipLengths {
+        let unit = self.representation.hop() * self.network.frames_multiple();
+        match self.clip_lengths && self.attributes && crop == Crop::Onset {
+            true => ClipLengths::halved(&self.format, unit),
+            false => ClipLengths::one(self.format.len_frames),
+        }
     }
 
     /// A training of a model's network in its format.

@@ -10,12 +10,13 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use audiodiff::Error;
-use audiodiff::audio::Clip;
-use audiodiff::checkpoint::{load_tensors, save_tensors};
+use audiodiff::audio::{BitDepth, Clip, write_wav};
+use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
+use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
 use audiodiff::render::{RenderSettings, Renderer};
-use audiodiff::representation::{MelConfig, RepresentationConfig, Stereo, WaveConfig};
+use audiodiff::representation::{Format, MelConfig, RepresentationConfig, Stereo, WaveConfig};
 use audiodiff::train::{Length, Loss, StepReport, TrainConfig, read_stats};
 use candle_core::Device;
 
@@ -140,6 +141,65 @@ fn every_representation_trains_saves_and_renders() {
         let is_mel = matches!(representation, RepresentationConfig::Mel(_));
         assert_eq!(model.config.modulation.is_some(), is_mel);
     }
+}
+
+#[test]
+fn sounds_are_learnt_and_made_in_clips_as_long_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let sounds = folder.path().join("sounds");
+    for (label, hz, seconds) in [("tick", 900.0, 0.1), ("note", 400.0, 0.9)] {
+        for i in 0..6 {
+            let tone = |n: usize| {
+                let t = n as f32 / RATE as f32;
+                (TAU * hz * (1.0 + 0.01 * i as f32) * t).sin() * (-6.0 * t / seconds).exp()
+            };
+            let clip = Clip::new(RATE, vec![(0..12_000).map(tone).collect()]);
+            let path = sounds.join(label).join(format!("{i}.wav"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            write_wav(&path, &clip, BitDepth::Float32).unwrap();
+        }
+    }
+    let lengths = [2048, 4096, 8192];
+    let config = TrainConfig {
+        clip_lengths: true,
+        format: Format {
+            len_frames: lengths[2],
+            ..config(mel(), 1).format
+        },
+        ..config(mel(), 40)
+    };
+    let set = open_as(&sounds, config.format, &ScanOptions::default());
+    let run = folder.path().join("run");
+    let (_, model) = train(config.clone(), &set, &run, u64::MAX);
+    assert_eq!(model.config.clip_lengths().all(), lengths);
+    assert_eq!(model.config.ends.len(), model.config.attributes.len());
+    // Interrupted, it is the same to the bit.
+    let resumed = folder.path().join("resumed");
+    train(config.clone(), &set, &resumed, 17);
+    let (_, again) = train(config, &set, &resumed, u64::MAX);
+    assert_eq!(bits(&again), bits(&model));
+    let made = |model: &Checkpoint, class: &str, seconds| {
+        let renderer = Renderer::new(model, &Device::Cpu).unwrap();
+        let settings = RenderSettings {
+            class: Some(class.into()),
+            steps: 4,
+            trim: false,
+            seconds,
+            ..renderer.settings()
+        };
+        renderer.render(&settings, 7).unwrap().clip.len_frames()
+    };
+    let own = |model: &Checkpoint| ["tick", "note"].map(|class| made(model, class, None));
+    assert_eq!(own(&model), [2048, 8192]);
+    // A length that is asked for is kept.
+    assert_eq!(made(&model, "tick", Some(0.5)), 4000);
+    // A fine-tuned model goes on so.
+    let tuning = TrainConfig::fine_tune(&model).steps(2);
+    assert!(tuning.clip_lengths);
+    let tuned = folder.path().join("tuned");
+    let mut trainer = begin(tuning, &set, &tuned, Some(&model)).unwrap();
+    trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(own(&trainer.checkpoint().unwrap()), [2048, 8192]);
 }
 
 #[test]

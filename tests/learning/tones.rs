@@ -60,6 +60,7 @@ pub fn config(representation: RepresentationConfig, steps: u64) -> TrainConfig {
         class_dropout: 0.1,
         augment: None,
         attributes: true,
+        clip_lengths: false,
         licence: None,
         seed: 3,
         validate_every: 50,

@@ -153,7 +153,7 @@ impl StartArgs {
     fn sends_away(&self, model: &Checkpoint) -> Option<String> {
         let config = &model.config;
         let preset = self.preset.as_ref();
-        if let Some(other) = preset.filter(|preset| preset.network != config.network) {
+        if let Some(other) = preset.filter(|preset| !config.network.has_sizes_of(&preset.network)) {
             return Some(format!("--preset {}", other.name));
         }
         let wanted = self.representation.as_ref();
