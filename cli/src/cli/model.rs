@@ -39,29 +39,45 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
     if args.json {
         let mut value = serde_json::to_value(config)?;
         value["parameters"] = parameters.into();
+        // Thousands of numbers, as the weights are.
+        if let Some(spectrum) = value["modulation"].as_object_mut() {
+            spectrum.remove("log_powers");
+        }
         super::with_older_keys(&mut value, &RENAMED);
         return super::print_json(&value);
     }
     let format = &config.format;
-    let seconds = format.len_frames as f64 / f64::from(format.sample_rate);
+    let lengths = config.clip_lengths();
+    let seconds = |&frames: &usize| format!("{:.2}", frames as f64 / f64::from(format.sample_rate));
+    let seconds: Vec<String> = lengths.all().iter().map(seconds).collect();
+    let seconds = match &seconds[..] {
+        [shorter @ .., longest] if !shorter.is_empty() => {
+            format!("{} or {longest}", shorter.join(", "))
+        }
+        _ => seconds.join(""),
+    };
     let channels = if format.channels == 1 {
         "mono"
     } else {
         "stereo"
     };
     let (millions, target) = (parameters as f64 / 1e6, config.target);
+    let scaled = match config.modulation {
+        Some(_) => ", preconditioned by the sounds' modulation spectrum",
+        None => "",
+    };
     let mut rows = vec![
         ("name", config.name.clone()),
         (
             "sound",
-            format!("{seconds:.2} s, {} Hz, {channels}", format.sample_rate),
+            format!("{} s, {} Hz, {channels}", seconds, format.sample_rate),
         ),
         ("classes", list(&config.labels)),
         ("descriptors", list(&config.descriptor_names())),
         ("representation", represented(&config.representation)),
         (
             "network",
-            format!("{millions:.2} million parameters, target {target}"),
+            format!("{millions:.2} million parameters, target {target}{scaled}"),
         ),
     ];
     if let Some(own) = &config.rendering {
