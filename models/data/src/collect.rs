@@ -49,34 +49,34 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "fluid-soundfont-gm",
         licence: "MIT",
-        place: "usr/fraction/sounds/sf2/FluidR3_GM.sf2",
-        notices: &["usr/fraction/doc/fluid-soundfont-gm/copyright"],
+        place: "usr/share/sounds/sf2/FluidR3_GM.sf2",
+        notices: &["usr/share/doc/fluid-soundfont-gm/copyright"],
     },
     Package {
         name: "fluid-soundfont-gs",
         licence: "MIT",
-        place: "usr/fraction/sounds/sf2/FluidR3_GS.sf2",
-        notices: &["usr/fraction/doc/fluid-soundfont-gs/copyright"],
+        place: "usr/share/sounds/sf2/FluidR3_GS.sf2",
+        notices: &["usr/share/doc/fluid-soundfont-gs/copyright"],
     },
     // Of this font only the drumline, which is CC0; the rest has other terms.
     Package {
         name: "musescore-general-soundfont-lossless",
         licence: "CC0-1.0",
-        place: "usr/fraction/sounds/sf2/MuseScore_General_Full.sf2",
-        notices: &["usr/fraction/doc/musescore-general-soundfont-lossless/copyright"],
+        place: "usr/share/sounds/sf2/MuseScore_General_Full.sf2",
+        notices: &["usr/share/doc/musescore-general-soundfont-lossless/copyright"],
     },
     Package {
         name: "exadrums",
         licence: "BSD-3-Clause",
-        place: "usr/fraction/exadrums",
-        notices: &["usr/fraction/doc/exadrums/copyright"],
+        place: "usr/share/exadrums",
+        notices: &["usr/share/doc/exadrums/copyright"],
     },
     // Of these kits only this one is CC0; the others are not ours to use.
     Package {
         name: "hydrogen-drumkits",
         licence: "CC0-1.0",
-        place: "usr/fraction/hydrogen/data/drumkits/Audiophob",
-        notices: &["usr/fraction/doc/hydrogen-drumkits/copyright"],
+        place: "usr/share/hydrogen/data/drumkits/Audiophob",
+        notices: &["usr/share/doc/hydrogen-drumkits/copyright"],
     },
     Package {
         name: "supersonic-scsynth-samples",
