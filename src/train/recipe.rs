@@ -21,11 +21,11 @@ use crate::representation::{ClipLengths, Crop, Format, RepresentationConfig};
 /// Minutes that a training takes where nobody says.
 const MINUTES: f64 = 30.0;
 
-/// Rate and length of one-shots: 1.11 s.
+/// Rate and greatest length of one-shots: 2.97 s.
 const ONE_SHOT: Format = Format {
     sample_rate: 44_100,
     channels: 1,
-    len_frames: 49_152,
+    len_frames: 131_072,
 };
 
 /// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for a consistency
@@ -49,7 +49,7 @@ const BATCHES: (NonZeroUsize, NonZeroUsize) = (
 const SECONDS: std::ops::RangeInclusive<f64> = 0.01..=60.0;
 
 impl TrainConfig {
-    /// A training from nothing of mono one-shots of 1.11 s, for 30 minutes.
+    /// A training from nothing of mono one-shots of up to 2.97 s, for 30 minutes.
     #[must_use]
     pub fn from_scratch(
         representation: RepresentationConfig,
@@ -320,7 +320,7 @@ mod tests {
     fn lengths_are_rounded_up_to_what_frames_and_network_take() {
         let mut config = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, nano());
         let unit = 256 * config.network.frames_multiple();
-        for seconds in [0.05, 0.3, 1.0, 1.2, 3.0, 1.1146, 1.1145] {
+        for seconds in [0.05, 0.3, 1.0, 1.2, 4.0, 2.9722, 2.9721] {
             config.format = ONE_SHOT;
             config.set_format(None, Some(2), Some(seconds)).unwrap();
             let format = config.format;
@@ -330,7 +330,7 @@ mod tests {
             assert!((-250.0..unit as f64).contains(&over), "{seconds}: {over}");
         }
         config.format = ONE_SHOT;
-        config.set_format(None, None, Some(1.115)).unwrap();
+        config.set_format(None, None, Some(2.97)).unwrap();
         assert_eq!(config.format, ONE_SHOT, "its own length, read off a table");
         config.set_format(Some(22_050), None, None).unwrap();
         assert_eq!(config.format.len_frames, ONE_SHOT.len_frames);

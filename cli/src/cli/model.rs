@@ -8,6 +8,7 @@ use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::representation::{MdctConfig, MelConfig, RepresentationConfig, WaveConfig};
 use clap::Args;
+use serde_json::Value;
 
 use super::progress::Bar;
 use super::{Global, usage};
@@ -40,9 +41,8 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         let mut value = serde_json::to_value(config)?;
         value["parameters"] = parameters.into();
         // Thousands of numbers, as the weights are.
-        if let Some(spectrum) = value["modulation"].as_object_mut() {
-            spectrum.remove("log_powers");
-        }
+        let spectrum = value.get_mut("modulation").and_then(Value::as_object_mut);
+        spectrum.map(|spectrum| spectrum.remove("log_powers"));
         super::with_older_keys(&mut value, &RENAMED);
         return super::print_json(&value);
     }

@@ -44,7 +44,7 @@ pub struct TrainArgs {
     /// 1 for mono, 2 for stereo [default: those of the model it begins from, else 1]
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// Length of a sound in seconds, rounded up to whole frames [default: that of the model it begins from, else 1.11]
+    /// Length of a sound in seconds, rounded up to whole frames [default: that of the model it begins from, else 2.97]
     #[arg(long, value_name = "T")]
     seconds: Option<f64>,
     /// Where a clip begins in its sound: at its onset, or anywhere for loops and textures [default: as the model it
