@@ -130,6 +130,10 @@ fn every_representation_trains_saves_and_renders() {
         );
         assert_eq!(clip, render(7));
         assert_ne!(clip, render(8));
+        // Together with others it is the same to the bit.
+        let mut on = |_| ControlFlow::Continue(());
+        let batch = renderer.render_batch(&settings, &[8, 7, 9], &mut on);
+        assert_eq!(batch.unwrap()[1].clip, clip);
         let longer = RenderSettings {
             seconds: Some(2.0 * LEN as f64 / f64::from(RATE)),
             ..settings.clone()
