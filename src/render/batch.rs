@@ -131,10 +131,13 @@ impl<'a> Order<'a> {
     /// from their onset.
     fn lengths(&self, config: &ModelConfig, conditions: &Conditions) -> Result<(usize, usize)> {
         let rate = f64::from(config.format.sample_rate);
-        // A sound to begin with may be longer than the model's are.
-        let end = conditions
-            .end(config)
-            .filter(|_| self.settings.init.is_none());
+        // A sound to begin with may be longer than those like it; at full strength nothing is left of it.
+        let is_begun = match &self.settings.init {
+            None => false,
+            Some(Init::Vary { strength, .. }) => *strength < 1.0,
+            Some(Init::Inpaint { .. } | Init::Morph { .. }) => true,
+        };
+        let end = conditions.end(config).filter(|_| !is_begun);
         let own = match end {
             Some(seconds) => config.clip_lengths().of((seconds * rate) as usize),
             None => config.format.len_frames,

@@ -15,7 +15,7 @@ use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::Target;
 use audiodiff::diffusion::objective::Objective;
-use audiodiff::render::{RenderSettings, Renderer};
+use audiodiff::render::{Init, RenderSettings, Renderer};
 use audiodiff::representation::{Format, MelConfig, RepresentationConfig, Stereo, WaveConfig};
 use audiodiff::train::{Length, Loss, StepReport, TrainConfig, read_stats};
 use candle_core::Device;
@@ -195,6 +195,22 @@ fn sounds_are_learnt_and_made_in_clips_as_long_as_they_are() {
     };
     let own = |model: &Checkpoint| ["tick", "note"].map(|class| made(model, class, None));
     assert_eq!(own(&model), [2048, 8192]);
+    // A variation of which nothing is left is a sound of its own, as long as that.
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
+    let render = |init| {
+        let settings = RenderSettings {
+            steps: 4,
+            init,
+            ..renderer.settings()
+        };
+        renderer.render(&settings, 11).unwrap().clip
+    };
+    let (clip, strength) = (render(None), 1.0);
+    let varied = render(Some(Init::Vary {
+        clip: clip.clone(),
+        strength,
+    }));
+    assert_eq!(varied, clip);
     // A length that is asked for is kept.
     assert_eq!(made(&model, "tick", Some(0.5)), 4000);
     // A fine-tuned model goes on so.
