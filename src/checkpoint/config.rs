@@ -279,7 +279,7 @@ impl ModelConfig {
                 "modulation spectrum: expected a U-Net that predicts the clean clip, found another network",
             ));
         }
-        spectrum.check(self.frames(), self.dims().width)
+        spectrum.check(self.dims().width)
     }
 
     /// The network can take the frames of a clip.

@@ -23,7 +23,10 @@ const KAPPA: f64 = 0.015;
 /// The step from one kept frequency to the next: a third of an octave.
 const STEP: f64 = 1.259_921_049_894_873_2;
 
-/// Most frequencies of one spectrum: enough for 2²⁶ rows.
+/// Most rows that are transformed together, 12 seconds at 44.1 kHz: a matrix holds their square.
+const MOST_ROWS: usize = 2048;
+
+/// Most frequencies of one spectrum: more than that many rows need.
 const MOST_FREQUENCIES: usize = 100;
 
 /// Modulation power spectrum of whitened log-mel frames [Singh & Theunissen 2003]: mean squares of their cosine
@@ -60,9 +63,6 @@ pub struct ModulationSpectrum {
 }
 
 impl ModulationSpectrum {
-    /// Most rows of a clip: the matrix of a transform over them holds their square.
-    pub const MOST_ROWS: usize = 4096;
-
     /// That of some clips' frames `[T, C]`, of at most so many `rows`, which are blocks of `bands` columns.
     ///
     /// # Errors
@@ -72,8 +72,8 @@ impl ModulationSpectrum {
         rows: usize,
         bands: usize,
     ) -> Result<Self> {
-        check_rows(rows)?;
-        let places = kept_places(rows);
+        let longest = rows / parts(rows);
+        let places = kept_places(longest);
         // For each kept frequency the share of all clips' coefficients in it, and of each column's powers.
         let mut sums: Vec<(f64, Vec<f64>)> = vec![(0.0, Vec::new()); places.len()];
         let mut transforms: BTreeMap<usize, Transforms> = BTreeMap::new();
@@ -94,19 +94,22 @@ impl ModulationSpectrum {
                     found: format!("{own} of {c}"),
                 });
             }
+            let parts = parts(own);
+            let own = own / parts;
             let transforms = match transforms.entry(own) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(Transforms::new(own, bands, &Device::Cpu)?),
             };
-            let coefficients = transforms.over_bands(&frames.unsqueeze(0)?)?;
-            let coefficients = transforms.over_rows(&coefficients)?.get(0)?.t()?;
-            for (k, coefficients) in coefficients.to_vec2::<f32>()?.into_iter().enumerate() {
+            let coefficients = transforms.over_bands(&frames.reshape((parts, own, c))?)?;
+            let coefficients = transforms.over_rows(&coefficients)?.transpose(1, 2)?;
+            let coefficients = coefficients.flatten(0, 1)?.to_vec2::<f32>()?;
+            for (row, coefficients) in coefficients.iter().enumerate() {
                 // The cosine of the same frequency among those of the longest clips.
-                let place = (k * rows) as f64 / own as f64;
+                let place = (row % own * longest) as f64 / own as f64;
                 for (at, share) in shares(&places, place) {
                     let (weight, powers) = &mut sums[at];
                     *weight += share;
-                    for (power, y) in powers.iter_mut().zip(&coefficients) {
+                    for (power, y) in powers.iter_mut().zip(coefficients) {
                         *power += share * f64::from(y * y);
                     }
                 }
@@ -119,7 +122,7 @@ impl ModulationSpectrum {
         }
         let log = |(place, (weight, powers)): (f64, (f64, Vec<f64>))| {
             let log = |power: f64| (power / weight).max(LEAST_POWER).ln() as f32;
-            let frequency = place / (2 * rows) as f64;
+            let frequency = place / (2 * longest) as f64;
             // Where all clips are shorter than the longest may be, its lowest frequencies may never be met.
             (weight > 0.0).then(|| (frequency, powers.into_iter().map(log).collect()))
         };
@@ -133,15 +136,14 @@ impl ModulationSpectrum {
         })
     }
 
-    /// Fails unless it is one of so many `rows` of `width` values, and all its numbers can be reckoned with.
-    pub(crate) fn check(&self, rows: usize, width: usize) -> Result<()> {
+    /// Fails unless it is one of rows of `width` values, and all its numbers can be reckoned with.
+    pub(crate) fn check(&self, width: usize) -> Result<()> {
         let fail = |expected: &str, found: &dyn std::fmt::Display| {
             Err(Error::setting(format!(
                 "modulation spectrum: expected {expected}, found {found}"
             )))
         };
         check_blocks(width, self.bands)?;
-        check_rows(rows)?;
         if !(0.0..=1.0).contains(&self.kappa) {
             return fail("a kappa of 0 to 1", &self.kappa);
         }
@@ -205,14 +207,11 @@ fn check_blocks(width: usize, bands: usize) -> Result<()> {
     )))
 }
 
-fn check_rows(rows: usize) -> Result<()> {
-    let most = ModulationSpectrum::MOST_ROWS;
-    if (1..=most).contains(&rows) {
-        return Ok(());
-    }
-    Err(Error::setting(format!(
-        "modulation spectrum: expected clips of 1 to {most} rows, found {rows}"
-    )))
+/// Into how many equal parts a clip of so many rows is cut for the transform over rows, whose matrix is no larger than
+/// [`MOST_ROWS`] then.
+fn parts(rows: usize) -> usize {
+    let fits = |&parts: &usize| rows.is_multiple_of(parts) && rows / parts <= MOST_ROWS;
+    (1..=rows).find(fits).unwrap_or(1)
 }
 
 /// Which cosines of so many rows are kept, as numbers of half cycles: the first few, then [`STEP`] apart, and the last.
@@ -284,7 +283,9 @@ impl Modulation {
         cond: &Conditioning,
     ) -> Result<Tensor> {
         let (batch, rows, width) = x.dims3()?;
-        let scale = self.scale(rows, x.device())?;
+        let parts = parts(rows);
+        let own = rows / parts;
+        let scale = self.scale(own, x.device())?;
         let sigmas = sigma.to_vec1::<f32>()?;
         let [c_skip, c_out, c_in] = scale.scalings(&sigmas)?;
         let y = scale.transforms.over_bands(x)?;
@@ -293,10 +294,16 @@ impl Modulation {
         let told = network.forward(&y.broadcast_mul(&c_in)?, &c_noise, cond)?;
         let f = told.narrow(2, 0, width)?.broadcast_mul(&c_out)?;
         let gate = (told.narrow(2, width, width)? + 1.0)?;
+        // The parts of a long clip are filtered as clips of their own.
+        let c_skip = c_skip.unsqueeze(1)?.expand((batch, parts, width, own))?;
+        let c_skip = c_skip.reshape((batch * parts, width, own))?;
+        let y = y.reshape((batch * parts, own, width))?;
         let kept = (scale.transforms.over_rows(&y)? * c_skip)?;
         let kept = scale
             .transforms
-            .bands_back(&scale.transforms.rows_back(&kept)?)?;
+            .rows_back(&kept)?
+            .reshape((batch, rows, width))?;
+        let kept = scale.transforms.bands_back(&kept)?;
         Ok((scale.transforms.bands_back(&f)? + (kept * gate)?)?)
     }
 }
@@ -316,7 +323,6 @@ struct Scale {
 
 impl Scale {
     fn new(spectrum: &ModulationSpectrum, rows: usize, device: &Device) -> Result<Self> {
-        check_rows(rows)?;
         let at = |k: usize| spectrum.log_powers_at(k as f64 / (2 * rows) as f64);
         let log_powers: Vec<Vec<f32>> = (0..rows).map(at).collect();
         let columns = 0..spectrum.log_powers[0].len();
@@ -540,7 +546,7 @@ mod tests {
     #[test]
     fn the_powers_of_clips_are_found_for_any_length() -> Result<()> {
         let spectrum = measured(400)?;
-        spectrum.check(ROWS, WIDTH)?;
+        spectrum.check(WIDTH)?;
         assert!(spectrum.frequencies.len() < ROWS);
         for rows in [ROWS, 2 * ROWS] {
             let scale = Scale::new(&spectrum, rows, &Device::Cpu)?;
@@ -656,6 +662,36 @@ mod tests {
     }
 
     #[test]
+    fn long_clips_are_filtered_in_parts() -> Result<()> {
+        assert_eq!([1, 2048, 2049, 4096, 10_336].map(parts), [1, 1, 3, 2, 8]);
+        let spectrum = measured(50)?;
+        let modulation = Modulation::new(spectrum.clone());
+        // Two parts of 1032 rows each, and of them alone.
+        let rows = 2 * 1032;
+        let x = Noise::new(3).normal_tensor((2, rows, WIDTH), &Device::Cpu)?;
+        let denoise = |x: &Tensor| {
+            let (batch, rows, _) = x.dims3()?;
+            let silent = Tensor::zeros((batch, rows, 2 * WIDTH), x.dtype(), x.device())?;
+            let cond = Conditioning::new(&vec![None; batch], &[], x.device())?;
+            let sigmas = Tensor::full(0.3f32, batch, x.device())?;
+            modulation.denoise(&Fixed(silent, no_engine()), x, &sigmas, &cond)
+        };
+        let whole = denoise(&x)?;
+        let halves = denoise(&x.reshape((4, 1032, WIDTH))?)?;
+        assert_eq!(
+            whole.flatten_all()?.to_vec1::<f32>()?,
+            halves.flatten_all()?.to_vec1::<f32>()?
+        );
+        // So they are measured.
+        let mut clips = (0..2).map(|i| Ok(x.get(i)?));
+        let long = ModulationSpectrum::measure(&mut clips, rows, BANDS)?;
+        let parted = x.reshape((4, 1032, WIDTH))?;
+        let mut clips = (0..4).map(|i| Ok(parted.get(i)?));
+        assert_eq!(long, ModulationSpectrum::measure(&mut clips, 1032, BANDS)?);
+        Ok(())
+    }
+
+    #[test]
     fn closed_gates_leave_what_the_network_says() -> Result<()> {
         let clean = clips(2, 8)?;
         let cond = Conditioning::new(&[None; 2], &[], &Device::Cpu)?;
@@ -677,7 +713,7 @@ mod tests {
     fn other_columns_keep_the_known_ones() -> Result<()> {
         let spectrum = measured(50)?;
         let narrow = spectrum.with_columns(BANDS, None);
-        narrow.check(ROWS, BANDS)?;
+        narrow.check(BANDS)?;
         let wide = narrow.with_columns(BANDS, Some(&spectrum));
         for (found, expected) in wide.log_powers.iter().zip(&spectrum.log_powers) {
             let pairs = found.iter().zip(expected);
@@ -704,15 +740,8 @@ mod tests {
         for (change, part) in bad {
             let mut spectrum = good.clone();
             change(&mut spectrum);
-            let error = spectrum.check(ROWS, WIDTH).expect_err(part).to_string();
+            let error = spectrum.check(WIDTH).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");
-        }
-        for rows in [0, 4097] {
-            let error = good
-                .check(rows, WIDTH)
-                .expect_err("no such clip")
-                .to_string();
-            assert!(error.contains("1 to 4096 rows"), "{error}");
         }
         assert!(ModulationSpectrum::measure(&mut std::iter::empty(), ROWS, BANDS).is_err());
         Ok(())

@@ -10,8 +10,8 @@ use super::Trainer;
 use super::config::{ConsistencyTuning, Length, Loss, TrainConfig};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
+use crate::diffusion::Target;
 use crate::diffusion::objective::Objective;
-use crate::diffusion::{ModulationSpectrum, Target};
 use crate::error::{Error, Result};
 use crate::network::{self, NetworkConfig, UNetConfig};
 use crate::optim::{AdamConfig, LearningRate};
@@ -213,12 +213,9 @@ impl TrainConfig {
     }
 
     /// The bands of the modulation spectrum that a network is preconditioned by, where it can be: one that predicts the
-    /// clean clip over frames that are smooth, and not too many for the transform.
+    /// clean clip over frames that are smooth.
     pub(super) fn modulation_bands(&self) -> Option<usize> {
-        let rows = self.representation.frames(self.format.len_frames);
-        let is_possible = self.target == Target::X
-            && self.network.is_conditional()
-            && rows <= ModulationSpectrum::MOST_ROWS;
+        let is_possible = self.target == Target::X && self.network.is_conditional();
         self.representation.smooth_columns().filter(|_| is_possible)
     }
 
