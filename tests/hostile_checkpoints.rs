@@ -278,6 +278,26 @@ fn a_configuration_that_asks_for_too_much_is_refused() {
     }
     assert!(tamper("[0,[0.01", "[2,[0.01").contains("2 labels"));
     assert!(tamper("\"blocks\":1", "\"blocks\":2").contains("expected a tensor"));
+    let beside = |field: &str| tamper("\"sigma_data\"", &format!("{field},\"sigma_data\""));
+    assert!(beside("\"ends\":[0.5,0.5]").contains("one for each of 1 sounds, found 2"));
+    assert!(beside("\"ends\":[-1.0]").contains("seconds, found -1"));
+    let spectrum = |bands: &str, frequencies: &str, powers: &str| {
+        beside(&format!(
+            "\"modulation\":{{\"bands\":{bands},\"kappa\":0.1,\"frequencies\":{frequencies},\"log_powers\":{powers}}}"
+        ))
+    };
+    let row = "[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0]";
+    assert!(spectrum("0", "[0.0]", &format!("[{row}]")).contains("blocks of 0 bands"));
+    assert!(spectrum("3", "[0.0]", &format!("[{row}]")).contains("blocks of 3 bands"));
+    assert!(spectrum("8", "[]", "[]").contains("1 to 100 frequencies"));
+    assert!(spectrum("8", "[0.0]", "[[]]").contains("rows of 8 values, found 0"));
+    assert!(spectrum("8", "[0.0]", &format!("[{row},{row}]")).contains("found 1 and 2"));
+    assert!(spectrum("8", "[0.0,0.7]", &format!("[{row},{row}]")).contains("less than 0.5"));
+    let loud = row.replacen("0.0", "1e30", 1);
+    assert!(spectrum("8", "[0.0]", &format!("[{loud}]")).contains("logarithms of -40 to 40"));
+    // A good one, for which the file has too few weights.
+    let few = spectrum("8", "[0.0]", &format!("[{row}]"));
+    assert!(few.contains("`out.bias`: expected shape [16]"), "{few}");
     assert!(tamper("\"labels\":[\"kick\",\"snare\"]", "\"labels\":[\"kick\"]").contains("classes"));
     assert!(tamper("\"target\":\"x\"", "\"target\":\"eps\"").contains("configuration"));
 }
