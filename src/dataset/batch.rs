@@ -63,8 +63,8 @@ impl Dataset {
         (0..n).map(one).collect()
     }
 
-    /// The same of sounds that all belong into clips of one length, and that length. The first is drawn from all; with a
-    /// probability of [`LONGER`] the length is a greater one, any of them.
+    /// The same of sounds that all belong into clips of one length, and that length. The first is drawn from all; in a
+    /// fifth of the draws the length is a greater one, any of them.
     ///
     /// # Errors
     /// As [`Dataset::end`].

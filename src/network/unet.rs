@@ -151,8 +151,8 @@ impl UNetConfig {
 /// U-Net over frames [Ronneberger et al. 2015, in the manner of Dhariwal & Nichol 2021].
 ///
 /// Half the frames and a matrix of two frames' values make each step down, its mirror each step up;
-/// every block on the way up begins by adding what its mirror on the way down ended with: through a [`Skip`], or as it
-/// is in older networks.
+/// every block on the way up begins by adding what its mirror on the way down ended with: through a norm with FiLM and
+/// a matrix, or as it is in older networks.
 pub struct UNet1d {
     layers: Layers,
     engine: Engine,
