@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::file::write_whole;
 use crate::network::{Conditioning, Network, on_device};
 use crate::noise::Noise;
-use crate::representation::{Format, Representation};
+use crate::representation::Representation;
 
 /// First number of the places ([`Noise::at`]) that training draws from.
 mod place {
@@ -302,17 +302,14 @@ impl<'d> Trainer<'d> {
     ) -> Result<Outcome> {
         let mut stats = Stats::append(&self.run.folder)?;
         let lengths = self.model.clip_lengths();
-        let built = |&len_frames: &usize| {
-            let format = Format {
-                len_frames,
-                ..self.model.format
-            };
-            let model = &self.model;
-            model.representation.build(&format, &model.statistics)
-        };
+        let model = &self.model;
         let source = BatchSource {
             dataset: self.run.dataset,
-            representations: lengths.all().iter().map(built).collect::<Result<_>>()?,
+            representations: model.representation.build_each(
+                &model.format,
+                &lengths,
+                &model.statistics,
+            )?,
             lengths,
             config: self.config.clone(),
             batch: self.batch,

@@ -26,14 +26,17 @@ const STEP: f64 = 1.259_921_049_894_873_2;
 /// Most rows that are transformed together, 12 seconds at 44.1 kHz: a matrix holds their square.
 const MOST_ROWS: usize = 2048;
 
+/// Lengths of clips that are kept ready: as many as a model learns.
+const MOST_LENGTHS: usize = 8;
+
 /// Most frequencies of one spectrum: more than that many rows need.
 const MOST_FREQUENCIES: usize = 100;
 
 /// Modulation power spectrum of whitened log-mel frames [Singh & Theunissen 2003]: mean squares of their cosine
 /// transform over bands and rows, and the denoiser made of it.
 ///
-/// Sounds are smooth over both. Between the loudness of a whole sound and the grain of a single cell lie seven orders
-/// of magnitude; a network over frames as they are hears the strong and never learns the fine. So EDM's
+/// Sounds are smooth over both. Between the loudness of a whole sound and the grain of a single cell lie some eight
+/// orders of magnitude of power; a network over frames as they are hears the strong and never learns the fine. So EDM's
 /// preconditioning [EDM, Eq. 7] is applied to each coefficient of the cosine transform instead of all values alike:
 /// with `y` the transform of a noisy clip `x` over bands, `Y` that over rows too, and `lambda` the power,
 ///
@@ -246,8 +249,8 @@ fn shares(places: &[f64], place: f64) -> impl Iterator<Item = (usize, f64)> {
 #[derive(Debug)]
 pub struct Modulation {
     spectrum: ModulationSpectrum,
-    /// For the clips that were met last.
-    known: Mutex<Option<Arc<Scale>>>,
+    /// For the lengths of clips that were met last, the latest at the end.
+    known: Mutex<Vec<Arc<Scale>>>,
 }
 
 impl Modulation {
@@ -263,14 +266,15 @@ impl Modulation {
     /// What is reckoned with for clips of so many rows.
     fn scale(&self, rows: usize, device: &Device) -> Result<Arc<Scale>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*known {
-            Some(scale) if scale.fits(rows, device) => Ok(Arc::clone(scale)),
-            _ => Ok(Arc::clone(known.insert(Arc::new(Scale::new(
-                &self.spectrum,
-                rows,
-                device,
-            )?)))),
+        let scale = match known.iter().position(|scale| scale.fits(rows, device)) {
+            Some(place) => known.remove(place),
+            None => Arc::new(Scale::new(&self.spectrum, rows, device)?),
+        };
+        if known.len() == MOST_LENGTHS {
+            known.remove(0);
         }
+        known.push(Arc::clone(&scale));
+        Ok(scale)
     }
 
     /// `D` of `network`, which gives `[B, T, 2·C]`: `F`, then `g - 1`. As

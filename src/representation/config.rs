@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, MdctConfig, MelConfig, Representation, Statistics, WaveConfig};
+use super::{ClipLengths, Format, MdctConfig, MelConfig, Representation, Statistics, WaveConfig};
 use crate::audio::Clip;
 use crate::error::{Error, Result};
 
@@ -291,6 +291,26 @@ impl RepresentationConfig {
     ) -> Result<Statistics> {
         self.validate(format)?;
         self.framing().fit(format, clips)
+    }
+
+    /// A representation for clips of each of these lengths, from the shortest to the longest, all of one's statistics.
+    ///
+    /// # Errors
+    /// As [`RepresentationConfig::build`].
+    pub(crate) fn build_each(
+        &self,
+        format: &Format,
+        lengths: &ClipLengths,
+        statistics: &Statistics,
+    ) -> Result<Vec<Box<dyn Representation>>> {
+        let build = |&len_frames: &usize| {
+            let format = Format {
+                len_frames,
+                ..*format
+            };
+            self.build(&format, statistics)
+        };
+        lengths.all().iter().map(build).collect()
     }
 
     /// The representation with its statistics frozen.

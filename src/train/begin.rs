@@ -13,7 +13,7 @@ use crate::diffusion::ModulationSpectrum;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::noise::Noise;
-use crate::representation::{Format, Statistics};
+use crate::representation::Statistics;
 
 /// Why consistency tuning cannot begin with fresh weights.
 pub(super) const NOTHING_TO_TUNE: &str =
@@ -120,14 +120,9 @@ fn modulation(
     };
     let mut unheard = |_, _| ();
     let lengths = config.lengths(dataset.crop());
-    let built = |&len_frames: &usize| {
-        let format = Format {
-            len_frames,
-            ..config.format
-        };
-        config.representation.build(&format, statistics)
-    };
-    let built: Vec<_> = lengths.all().iter().map(built).collect::<Result<_>>()?;
+    let built = config
+        .representation
+        .build_each(&config.format, &lengths, statistics)?;
     let clips = dataset.clips(sounds, &lengths, false, &mut unheard);
     let mut frames = clips.map(|clip| {
         let clip = clip?;

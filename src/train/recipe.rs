@@ -72,12 +72,8 @@ impl TrainConfig {
         network: NetworkConfig,
         sigma_data: f64,
     ) -> Self {
-        let is_base = match &network {
-            NetworkConfig::UNet(sizes) => {
-                UNetConfig::preset("base").is_ok_and(|base| sizes.levels == base.levels)
-            }
-            NetworkConfig::Dance(_) => false,
-        };
+        let is_base = UNetConfig::preset("base")
+            .is_ok_and(|base| network.has_sizes_of(&NetworkConfig::UNet(base)));
         let (p_mean, p_std) = representation.p_mean_and_std();
         Self {
             name: "sounds".to_owned(),

@@ -70,7 +70,7 @@ pub fn info(args: &InfoArgs) -> anyhow::Result<()> {
         ("name", config.name.clone()),
         (
             "sound",
-            format!("{} s, {} Hz, {channels}", seconds, format.sample_rate),
+            format!("{seconds} s, {} Hz, {channels}", format.sample_rate),
         ),
         ("classes", list(&config.labels)),
         ("descriptors", list(&config.descriptor_names())),
