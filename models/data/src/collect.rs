@@ -261,7 +261,7 @@ mod tests {
         for row in rows.iter().filter(|row| LABELS.contains(&row.label)) {
             *counts.entry(row.label).or_insert(0) += 1;
         }
-        let expected = [33, 4, 24, 111, 31, 4, 52, 24, 120, 24, 19, 40, 37, 40];
+        let expected = [65, 2, 23, 111, 23, 7, 47, 63, 107, 35, 19, 38, 64, 50];
         assert_eq!(counts, LABELS.into_iter().zip(expected).collect());
     }
 
