@@ -3,10 +3,11 @@
 #
 #     models/build-data.sh [--partial] OUT [PACKAGES]
 #
-# OUT is a new folder: OUT/LABEL/*.wav and *.flac, OUT/manifest.csv (what came from whom, on which terms),
-# OUT/CREDITS.md and OUT/LICENSES/. OUT-held-out is another, of the sources that no training sees.
-# PACKAGES is a folder of packages and repositories fetched before; what it lacks is fetched into it
-# (about 1 GB). Without it they go to a temporary folder and are forgotten.
+# OUT is a new folder: OUT/LABEL/*.wav and *.flac, OUT/manifest.csv (what came from whom, on which terms; its
+# groups are the instruments, for `audiodiff train --labels`), OUT/CARD.md (what the model card says of it) and
+# OUT/LICENSES/. OUT-held-out is another, of the sources that no training sees. PACKAGES is a folder of packages
+# and repositories fetched before; what it lacks is fetched into it (about 1 GB). Without it they go to a
+# temporary folder and are forgotten.
 #
 # What cannot be fetched is named, and nothing is made; with --partial the rest is made without it.
 #

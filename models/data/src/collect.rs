@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use audiodiff::audio;
 
+use crate::card::{self, Terms};
 use crate::procedural;
 use crate::repository::{self, Recording, Repository};
 use crate::soundfont::Font;
@@ -181,7 +182,7 @@ pub struct Counts {
     pub held_out: usize,
 }
 
-/// Makes the two folders: the sounds of the tables found in `unpacked`, our own of seed 0, `LICENSES/`, `CREDITS.md` and
+/// Makes the two folders: the sounds of the tables found in `unpacked`, our own of seed 0, `LICENSES/`, `CARD.md` and
 /// `manifest.csv`.
 ///
 /// Without `every_family` only sounds under [`LABELS`] are made.
@@ -231,7 +232,7 @@ pub fn collect(places: &Places, every_family: bool, partial: bool) -> anyhow::Re
         let line = Line {
             instrument: &stem.to_string_lossy(),
             author: "audiodiff",
-            licence: "MIT OR Apache-2.0",
+            licence: card::OWN,
             source: "audiodiff",
         };
         learnt.add(out, &path, &line)?;
@@ -244,13 +245,22 @@ pub fn collect(places: &Places, every_family: bool, partial: bool) -> anyhow::Re
 
     learnt.write(out)?;
     apart.write(held_out)?;
-    let credits = out.join("CREDITS.md");
-    fs::write(&credits, repository::credits(&recordings))
-        .with_context(|| format!("cannot write {}", credits.display()))?;
+    let card = out.join("CARD.md");
+    fs::write(&card, card::text(&terms(&rows, &taken), &taken))
+        .with_context(|| format!("cannot write {}", card.display()))?;
     Ok(Counts {
         learnt: learnt.lines.len(),
         held_out: apart.lines.len(),
     })
+}
+
+/// The terms of every sound that is learnt.
+fn terms<'a>(rows: &'a [Row], recordings: &[&'a Recording]) -> Vec<Terms<'a>> {
+    let of_packages = rows.iter().map(|row| (row.label, row.package.licence));
+    let of_repositories = recordings.iter().map(|r| (r.label(), r.licence));
+    let own = procedural::counts()
+        .flat_map(|(label, count)| std::iter::repeat_n((label, card::OWN), count));
+    of_packages.chain(of_repositories).chain(own).collect()
 }
 
 /// Package by package, so that one font at a time is in memory.
@@ -310,7 +320,7 @@ fn from_repositories(
         recording.make(unpacked)?.write(&to)?;
         let repository = recording.repository;
         let line = Line {
-            instrument: &format!("{} {}", repository.source, recording.instrument),
+            instrument: &format!("{}__{}", repository.source, recording.instrument),
             author: recording.author,
             licence: recording.licence,
             source: &format!("github.com/{}@{}", repository.name, repository.commit),
@@ -443,7 +453,7 @@ mod tests {
         for row in rows.iter().filter(|row| LABELS.contains(&row.label)) {
             *counts.entry(row.label).or_insert(0) += 1;
         }
-        let expected = [65, 2, 23, 111, 23, 7, 47, 63, 107, 35, 19, 38, 64, 50];
+        let expected = [65, 2, 23, 111, 23, 6, 45, 63, 107, 35, 19, 38, 64, 52];
         assert_eq!(counts, LABELS.into_iter().zip(expected).collect());
     }
 
@@ -514,10 +524,84 @@ mod tests {
 
     #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
-        let out = tempfile::tempdir().unwrap();
-        fs::write(out.path().join("mine.wav"), "").unwrap();
-        let error = collect(Path::new("/nowhere"), out.path(), false).unwrap_err();
-        assert!(error.to_string().contains("is not empty"), "{error}");
-        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+        let (full, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(full.path().join("mine.wav"), "").unwrap();
+        for (out, held_out) in [(&full, &empty), (&empty, &full)] {
+            let places = Places {
+                unpacked: Path::new("/nowhere"),
+                out: out.path(),
+                held_out: held_out.path(),
+            };
+            let error = collect(&places, false, true).unwrap_err();
+            assert!(error.to_string().contains("is not empty"), "{error}");
+            assert_eq!(fs::read_dir(full.path()).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_of_a_part_unless_a_part_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [unpacked, out, held_out] = ["unpacked", "out", "held"].map(|f| folder.path().join(f));
+        let places = Places {
+            unpacked: &unpacked,
+            out: &out,
+            held_out: &held_out,
+        };
+        let error = collect(&places, false, false).unwrap_err().to_string();
+        assert!(error.contains("files are missing in"), "{error}");
+        assert!(!out.exists() && !held_out.exists());
+
+        // One recording of a repository that no training sees, and none else.
+        let repositories = repository::repositories().unwrap();
+        let recordings = repository::recordings(&repositories).unwrap();
+        let path = "clap/kathmo__clap-1.wav";
+        let recording = recordings.iter().find(|r| r.path == path).unwrap();
+        let quiet = audio::Clip::new(44_100, vec![vec![0.25; 1_000]]);
+        for file in recording.files(&unpacked) {
+            create_parent(&file).unwrap();
+            // Told apart by content: what is called Ogg may be a WAV file.
+            audio::write_wav(&file, &quiet, audio::BitDepth::Int16).unwrap();
+        }
+        let repository = recording.repository;
+        for notice in &repository.notices {
+            fs::write(repository.folder(&unpacked).join(notice), "terms").unwrap();
+        }
+        let counts = collect(&places, false, true).unwrap();
+        let own = procedural::counts().map(|(_, count)| count).sum();
+        assert_eq!(
+            counts,
+            Counts {
+                learnt: own,
+                held_out: 1
+            }
+        );
+        let manifest = fs::read_to_string(held_out.join("manifest.csv")).unwrap();
+        let line = manifest.lines().nth(1).unwrap();
+        assert!(
+            line.starts_with("clap/kathmo__clap-1.wav,clap,kathmo__clap-1,young_daddy,CC0-1.0,")
+        );
+        assert!(held_out.join(path).is_file());
+        assert!(held_out.join("LICENSES/kathmo.README.md").is_file());
+        // Training reads the manifest: every sound has its label and its group.
+        let manifest = fs::read_to_string(out.join("manifest.csv")).unwrap();
+        assert!(manifest.starts_with("path,label,group,"), "{manifest}");
+        assert_eq!(manifest.lines().count(), 1 + own);
+    }
+
+    #[test]
+    fn the_model_card_counts_and_thanks_as_the_tables_do() {
+        let mut rows = rows(TABLE).unwrap();
+        rows.retain(|row| LABELS.contains(&row.label));
+        let repositories = repository::repositories().unwrap();
+        let recordings = repository::recordings(&repositories).unwrap();
+        let learnt: Vec<&Recording> = (recordings.iter())
+            .filter(|r| !r.repository.held_out)
+            .collect();
+        let readme = include_str!("../../README.md");
+        let text = card::text(&terms(&rows, &learnt), &learnt);
+        for part in text.split("\n\n") {
+            assert!(readme.contains(part.trim_end()), "the card lacks:\n{part}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Gathers and synthesizes the sounds audiodiff's shipped model learns from.
 
+mod card;
 mod collect;
 mod dsp;
 mod procedural;
@@ -27,7 +28,7 @@ enum Command {
         /// Folder the packages and repositories were unpacked into; models/build-data.sh makes it
         #[arg(long)]
         unpacked: PathBuf,
-        /// New folder to write LABEL/FILE, manifest.csv, CREDITS.md and LICENSES/ into
+        /// New folder to write LABEL/FILE, manifest.csv, CARD.md and LICENSES/ into
         #[arg(long)]
         out: PathBuf,
         /// New folder for the same of the sources that no training sees

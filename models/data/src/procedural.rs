@@ -53,6 +53,11 @@ fn sound(seed: u64, class: &Class, index: usize) -> Vec<f32> {
     finish(&recipe(&mut Dice::new(seed, class.place, index)))
 }
 
+/// Every label of [`write`], and how many sounds of it are made unless told otherwise.
+pub fn counts() -> impl Iterator<Item = (&'static str, usize)> {
+    CLASSES.iter().map(|class| (class.label, class.count))
+}
+
 /// Writes `out/label/procedural__style_000.wav` (24-bit) for every class; returns their paths.
 ///
 /// `per_class` overrides the balanced counts.

@@ -1,6 +1,5 @@
 //! Recordings out of public repositories: two tables say which, at what commit, and how each is cut and mixed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -223,6 +222,10 @@ fn part(text: &str) -> anyhow::Result<Part<'_>> {
 }
 
 impl Recording<'_> {
+    pub fn label(&self) -> &str {
+        self.path.split_once('/').map_or("", |(label, _)| label)
+    }
+
     /// The files it is made of, below the folder of everything fetched.
     pub fn files(&self, unpacked: &Path) -> impl Iterator<Item = PathBuf> {
         let folder = self.repository.folder(unpacked);
@@ -333,36 +336,243 @@ fn read(path: &Path) -> anyhow::Result<Clip> {
     Ok(Clip::new(RAW_RATE, vec![floats]))
 }
 
-/// Who is to be thanked for the recordings that were learnt, as items of a list in Markdown.
-pub fn credits(recordings: &[Recording]) -> String {
-    let mut of_source: BTreeMap<&str, Vec<&Recording>> = BTreeMap::new();
-    for recording in recordings.iter().filter(|r| !r.repository.held_out) {
-        let source = recording.repository.source;
-        of_source.entry(source).or_default().push(recording);
-    }
-    let mut text = String::new();
-    for recordings in of_source.values() {
-        let repository = recordings[0].repository;
-        let authors: BTreeSet<&str> = recordings.iter().map(|r| r.author).collect();
-        let licences: BTreeSet<&str> = recordings.iter().map(|r| r.licence).collect();
-        text += &format!(
-            "- **{}** by {}; {},\n  {} recordings of <https://github.com/{}>\n",
-            repository.title,
-            and(&authors),
-            and(&licences),
-            recordings.len(),
-            repository.name
-        );
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
 
-/// `a`, `a and b`, `a, b and c`.
-fn and(names: &BTreeSet<&str>) -> String {
-    let names: Vec<&str> = names.iter().copied().collect();
-    match &names[..] {
-        [] => String::new(),
-        [name] => (*name).to_owned(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    use super::*;
+    use crate::collect::LABELS;
+
+    const SUMS: &str = include_str!("../SHA256SUMS");
+
+    fn repository(held_out: &str) -> String {
+        let head = "source\trepository\tcommit\tuse\tlicence\ttitle\tauthor\tnotices";
+        format!("{head}\nkit\tsomeone/kit\t0\t{held_out}\tCC0-1.0\tKit\tSomeone\tLICENSE\n")
+    }
+
+    fn line(cells: &str) -> String {
+        let head = "path\tinstrument\tauthor\tlicence\tstart\tframes\tfade_ms\tparts";
+        format!("{head}\n{cells}\n")
+    }
+
+    /// The 16-bit channels of a recording of `start`, `frames`, `fade_ms` and `parts`, made of `clips`.
+    fn mixed(settings: &str, clips: &[Clip]) -> anyhow::Result<Vec<Vec<i16>>> {
+        let table = repository("train");
+        let repositories = parse_repositories(&table)?;
+        let table = line(&format!("kick/kit__a.wav\ta\t\t\t{settings}"));
+        let recordings = parse_recordings(&table, &repositories)?;
+        Ok(recordings[0].mix(clips)?.channels)
+    }
+
+    fn clip(channels: &[&[f32]]) -> Clip {
+        Clip::new(8_000, channels.iter().map(|c| c.to_vec()).collect())
+    }
+
+    #[test]
+    fn files_are_summed_by_their_gains_where_they_are_heard() -> anyhow::Result<()> {
+        let (a, b) = (
+            clip(&[&[0.25, 0.5, -0.5]]),
+            clip(&[&[0.125, 0.0, 0.125, 0.25]]),
+        );
+        let wide = clip(&[&[0.5, 0.5], &[-0.25, 0.25]]);
+        let mono = mixed("0\t3\t0\t1 a.wav + 2 b.wav", &[a.clone(), b.clone()])?;
+        assert_eq!(mono, [[16_384, 16_384, -8_192]]);
+        let sides = mixed(
+            "0\t3\t0\t1 a.wav + 2 left b.wav + 1 right b.wav",
+            &[a.clone(), b.clone(), b.clone()],
+        )?;
+        assert_eq!(sides, [[16_384, 16_384, -8_192], [12_288, 16_384, -12_288]]);
+        let kept = mixed("0\t2\t0\t0.5 a.wav", std::slice::from_ref(&wide))?;
+        assert_eq!(kept, [[8_192, 8_192], [-4_096, 4_096]]);
+        let folded = mixed("0\t2\t0\t1 mono a.wav", &[wide])?;
+        assert_eq!(folded, [[4_096, 12_288]]);
+        // Beyond the end of a file there is silence; beyond full scale, full scale.
+        let longer = mixed("0\t4\t0\t1 a.wav + 1 b.wav", &[a.clone(), b])?;
+        assert_eq!(longer, [[12_288, 16_384, -12_288, 8_192]]);
+        let loud = mixed("0\t3\t0\t3 a.wav", &[a])?;
+        assert_eq!(loud, [[24_576, 32_767, -32_768]]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cut_beginning_rises_and_the_end_fades() -> anyhow::Result<()> {
+        // 4 frames are half a millisecond, 8 a millisecond.
+        let flat = clip(&[&[0.5; 30]]);
+        let whole = mixed("0\t20\t0\t1 a.wav", std::slice::from_ref(&flat))?;
+        assert_eq!(whole, [[16_384; 20]]);
+        let cut = mixed("2\t20\t0\t1 a.wav", std::slice::from_ref(&flat))?;
+        assert_eq!(cut[0][..5], [0, 5_461, 10_923, 16_384, 16_384]);
+        assert_eq!(cut[0][5..], [16_384; 15]);
+        let faded = mixed("0\t20\t1\t1 a.wav", &[flat])?;
+        assert_eq!(faded[0][..13], [16_384; 13]);
+        // Half a cosine over eight values, its ends included.
+        let wanted = (0..8).map(|n| {
+            let turn = std::f64::consts::PI * f64::from(n) / 7.0;
+            (16_384.0 * (0.5 + 0.5 * turn.cos())).round() as i16
+        });
+        assert!(faded[0][12..].iter().copied().eq(wanted));
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_refused_by_name() -> anyhow::Result<()> {
+        let (a, other) = (clip(&[&[0.5; 4]]), Clip::new(16_000, vec![vec![0.5; 4]]));
+        let three = clip(&[&[0.5; 4][..]; 3]);
+        for (settings, clips, expected) in [
+            ("0\t4\t0\t1 a.wav + 1 b.wav", vec![a.clone(), other], "rate"),
+            ("4\t4\t0\t1 a.wav", vec![a], "found 4 frames"),
+            ("0\t4\t0\t1 a.wav", vec![three], "found 3"),
+        ] {
+            let error = mixed(settings, &clips).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+        let folder = tempfile::tempdir()?;
+        let raw = folder.path().join("drum.raw");
+        for bytes in [&b"12345"[..], b"", &f32::NAN.to_le_bytes()] {
+            fs::write(&raw, bytes)?;
+            let error = read(&raw).unwrap_err().to_string();
+            assert!(
+                error.contains("drum.raw") && error.contains("found"),
+                "{error}"
+            );
+        }
+        fs::write(
+            &raw,
+            [0.5f32.to_le_bytes(), (-1.5f32).to_le_bytes()].concat(),
+        )?;
+        let clip = read(&raw)?;
+        assert_eq!(clip.channels(), [[0.5, -1.5]]);
+        assert_eq!(clip.sample_rate(), 44_100);
+        let error = read(&folder.path().join("absent.wav")).unwrap_err();
+        assert!(error.to_string().contains("absent.wav"));
+        Ok(())
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_refused_by_name() -> anyhow::Result<()> {
+        assert!(parse_repositories("source\tname\n").is_err());
+        assert!(parse_repositories(&repository("perhaps")).is_err());
+        let table = repository("held out");
+        let repositories = parse_repositories(&table)?;
+        assert!(repositories[0].held_out);
+        for cells in [
+            "kick/kit__a.wav\ta\t\t\t0\t10\t0",
+            "kit__a.wav\ta\t\t\t0\t10\t0\t1 a.wav",
+            "kick/a.wav\ta\t\t\t0\t10\t0\t1 a.wav",
+            "kick/other__a.wav\ta\t\t\t0\t10\t0\t1 a.wav",
+            "kick/kit__a.wav\ta\t\t\t-1\t10\t0\t1 a.wav",
+            "kick/kit__a.wav\ta\t\t\t0\t0\t0\t1 a.wav",
+            "kick/kit__a.wav\ta\t\t\t0\t10\t0\ta.wav",
+            "kick/kit__a.wav\ta\t\t\t0\t10\t0\tloud a.wav",
+        ] {
+            let error = parse_recordings(&line(cells), &repositories).unwrap_err();
+            let path = cells.split('\t').next().unwrap();
+            assert!(error.to_string().contains(path), "{error}");
+        }
+        let table = line("kick/kit__a.wav\ta\t\t\t0\t10\t0\t1 a b + c.wav + 2 left d.wav");
+        let error = parse_recordings(&table, &repositories).unwrap_err();
+        assert!(format!("{error:#}").contains("gain"), "{error:#}");
+        Ok(())
+    }
+
+    #[test]
+    fn tables_name_no_sound_twice_and_stay_in_their_folders() -> anyhow::Result<()> {
+        let repositories = repositories()?;
+        let recordings = recordings(&repositories)?;
+        let paths: BTreeSet<_> = recordings.iter().map(|r| r.path).collect();
+        assert_eq!(paths.len(), recordings.len());
+        for r in &recordings {
+            assert!(LABELS.contains(&r.label()), "{}", r.path);
+            assert_eq!(r.path.matches('/').count(), 1, "{}", r.path);
+            assert!(r.path.ends_with(".wav") && !r.path.contains('\\'));
+            assert!(
+                !r.author.is_empty() && !r.instrument.is_empty(),
+                "{}",
+                r.path
+            );
+            assert!([0, 5, 20].contains(&r.fade_ms), "{}", r.path);
+            for part in &r.parts {
+                assert!(part.gain.is_finite() && part.gain > 0.0, "{}", r.path);
+                assert!(
+                    !part
+                        .file
+                        .split('/')
+                        .any(|name| matches!(name, "" | "." | ".."))
+                );
+            }
+        }
+        for r in &repositories {
+            assert_eq!(r.commit.len(), 40);
+            assert!(r.commit.bytes().all(|b| b.is_ascii_hexdigit()));
+            assert_eq!(r.name.matches('/').count(), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_file_has_a_sum_and_every_sum_a_file() -> anyhow::Result<()> {
+        let repositories = repositories()?;
+        let root = Path::new("");
+        let mut files: BTreeSet<PathBuf> = (recordings(&repositories)?.iter())
+            .flat_map(|r| r.files(root))
+            .collect();
+        for repository in &repositories {
+            let folder = repository.folder(root);
+            files.extend(repository.notices.iter().map(|notice| folder.join(notice)));
+        }
+        let sums: BTreeSet<PathBuf> = (SUMS.lines())
+            .filter_map(|line| line.split_once("  "))
+            .filter(|(sum, file)| sum.len() == 64 && file.starts_with("github.com/"))
+            .map(|(_, file)| PathBuf::from(file))
+            .collect();
+        assert_eq!(files, sums);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_learnt_has_terms_that_allow_a_shipped_model() -> anyhow::Result<()> {
+        let repositories = repositories()?;
+        for r in recordings(&repositories)?
+            .iter()
+            .filter(|r| !r.repository.held_out)
+        {
+            let free = ["CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "Apache-2.0"];
+            assert!(free.contains(&r.licence), "{}: {}", r.path, r.licence);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sources_are_held_out_whole_and_every_drum_is_among_them() -> anyhow::Result<()> {
+        let repositories = repositories()?;
+        let held: Vec<&str> = (repositories.iter())
+            .filter(|r| r.held_out)
+            .map(|r| r.source)
+            .collect();
+        assert_eq!(held, ["cadence", "gogodze2", "kathmo", "mercury", "pearl"]);
+        let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let recordings = recordings(&repositories)?;
+        for r in &recordings {
+            let (learnt, held) = counts.entry(r.label()).or_default();
+            *if r.repository.held_out { held } else { learnt } += 1;
+        }
+        let expected = [
+            ("bass", (59, 0)),
+            ("clap", (29, 8)),
+            ("cymbal", (47, 9)),
+            ("fx", (47, 11)),
+            ("hat_closed", (29, 26)),
+            ("hat_open", (26, 25)),
+            ("kick", (37, 26)),
+            ("mallet", (34, 39)),
+            ("perc", (259, 26)),
+            ("pluck", (73, 19)),
+            ("rim", (55, 6)),
+            ("snare", (107, 29)),
+            ("synth", (40, 0)),
+            ("tom", (62, 26)),
+        ];
+        assert_eq!(counts, expected.into_iter().collect());
+        Ok(())
     }
 }
