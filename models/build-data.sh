@@ -71,7 +71,8 @@ tail -n +2 "$models/data/repositories.tsv" | while IFS='	' read -r _ name commit
 done
 
 # Whatever release the packages came from: the sounds inside are those the model learned.
-if ! (cd "$unpacked" && sha256sum --check --quiet --strict ${partial:+--ignore-missing} "$models/data/SHA256SUMS") >&2; then
+sums=$models/data/SHA256SUMS
+if ! (cd "$unpacked" && sha256sum --check --quiet --strict ${partial:+--ignore-missing} "$sums") >&2; then
     echo "$0: these packages lack sounds that the model was trained on, or hold others" >&2
     exit 1
 fi

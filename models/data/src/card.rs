@@ -20,8 +20,8 @@ const COLUMNS: [(&str, &str); 6] = [
     ("synthesized", OWN),
 ];
 
-/// The card's part made of tables: how many sounds there are of each label and terms, and who is to be thanked for those
-/// of repositories.
+/// The card's part made of tables: how many sounds there are of each label and terms, and who is to be thanked for
+/// those of repositories.
 pub fn text(sounds: &[Terms], learnt: &[&Recording]) -> String {
     format!("{}\n{}", table(sounds), credits(learnt))
 }

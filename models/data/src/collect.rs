@@ -188,8 +188,8 @@ pub struct Counts {
 /// Without `every_family` only sounds under [`LABELS`] are made.
 ///
 /// # Errors
-/// When a folder is not empty (old sounds would be trained on with the new), and when sounds are missing. With `partial`
-/// those are named, and left out.
+/// When a folder is not empty (old sounds would be trained on with the new), and when sounds are missing. With
+/// `partial` those are named, and left out.
 pub fn collect(places: &Places, every_family: bool, partial: bool) -> anyhow::Result<Counts> {
     let &Places {
         unpacked,
@@ -214,6 +214,7 @@ pub fn collect(places: &Places, every_family: bool, partial: bool) -> anyhow::Re
     files.extend(recordings.iter().flat_map(|r| r.files(unpacked)));
     files.retain(|file| !file.is_file());
     for file in &files {
+        let file = file.strip_prefix(unpacked).unwrap_or(file);
         eprintln!("missing: {}", file.display());
     }
     ensure!(

@@ -1,8 +1,8 @@
 //! Our own drum machine: one-shots that nobody else holds rights in, of the kinds of which few recordings are free.
 //!
-//! Every class is a row of styles, every style a recipe that draws its parameters widely. Circuits that became genres (the
-//! clap made of noise bursts, the hat made of six square waves) are rebuilt from how they work, struck metal from clouds of
-//! inharmonic partials.
+//! Every class is a row of styles, every style a recipe that draws its parameters widely. Circuits that became genres
+//! (the clap made of noise bursts, the hat made of six square waves) are rebuilt from how they work, struck metal from
+//! clouds of inharmonic partials.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn sound(seed: u64, class: &Class, index: usize) -> Vec<f32> {
     finish(&recipe(&mut Dice::new(seed, class.place, index)))
 }
 
-/// Every label of [`write`], and how many sounds of it are made unless told otherwise.
+/// Every label that has sounds of our own, and how many are made unless told otherwise.
 pub fn counts() -> impl Iterator<Item = (&'static str, usize)> {
     CLASSES.iter().map(|class| (class.label, class.count))
 }
