@@ -1,13 +1,16 @@
-//! Gathers the recorded sounds: a table says which, packages hold them.
+//! Gathers the recorded sounds: tables say which, packages and repositories hold them.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 use audiodiff::audio;
 
+use crate::card::{self, Terms};
 use crate::procedural;
+use crate::repository::{self, Recording, Repository};
 use crate::soundfont::Font;
 
 /// The labels the shipped model learns; the table holds sounds of others too.
@@ -28,7 +31,7 @@ pub const LABELS: [&str; 14] = [
     "tom",
 ];
 
-/// The sounds to take, one a line, tab-separated: `label/file`, package, kind, item.
+/// The sounds to take from packages, one a line, tab-separated: `label/file`, package, kind, item.
 ///
 /// The item of a `file` is its name in the package's folder, of a `sample` the names of its channels in
 /// the package's SoundFont joined by ` + `, of a `note` General MIDI program and key.
@@ -140,75 +143,251 @@ fn row(line: &str) -> anyhow::Result<Row<'_>> {
     })
 }
 
-/// Makes `out`: the sounds of the table found in `unpacked`, our own of seed 0, `LICENSES/` and
-/// `manifest.csv`. Returns how many sounds there are.
+impl Row<'_> {
+    /// What holds it, in the folder of everything unpacked.
+    fn file(&self, unpacked: &Path) -> PathBuf {
+        let place = unpacked.join(self.package.place);
+        match self.origin {
+            Origin::File(name) => place.join(name),
+            Origin::Sample(_) | Origin::Note { .. } => place,
+        }
+    }
+
+    /// What sounds in it: its name, but for the key of a note.
+    fn instrument(&self) -> &str {
+        let name = self.path.rsplit('/').next().unwrap_or(self.path);
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        match self.origin {
+            Origin::Note { .. } => stem.rsplit_once("_k").map_or(stem, |(stem, _)| stem),
+            _ => stem,
+        }
+    }
+}
+
+/// Where [`collect`] reads and writes.
+#[derive(Debug)]
+pub struct Places<'a> {
+    /// Holds the unpacked packages and the repositories.
+    pub unpacked: &'a Path,
+    /// A new folder for the sounds to learn.
+    pub out: &'a Path,
+    /// A new folder for the sounds that no training sees.
+    pub held_out: &'a Path,
+}
+
+/// How many sounds [`collect`] wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Counts {
+    pub learnt: usize,
+    pub held_out: usize,
+}
+
+/// Makes the two folders: the sounds of the tables found in `unpacked`, our own of seed 0, `LICENSES/`, `CARD.md` and
+/// `manifest.csv`.
 ///
 /// Without `every_family` only sounds under [`LABELS`] are made.
 ///
 /// # Errors
-/// When `out` is not empty (old sounds would be trained on with the new), and when a sound is missing.
-pub fn collect(unpacked: &Path, out: &Path, every_family: bool) -> anyhow::Result<usize> {
-    ensure!(
-        !out.exists() || fs::read_dir(out)?.next().is_none(),
-        "{} is not empty",
-        out.display()
-    );
-    let mut manifest = Manifest::default();
+/// When a folder is not empty (old sounds would be trained on with the new), and when sounds are missing. With
+/// `partial` those are named, and left out.
+pub fn collect(places: &Places, every_family: bool, partial: bool) -> anyhow::Result<Counts> {
+    let &Places {
+        unpacked,
+        out,
+        held_out,
+    } = places;
+    for folder in [out, held_out] {
+        ensure!(
+            !folder.exists() || fs::read_dir(folder)?.next().is_none(),
+            "{} is not empty",
+            folder.display()
+        );
+    }
+    let wanted = |label: &str| every_family || LABELS.contains(&label);
+    let mut rows = rows(TABLE)?;
+    rows.retain(|row| wanted(row.label));
+    let repositories = repository::repositories()?;
+    let mut recordings = repository::recordings(&repositories)?;
 
-    // Recorded sounds, package by package, so that one font at a time is in memory.
-    let rows = rows(TABLE)?;
+    // Nothing is left out in silence.
+    let mut files: BTreeSet<PathBuf> = rows.iter().map(|row| row.file(unpacked)).collect();
+    files.extend(recordings.iter().flat_map(|r| r.files(unpacked)));
+    files.retain(|file| !file.is_file());
+    for file in &files {
+        let file = file.strip_prefix(unpacked).unwrap_or(file);
+        eprintln!("missing: {}", file.display());
+    }
+    ensure!(
+        partial || files.is_empty(),
+        "{} files are missing in {}",
+        files.len(),
+        unpacked.display()
+    );
+    rows.retain(|row| !files.contains(&row.file(unpacked)));
+    recordings.retain(|r| r.files(unpacked).all(|file| !files.contains(&file)));
+
+    let mut learnt = Manifest::default();
+    from_packages(&rows, unpacked, out, &mut learnt)?;
+    for path in procedural::write(out, 0, None)? {
+        let stem = path.file_stem().expect("sounds are files");
+        let line = Line {
+            instrument: &stem.to_string_lossy(),
+            author: "audiodiff",
+            licence: card::OWN,
+            source: "audiodiff",
+        };
+        learnt.add(out, &path, &line)?;
+    }
+    let mut apart = Manifest::default();
+    let (held, taken): (Vec<_>, Vec<_>) =
+        (recordings.iter()).partition(|recording| recording.repository.held_out);
+    from_repositories(&taken, unpacked, out, &mut learnt)?;
+    from_repositories(&held, unpacked, held_out, &mut apart)?;
+
+    learnt.write(out)?;
+    apart.write(held_out)?;
+    let card = out.join("CARD.md");
+    fs::write(&card, card::text(&terms(&rows, &taken), &taken))
+        .with_context(|| format!("cannot write {}", card.display()))?;
+    Ok(Counts {
+        learnt: learnt.lines.len(),
+        held_out: apart.lines.len(),
+    })
+}
+
+/// The terms of every sound that is learnt.
+fn terms<'a>(rows: &'a [Row], recordings: &[&'a Recording]) -> Vec<Terms<'a>> {
+    let of_packages = rows.iter().map(|row| (row.label, row.package.licence));
+    let of_repositories = recordings.iter().map(|r| (r.label(), r.licence));
+    let own = procedural::counts()
+        .flat_map(|(label, count)| std::iter::repeat_n((label, card::OWN), count));
+    of_packages.chain(of_repositories).chain(own).collect()
+}
+
+/// Package by package, so that one font at a time is in memory.
+fn from_packages(
+    rows: &[Row],
+    unpacked: &Path,
+    out: &Path,
+    manifest: &mut Manifest,
+) -> anyhow::Result<()> {
     for package in PACKAGES {
-        let place = unpacked.join(package.place);
+        let rows: Vec<&Row> = (rows.iter())
+            .filter(|row| row.package.name == package.name)
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
         let font = OnceCell::new();
         let font = || match font.get() {
             Some(font) => Ok(font),
-            None => Font::open(&place).map(|opened| font.get_or_init(|| opened)),
-        };
-        for row in rows.iter().filter(|row| row.package.name == package.name) {
-            if !every_family && !LABELS.contains(&row.label) {
-                continue;
+            None => {
+                Font::open(&unpacked.join(package.place)).map(|opened| font.get_or_init(|| opened))
             }
+        };
+        for row in rows {
             let to = out.join(row.path);
             create_parent(&to)?;
             match &row.origin {
-                Origin::File(name) => copy(&place.join(name), &to)?,
+                Origin::File(_) => copy(&row.file(unpacked), &to)?,
                 Origin::Sample(names) => font()?.sample(names)?.write(&to)?,
                 Origin::Note { program, key } => font()?.note(*program, *key)?.write(&to)?,
             }
-            manifest.add(out, &to, package.licence, package.name)?;
+            let line = Line {
+                instrument: row.instrument(),
+                author: "",
+                licence: package.licence,
+                source: package.name,
+            };
+            manifest.add(out, &to, &line)?;
         }
         for notice in package.notices {
-            let name = Path::new(notice)
-                .file_name()
-                .expect("notices are files")
-                .display();
-            let to = out
-                .join("LICENSES")
-                .join(format!("{}.{name}", package.name));
-            create_parent(&to)?;
-            copy(&unpacked.join(notice), &to)?;
+            keep_notice(&unpacked.join(notice), package.name, out)?;
         }
     }
+    Ok(())
+}
 
-    // Sounds of our own.
-    for path in procedural::write(out, 0, None)? {
-        manifest.add(out, &path, "MIT OR Apache-2.0", "audiodiff")?;
+fn from_repositories(
+    recordings: &[&Recording],
+    unpacked: &Path,
+    out: &Path,
+    manifest: &mut Manifest,
+) -> anyhow::Result<()> {
+    let mut seen: Vec<&Repository> = Vec::new();
+    for recording in recordings {
+        let to = out.join(recording.path);
+        create_parent(&to)?;
+        recording.make(unpacked)?.write(&to)?;
+        let repository = recording.repository;
+        let line = Line {
+            instrument: &format!("{}__{}", repository.source, recording.instrument),
+            author: recording.author,
+            licence: recording.licence,
+            source: &format!("github.com/{}@{}", repository.name, repository.commit),
+        };
+        manifest.add(out, &to, &line)?;
+        if seen.iter().all(|seen| seen.source != repository.source) {
+            seen.push(repository);
+        }
     }
-    manifest.write(&out.join("manifest.csv"))?;
-    Ok(manifest.lines.len())
+    for repository in seen {
+        for notice in &repository.notices {
+            keep_notice(
+                &repository.folder(unpacked).join(notice),
+                repository.source,
+                out,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a text into `out/LICENSES/`, under its name and its folder's behind that of its source: two folders of a
+/// source may hold texts of one name.
+fn keep_notice(notice: &Path, source: &str, out: &Path) -> anyhow::Result<()> {
+    let name = notice.file_name().expect("notices are files").display();
+    let mut to = out.join("LICENSES").join(format!("{source}.{name}"));
+    if to.exists() {
+        let folder = notice.parent().and_then(Path::file_name);
+        let folder = folder.expect("texts of one name lie in folders").display();
+        to.set_file_name(format!("{source}.{folder}.{name}"));
+    }
+    create_parent(&to)?;
+    copy(notice, &to)
+}
+
+/// What the manifest says of a sound besides what the sound itself tells.
+struct Line<'a> {
+    instrument: &'a str,
+    author: &'a str,
+    licence: &'a str,
+    source: &'a str,
 }
 
 /// The sounds of a folder with their authors and licences.
 #[derive(Debug, Default)]
 struct Manifest {
-    lines: Vec<String>,
+    /// Cells in the order of `HEAD`.
+    lines: Vec<[String; 9]>,
 }
 
 impl Manifest {
-    const HEAD: &str = "path,label,licence,source_package,sample_rate,seconds,channels";
+    /// Training goes by the first three, of which `group` is the instrument.
+    const HEAD: [&'static str; 9] = [
+        "path",
+        "label",
+        "group",
+        "author",
+        "licence",
+        "source",
+        "sample_rate",
+        "seconds",
+        "channels",
+    ];
 
     /// Adds the sound at `path` inside `out`, reading it: what is listed can be trained on.
-    fn add(&mut self, out: &Path, path: &Path, licence: &str, package: &str) -> anyhow::Result<()> {
+    fn add(&mut self, out: &Path, path: &Path, line: &Line) -> anyhow::Result<()> {
         let clip = audio::read(path)?;
         let path = path
             .strip_prefix(out)
@@ -218,20 +397,34 @@ impl Manifest {
         let (label, _) = path
             .split_once('/')
             .expect("the sound is in its label's folder");
-        self.lines.push(format!(
-            "{path},{label},{licence},{package},{},{:.4},{}",
-            clip.sample_rate(),
-            clip.seconds(),
-            clip.channels().len()
-        ));
+        self.lines.push([
+            path.clone(),
+            label.to_owned(),
+            line.instrument.to_owned(),
+            line.author.to_owned(),
+            line.licence.to_owned(),
+            line.source.to_owned(),
+            clip.sample_rate().to_string(),
+            format!("{:.4}", clip.seconds()),
+            clip.channels().len().to_string(),
+        ]);
         Ok(())
     }
 
-    /// Sorted by path, whatever the order of adding.
-    fn write(&mut self, path: &Path) -> anyhow::Result<()> {
+    /// Into `out/manifest.csv`, sorted by path, whatever the order of adding.
+    fn write(&mut self, out: &Path) -> anyhow::Result<()> {
         self.lines.sort();
-        let text = format!("{}\n{}\n", Self::HEAD, self.lines.join("\n"));
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        let path = out.join("manifest.csv");
+        let write = || -> csv::Result<()> {
+            fs::create_dir_all(out)?;
+            let mut writer = csv::Writer::from_path(&path)?;
+            writer.write_record(Self::HEAD)?;
+            for line in &self.lines {
+                writer.write_record(line)?;
+            }
+            Ok(writer.flush()?)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -261,7 +454,7 @@ mod tests {
         for row in rows.iter().filter(|row| LABELS.contains(&row.label)) {
             *counts.entry(row.label).or_insert(0) += 1;
         }
-        let expected = [33, 4, 24, 111, 31, 4, 52, 24, 120, 24, 19, 40, 37, 40];
+        let expected = [65, 2, 23, 111, 23, 6, 45, 63, 107, 35, 19, 38, 64, 52];
         assert_eq!(counts, LABELS.into_iter().zip(expected).collect());
     }
 
@@ -271,8 +464,6 @@ mod tests {
         let paths: BTreeSet<_> = rows.iter().map(|row| row.path).collect();
         assert_eq!(paths.len(), rows.len());
         for row in &rows {
-            // The manifest quotes nothing.
-            assert!(!row.path.contains([',', '"', '\\']), "{}", row.path);
             assert_eq!(row.path.matches('/').count(), 1, "{}", row.path);
             assert!(!row.path.contains("/."), "{}", row.path);
             let extension = Path::new(row.path).extension().unwrap();
@@ -334,10 +525,84 @@ mod tests {
 
     #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
-        let out = tempfile::tempdir().unwrap();
-        fs::write(out.path().join("mine.wav"), "").unwrap();
-        let error = collect(Path::new("/nowhere"), out.path(), false).unwrap_err();
-        assert!(error.to_string().contains("is not empty"), "{error}");
-        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+        let (full, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(full.path().join("mine.wav"), "").unwrap();
+        for (out, held_out) in [(&full, &empty), (&empty, &full)] {
+            let places = Places {
+                unpacked: Path::new("/nowhere"),
+                out: out.path(),
+                held_out: held_out.path(),
+            };
+            let error = collect(&places, false, true).unwrap_err();
+            assert!(error.to_string().contains("is not empty"), "{error}");
+            assert_eq!(fs::read_dir(full.path()).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_of_a_part_unless_a_part_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [unpacked, out, held_out] = ["unpacked", "out", "held"].map(|f| folder.path().join(f));
+        let places = Places {
+            unpacked: &unpacked,
+            out: &out,
+            held_out: &held_out,
+        };
+        let error = collect(&places, false, false).unwrap_err().to_string();
+        assert!(error.contains("files are missing in"), "{error}");
+        assert!(!out.exists() && !held_out.exists());
+
+        // One recording of a repository that no training sees, and none else.
+        let repositories = repository::repositories().unwrap();
+        let recordings = repository::recordings(&repositories).unwrap();
+        let path = "clap/kathmo__clap-1.wav";
+        let recording = recordings.iter().find(|r| r.path == path).unwrap();
+        let quiet = audio::Clip::new(44_100, vec![vec![0.25; 1_000]]);
+        for file in recording.files(&unpacked) {
+            create_parent(&file).unwrap();
+            // Told apart by content: what is called Ogg may be a WAV file.
+            audio::write_wav(&file, &quiet, audio::BitDepth::Int16).unwrap();
+        }
+        let repository = recording.repository;
+        for notice in &repository.notices {
+            fs::write(repository.folder(&unpacked).join(notice), "terms").unwrap();
+        }
+        let counts = collect(&places, false, true).unwrap();
+        let own = procedural::counts().map(|(_, count)| count).sum();
+        assert_eq!(
+            counts,
+            Counts {
+                learnt: own,
+                held_out: 1
+            }
+        );
+        let manifest = fs::read_to_string(held_out.join("manifest.csv")).unwrap();
+        let line = manifest.lines().nth(1).unwrap();
+        assert!(
+            line.starts_with("clap/kathmo__clap-1.wav,clap,kathmo__clap-1,young_daddy,CC0-1.0,")
+        );
+        assert!(held_out.join(path).is_file());
+        assert!(held_out.join("LICENSES/kathmo.README.md").is_file());
+        // Training reads the manifest: every sound has its label and its group.
+        let manifest = fs::read_to_string(out.join("manifest.csv")).unwrap();
+        assert!(manifest.starts_with("path,label,group,"), "{manifest}");
+        assert_eq!(manifest.lines().count(), 1 + own);
+    }
+
+    #[test]
+    fn the_model_card_counts_and_thanks_as_the_tables_do() {
+        let mut rows = rows(TABLE).unwrap();
+        rows.retain(|row| LABELS.contains(&row.label));
+        let repositories = repository::repositories().unwrap();
+        let recordings = repository::recordings(&repositories).unwrap();
+        let learnt: Vec<&Recording> = (recordings.iter())
+            .filter(|r| !r.repository.held_out)
+            .collect();
+        let readme = include_str!("../../README.md");
+        let text = card::text(&terms(&rows, &learnt), &learnt);
+        for part in text.split("\n\n") {
+            assert!(readme.contains(part.trim_end()), "the card lacks:\n{part}");
+        }
     }
 }

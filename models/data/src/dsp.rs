@@ -34,11 +34,6 @@ impl Dice {
         self.lin(low.ln(), high.ln()).exp()
     }
 
-    /// True with probability `p`.
-    pub fn chance(&mut self, p: f32) -> bool {
-        self.0.chance(p)
-    }
-
     /// One of the items.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.0.below(items.len())]
@@ -57,11 +52,6 @@ pub fn decay(t: f64, t60: f64) -> f64 {
     } else {
         (-6.907_755 * t / t60).exp()
     }
-}
-
-/// Frequency in Hz of a MIDI key.
-pub fn key_hz(key: f64) -> f64 {
-    440.0 * ((key - 69.0) / 12.0).exp2()
 }
 
 /// Soft clipping that keeps full scale at full scale.
@@ -117,12 +107,6 @@ impl Osc {
     /// Sine, its phase bent by `bend` radians (frequency modulation in the usual synthesizer sense).
     pub fn sine(&mut self, hz: f64, bend: f64) -> f64 {
         (TAU * self.advance(hz) + bend).sin()
-    }
-
-    /// Sawtooth with its step rounded over two samples (polynomial BLEP).
-    pub fn saw(&mut self, hz: f64) -> f64 {
-        let phase = self.advance(hz);
-        2.0 * phase - 1.0 - blep(phase, hz / RATE)
     }
 
     /// Pulse that is high for `width` of its cycle, both steps rounded.
@@ -219,36 +203,6 @@ pub fn strike(dice: &mut Dice, seconds: f64, modes: &[Mode], scattered: bool) ->
         }
     }
     sound
-}
-
-/// Plucked string after Karplus and Strong: a burst of noise in a lossy loop of one period.
-///
-/// `dark` in `0..1` is how fast the loop loses its highs.
-pub fn pluck(dice: &mut Dice, seconds: f64, hz: f64, t60: f64, dark: f64) -> Vec<f64> {
-    // A one-pole low-pass `y += (1 - a)(x - y)` delays lows by a / (1 - a) samples.
-    let a = 0.5 + 0.45 * dark;
-    let period = RATE / hz - a / (1.0 - a);
-    let whole = (period.floor() as usize).max(2);
-    let fraction = (period - whole as f64).clamp(0.0, 1.0);
-    let mut soft = Svf::default();
-    let colour = dice.log(1_500.0, 12_000.0);
-    let mut line: Vec<f64> = (0..=whole)
-        .map(|_| dice.white())
-        .map(|x| soft.low(x, colour, 0.6))
-        .collect();
-    let mean = line.iter().sum::<f64>() / line.len() as f64;
-    line.iter_mut().for_each(|x| *x -= mean);
-    let gain = decay(1.0 / hz, t60);
-    let (mut at, mut lost) = (0, 0.0);
-    render(seconds, |_| {
-        let next = (at + 1) % line.len();
-        // `line[at]` is whole + 1 samples old, `line[next]` whole.
-        let out = line[next] + fraction * (line[at] - line[next]);
-        lost += (1.0 - a) * (out - lost);
-        line[at] = gain * lost;
-        at = next;
-        out
-    })
 }
 
 /// Brings a recipe's sound to 44.1 kHz: decimated, freed of DC, trimmed, faded out, peak at 0.95.
@@ -358,11 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn blep_removes_most_of_the_aliasing_of_a_saw() {
-        // All harmonics of 7 kHz below RATE / 2 are multiples of 7 kHz; whatever else is there folded.
-        let naive = render(0.1, |t| 2.0 * (t * 7001.0).rem_euclid(1.0) - 1.0);
+    fn blep_removes_most_of_the_aliasing_of_a_square() {
+        // Harmonics are odd multiples of 7 kHz; whatever else is there folded.
+        let naive = render(0.1, |t| match (t * 7001.0).rem_euclid(1.0) < 0.5 {
+            true => 1.0,
+            false => -1.0,
+        });
         let mut osc = Osc::default();
-        let rounded = render(0.1, |_| osc.saw(7001.0));
+        let rounded = render(0.1, |_| osc.pulse(7001.0, 0.5));
         // The first folded harmonic: 13 × 7001 Hz, seen from the other side of RATE.
         let folded = RATE - 13.0 * 7001.0;
         let at = |sound: &[f64], hz: f64| {
@@ -379,29 +336,5 @@ mod tests {
         // And twenty times less where the fold reaches the audible band.
         let audible = RATE - 23.0 * 7001.0;
         assert!(at(&rounded, audible) < 0.05 * at(&naive, audible));
-    }
-
-    #[test]
-    fn string_is_in_tune_and_falls_sixty_decibels_in_its_time() {
-        let mut dice = Dice::new(0, 0, 0);
-        let hz = 110.0;
-        let sound = pluck(&mut dice, 1.0, hz, 0.8, 0.3);
-        let from = sound.len() / 4;
-        // The lag of highest self-likeness within a semitone or so of the period.
-        let lag = (1500..1720)
-            .max_by(|&a, &b| {
-                let like = |lag: usize| {
-                    (from..from + 20_000)
-                        .map(|n| sound[n] * sound[n + lag])
-                        .sum::<f64>()
-                };
-                like(a).total_cmp(&like(b))
-            })
-            .unwrap();
-        assert!((lag as f64 - RATE / hz).abs() < 6.0, "{lag}");
-        let early = rms(&sound[from..from + 16_000]);
-        let late = rms(&sound[from + 70_560..from + 86_560]);
-        let fall_db = 20.0 * (early / late).log10();
-        assert!((25.0..45.0).contains(&fall_db), "{fall_db}");
     }
 }

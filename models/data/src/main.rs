@@ -1,14 +1,18 @@
 //! Gathers and synthesizes the sounds audiodiff's shipped model learns from.
 
+mod card;
 mod collect;
 mod dsp;
 mod procedural;
+mod repository;
 mod soundfont;
 mod wav;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+use crate::collect::Places;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -21,12 +25,18 @@ struct Cli {
 enum Command {
     /// Gather every sound the shipped model learns: recorded ones from unpacked packages, and our own
     Collect {
-        /// Folder the packages were unpacked into; models/build-data.sh makes it
+        /// Folder the packages and repositories were unpacked into; models/build-data.sh makes it
         #[arg(long)]
         unpacked: PathBuf,
-        /// New folder to write LABEL/FILE, manifest.csv and LICENSES/ into
+        /// New folder to write LABEL/FILE, manifest.csv, CARD.md and LICENSES/ into
         #[arg(long)]
         out: PathBuf,
+        /// New folder for the same of the sources that no training sees
+        #[arg(long)]
+        held_out: PathBuf,
+        /// Name what is missing and make the rest, instead of making nothing
+        #[arg(long)]
+        partial: bool,
         /// Also gather families the shipped model does not learn, such as strings, winds and loops
         #[arg(long)]
         every_family: bool,
@@ -50,10 +60,18 @@ fn main() -> anyhow::Result<()> {
         Command::Collect {
             unpacked,
             out,
+            held_out,
+            partial,
             every_family,
         } => {
-            let count = collect::collect(&unpacked, &out, every_family)?;
-            println!("{count} sounds in {}", out.display());
+            let places = Places {
+                unpacked: &unpacked,
+                out: &out,
+                held_out: &held_out,
+            };
+            let counts = collect::collect(&places, every_family, partial)?;
+            println!("{} sounds in {}", counts.learnt, out.display());
+            println!("{} sounds in {}", counts.held_out, held_out.display());
         }
         Command::Procedural {
             out,
