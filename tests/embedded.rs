@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use audiodiff::Error;
 use audiodiff::attributes::Attribute;
 use audiodiff::audio::{Clip, Level, Measures};
-use audiodiff::checkpoint::{Checkpoint, StorageType};
+use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
+use audiodiff::representation::Format;
 use candle_core::Device;
 use realfft::RealFftPlanner;
 
@@ -165,16 +167,19 @@ const BF16_SNR_DB: std::ops::Range<f32> = 23.0..55.0;
 fn bf16_renders_the_same_sound() {
     let mut renderer = renderer();
     let config = renderer.config().clone();
-    let representation = config
-        .representation
-        .build(&config.format, &config.statistics)
-        .unwrap();
     let mut ratios = Vec::new();
     for class in ["kick", "snare", "hat_closed", "cymbal", "tom"] {
         let mut frames = |compute_type| {
             renderer.engine().set_compute_type(compute_type);
             let sounds = generated(&renderer, Some(class), 7..10, |s| s.trim = false);
-            let encode = |sound: &Rendered| representation.encode(&sound.clip).unwrap().data;
+            let encode = |sound: &Rendered| {
+                let format = Format {
+                    len_frames: sound.clip.len_frames(),
+                    ..config.format
+                };
+                let representation = config.representation.build(&format, &config.statistics);
+                representation.unwrap().encode(&sound.clip).unwrap().data
+            };
             sounds.iter().map(encode).collect::<Vec<_>>()
         };
         let (full, rounded) = (frames(ComputeType::F32), frames(ComputeType::Bf16));
@@ -294,8 +299,12 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
             if let (Some(before), Some(after)) = (before.pitch, after.pitch) {
                 offs.push((cents(after, before) - 200.0).abs());
             }
-            let brighter = after.brightness / before.brightness / ratio;
-            assert!((brighter - 1.0).abs() < 0.02, "{class}: {brighter}");
+            // The same spectrum, moved: measured so that what lies below hearing moves with it.
+            let above = |clip: &Clip, hz: f32| fraction(clip, hz, 22_050.0);
+            for hz in [200.0, 1000.0, 4000.0] {
+                let moved = above(&plain.clip, hz) - above(&fast.clip, hz * ratio);
+                assert!(moved.abs() < 0.01, "{class} above {hz} Hz: {moved}");
+            }
             let shorter = plain.clip.seconds() / fast.clip.seconds() / f64::from(ratio);
             assert!((shorter - 1.0).abs() < 0.001, "{class}: {shorter}");
         }
@@ -334,8 +343,17 @@ fn length_and_brightness_are_met_or_missed_aloud() {
 }
 
 #[test]
-fn more_steps_than_the_model_is_good_for_are_not_taken() {
-    let renderer = renderer();
+fn more_steps_than_a_distilled_model_is_good_for_are_not_taken() {
+    let mut model = Checkpoint::embedded().unwrap();
+    model.config.rendering = Some(Rendering {
+        sampler: Sampler::Consistency,
+        schedule: Schedule::Consistency,
+        guidance: 1.0,
+        steps: 4,
+        measured: Vec::new(),
+        excess: Vec::new(),
+    });
+    let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let many = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
     let most = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];
     assert_eq!(many.clip, most.clip);
@@ -343,6 +361,10 @@ fn more_steps_than_the_model_is_good_for_are_not_taken() {
     let (asked, taken) = (64, MOST_FEW_STEPS);
     assert_eq!(many.remarks, [Remark::Steps { asked, taken }]);
     assert!(most.remarks.is_empty());
+    // Nor is it sampled otherwise without a word.
+    let asked = Sampler::Ddim;
+    let otherwise = &generated(&renderer, Some("kick"), 1..2, |s| s.sampler = asked)[0];
+    assert_eq!(otherwise.remarks, [Remark::Sampler { asked }]);
 }
 
 /// Seconds at which a sound first comes within 40 dB of its peak.
@@ -452,23 +474,29 @@ fn a_morph_by_inversion_is_that_of_its_seed_whatever_is_rendered_beside_it() {
     let both = generated(&renderer, None, 1..3, morph);
     let alone = generated(&renderer, None, 2..3, morph).remove(0);
     assert_eq!(both[1].clip, alone.clip);
-    let asked = Sampler::Ddim;
-    assert_eq!(both[1].remarks[0], Remark::Sampler { asked });
+    assert!(both[1].remarks.is_empty());
 }
 
 #[test]
 fn one_shots_end_where_they_end_and_tails_die_away() {
     let renderer = renderer();
-    let format = renderer.config().format;
-    for sound in generated(&renderer, Some("rim"), 4..8, |_| {}) {
-        assert!(sound.clip.seconds() < 0.6, "{}", sound.clip.seconds());
+    let (config, format) = (renderer.config(), renderer.config().format);
+    for sound in generated(&renderer, Some("hat_closed"), 4..8, |_| {}) {
+        assert!(sound.clip.seconds() < 0.8, "{}", sound.clip.seconds());
         let samples = &sound.clip.channels()[0];
         let last = samples.iter().rposition(|x| x.abs() > 1e-3);
         assert!(last.is_some() && samples[samples.len() - 1] == 0.0);
     }
-    let whole = generated(&renderer, Some("rim"), 0..1, |s| s.trim = false);
-    assert_eq!(whole[0].clip.len_frames(), format.len_frames);
-    let two = generated(&renderer, Some("rim"), 0..1, |s| s.seconds = Some(2.0));
+    let whole = generated(&renderer, Some("hat_closed"), 0..1, |s| s.trim = false);
+    assert!(
+        config
+            .clip_lengths()
+            .all()
+            .contains(&whole[0].clip.len_frames())
+    );
+    let two = generated(&renderer, Some("hat_closed"), 0..1, |s| {
+        s.seconds = Some(2.0)
+    });
     assert_eq!(two[0].clip.len_frames(), 2 * format.sample_rate as usize);
     // Beyond the model's own length nothing returns, and nothing stays.
     for (class, seed) in [("bass", 2), ("synth", 2), ("cymbal", 1)] {
@@ -483,7 +511,7 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
             10.0 * power.max(1e-12).log10()
         };
         let levels: Vec<f32> = (0..9).map(|i| level(i * second)).collect();
-        for pair in levels[1..].windows(2) {
+        for pair in levels[3..].windows(2) {
             let is_over = pair[1] < -90.0;
             assert!(is_over || pair[1] < pair[0] - 1.0, "{class}: {levels:?}");
         }

@@ -95,6 +95,22 @@ fn a_model_is_packed_and_makes_the_same_bytes_of_the_same_seed() {
     assert!(folder.path().join("out.png").is_file() && wav.starts_with(b"RIFF"));
     done(&several);
     assert_eq!(read(), wav, "the same command makes the same bytes");
+    // What it is rendered with where nothing is asked for goes with it.
+    let own = folder.path().join("own.safetensors");
+    let defaults = ["--steps", "3", "--guidance", "2.5"];
+    let pack = ["pack", text(&packed), "-o", text(&own), "--f16"];
+    done(&[&pack[..], &defaults].concat());
+    assert!(said(&["info", text(&own)]).contains("3 steps, sampler dpmpp-2m, guidance 2.5"));
+    let render = |model, more: &[&str]| {
+        let render = ["render", "-o", text(&out), "--model", text(model)];
+        done(&[&render[..], &["--class", "b", "--seed", "5"], more].concat());
+        std::fs::read(&out).unwrap()
+    };
+    let sound = render(&own, &[]);
+    assert_eq!(sound, render(&packed, &defaults));
+    assert_ne!(sound, render(&packed, &[]));
+    let error = fails(1, &[&pack[..], &["--steps", "0"]].concat());
+    assert!(error.contains("1 to 1000 steps"), "{error}");
 }
 
 #[test]

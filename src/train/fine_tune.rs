@@ -18,7 +18,7 @@ use crate::network::Parameters;
 use crate::representation::Statistics;
 
 /// How a distilled model is rendered, before anything was measured of it.
-const FEW_STEPS: Rendering = Rendering {
+pub(super) const FEW_STEPS: Rendering = Rendering {
     sampler: Sampler::Consistency,
     schedule: Schedule::Consistency,
     guidance: 1.0,

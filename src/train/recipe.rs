@@ -304,6 +304,8 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "embedded-model")]
+    use crate::train::fine_tune::FEW_STEPS;
 
     fn nano() -> NetworkConfig {
         NetworkConfig::UNet(UNetConfig::preset("nano").unwrap())
@@ -366,7 +368,9 @@ mod tests {
     #[cfg(feature = "embedded-model")]
     #[test]
     fn a_model_that_needs_few_steps_goes_on_needing_few() {
-        let model = Checkpoint::embedded().unwrap();
+        let denoiser = Checkpoint::embedded().unwrap();
+        let mut model = denoiser.clone();
+        model.config.rendering = Some(FEW_STEPS);
         let tuned = TrainConfig::fine_tune(&model);
         assert_eq!(tuned.format, model.config.format);
         let again = Loss::Consistency(ConsistencyTuning::again(&model.config));
@@ -377,8 +381,6 @@ mod tests {
         let refused = TrainConfig::distill(&model, Some(2.0)).unwrap_err();
         assert!(refused.to_string().contains("expected 1, found 2"));
         assert!(TrainConfig::distill(&model, Some(f64::NAN)).is_err());
-        let mut denoiser = model;
-        denoiser.config.rendering = None;
         let first = TrainConfig::distill(&denoiser, None).unwrap();
         let tuning = first.loss.tuning().unwrap();
         assert_eq!((tuning.guidance, first.patience), (1.5, None));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType, TrainingRecord};
 use audiodiff::error::printable;
 use audiodiff::import::{Import, ImportSettings};
+use audiodiff::render::RenderSettings;
 use audiodiff::representation::{MdctConfig, MelConfig, RepresentationConfig, WaveConfig};
 use clap::Args;
 use serde_json::Value;
@@ -114,7 +115,7 @@ fn represented(representation: &RepresentationConfig) -> String {
     }
 }
 
-/// How a distilled model is rendered, and what was measured of that.
+/// How a model is rendered where nothing is asked for, and what was measured of that.
 fn rendered(own: &Rendering) -> String {
     let measured = own
         .measured
@@ -138,7 +139,10 @@ fn rendered(own: &Rendering) -> String {
         ),
         (true, true) => String::new(),
     };
-    format!("{} steps, sampler {}{distance}", own.steps, own.sampler)
+    format!(
+        "{} steps, sampler {}, guidance {}{distance}",
+        own.steps, own.sampler, own.guidance
+    )
 }
 
 /// How the weights came to be, and on which terms.
@@ -198,6 +202,12 @@ pub struct PackArgs {
     /// Licence of the weights, as `info` shows it
     #[arg(long)]
     licence: Option<String>,
+    /// Steps that a rendering takes where it asks for none
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Guidance of a rendering that asks for none
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
 }
 
 fn storage(f16: bool) -> StorageType {
@@ -215,6 +225,22 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
     }
     if args.licence.is_some() {
         model.config.training.licence.clone_from(&args.licence);
+    }
+    if args.steps.is_some() || args.guidance.is_some() {
+        let own = RenderSettings::of(&model.config);
+        let (steps, guidance) = (
+            args.steps.unwrap_or(own.steps),
+            args.guidance.unwrap_or(own.guidance),
+        );
+        let rendering = model.config.rendering.get_or_insert(Rendering {
+            sampler: own.sampler,
+            schedule: own.schedule,
+            guidance,
+            steps,
+            measured: Vec::new(),
+            excess: Vec::new(),
+        });
+        (rendering.steps, rendering.guidance) = (steps, guidance);
     }
     let storage = storage(args.f16);
     Ok(model.save(&args.out, storage)?)
