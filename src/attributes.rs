@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::audio::Measures;
 use crate::noise::Noise;
 
-/// Columns by which one attribute is given to the network.
+/// Knots of an attribute from one end of its scale to the other.
 const KNOTS: usize = 8;
 
-/// Columns by which all attributes are given to the network.
-pub const COLUMNS: usize = KNOTS * Attribute::ALL.len();
+/// Knots of a pitch, where they are fine: every one of [`KNOTS`], and nine between, 0.97 semitones apart.
+const PITCH_KNOTS: usize = 10 * (KNOTS - 1) + 1;
+
+/// Knots of a length, where they are fine: [`KNOTS`], and two beyond, for sounds that last longer.
+const LENGTH_KNOTS: usize = KNOTS + 2;
 
 /// How far attributes are changed before a sound is rendered with them, as a fraction of each attribute's range.
 const JITTER: f32 = 0.02;
@@ -67,15 +70,22 @@ impl Attribute {
         }
     }
 
-    /// Lowest and highest value that are told apart; what lies beyond is told as these.
-    #[must_use]
-    pub fn range(self) -> (f32, f32) {
+    /// The values at the two ends of its scale.
+    fn scale(self) -> (f32, f32) {
         match self {
             Self::Attack => (0.002, 0.5),
             Self::Length => (0.01, 1.2),
             Self::Brightness => (40.0, 14_000.0),
             Self::Pitch => (40.0, 2_000.0),
             Self::Noisiness => (0.0, 1.0),
+        }
+    }
+
+    /// The last place that is told apart: a length may lie beyond its scale.
+    fn last_place(self) -> f32 {
+        match self {
+            Self::Length => (LENGTH_KNOTS - 1) as f32 / (KNOTS - 1) as f32,
+            _ => 1.0,
         }
     }
 
@@ -89,25 +99,102 @@ impl Attribute {
         }
     }
 
-    /// Place of `value` in the range, 0 to 1: in proportion for a fraction, by the logarithm for the others.
+    /// Place of `value` on the scale, whose ends are 0 and 1: in proportion for a fraction, by the logarithm for the
+    /// others.
     fn place(self, value: f32) -> f32 {
-        let (low, high) = self.range();
+        let (low, high) = self.scale();
         let place = if self == Self::Noisiness {
             (value - low) / (high - low)
         } else {
             (value.max(low) / low).ln() / (high / low).ln()
         };
-        place.clamp(0.0, 1.0)
+        place.clamp(0.0, self.last_place())
     }
 
     /// The inverse of [`Attribute::place`].
     fn at(self, place: f32) -> f32 {
-        let (low, high) = self.range();
+        let (low, high) = self.scale();
         if self == Self::Noisiness {
             low + place * (high - low)
         } else {
             low * (high / low).powf(place)
         }
+    }
+}
+
+/// How attributes are given to a network: by the weights of the two knots between which each lies on its scale; zeros
+/// where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttributeKnots {
+    /// Eight knots for each, as in older files: those of a pitch are ten semitones apart, and all lengths from 1.2 s on
+    /// are one.
+    #[default]
+    Coarse,
+    /// Those, and more: of a pitch one for each semitone, since the partials of each lie elsewhere; of a length up to
+    /// 4.7 s.
+    Fine,
+}
+
+impl AttributeKnots {
+    /// How many knots an attribute has, and how far apart they are on its scale.
+    fn of(self, attribute: Attribute) -> (usize, f32) {
+        let knots = match (self, attribute) {
+            (Self::Fine, Attribute::Pitch) => {
+                return (PITCH_KNOTS, 1.0 / (PITCH_KNOTS - 1) as f32);
+            }
+            (Self::Fine, Attribute::Length) => LENGTH_KNOTS,
+            _ => KNOTS,
+        };
+        (knots, 1.0 / (KNOTS - 1) as f32)
+    }
+
+    /// How many numbers the network is given.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        let knots = Attribute::ALL.map(|attribute| self.of(attribute).0);
+        knots.into_iter().sum()
+    }
+
+    /// Lowest and highest value that are told apart; what lies beyond is given as these.
+    #[must_use]
+    pub fn range(self, attribute: Attribute) -> (f32, f32) {
+        let (knots, apart) = self.of(attribute);
+        (attribute.at(0.0), attribute.at((knots - 1) as f32 * apart))
+    }
+
+    /// The network's inputs, [`AttributeKnots::columns`] numbers.
+    #[must_use]
+    pub fn weights(self, attributes: &Attributes) -> Vec<f32> {
+        let mut weights = Vec::with_capacity(self.columns());
+        for attribute in Attribute::ALL {
+            let (knots, apart) = self.of(attribute);
+            let first = weights.len();
+            weights.resize(first + knots, 0.0);
+            if let Some(value) = attributes.get(attribute) {
+                let last = (knots - 1) as f32;
+                let place = (attribute.place(value) / apart).min(last);
+                let below = (place as usize).min(knots - 2);
+                weights[first + below + 1] = place - below as f32;
+                weights[first + below] = 1.0 - weights[first + below + 1];
+            }
+        }
+        weights
+    }
+
+    /// For each of the columns here what `other` gives of the value at its knot, row after row: a table of rows by
+    /// `other`'s columns, multiplied by this, says the same by the columns here, where `other` tells no more.
+    #[must_use]
+    pub(crate) fn in_terms_of(self, other: Self) -> Vec<f32> {
+        let rows = Attribute::ALL.into_iter().flat_map(|attribute| {
+            let (knots, apart) = self.of(attribute);
+            (0..knots).flat_map(move |knot| {
+                let mut one = Attributes::default();
+                one.set(attribute, Some(attribute.at(knot as f32 * apart)));
+                other.weights(&one)
+            })
+        });
+        rows.collect()
     }
 }
 
@@ -209,29 +296,12 @@ impl Attributes {
     pub(crate) fn jittered(mut self, noise: &mut Noise) -> Self {
         for attribute in Attribute::ALL {
             let shift = JITTER * noise.normal();
-            let moved = |value| attribute.at((attribute.place(value) + shift).clamp(0.0, 1.0));
+            let moved = |value| {
+                attribute.at((attribute.place(value) + shift).clamp(0.0, attribute.last_place()))
+            };
             self.set(attribute, self.get(attribute).map(moved));
         }
         self
-    }
-
-    /// The network's inputs, [`COLUMNS`] numbers: for each attribute the weights of the two of its knots, spread
-    /// evenly over its range, between which the value lies; zeros where there is none.
-    #[must_use]
-    pub fn columns(&self) -> [f32; COLUMNS] {
-        let mut columns = [0.0; COLUMNS];
-        for (attribute, columns) in Attribute::ALL
-            .into_iter()
-            .zip(columns.chunks_exact_mut(KNOTS))
-        {
-            if let Some(value) = self.get(attribute) {
-                let place = attribute.place(value) * (KNOTS - 1) as f32;
-                let below = (place as usize).min(KNOTS - 2);
-                columns[below + 1] = place - below as f32;
-                columns[below] = 1.0 - columns[below + 1];
-            }
-        }
-        columns
     }
 }
 
@@ -239,18 +309,67 @@ impl Attributes {
 mod tests {
     use super::*;
 
+    const BOTH: [AttributeKnots; 2] = [AttributeKnots::Coarse, AttributeKnots::Fine];
+
     #[test]
-    fn columns_are_the_weights_of_two_knots() {
+    fn inputs_are_the_weights_of_two_knots() {
         let mut attributes = Attributes::default();
-        assert_eq!(attributes.columns(), [0.0; COLUMNS]);
+        for (knots, columns) in BOTH.into_iter().zip([40, 105]) {
+            assert_eq!(knots.columns(), columns);
+            assert_eq!(knots.weights(&attributes), vec![0.0; columns]);
+        }
         for (value, at) in [(0.0, 0.0), (1.0, 7.0), (0.5, 3.5), (-3.0, 0.0), (9.0, 7.0)] {
             attributes.set(Attribute::Noisiness, Some(value));
-            let columns = attributes.columns();
-            let own = &columns[4 * KNOTS..];
-            let place: f32 = own.iter().enumerate().map(|(i, w)| i as f32 * w).sum();
-            assert!((own.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-            assert!((place - at).abs() < 1e-5, "{value}");
-            assert!(columns[..4 * KNOTS].iter().all(|&w| w == 0.0));
+            for knots in BOTH {
+                let weights = knots.weights(&attributes);
+                let (others, own) = weights.split_at(weights.len() - KNOTS);
+                let place: f32 = own.iter().enumerate().map(|(i, w)| i as f32 * w).sum();
+                assert!((own.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+                assert!((place - at).abs() < 1e-5, "{value}");
+                assert!(others.iter().all(|&w| w == 0.0));
+            }
+        }
+        // A semitone is about one fine knot of pitch, and a tenth of a coarse one.
+        let at = |knots: AttributeKnots, hz| {
+            let mut attributes = Attributes::default();
+            attributes.set(Attribute::Pitch, Some(hz));
+            let weights = knots.weights(&attributes);
+            let place = weights.iter().enumerate().map(|(i, w)| i as f32 * w);
+            place.sum::<f32>()
+        };
+        for (knots, apart) in [
+            (AttributeKnots::Coarse, 0.1034),
+            (AttributeKnots::Fine, 1.034),
+        ] {
+            let semitone = at(knots, 440.0 * 2f32.powf(1.0 / 12.0)) - at(knots, 440.0);
+            assert!((semitone - apart).abs() < 1e-3, "{semitone}");
+        }
+        let length = |knots: AttributeKnots| knots.range(Attribute::Length).1;
+        assert!((length(AttributeKnots::Coarse) - 1.2).abs() < 1e-4);
+        assert!((length(AttributeKnots::Fine) - 4.712).abs() < 1e-2);
+    }
+
+    #[test]
+    fn fine_knots_say_what_coarse_ones_said() {
+        let columns = AttributeKnots::Coarse.columns();
+        let table = Noise::new(1).normals(columns);
+        let fine = AttributeKnots::Fine.in_terms_of(AttributeKnots::Coarse);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let finer: Vec<f32> = fine.chunks(columns).map(|row| dot(row, &table)).collect();
+        assert_eq!(finer.len(), AttributeKnots::Fine.columns());
+        let mut noise = Noise::new(2);
+        for _ in 0..200 {
+            let values = [0.05, 0.9, 3000.0, 300.0, 0.5].map(|middle| {
+                let is_known = noise.chance(0.8);
+                is_known.then(|| middle * (1.5 * noise.normal()).exp())
+            });
+            let attributes = Attributes(values);
+            let [coarse, fine] = BOTH.map(|knots| knots.weights(&attributes));
+            let (before, after) = (dot(&coarse, &table), dot(&fine, &finer));
+            assert!(
+                (before - after).abs() < 1e-4,
+                "{attributes:?}: {before}, {after}"
+            );
         }
     }
 
@@ -266,7 +385,7 @@ mod tests {
         let place = |hz: f32| Attribute::Pitch.place(hz);
         assert!((place(220.0) - place(110.0) - place(880.0) + place(440.0)).abs() < 1e-6);
         for attribute in Attribute::ALL {
-            let (low, high) = attribute.range();
+            let (low, high) = attribute.scale();
             assert!(
                 (attribute.at(attribute.place(0.3 * low + 0.7 * high)) / (0.3 * low + 0.7 * high)
                     - 1.0)

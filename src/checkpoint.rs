@@ -172,6 +172,7 @@ impl Checkpoint {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::attributes::AttributeKnots;
     use crate::diffusion::Target;
     use crate::network::{NetworkConfig, Resolution, UNetConfig};
     use crate::noise::Noise;
@@ -209,6 +210,7 @@ pub(crate) mod tests {
             labels: vec!["kick".into(), "snare".into()],
             descriptors: vec!["tilt".into()],
             attributes: Vec::new(),
+            attribute_knots: AttributeKnots::default(),
             rendering: None,
             modulation: None,
             ends: Vec::new(),

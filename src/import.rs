@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
+use crate::attributes::AttributeKnots;
 use crate::checkpoint::{
     Checkpoint, FORMAT_VERSION, ModelConfig, Rendering, StorageType, TrainingRecord, write_tensors,
 };
@@ -275,6 +276,7 @@ fn config_of(
         labels: Vec::new(),
         descriptors: Vec::new(),
         attributes: Vec::new(),
+        attribute_knots: AttributeKnots::default(),
         modulation: None,
         ends: Vec::new(),
         sigma_data: 1.0,

@@ -268,6 +268,22 @@ impl NetworkConfig {
         }
     }
 
+    /// Changes weights to those of a network whose last descriptors are others: each of them stands for what its row of
+    /// `terms`, which is `(new, old)`, says of the last that are there.
+    ///
+    /// # Errors
+    /// When the network has fewer descriptors.
+    pub(crate) fn retell(
+        &self,
+        weights: &mut BTreeMap<String, Tensor>,
+        terms: &Tensor,
+    ) -> Result<()> {
+        match self {
+            Self::UNet(_) => unet::retell(weights, terms),
+            Self::Dance(_) => Err(Error::setting("network: it has no descriptors")),
+        }
+    }
+
     /// Names and shapes of all parameters, in name order; nothing is allocated for them.
     ///
     /// # Errors

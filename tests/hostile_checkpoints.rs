@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use audiodiff::Error;
-use audiodiff::attributes::Attributes;
+use audiodiff::attributes::{AttributeKnots, Attributes};
 use audiodiff::checkpoint::{
     Checkpoint, FORMAT_VERSION, ModelConfig, StorageType, TrainingRecord, load_tensors,
     save_tensors,
@@ -47,6 +47,7 @@ fn model() -> Checkpoint {
         },
         labels: vec!["kick".into(), "snare".into()],
         descriptors: vec!["tilt".into()],
+        attribute_knots: AttributeKnots::default(),
         attributes: vec![(
             Some(0),
             Attributes([Some(0.01), Some(0.2), Some(900.0), Some(220.0), None]),

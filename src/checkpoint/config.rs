@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{Attribute, Attributes, COLUMNS};
+use crate::attributes::{Attribute, AttributeKnots, Attributes};
 use crate::dataset::{Descriptor, MAX_LABELS, MAX_NAME};
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
@@ -41,6 +41,9 @@ pub struct ModelConfig {
     /// not conditioned on any. Absent in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "portraits")]
     pub attributes: Vec<(Option<u32>, Attributes)>,
+    /// How the network is given them. Absent in older files.
+    #[serde(default, skip_serializing_if = "is_coarse")]
+    pub attribute_knots: AttributeKnots,
     /// Until when each of those sounds is heard, seconds, where the network learnt each in a clip of its length; empty
     /// where all clips were as long as the longest, as in older files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -64,6 +67,11 @@ pub struct ModelConfig {
     /// How the weights came to be.
     #[serde(default)]
     pub training: TrainingRecord,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_coarse(knots: &AttributeKnots) -> bool {
+    *knots == AttributeKnots::Coarse
 }
 
 fn old_sigma_max() -> f64 {
@@ -384,13 +392,13 @@ impl ModelConfig {
         })
     }
 
-    /// How many inputs of the network say what a sound is like: [`COLUMNS`], or none.
+    /// How many inputs of the network say what a sound is like: [`AttributeKnots::columns`], or none.
     #[must_use]
     pub fn attribute_columns(&self) -> usize {
         if self.attributes.is_empty() {
             0
         } else {
-            COLUMNS
+            self.attribute_knots.columns()
         }
     }
 

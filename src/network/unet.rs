@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, ResBlock, Scope, norm};
 use super::{Conditioning, Initializer, Network, NetworkDims, Weights};
 use crate::error::{Error, Result};
+pub(super) use adapt::retell;
 
 /// Sines and cosines that describe `c_noise`.
 const NOISE_FEATURES: usize = 32;

@@ -342,11 +342,12 @@ impl Renderer {
         if self.config.attributes.is_empty() {
             return Ok(cond);
         }
-        let columns: Vec<_> = conditions
+        let knots = self.config.attribute_knots;
+        let columns: Vec<f32> = conditions
             .iter()
-            .map(|item| item.attributes.columns())
+            .flat_map(|item| knots.weights(&item.attributes))
             .collect();
-        cond.with_attributes(columns.as_flattened())
+        cond.with_attributes(&columns)
     }
 
     /// The sound of these frames, as the network left it.

@@ -89,7 +89,7 @@ impl Asked {
                 .into_iter()
                 .find(|q| !config.attributes.is_empty() && q.name() == name);
             if let Some(attribute) = attribute {
-                let (low, high) = attribute.range();
+                let (low, high) = config.attribute_knots.range(attribute);
                 if !(low..=high).contains(value) {
                     return Err(Error::setting(format!(
                         "descriptor {name}: expected {low} to {high} {}, found {value}",

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{Loss, TrainConfig, place};
-use crate::attributes::Attributes;
+use crate::attributes::{AttributeKnots, Attributes};
 use crate::checkpoint::{FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, TrainingRecord};
 use crate::dataset::{Crop, Dataset, Descriptor};
 use crate::diffusion::ModulationSpectrum;
@@ -162,6 +162,7 @@ pub(super) fn fresh(
         labels: dataset.labels().to_vec(),
         descriptors: heard.map(|known| known.name().to_owned()).collect(),
         attributes,
+        attribute_knots: AttributeKnots::Fine,
         ends,
         sigma_data: objective.sigma_data,
         sigma_max: config.representation.sigma_max(),

@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use super::{TrainConfig, place};
-use crate::attributes::{Attribute, Attributes};
+use crate::attributes::{Attribute, AttributeKnots, Attributes};
 use crate::checkpoint::ModelConfig;
 use crate::dataset::{Augment, Batch, Dataset, Descriptor};
 use crate::error::Result;
@@ -55,6 +55,7 @@ pub(super) struct BatchConditions {
     descriptors: Vec<f32>,
     /// `B`, or none for a network that is conditioned on none.
     attributes: Vec<Attributes>,
+    knots: AttributeKnots,
 }
 
 impl BatchConditions {
@@ -74,6 +75,7 @@ impl BatchConditions {
             labels: batch.labels.clone(),
             descriptors: descriptors.collect(),
             attributes: batch.attributes.clone(),
+            knots: model.attribute_knots,
         }
     }
 
@@ -103,9 +105,9 @@ impl BatchConditions {
 
     /// As the network takes it.
     pub fn conditioning(&self, device: &Device) -> Result<Conditioning> {
-        let attributes: Vec<_> = self.attributes.iter().map(Attributes::columns).collect();
-        Conditioning::new(&self.labels, &self.descriptors, device)?
-            .with_attributes(attributes.as_flattened())
+        let attributes = self.attributes.iter();
+        let columns: Vec<f32> = attributes.flat_map(|one| self.knots.weights(one)).collect();
+        Conditioning::new(&self.labels, &self.descriptors, device)?.with_attributes(&columns)
     }
 }
 
@@ -121,6 +123,7 @@ mod tests {
             labels: vec![Some(0); n],
             descriptors: vec![1.0; n],
             attributes: vec![known; n],
+            knots: AttributeKnots::Fine,
         };
         let (mut classes, mut attributes) = (Noise::new(1), Noise::new(2));
         let conditions = conditions.hide(0.12, &mut classes, &mut attributes);

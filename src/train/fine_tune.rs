@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use super::begin::{Measured, OnProgress, measured};
 use super::classes::{ClassMatch, matches};
 use super::{Loss, TrainConfig};
+use crate::attributes::AttributeKnots;
 use crate::checkpoint::{Checkpoint, ModelConfig, Rendering, TrainingRecord};
 use crate::dataset::{Dataset, Descriptor};
 use crate::diffusion::sampler::Sampler;
@@ -62,6 +63,7 @@ pub(super) fn fine_tuned(
             false => Vec::new(),
         },
         attributes,
+        attribute_knots: AttributeKnots::Fine,
         ends,
         // Files from before this was known mean too little for some representations.
         sigma_max: old.sigma_max.max(old.representation.sigma_max()),
@@ -165,8 +167,16 @@ pub(super) fn adapted(from: &Checkpoint, model: &ModelConfig) -> Result<BTreeMap
         (0..old.labels.len()).filter(is_meant).collect()
     });
     let classes: Vec<Vec<usize>> = places.collect();
+    let mut from = old.dims();
+    if old.attribute_columns() > 0 && old.attribute_knots != model.attribute_knots {
+        let (own, other) = (model.attribute_knots, old.attribute_knots);
+        let shape = (own.columns(), other.columns());
+        let terms = Tensor::from_vec(own.in_terms_of(other), shape, &Device::Cpu)?;
+        old.network.retell(&mut weights, &terms)?;
+        from.descriptors = old.descriptors.len() + own.columns();
+    }
     model
         .network
-        .adapt(&mut weights, old.dims(), model.dims(), &classes)?;
+        .adapt(&mut weights, from, model.dims(), &classes)?;
     Ok(weights)
 }

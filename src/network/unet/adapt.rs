@@ -79,6 +79,24 @@ impl UNetConfig {
     }
 }
 
+/// See [`NetworkConfig::retell`](crate::network::NetworkConfig::retell).
+pub(in crate::network) fn retell(
+    weights: &mut BTreeMap<String, Tensor>,
+    terms: &Tensor,
+) -> Result<()> {
+    let table = parameter(weights, DESCRIPTORS)?;
+    let (count, last) = (table.dim(0)?, terms.dim(1)?);
+    let Some(kept) = count.checked_sub(last) else {
+        return Err(Error::setting(format!(
+            "network: expected at least {last} descriptors, found {count}"
+        )));
+    };
+    let retold = terms.matmul(&table.narrow(0, kept, last)?.contiguous()?)?;
+    let table = Tensor::cat(&[&table.narrow(0, 0, kept)?, &retold], 0)?;
+    weights.insert(DESCRIPTORS.to_owned(), table);
+    Ok(())
+}
+
 fn parameter<'a>(weights: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a Tensor> {
     let missing = || Error::setting(format!("expected a parameter `{name}`"));
     weights.get(name).ok_or_else(missing)
@@ -230,6 +248,38 @@ mod tests {
             let after = said(&config, dims, &fewer, &x, &changes)?;
             assert!(apart(&before, &after)? < 1e-6, "{descriptors}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn retold_descriptors_say_what_their_terms_said() -> Result<()> {
+        let (config, mut weights) = lively()?;
+        let before = weights.clone();
+        let mut noise = Noise::new(9);
+        let x = noise.normal_tensor((2, 8, 4), &Device::Cpu)?;
+        let terms = noise.normal_tensor((3, 2), &Device::Cpu)?;
+        let (kept, last) = (
+            noise.normal_tensor((2, 3), &Device::Cpu)?,
+            noise.normal_tensor((2, 3), &Device::Cpu)?,
+        );
+        config.retell(&mut weights, &terms)?;
+        let dims = NetworkDims {
+            descriptors: 6,
+            ..DIMS
+        };
+        let after = said(
+            &config,
+            dims,
+            &weights,
+            &x,
+            &Tensor::cat(&[&kept, &last], 1)?,
+        )?;
+        let told = Tensor::cat(&[&kept, &last.matmul(&terms)?], 1)?;
+        let before = said(&config, DIMS, &before, &x, &told)?;
+        let largest = before.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(apart(&before, &after)? < 1e-5 * largest);
+        let wide = Tensor::zeros((1, 7), DType::F32, &Device::Cpu)?;
+        assert!(config.retell(&mut weights, &wide).is_err());
         Ok(())
     }
 
