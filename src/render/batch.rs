@@ -11,7 +11,7 @@ use super::init::{Given, Start};
 use super::mend::{self, Remark};
 use super::tail::hold_tail;
 use super::{Init, PLACE, Progress, RenderSettings, Rendered, Renderer};
-use crate::attributes::{Attribute, Attributes};
+use crate::attributes::{Attribute, AttributeKnots, Attributes};
 use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish};
 use crate::checkpoint::ModelConfig;
 use crate::diffusion::Denoiser;
@@ -390,7 +390,12 @@ impl Renderer {
         if is_one_shot {
             hold_tail(&mut clip, self.config.format.len_frames);
         }
-        let mut clip = mend::mended(clip, asked, &item.conditions, &mut remarks);
+        // A sound to begin with keeps its own course of pitch; models of before keep theirs.
+        let is_fresh =
+            settings.init.is_none() && self.config.attribute_knots == AttributeKnots::Fine;
+        let note = item.conditions.attributes.get(Attribute::Pitch);
+        let note = note.filter(|_| is_fresh);
+        let mut clip = mend::mended(clip, asked, &item.conditions, note, &mut remarks);
         if is_one_shot && clip.len_frames() < item.wanted {
             fade_end(&mut clip);
         }

@@ -36,7 +36,7 @@ const DOUBT: u64 = 2;
 /// The requests of the settings to every sound.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Asked {
-    class: Option<u32>,
+    pub class: Option<u32>,
     /// A value for each of the model's descriptors.
     pub row: Vec<f32>,
     /// The attributes that the sound shall have in the end.

@@ -128,19 +128,31 @@ impl fmt::Display for Remark {
     }
 }
 
-/// The sound with the speed and the attributes that were asked for, as nearly as there is one.
+/// The sound with the speed and the attributes that were asked for, as nearly as there is one. `note` is the pitch, if
+/// any, that it was conditioned on and is to hold.
 pub(super) fn mended(
     clip: Clip,
     asked: &Asked,
     conditions: &Conditions,
+    note: Option<f32>,
     remarks: &mut Vec<Remark>,
 ) -> Clip {
     let of = |attribute| asked.attributes.get(attribute);
     let peak = clip.peak();
     let mut clip = match of(Attribute::Pitch) {
         Some(hz) => tuned(&clip, hz, conditions.speed, remarks),
-        None if conditions.speed == 1.0 => clip,
-        None => played(&clip, conditions.speed, |_| conditions.speed),
+        None => {
+            let speed = conditions.speed;
+            match note.and_then(|hz| wavering(&clip, hz)) {
+                Some(course) => {
+                    let middle = course.hz();
+                    let steady = |at: f64| speed * middle / course.hz_at(at);
+                    played(&clip, speed * (WAVER / 1200.0).exp2(), steady)
+                }
+                None if speed == 1.0 => clip,
+                None => played(&clip, speed, |_| speed),
+            }
+        }
     };
     if let Some(hz) = of(Attribute::Brightness) {
         brighten(&mut clip, hz);
@@ -201,6 +213,13 @@ fn played(clip: &Clip, fastest: f64, speed: impl Fn(f64) -> f64) -> Clip {
         at += speed(at);
     }
     effect::varispeed(clip, fastest, places.len(), |n| places[n])
+}
+
+/// The course of a note whose pitch is near `hz`, if it wavers as the notes that were learnt did not: less than a glide
+/// does.
+fn wavering(clip: &Clip, hz: f32) -> Option<Contour> {
+    let octaves = |course: &Contour| (course.hz() / f64::from(hz)).log2().abs();
+    Contour::of(clip).filter(|course| 12.0 * octaves(course) <= ASTRAY && course.spread() < WAVER)
 }
 
 /// The clip at a pitch of `hz`: played faster or slower as a whole, and what only wavers made steady. Without a pitch
@@ -318,4 +337,57 @@ fn lengthen(clip: &mut Clip, seconds: f32) {
         }
     }
     *clip = fallen((0.5 * (low + high)).powi(3));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::Attributes;
+
+    /// A tone of 220 Hz whose pitch goes up and down by so many cents, three times a second.
+    fn tone(cents: f64) -> Clip {
+        let rate = 44_100;
+        let mut phase = 0.0;
+        let samples = (0..rate).map(|n| {
+            let t = f64::from(n) / f64::from(rate);
+            let course = (std::f64::consts::TAU * 3.0 * t).sin();
+            phase += 220.0 * (cents * course / 1200.0).exp2() / f64::from(rate);
+            (std::f64::consts::TAU * phase).sin() as f32
+        });
+        Clip::new(44_100, vec![samples.collect()])
+    }
+
+    fn mended_as(clip: &Clip, note: Option<f32>, speed: f64) -> Clip {
+        let asked = Asked {
+            class: None,
+            row: Vec::new(),
+            attributes: Attributes::default(),
+            varispeed: 0.0,
+        };
+        let conditions = Conditions {
+            class: None,
+            attributes: Attributes::default(),
+            speed,
+            like: false,
+        };
+        mended(clip.clone(), &asked, &conditions, note, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_note_holds_its_pitch_and_what_is_none_is_left_alone() {
+        let wavering = tone(30.0);
+        let spread = |clip: &Clip| Contour::of(clip).expect("a tone").spread();
+        assert!(spread(&wavering) > 45.0);
+        for speed in [1.0, 1.2] {
+            let steady = mended_as(&wavering, Some(225.0), speed);
+            assert!(spread(&steady) < 10.0, "{}", spread(&steady));
+            let hz = Contour::of(&steady).expect("a tone").hz();
+            assert!((1200.0 * (hz / (220.0 * speed)).log2()).abs() < 3.0, "{hz}");
+        }
+        // Another's pitch, no pitch that was meant, and a glide.
+        assert_eq!(mended_as(&wavering, Some(110.0), 1.0), wavering);
+        assert_eq!(mended_as(&wavering, None, 1.0), wavering);
+        let glide = tone(200.0);
+        assert_eq!(mended_as(&glide, Some(220.0), 1.0), glide);
+    }
 }
