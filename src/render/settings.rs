@@ -9,6 +9,11 @@ use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 /// Most steps that a model which was distilled to few is sampled with: 16 are no finer, and 64 spoil the sound.
 pub const MOST_FEW_STEPS: usize = 8;
 
+/// Lowest noise level before zero of models that are preconditioned by a modulation spectrum. The last guess is made
+/// there, a mean over what is below: the finest texture of noise is left to the decoder, which has it right, where
+/// frames of a network have it Gaussian, louder and rougher than that of a spectrum.
+const SIGMA_MIN_OF_TEXTURE: f64 = 0.1;
+
 /// Settings of a rendering, all but the seed.
 ///
 /// Begin with those that suit the model:
@@ -79,7 +84,10 @@ impl RenderSettings {
             sampler: own.map_or(Sampler::DpmPp2m, |own| own.sampler),
             schedule: own.map_or(Schedule::LogSnr, |own| own.schedule),
             sigma_max: config.sigma_max,
-            sigma_min: 0.01,
+            sigma_min: match config.modulation.is_some() {
+                true => SIGMA_MIN_OF_TEXTURE,
+                false => 0.01,
+            },
             guidance: own.map_or(Self::GUIDANCE, |own| own.guidance),
             guidance_interval: config.representation.guidance_interval(),
             seconds: None,
