@@ -156,7 +156,7 @@ fn json_of_models_and_of_what_they_make_has_the_keys_it_had() {
     hold("json/info.txt", &keys(&said(&["info", "--json"])));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("kick.wav");
-    let mut command = vec!["render", "-o", text(&out), "--class", "kick", "--seed", "1"];
-    command.extend(["--set", "pitch=1800", "--json"]);
+    let mut command = vec!["render", "-o", text(&out), "--class", "kick", "--seed", "4"];
+    command.extend(["--set", "brightness=12000", "--json"]);
     hold("json/render.txt", &keys(&said(&command)));
 }
