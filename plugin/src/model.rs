@@ -204,7 +204,11 @@ impl Drop for Workers {
 #[cfg(test)]
 mod tests {
     #[cfg(feature = "embedded-model")]
-    use audiodiff::render::Remark;
+    use audiodiff::{
+        checkpoint::{Rendering, StorageType},
+        diffusion::{sampler::Sampler, schedule::Schedule},
+        render::Remark,
+    };
 
     use super::*;
 
@@ -232,6 +236,7 @@ mod tests {
             workers: None,
         };
         let info = model.info();
+        assert_eq!(info.most_steps, NoiseSchedule::MAX_STEPS);
         let class = info.labels.first().cloned();
         let recipe = SoundRecipe {
             model: info.name.clone(),
@@ -270,10 +275,42 @@ mod tests {
             "{}",
             varied.seconds()
         );
+        let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(Error::Stopped)));
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn a_distilled_model_takes_no_more_steps_than_it_is_good_for() {
+        let mut distilled = Checkpoint::embedded().unwrap();
+        distilled.config.rendering = Some(Rendering {
+            sampler: Sampler::Consistency,
+            schedule: Schedule::Consistency,
+            guidance: 1.0,
+            steps: 4,
+            measured: Vec::new(),
+            excess: Vec::new(),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("distilled.safetensors");
+        distilled.save(&path, StorageType::F16).unwrap();
+        let mut model = DiffusionModel {
+            loaded: load(Some(path)).unwrap(),
+            threads: || 2,
+            workers: None,
+        };
+        let info = model.info();
         let mut taking = |steps| {
             let recipe = SoundRecipe {
+                model: info.name.clone(),
+                class: Some("kick".into()),
+                seed: 5,
                 steps,
-                ..recipe.clone()
+                guidance: 0.0,
+                seconds: None,
+                variation: None,
+                morph: None,
+                file: None,
             };
             model
                 .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
@@ -284,8 +321,6 @@ mod tests {
         assert_eq!((most.steps, &most.remarks[..]), (taken, &[][..]));
         assert_eq!(more.remarks, [Remark::Steps { asked, taken }]);
         assert_eq!(more.clip, most.clip);
-        let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
-        assert!(matches!(stopped, Err(Error::Stopped)));
     }
 
     #[test]
