@@ -499,7 +499,7 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
             .contains(&whole[0].clip.len_frames())
     );
     let two = generated(&renderer, Some("hat_closed"), 0..1, |s| {
-        s.seconds = Some(2.0)
+        s.seconds = Some(2.0);
     });
     assert_eq!(two[0].clip.len_frames(), 2 * format.sample_rate as usize);
     // Beyond the model's own length nothing returns, and nothing stays.
