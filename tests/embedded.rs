@@ -11,7 +11,6 @@ use audiodiff::attributes::Attribute;
 use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
-use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
 use audiodiff::representation::Format;
@@ -345,14 +344,7 @@ fn length_and_brightness_are_met_or_missed_aloud() {
 #[test]
 fn more_steps_than_a_distilled_model_is_good_for_are_not_taken() {
     let mut model = Checkpoint::embedded().unwrap();
-    model.config.rendering = Some(Rendering {
-        sampler: Sampler::Consistency,
-        schedule: Schedule::Consistency,
-        guidance: 1.0,
-        steps: 4,
-        measured: Vec::new(),
-        excess: Vec::new(),
-    });
+    model.config.rendering = Some(Rendering::FEW_STEPS);
     let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let many = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
     let most = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];

@@ -206,7 +206,6 @@ mod tests {
     #[cfg(feature = "embedded-model")]
     use audiodiff::{
         checkpoint::{Rendering, StorageType},
-        diffusion::{sampler::Sampler, schedule::Schedule},
         render::Remark,
     };
 
@@ -283,14 +282,7 @@ mod tests {
     #[test]
     fn a_distilled_model_takes_no_more_steps_than_it_is_good_for() {
         let mut distilled = Checkpoint::embedded().unwrap();
-        distilled.config.rendering = Some(Rendering {
-            sampler: Sampler::Consistency,
-            schedule: Schedule::Consistency,
-            guidance: 1.0,
-            steps: 4,
-            measured: Vec::new(),
-            excess: Vec::new(),
-        });
+        distilled.config.rendering = Some(Rendering::FEW_STEPS);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("distilled.safetensors");
         distilled.save(&path, StorageType::F16).unwrap();

@@ -99,6 +99,16 @@ pub struct Rendering {
 }
 
 impl Rendering {
+    /// How a distilled model is rendered, before anything was measured of it.
+    pub const FEW_STEPS: Self = Self {
+        sampler: Sampler::Consistency,
+        schedule: Schedule::Consistency,
+        guidance: 1.0,
+        steps: 4,
+        measured: Vec::new(),
+        excess: Vec::new(),
+    };
+
     fn validate(&self) -> Result<()> {
         let steps = 1..=NoiseSchedule::MAX_STEPS;
         let is_measure = |&(at, ratio): &(usize, f64)| steps.contains(&at) && ratio.is_finite();

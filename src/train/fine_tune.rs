@@ -12,21 +12,9 @@ use super::{Loss, TrainConfig};
 use crate::attributes::AttributeKnots;
 use crate::checkpoint::{Checkpoint, ModelConfig, Rendering, TrainingRecord};
 use crate::dataset::{Dataset, Descriptor};
-use crate::diffusion::sampler::Sampler;
-use crate::diffusion::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::network::Parameters;
 use crate::representation::Statistics;
-
-/// How a distilled model is rendered, before anything was measured of it.
-pub(super) const FEW_STEPS: Rendering = Rendering {
-    sampler: Sampler::Consistency,
-    schedule: Schedule::Consistency,
-    guidance: 1.0,
-    steps: 4,
-    measured: Vec::new(),
-    excess: Vec::new(),
-};
 
 /// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
 /// another length and rate change nothing of the network, other channels only its two ends.
@@ -152,7 +140,7 @@ fn rendering(loss: &Loss, old: &ModelConfig) -> Option<Rendering> {
                 excess: Vec::new(),
                 ..own
             },
-            None => FEW_STEPS,
+            None => Rendering::FEW_STEPS,
         }),
     }
 }

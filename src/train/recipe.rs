@@ -305,7 +305,7 @@ impl TrainConfig {
 mod tests {
     use super::*;
     #[cfg(feature = "embedded-model")]
-    use crate::train::fine_tune::FEW_STEPS;
+    use crate::checkpoint::Rendering;
 
     fn nano() -> NetworkConfig {
         NetworkConfig::UNet(UNetConfig::preset("nano").unwrap())
@@ -370,7 +370,7 @@ mod tests {
     fn a_model_that_needs_few_steps_goes_on_needing_few() {
         let denoiser = Checkpoint::embedded().unwrap();
         let mut model = denoiser.clone();
-        model.config.rendering = Some(FEW_STEPS);
+        model.config.rendering = Some(Rendering::FEW_STEPS);
         let tuned = TrainConfig::fine_tune(&model);
         assert_eq!(tuned.format, model.config.format);
         let again = Loss::Consistency(ConsistencyTuning::again(&model.config));
