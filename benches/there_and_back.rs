@@ -114,7 +114,14 @@ fn clip(path: &Path) -> audiodiff::Result<Option<Clip>> {
 
 fn decode(clip: &Clip, seed: u64, representation: &dyn Representation) -> audiodiff::Result<Clip> {
     let crop = Some(Crop::Onset);
-    representation.decode(&representation.encode(clip)?, &Decoding { seed, crop })
+    representation.decode(
+        &representation.encode(clip)?,
+        &Decoding {
+            seed,
+            crop,
+            note: None,
+        },
+    )
 }
 
 fn one(
@@ -146,7 +153,14 @@ fn time(path: &Path, representation: &dyn Representation) -> audiodiff::Result<V
         .map(|seed| {
             let begun = Instant::now();
             let crop = Some(Crop::Onset);
-            representation.decode(&frames, &Decoding { seed, crop })?;
+            representation.decode(
+                &frames,
+                &Decoding {
+                    seed,
+                    crop,
+                    note: None,
+                },
+            )?;
             Ok(begun.elapsed().as_secs_f32() * 1e3)
         })
         .collect()

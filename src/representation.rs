@@ -106,12 +106,14 @@ pub enum Crop {
 }
 
 /// All that a decoder goes by besides the frames.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Decoding {
     /// Seed of the carrier of noise, and of phases that the frames leave open.
     pub seed: u64,
     /// Where the clips that the frames were learnt from begin; `None` where nobody knows.
     pub crop: Option<Crop>,
+    /// Fundamental frequency, in Hz, of frames that are known to be those of a steady note.
+    pub note: Option<f32>,
 }
 
 /// One encoded clip: `frames` rows of `width` values, row-major.

@@ -38,6 +38,9 @@ const ATTEMPTS: u64 = 4;
 /// A sound to begin with loses its part before the onset; from this length on, in seconds, a remark says so.
 const LEFT_OUT: f64 = 0.01;
 
+/// Noisiness up to which a sound that has a pitch is nothing but the harmonics of it, but for what lies high.
+const MOST_NOISE: f32 = 0.2;
+
 /// The settings, worked out for all seeds.
 pub(super) struct Order<'a> {
     pub settings: &'a RenderSettings,
@@ -350,8 +353,14 @@ impl Renderer {
         cond.with_attributes(&columns)
     }
 
-    /// The sound of these frames, as the network left it.
-    fn decoded(&self, group: &Group<'_>, item: &Item, frames: &[f32]) -> Result<Clip> {
+    /// The sound of these frames, as the network left it; or with the harmonics of a `note`, in Hz.
+    fn decoded(
+        &self,
+        group: &Group<'_>,
+        item: &Item,
+        frames: &[f32],
+        note: Option<f32>,
+    ) -> Result<Clip> {
         let (t, c) = group.representation.shape();
         let frames = Frames {
             frames: t,
@@ -361,6 +370,7 @@ impl Renderer {
         let with = Decoding {
             seed: item.seed,
             crop: self.config.training_crop(),
+            note,
         };
         let damaged = || {
             let reason = "the model is damaged: it renders values that are not numbers";
@@ -385,17 +395,24 @@ impl Renderer {
             ..
         } = group.order;
         let mut remarks = remarks.clone();
-        let mut clip = self.decoded(group, item, frames)?;
+        let mut clip = self.decoded(group, item, frames, None)?;
+        // A sound to begin with keeps its own course of pitch; models of before keep theirs.
+        let is_fresh =
+            settings.init.is_none() && self.config.attribute_knots == AttributeKnots::Fine;
+        let told = item.conditions.attributes;
+        let pitch = told.get(Attribute::Pitch).filter(|_| is_fresh);
+        let is_clear = told
+            .get(Attribute::Noisiness)
+            .is_none_or(|x| x <= MOST_NOISE);
+        let note = pitch.filter(|&hz| is_clear && !mend::glides(&clip, hz));
+        if note.is_some() {
+            clip = self.decoded(group, item, frames, note)?;
+        }
         let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {
             hold_tail(&mut clip, self.config.format.len_frames);
         }
-        // A sound to begin with keeps its own course of pitch; models of before keep theirs.
-        let is_fresh =
-            settings.init.is_none() && self.config.attribute_knots == AttributeKnots::Fine;
-        let note = item.conditions.attributes.get(Attribute::Pitch);
-        let note = note.filter(|_| is_fresh);
-        let mut clip = mend::mended(clip, asked, &item.conditions, note, &mut remarks);
+        let mut clip = mend::mended(clip, asked, &item.conditions, pitch, &mut remarks);
         if is_one_shot && clip.len_frames() < item.wanted {
             fade_end(&mut clip);
         }

@@ -215,20 +215,27 @@ fn played(clip: &Clip, fastest: f64, speed: impl Fn(f64) -> f64) -> Clip {
     effect::varispeed(clip, fastest, places.len(), |n| places[n])
 }
 
+/// The course of a sound whose pitch is near `hz`. Farther, it is a partial that was found.
+fn course(clip: &Clip, hz: f64) -> Option<Contour> {
+    Contour::of(clip).filter(|course| 12.0 * (course.hz() / hz).log2().abs() <= ASTRAY)
+}
+
+/// Whether the pitch of a sound is near `hz`, and does not stay there.
+pub(super) fn glides(clip: &Clip, hz: f32) -> bool {
+    course(clip, f64::from(hz)).is_some_and(|course| course.spread() >= WAVER)
+}
+
 /// The course of a note whose pitch is near `hz`, if it wavers as the notes that were learnt did not: less than a glide
 /// does.
 fn wavering(clip: &Clip, hz: f32) -> Option<Contour> {
-    let octaves = |course: &Contour| (course.hz() / f64::from(hz)).log2().abs();
-    Contour::of(clip).filter(|course| 12.0 * octaves(course) <= ASTRAY && course.spread() < WAVER)
+    course(clip, f64::from(hz)).filter(|course| course.spread() < WAVER)
 }
 
 /// The clip at a pitch of `hz`: played faster or slower as a whole, and what only wavers made steady. Without a pitch
 /// it is played at the speed at which it was to be.
 fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
     let wanted = f64::from(hz);
-    // Far from what was conditioned on, it is a partial that was found.
-    let astray = |contour: &Contour| 12.0 * (contour.hz() * speed / wanted).log2().abs() > ASTRAY;
-    let Some(contour) = Contour::of(clip).filter(|contour| !astray(contour)) else {
+    let Some(contour) = course(clip, wanted / speed) else {
         remarks.push(Remark::Unpitched { asked: hz });
         return match speed == 1.0 {
             true => clip.clone(),

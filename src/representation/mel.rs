@@ -16,6 +16,7 @@ mod carrier;
 mod decoder;
 mod encoder;
 mod griffin_lim;
+mod harmonics;
 mod noisiness;
 mod peaks;
 mod phases;
@@ -216,6 +217,8 @@ impl Framing for MelConfig {
 ///   [Průša, Balazs & Søndergaard 2017];
 /// - elsewhere, and above 2 to 5 kHz everywhere, the phases and the dips of a noise under the magnitudes' own envelope:
 ///   integrated phases of smooth magnitudes would line up into clicks;
+/// - where the pitch is known ([`Decoding::note`]), the harmonics of that pitch instead of both, up to 5 kHz, and less
+///   and less of them up to 12 kHz;
 /// - by a few rounds of Griffin-Lim [Griffin & Lim 1984] silence before the onset, which the windows blur, and peaks no
 ///   higher over their surroundings than those of recordings.
 ///
@@ -392,6 +395,38 @@ mod tests {
         }
     }
 
+    /// What bands and windows blur: a low note, whose harmonics are nearer to one another than a window tells apart.
+    #[test]
+    fn a_low_note_stays_one_where_its_pitch_is_known() {
+        let hz = 55.0;
+        let note = |n: usize| {
+            let t = n as f64 / f64::from(RATE);
+            let harmonic = |k: f64| (TAU * k * hz * t + k * k).sin() / k;
+            (0.3 * (-2.0 * t).exp() * (1..60).map(|k| harmonic(f64::from(k))).sum::<f64>()) as f32
+        };
+        let format = mono(128 * 256);
+        let mel = mel(&format);
+        let clip = Clip::new(RATE, vec![(0..format.len_frames).map(note).collect()]);
+        let frames = mel.encode(&clip).unwrap();
+        let decoded = |note: Option<f32>| {
+            let with = Decoding {
+                note,
+                ..Decoding::default()
+            };
+            Measures::of(&mel.decode(&frames, &with).unwrap())
+        };
+        let (known, unknown) = (decoded(Some(hz as f32)), decoded(None));
+        let cents = 1200.0 * (f64::from(known.pitch.expect("a note")) / hz).log2();
+        assert!(cents.abs() < 2.0, "{cents} cents");
+        assert!(known.warble.expect("a note") < 1.0, "{known:?}");
+        assert!(
+            known.noisiness < 0.02 && unknown.noisiness > 0.1,
+            "{known:?} {unknown:?}"
+        );
+        let brightness = known.brightness / Measures::of(&clip).brightness;
+        assert!((0.8..1.25).contains(&brightness), "{brightness}");
+    }
+
     /// A drum: a falling sine and decaying noise.
     fn drum(len: usize, start: usize) -> Vec<f32> {
         let mut noise = Noise::new(12);
@@ -540,8 +575,12 @@ mod tests {
                 .collect(),
         };
         let decoded = |seed: u64| {
-            let crop = Some(Crop::Onset);
-            mel.decode(&frames, &Decoding { seed, crop }).unwrap()
+            let with = Decoding {
+                seed,
+                crop: Some(Crop::Onset),
+                note: None,
+            };
+            mel.decode(&frames, &with).unwrap()
         };
         let (one, other) = (decoded(1), decoded(2));
         assert_eq!(one, decoded(1));
@@ -580,7 +619,11 @@ mod tests {
         };
         let frames = mel.encode(&Clip::new(RATE, vec![crack.clone()])).unwrap();
         let decoded = |crop: Option<Crop>| {
-            let clip = mel.decode(&frames, &Decoding { seed: 0, crop }).unwrap();
+            let with = Decoding {
+                crop,
+                ..Decoding::default()
+            };
+            let clip = mel.decode(&frames, &with).unwrap();
             clip.channels()[0].clone()
         };
         let known = decoded(Some(Crop::Onset));

@@ -6,6 +6,7 @@ use rustfft::num_complex::Complex32;
 use super::carrier::carrier;
 use super::encoder::Encoder;
 use super::griffin_lim::refined;
+use super::harmonics::harmonics;
 use super::noisiness::{CROSSOVER_HZ, noisiness};
 use super::stereo::{self, Stereo};
 use super::{Crop, Decoding, PEAK, phases, rotate};
@@ -16,6 +17,9 @@ use crate::noise::Noise;
 /// Taken from every decoded band besides the floor, as a fraction of it: a network's silence is off by a few hundredths
 /// of the floor, which would be a hiss.
 const GATE: f32 = 0.1;
+
+/// From the first of these to the second, Hz, more and more of a note whose pitch is known is taken for noise.
+const NOTE_HZ: (f32, f32) = (5_000.0, 12_000.0);
 
 /// First number of the places ([`Noise::at`]) that decoding draws from.
 const PLACE: u64 = 0x6d65_6c00;
@@ -40,6 +44,7 @@ pub fn decode(encoder: &Encoder, columns: &[f32], with: &Decoding) -> Clip {
             None => estimated_onset(encoder, levels),
         },
         seed: with.seed,
+        note: with.note,
     };
     let channels = match (encoder.format.channels, encoder.stereo) {
         (1, _) => {
@@ -126,6 +131,8 @@ struct Decoder<'a> {
     /// In frames of audio.
     onset: usize,
     seed: u64,
+    /// Hz.
+    note: Option<f32>,
 }
 
 impl Decoder<'_> {
@@ -154,6 +161,9 @@ impl Decoder<'_> {
         let silent = magnitudes.iter().all(|&m| m == 0.0);
         if silent {
             return vec![Complex32::default(); magnitudes.len()];
+        }
+        if let Some(spectra) = self.note(levels, magnitudes, channel) {
+            return spectra;
         }
         let noisiness = noisiness(bank, levels, *floor);
         // All is noise from there on.
@@ -188,6 +198,34 @@ impl Decoder<'_> {
                 }
             });
         spectra
+    }
+
+    /// The spectrogram of a note whose pitch is known: harmonics, and noise high up.
+    fn note(&self, levels: &[f32], magnitudes: &[f32], channel: u64) -> Option<Vec<Complex32>> {
+        let Encoder {
+            transform, bank, ..
+        } = self.encoder;
+        let mut spectra = harmonics(self.encoder, levels, self.note?, self.onset)?;
+        let carrier = self.carrier(magnitudes, channel);
+        let bins = transform.bins();
+        let noisy = |k: usize| {
+            let (low, high) = NOTE_HZ;
+            let hz = bank.between(&bank.centres, k);
+            ((hz - low) / (high - low)).clamp(0.0, 1.0)
+        };
+        let fractions: Vec<f32> = (0..bins).map(noisy).collect();
+        spectra
+            .par_chunks_exact_mut(bins)
+            .zip(magnitudes.par_chunks_exact(bins))
+            .zip(carrier.par_chunks_exact(bins))
+            .for_each(|((row, magnitudes), carrier)| {
+                for (k, cell) in row.iter_mut().enumerate() {
+                    let noise = carrier[k] * magnitudes[k];
+                    let fraction = fractions[k];
+                    *cell = noise * fraction.sqrt() + *cell * (1.0 - fraction).sqrt();
+                }
+            });
+        Some(spectra)
     }
 
     fn carrier(&self, magnitudes: &[f32], channel: u64) -> Vec<Complex32> {
