@@ -282,6 +282,22 @@ fn a_pitch_that_is_asked_for_is_met_or_missed_aloud() {
 }
 
 #[test]
+fn made_notes_have_a_pitch_and_hold_it() {
+    let renderer = renderer();
+    let mut pitched = 0;
+    for class in ["bass", "synth", "pluck", "mallet"] {
+        let notes = generated(&renderer, Some(class), 0..16, |_| ());
+        let measures = notes.iter().map(|note| Measures::of(&note.clip));
+        let warbles: Vec<f32> = measures.filter_map(|measures| measures.warble).collect();
+        pitched += warbles.len();
+        let warble = median(warbles);
+        assert!(warble < 3.0, "{class}: {warble} cents");
+    }
+    // Of real ones about 83% have one, by a measure of longer windows. Decoded without their pitch, half had.
+    assert!(pitched >= 44, "{pitched} of 64");
+}
+
+#[test]
 fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
     let renderer = renderer();
     let mut offs = Vec::new();
@@ -309,7 +325,7 @@ fn varispeed_is_two_semitones_and_shorter_and_brighter_in_proportion() {
         }
     }
     // Where a pitch wavers, the frames that it is the median of are others at another speed.
-    assert!(offs.len() >= 5, "{} have a pitch", offs.len());
+    assert!(offs.len() >= 12, "{} have a pitch", offs.len());
     assert!(median(offs.clone()) < 3.0, "{offs:?} cents");
 }
 

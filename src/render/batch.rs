@@ -401,9 +401,10 @@ impl Renderer {
             settings.init.is_none() && self.config.attribute_knots == AttributeKnots::Fine;
         let told = item.conditions.attributes;
         let pitch = told.get(Attribute::Pitch).filter(|_| is_fresh);
+        // Of a class without a pitch nothing else is told: no note can be made of it.
         let is_clear = told
             .get(Attribute::Noisiness)
-            .is_none_or(|x| x <= MOST_NOISE);
+            .is_some_and(|x| x <= MOST_NOISE);
         let note = pitch.filter(|&hz| is_clear && !mend::glides(&clip, hz));
         if note.is_some() {
             clip = self.decoded(group, item, frames, note)?;
