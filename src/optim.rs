@@ -306,6 +306,12 @@ impl LearningRate {
         };
         self.peak * warm * left
     }
+
+    /// Whether the rate falls, or never does, when `progress` in `[0, 1]` of the training is done.
+    #[must_use]
+    pub fn falls(&self, progress: f64) -> bool {
+        self.decay <= 0.0 || progress > 1.0 - self.decay
+    }
 }
 
 #[cfg(test)]
@@ -413,5 +419,7 @@ mod tests {
         assert_eq!(rate.at(100, 0.5), 2.0);
         assert!((rate.at(100, 0.8) - 1.0).abs() < 1e-12);
         assert_eq!(rate.at(100, 1.0), 0.0);
+        assert!(!rate.falls(0.6) && rate.falls(0.601));
+        assert!(LearningRate { decay: 0.0, ..rate }.falls(0.0));
     }
 }

@@ -200,8 +200,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps between validations.
     pub validate_every: u64,
-    /// Validations in a row without a better one after which the run ends, if it does. The model is then the one that
-    /// was best at a validation, not the last.
+    /// Validations in a row without a better one, from where the learning rate falls, after which the run ends, if it
+    /// does. The model is then the one that was best at any validation, not the last.
     #[serde(
         default,
         deserialize_with = "zero_is_none",

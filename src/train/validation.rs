@@ -167,10 +167,15 @@ impl Trainer<'_> {
     /// Validates, and keeps what was found.
     pub(super) fn push_validation(&mut self) -> Result<Option<f32>> {
         let loss = self.validate()?;
+        let falls = self.config.learning_rate.falls(self.progress());
         let state = &mut self.state;
         let (done, weights) = (state.done, state.ema.weights());
         let patience = self.config.patience;
         state.validations.push(loss, patience, done, weights)?;
+        if !falls {
+            // The fall of the rate makes better what no longer gets better at its height.
+            state.validations.misses = 0;
+        }
         Ok(loss)
     }
 }

@@ -141,7 +141,7 @@ fn patience_ends_a_run_that_gets_worse_and_keeps_its_best_model() {
     let (folder, set) = tones();
     let mut config = config(mdct(), 2000);
     // Far too fast: after a while it forgets more than it learns.
-    config.learning_rate.peak = 0.05;
+    (config.learning_rate.peak, config.learning_rate.decay) = (0.05, 0.0);
     (config.validate_every, config.patience) = (5, NonZeroU64::new(3));
     let (straight, resumed) = (
         folder.path().join("straight"),
@@ -196,7 +196,7 @@ fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
     let (folder, set) = tones();
     let model = trained(config(mdct(), 150), &set, folder.path());
     let mut spoil = config(mdct(), 500);
-    spoil.learning_rate.peak = 0.5;
+    (spoil.learning_rate.peak, spoil.learning_rate.decay) = (0.5, 0.0);
     (spoil.validate_every, spoil.patience) = (2, NonZeroU64::new(3));
     let (straight, resumed) = (
         folder.path().join("straight"),
@@ -223,6 +223,13 @@ fn a_model_that_learning_only_spoils_is_kept_as_it_was() {
         again.config.training.validation_loss,
         kept.config.training.validation_loss
     );
+    // Where the rate is to fall, patience begins with that: at the first of the validations after half of 40 steps.
+    spoil.length = Length::Steps(40);
+    spoil.learning_rate.decay = 0.5;
+    let falling = folder.path().join("falling");
+    let mut trainer = begin(spoil, &set, &falling, Some(&model)).unwrap();
+    trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((trainer.step(), trainer.best_step()), (22 + 2 * 2, Some(0)));
 }
 
 #[test]

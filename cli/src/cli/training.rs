@@ -40,7 +40,8 @@ pub struct TrainingArgs {
     /// Clips a step; `auto` fits memory and cores [default: auto; where a model is distilled, 16]
     #[arg(long, value_name = "N")]
     batch: Option<BatchSize>,
-    /// Highest learning rate [default: 1e-3, base 4e-4, fine-tuning 2e-4, distilling 1e-4]
+    /// Highest learning rate [default: 1e-3, base 4e-4; fine-tuning the same, older models and such of few
+    /// steps 2e-4; distilling 1e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// Seed of everything random
@@ -242,7 +243,8 @@ fn end_of(config: &TrainConfig, held: usize) -> String {
             format!("it ends {length}, and not by patience: no sound is held back to measure it by")
         }
         (Some(patience), _) => format!(
-            "it ends {length}, or before that when {patience} measurements in a row, one every {} steps, are no better",
+            "it ends {length}, or before that when, while the learning rate falls, {patience} measurements in a row, one \
+             every {} steps, are no better",
             config.validate_every
         ),
     }
