@@ -166,7 +166,7 @@ fn a_model_is_distilled_measured_and_distilled_further() {
     assert!(output.status.success(), "{words}");
     for said in [
         "needs few steps already; distilling it further",
-        "it ends after 4 steps, or before that when 6 measurements",
+        "it ends after 4 steps, or before that when, while the learning rate falls, 6 measurements",
     ] {
         assert!(words.contains(said), "{words}");
     }

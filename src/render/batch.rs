@@ -397,8 +397,12 @@ impl Renderer {
         let mut remarks = remarks.clone();
         let mut clip = self.decoded(group, item, frames, None)?;
         // A sound to begin with keeps its own course of pitch; models of before keep theirs.
-        let is_fresh =
-            settings.init.is_none() && self.config.attribute_knots == AttributeKnots::Fine;
+        let is_fresh = match settings.init {
+            None => true,
+            Some(Init::Vary { strength, .. }) => strength >= 1.0,
+            Some(_) => false,
+        };
+        let is_fresh = is_fresh && self.config.attribute_knots == AttributeKnots::Fine;
         let told = item.conditions.attributes;
         let pitch = told.get(Attribute::Pitch).filter(|_| is_fresh);
         // Of a class without a pitch nothing else is told: no note can be made of it.
