@@ -413,11 +413,13 @@ impl Renderer {
         if note.is_some() {
             clip = self.decoded(group, item, frames, note)?;
         }
+        // Its harmonics hold their pitch already.
+        let wavers = pitch.filter(|_| note.is_none());
         let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {
             hold_tail(&mut clip, self.config.format.len_frames);
         }
-        let mut clip = mend::mended(clip, asked, &item.conditions, pitch, &mut remarks);
+        let mut clip = mend::mended(clip, asked, &item.conditions, wavers, &mut remarks);
         if is_one_shot && clip.len_frames() < item.wanted {
             fade_end(&mut clip);
         }
