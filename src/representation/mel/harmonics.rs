@@ -7,6 +7,9 @@ use rustfft::num_complex::Complex32;
 
 use super::encoder::Encoder;
 
+/// Lowest pitch, Hz: what is called lower, or is no number, is none.
+const LOWEST_HZ: f32 = 20.0;
+
 /// Highest harmonic, Hz.
 const HIGHEST_HZ: f32 = 12_000.0;
 
@@ -36,6 +39,9 @@ pub fn harmonics(
     } = encoder;
     let (bands, bins) = (bank.len(), transform.bins());
     let rate = format.sample_rate as f32;
+    if hz.is_nan() || hz < LOWEST_HZ {
+        return None;
+    }
     let count = (HIGHEST_HZ.min(0.45 * rate) / hz) as usize;
     if count == 0 {
         return None;
@@ -132,7 +138,9 @@ mod tests {
                 }
             }
         }
-        assert!(harmonics(&encoder, &levels, 13_000.0, onset).is_none());
+        for hz in [13_000.0, f32::INFINITY, f32::NAN, 0.0, -55.0, 1e-9] {
+            assert!(harmonics(&encoder, &levels, hz, onset).is_none(), "{hz}");
+        }
     }
 
     #[test]
