@@ -114,14 +114,12 @@ fn clip(path: &Path) -> audiodiff::Result<Option<Clip>> {
 
 fn decode(clip: &Clip, seed: u64, representation: &dyn Representation) -> audiodiff::Result<Clip> {
     let crop = Some(Crop::Onset);
-    representation.decode(
-        &representation.encode(clip)?,
-        &Decoding {
-            seed,
-            crop,
-            note: None,
-        },
-    )
+    let with = Decoding {
+        seed,
+        crop,
+        ..Decoding::default()
+    };
+    representation.decode(&representation.encode(clip)?, &with)
 }
 
 fn one(
@@ -153,14 +151,12 @@ fn time(path: &Path, representation: &dyn Representation) -> audiodiff::Result<V
         .map(|seed| {
             let begun = Instant::now();
             let crop = Some(Crop::Onset);
-            representation.decode(
-                &frames,
-                &Decoding {
-                    seed,
-                    crop,
-                    note: None,
-                },
-            )?;
+            let with = Decoding {
+                seed,
+                crop,
+                ..Decoding::default()
+            };
+            representation.decode(&frames, &with)?;
             Ok(begun.elapsed().as_secs_f32() * 1e3)
         })
         .collect()

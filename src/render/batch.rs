@@ -135,11 +135,7 @@ impl<'a> Order<'a> {
     fn lengths(&self, config: &ModelConfig, conditions: &Conditions) -> Result<(usize, usize)> {
         let rate = f64::from(config.format.sample_rate);
         // A sound to begin with may be longer than those like it; at full strength nothing is left of it.
-        let is_begun = match &self.settings.init {
-            None => false,
-            Some(Init::Vary { strength, .. }) => *strength < 1.0,
-            Some(Init::Inpaint { .. } | Init::Morph { .. }) => true,
-        };
+        let is_begun = self.settings.init.as_ref().is_some_and(Init::is_kept);
         let end = conditions.end(config).filter(|_| !is_begun);
         let own = match end {
             Some(seconds) => config.clip_lengths().of((seconds * rate) as usize),
@@ -397,29 +393,27 @@ impl Renderer {
         let mut remarks = remarks.clone();
         let mut clip = self.decoded(group, item, frames, None)?;
         // A sound to begin with keeps its own course of pitch; models of before keep theirs.
-        let is_fresh = match settings.init {
-            None => true,
-            Some(Init::Vary { strength, .. }) => strength >= 1.0,
-            Some(_) => false,
-        };
-        let is_fresh = is_fresh && self.config.attribute_knots == AttributeKnots::Fine;
+        let is_fresh = !settings.init.as_ref().is_some_and(Init::is_kept)
+            && self.config.attribute_knots == AttributeKnots::Fine;
         let told = item.conditions.attributes;
         let pitch = told.get(Attribute::Pitch).filter(|_| is_fresh);
         // Of a class without a pitch nothing else is told: no note can be made of it.
         let is_clear = told
             .get(Attribute::Noisiness)
             .is_some_and(|x| x <= MOST_NOISE);
-        let note = pitch.filter(|&hz| is_clear && !mend::glides(&clip, hz));
+        let (clear, noisy) = match is_clear {
+            true => (pitch, None),
+            false => (None, pitch),
+        };
+        let note = clear.filter(|&hz| !mend::glides(&clip, hz));
         if note.is_some() {
             clip = self.decoded(group, item, frames, note)?;
         }
-        // Its harmonics hold their pitch already.
-        let wavers = pitch.filter(|_| note.is_none());
         let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {
             hold_tail(&mut clip, self.config.format.len_frames);
         }
-        let mut clip = mend::mended(clip, asked, &item.conditions, wavers, &mut remarks);
+        let mut clip = mend::mended(clip, asked, &item.conditions, noisy, &mut remarks);
         if is_one_shot && clip.len_frames() < item.wanted {
             fade_end(&mut clip);
         }

@@ -60,6 +60,14 @@ impl Init {
             Self::Morph { clips, .. } => clips,
         }
     }
+
+    /// Whether anything of its sounds is left in the end.
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            Self::Vary { strength, .. } => *strength < 1.0,
+            Self::Inpaint { .. } | Self::Morph { .. } => true,
+        }
+    }
 }
 
 /// A clip to begin with, in a model's rate and channels.
@@ -163,9 +171,9 @@ impl Renderer {
                 let sigmas = schedule.sigmas(steps)?;
                 self.noised(group, None, sigmas, noises)
             }
-            Some(Init::Vary { strength, .. }) => {
+            Some(init @ Init::Vary { strength, .. }) => {
                 let sigmas = variation_sigmas(&schedule, steps, *strength)?;
-                let clean = match *strength < 1.0 {
+                let clean = match init.is_kept() {
                     true => Some(self.encoded(group, 0)?.0),
                     false => None,
                 };

@@ -7,7 +7,7 @@ use super::carrier::carrier;
 use super::encoder::Encoder;
 use super::griffin_lim::refined;
 use super::harmonics::harmonics;
-use super::noisiness::{CROSSOVER_HZ, noisiness};
+use super::noisiness::{CROSSOVER_HZ, noisiness, rise};
 use super::stereo::{self, Stereo};
 use super::{Crop, Decoding, PEAK, phases, rotate};
 use crate::audio::Clip;
@@ -190,10 +190,8 @@ impl Decoder<'_> {
                 for (k, (cell, &magnitude)) in row.iter_mut().zip(magnitudes).enumerate() {
                     *cell *= magnitude;
                     if k < top {
-                        // The parts are independent: their powers add.
-                        let fraction = bank.between(noisiness, k);
                         let tone = Complex32::from_polar(magnitude, phases[t * top + k]);
-                        *cell = *cell * fraction.sqrt() + tone * (1.0 - fraction).sqrt();
+                        *cell = mixed(*cell, tone, bank.between(noisiness, k));
                     }
                 }
             });
@@ -208,11 +206,7 @@ impl Decoder<'_> {
         let mut spectra = harmonics(self.encoder, levels, self.note?, self.onset)?;
         let carrier = self.carrier(magnitudes, channel);
         let bins = transform.bins();
-        let noisy = |k: usize| {
-            let (low, high) = NOTE_HZ;
-            let hz = bank.between(&bank.centres, k);
-            ((hz - low) / (high - low)).clamp(0.0, 1.0)
-        };
+        let noisy = |k: usize| rise(bank.between(&bank.centres, k), NOTE_HZ);
         let fractions: Vec<f32> = (0..bins).map(noisy).collect();
         spectra
             .par_chunks_exact_mut(bins)
@@ -220,9 +214,7 @@ impl Decoder<'_> {
             .zip(carrier.par_chunks_exact(bins))
             .for_each(|((row, magnitudes), carrier)| {
                 for (k, cell) in row.iter_mut().enumerate() {
-                    let noise = carrier[k] * magnitudes[k];
-                    let fraction = fractions[k];
-                    *cell = noise * fraction.sqrt() + *cell * (1.0 - fraction).sqrt();
+                    *cell = mixed(carrier[k] * magnitudes[k], *cell, fractions[k]);
                 }
             });
         Some(spectra)
@@ -281,6 +273,11 @@ impl Decoder<'_> {
             .collect();
         [0, 1].map(|side| sides.iter().map(|cell| cell[side]).collect())
     }
+}
+
+/// Noise and tone in a cell of whose power this fraction is noise. They are independent: their powers add.
+fn mixed(noise: Complex32, tone: Complex32, fraction: f32) -> Complex32 {
+    noise * fraction.sqrt() + tone * (1.0 - fraction).sqrt()
 }
 
 #[cfg(test)]

@@ -52,24 +52,23 @@ pub fn harmonics(
         let magnitudes: Vec<f32> = row.iter().map(|x| x.norm()).collect();
         bank.gather(&magnitudes)
     };
-    let sums = spectra
-        .par_chunks_exact(bins)
-        .map(|row| gathered(row).iter().sum());
-    let full: f32 = sums.reduce(|| 0.0, f32::max);
+    let found: Vec<Vec<f32>> = spectra.par_chunks_exact(bins).map(gathered).collect();
+    let sums = found.iter().map(|row| row.iter().sum::<f32>());
+    let full = sums.fold(0.0, f32::max);
     // Place of each harmonic among the bins.
     let place = |k: usize| k as f32 * hz / rate * transform.n_fft() as f32;
     spectra
         .par_chunks_exact_mut(bins)
+        .zip(&found)
         .zip(levels.par_chunks_exact(bands))
-        .for_each(|(row, levels)| {
-            let found = gathered(row);
+        .for_each(|((row, found), levels)| {
             if found.iter().sum::<f32>() <= LEAST_PART * full {
                 row.fill(Complex32::default());
                 return;
             }
             let gain = |k: usize| {
                 let bin = place(k).round() as usize;
-                let (wanted, found) = (bank.between(levels, bin), bank.between(&found, bin));
+                let (wanted, found) = (bank.between(levels, bin), bank.between(found, bin));
                 if found > 0.0 { wanted / found } else { 0.0 }
             };
             let gains: Vec<f32> = (1..=count).map(gain).collect();

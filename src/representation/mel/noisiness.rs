@@ -18,6 +18,11 @@ const SPREAD_DB: (f32, f32) = (4.0, 10.0);
 const NEAR: usize = 3;
 const SMOOTHED: usize = 3;
 
+/// 0 up to the first of two bounds, 1 from the second on, and straight between.
+pub fn rise(x: f32, (low, high): (f32, f32)) -> f32 {
+    ((x - low) / (high - low)).clamp(0.0, 1.0)
+}
+
 /// Fraction of the power of each cell that is noise, `[T, bands]`, of `levels` relative to the loudest cell.
 ///
 /// High up a band covers more than a harmonic and the next, and all is taken for noise. Below, a tone stands out of
@@ -40,7 +45,7 @@ pub fn noisiness(bank: &Bank, levels: &[f32], floor: f32) -> Vec<f32> {
             let high = near.iter().fold(f32::MIN, |a, &b| a.max(b));
             let low = near.iter().fold(f32::MAX, |a, &b| a.min(b));
             let hz = bank.centres[k];
-            let plain = ((hz - CROSSOVER_HZ.0) / (CROSSOVER_HZ.1 - CROSSOVER_HZ.0)).clamp(0.0, 1.0);
+            let plain = rise(hz, CROSSOVER_HZ);
             let smooth =
                 ((SPREAD_DB.1 - (high - low)) / (SPREAD_DB.1 - SPREAD_DB.0)).clamp(0.0, 1.0);
             plain.max(smooth * (hz / TONE_HZ).log2().clamp(0.0, 1.0))
