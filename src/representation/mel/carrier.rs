@@ -21,7 +21,8 @@ const ROUNDS: usize = 6;
 /// Mean magnitude of a complex normal number whose mean square is 1: `sqrt(pi) / 2`.
 const MEAN_MAGNITUDE: f32 = 0.886_226_9;
 
-/// A spectrogram `[T, F]` of noise with a mean magnitude of 1 in every cell, from `onset` on, in frames of audio.
+/// A spectrogram `[T, F]` of noise with a mean magnitude of 1 in every cell, from `onset` on, in frames of audio. Cells
+/// farther than an octave below bin `from` are left empty.
 ///
 /// It is the transform of one stretch of white noise under the envelope that `magnitudes` have in each octave. So its
 /// phases agree from window to window, its magnitudes dip as a noise's do, and inside the windows that reach over an
@@ -31,6 +32,7 @@ pub fn carrier(
     magnitudes: &[f32],
     format: &Format,
     onset: usize,
+    from: usize,
     noise: &mut Noise,
 ) -> Vec<Complex32> {
     let (bins, len) = (transform.bins(), format.len_frames);
@@ -50,6 +52,9 @@ pub fn carrier(
         let weight = |k: usize| (1.0 - (places[k] - octave as f32).abs()).max(0.0);
         let first = (0..bins).find(|&k| weight(k) > 0.0).unwrap_or(bins);
         let weights: Vec<f32> = (first..bins).map(weight).take_while(|&w| w > 0.0).collect();
+        if first + weights.len() <= from {
+            continue;
+        }
         let energy: Vec<f32> = magnitudes
             .par_chunks_exact(bins)
             .map(|row| {

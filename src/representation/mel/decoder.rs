@@ -178,7 +178,7 @@ impl Decoder<'_> {
                 let mut noise = Noise::at(self.seed, &[PLACE, channel, 0]);
                 phases::integrated(transform, &low, top, &mut noise)
             },
-            || self.carrier(magnitudes, channel),
+            || self.carrier(magnitudes, channel, 0),
         );
         let mut spectra = carrier;
         spectra
@@ -204,7 +204,7 @@ impl Decoder<'_> {
             transform, bank, ..
         } = self.encoder;
         let mut spectra = harmonics(self.encoder, levels, self.note?, self.onset)?;
-        let carrier = self.carrier(magnitudes, channel);
+        let carrier = self.carrier(magnitudes, channel, bank.bin_above(NOTE_HZ.0));
         let bins = transform.bins();
         let noisy = |k: usize| rise(bank.between(&bank.centres, k), NOTE_HZ);
         let fractions: Vec<f32> = (0..bins).map(noisy).collect();
@@ -220,12 +220,12 @@ impl Decoder<'_> {
         Some(spectra)
     }
 
-    fn carrier(&self, magnitudes: &[f32], channel: u64) -> Vec<Complex32> {
+    fn carrier(&self, magnitudes: &[f32], channel: u64, from: usize) -> Vec<Complex32> {
         let mut noise = Noise::at(self.seed, &[PLACE, channel, 1]);
         let Encoder {
             transform, format, ..
         } = self.encoder;
-        carrier(transform, magnitudes, format, self.onset, &mut noise)
+        carrier(transform, magnitudes, format, self.onset, from, &mut noise)
     }
 
     /// Spectrograms of left and right from level, pan and coherence: the part that both share has one phase, the rest
@@ -240,7 +240,7 @@ impl Decoder<'_> {
         let (bands, bins) = (bank.len(), transform.bins());
         let magnitudes = bank.spread(levels);
         let shared = self.sketch(levels, &magnitudes, 0);
-        let mut apart = self.carrier(&magnitudes, 1);
+        let mut apart = self.carrier(&magnitudes, 1, 0);
         for (cell, m) in apart.iter_mut().zip(&magnitudes) {
             *cell *= m;
         }

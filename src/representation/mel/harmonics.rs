@@ -16,6 +16,9 @@ const HIGHEST_HZ: f32 = 12_000.0;
 /// Points of one period of a comb of harmonics.
 const TABLE: usize = 8192;
 
+/// A comb rises for so long, in seconds: magnitudes alone do not tell that nothing begins at once.
+const RISE: f32 = 0.003;
+
 /// A comb that fills less than this part of its window has no level to be scaled by.
 const LEAST_PART: f32 = 1e-3;
 
@@ -46,7 +49,7 @@ pub fn harmonics(
     if count == 0 {
         return None;
     }
-    let comb = comb(format.len_frames, onset, hz / rate, count);
+    let comb = comb(format.len_frames, onset, hz / rate, count, RISE * rate);
     let mut spectra = transform.analyse(&comb, levels.len() / bands);
     let gathered = |row: &[Complex32]| {
         let magnitudes: Vec<f32> = row.iter().map(|x| x.norm()).collect();
@@ -82,12 +85,16 @@ pub fn harmonics(
     Some(spectra)
 }
 
-/// So many harmonics of a frequency in cycles a frame of audio, all as loud, from `onset` on, where each passes zero.
-fn comb(len: usize, onset: usize, frequency: f32, count: usize) -> Vec<f32> {
+/// So many harmonics of a frequency in cycles a frame of audio, all as loud, which rise from nothing in the first `rise`
+/// frames from `onset` on. Their common pulse is half a period away from the onset, as far as it can be.
+fn comb(len: usize, onset: usize, frequency: f32, count: usize, rise: f32) -> Vec<f32> {
     let sine: Vec<f32> = (0..TABLE)
         .map(|n| (TAU * n as f32 / TABLE as f32).sin())
         .collect();
-    let point = |n: usize| (1..=count).map(|k| sine[n * k % TABLE]).sum();
+    let point = |n: usize| {
+        let n = n + TABLE / 2;
+        (1..=count).map(|k| sine[n * k % TABLE]).sum()
+    };
     let period: Vec<f32> = (0..TABLE).map(point).collect();
     let value = |n: usize| {
         let Some(n) = n.checked_sub(onset) else {
@@ -96,9 +103,15 @@ fn comb(len: usize, onset: usize, frequency: f32, count: usize) -> Vec<f32> {
         let at = (n as f64 * f64::from(frequency)).fract() as f32 * TABLE as f32;
         let below = at as usize;
         let (a, b) = (period[below % TABLE], period[(below + 1) % TABLE]);
-        a + (at - below as f32) * (b - a)
+        let risen = (n as f32 / rise).min(1.0);
+        smoothstep(risen) * (a + (at - below as f32) * (b - a))
     };
     (0..len).map(value).collect()
+}
+
+/// From 0 to 1, level at both ends.
+fn smoothstep(x: f32) -> f32 {
+    x * x * (3.0 - 2.0 * x)
 }
 
 #[cfg(test)]
@@ -144,12 +157,14 @@ mod tests {
 
     #[test]
     fn a_comb_is_silent_before_its_onset_and_repeats_from_there() {
-        let comb = comb(4000, 300, 1.0 / 100.0, 20);
+        let comb = comb(4000, 300, 1.0 / 100.0, 20, 80.0);
         assert!(comb[..301].iter().all(|&x| x == 0.0));
-        let energy: f32 = comb[300..400].iter().map(|x| x * x).sum();
-        // Twenty sines of amplitude 1.
-        assert!((energy / 1000.0 - 1.0).abs() < 1e-3, "{energy}");
-        for n in 300..3900 {
+        let energy = |range: std::ops::Range<usize>| comb[range].iter().map(|x| x * x).sum::<f32>();
+        // Twenty sines of amplitude 1, with next to nothing of them in the first tenth of the first period.
+        let whole = energy(400..500);
+        assert!((whole / 1000.0 - 1.0).abs() < 1e-3, "{whole}");
+        assert!(energy(300..310) < 1e-4 * whole);
+        for n in 400..3900 {
             assert!((comb[n] - comb[n + 100]).abs() < 1e-2, "{n}");
         }
     }
