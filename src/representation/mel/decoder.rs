@@ -203,7 +203,8 @@ impl Decoder<'_> {
         let Encoder {
             transform, bank, ..
         } = self.encoder;
-        let mut spectra = harmonics(self.encoder, levels, self.note?, self.onset)?;
+        let mut noise = Noise::at(self.seed, &[PLACE, channel, 2]);
+        let mut spectra = harmonics(self.encoder, levels, self.note?, self.onset, &mut noise)?;
         let carrier = self.carrier(magnitudes, channel, bank.bin_above(NOTE_HZ.0));
         let bins = transform.bins();
         let noisy = |k: usize| rise(bank.between(&bank.centres, k), NOTE_HZ);

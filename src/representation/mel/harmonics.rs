@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
 
 use super::encoder::Encoder;
+use crate::noise::Noise;
 
 /// Lowest pitch, Hz: what is called lower, or is no number, is none.
 const LOWEST_HZ: f32 = 20.0;
@@ -17,7 +18,7 @@ const HIGHEST_HZ: f32 = 12_000.0;
 const TABLE: usize = 8192;
 
 /// A comb rises for so long, in seconds: magnitudes alone do not tell that nothing begins at once.
-const RISE: f32 = 0.003;
+const RISE: f32 = 0.005;
 
 /// A comb that fills less than this part of its window has no level to be scaled by.
 const LEAST_PART: f32 = 1e-3;
@@ -26,13 +27,15 @@ const LEAST_PART: f32 = 1e-3;
 /// `[T, bands]`, where the harmonics are. Nothing where `hz` has no harmonics in the clip.
 ///
 /// A band of a mel spectrogram tells how loud a partial is, but not to the cent where it lies; and of a low note it
-/// does not tell one partial from the next. With the pitch known, both are: the harmonics of one comb, which agree in
-/// phase from the first to the last frame, are scaled so that the bands around each are as loud as `levels` has them.
+/// does not tell one partial from the next. With the pitch known, both are: the harmonics of one comb, which keep their
+/// phases from the first to the last frame, are scaled so that the bands around each are as loud as `levels` has them.
+/// Phases are drawn: harmonics that all begin alike are a train of clicks.
 pub fn harmonics(
     encoder: &Encoder,
     levels: &[f32],
     hz: f32,
     onset: usize,
+    noise: &mut Noise,
 ) -> Option<Vec<Complex32>> {
     let Encoder {
         transform,
@@ -49,7 +52,8 @@ pub fn harmonics(
     if count == 0 {
         return None;
     }
-    let comb = comb(format.len_frames, onset, hz / rate, count, RISE * rate);
+    let phases: Vec<f32> = (0..count).map(|_| noise.uniform()).collect();
+    let comb = comb(format.len_frames, onset, hz / rate, &phases, RISE * rate);
     let mut spectra = transform.analyse(&comb, levels.len() / bands);
     let gathered = |row: &[Complex32]| {
         let magnitudes: Vec<f32> = row.iter().map(|x| x.norm()).collect();
@@ -85,15 +89,18 @@ pub fn harmonics(
     Some(spectra)
 }
 
-/// So many harmonics of a frequency in cycles a frame of audio, all as loud, which rise from nothing in the first `rise`
-/// frames from `onset` on. Their common pulse is half a period away from the onset, as far as it can be.
-fn comb(len: usize, onset: usize, frequency: f32, count: usize, rise: f32) -> Vec<f32> {
+/// The harmonics of a frequency in cycles a frame of audio, all as loud, which rise from nothing in the first `rise`
+/// frames from `onset` on, where each has its phase, in cycles.
+fn comb(len: usize, onset: usize, frequency: f32, phases: &[f32], rise: f32) -> Vec<f32> {
     let sine: Vec<f32> = (0..TABLE)
         .map(|n| (TAU * n as f32 / TABLE as f32).sin())
         .collect();
+    let first: Vec<usize> = phases.iter().map(|x| (x * TABLE as f32) as usize).collect();
     let point = |n: usize| {
-        let n = n + TABLE / 2;
-        (1..=count).map(|k| sine[n * k % TABLE]).sum()
+        let harmonics = first.iter().zip(1..);
+        harmonics
+            .map(|(first, k)| sine[(first + n * k) % TABLE])
+            .sum()
     };
     let period: Vec<f32> = (0..TABLE).map(point).collect();
     let value = |n: usize| {
@@ -135,7 +142,7 @@ mod tests {
             .map(|i| 0.01 * 1.03f32.powi((i / bands) as i32) * 0.97f32.powi((i % bands) as i32))
             .collect();
         for hz in [55.0f32, 220.0, 880.0] {
-            let spectra = harmonics(&encoder, &levels, hz, onset).unwrap();
+            let spectra = harmonics(&encoder, &levels, hz, onset, &mut Noise::new(1)).unwrap();
             // Where windows are full.
             for t in [12, 30, 50] {
                 let row = &spectra[t * encoder.transform.bins()..][..encoder.transform.bins()];
@@ -151,19 +158,23 @@ mod tests {
             }
         }
         for hz in [13_000.0, f32::INFINITY, f32::NAN, 0.0, -55.0, 1e-9] {
-            assert!(harmonics(&encoder, &levels, hz, onset).is_none(), "{hz}");
+            assert!(
+                harmonics(&encoder, &levels, hz, onset, &mut Noise::new(1)).is_none(),
+                "{hz}"
+            );
         }
     }
 
     #[test]
     fn a_comb_is_silent_before_its_onset_and_repeats_from_there() {
-        let comb = comb(4000, 300, 1.0 / 100.0, 20, 80.0);
+        let phases: Vec<f32> = (0..20).map(|k| k as f32 * 0.37 % 1.0).collect();
+        let comb = comb(4000, 300, 1.0 / 100.0, &phases, 80.0);
         assert!(comb[..301].iter().all(|&x| x == 0.0));
         let energy = |range: std::ops::Range<usize>| comb[range].iter().map(|x| x * x).sum::<f32>();
         // Twenty sines of amplitude 1, with next to nothing of them in the first tenth of the first period.
         let whole = energy(400..500);
         assert!((whole / 1000.0 - 1.0).abs() < 1e-3, "{whole}");
-        assert!(energy(300..310) < 1e-4 * whole);
+        assert!(energy(300..310) < 1e-3 * whole);
         for n in 400..3900 {
             assert!((comb[n] - comb[n + 100]).abs() < 1e-2, "{n}");
         }
