@@ -22,6 +22,9 @@ const LENGTH_KNOTS: usize = KNOTS + 2;
 /// How far attributes are changed before a sound is rendered with them, as a fraction of each attribute's range.
 const JITTER: f32 = 0.02;
 
+/// Noisiness up to which a sound that has a pitch is nothing but the harmonics of it, but for what lies high.
+const MOST_NOISE: f32 = 0.2;
+
 /// One measure that models are conditioned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -231,6 +234,13 @@ impl Attributes {
     #[must_use]
     pub fn get(&self, attribute: Attribute) -> Option<f32> {
         self.0[attribute as usize]
+    }
+
+    /// Whether they are those of a note: a sound of one pitch, with little noise.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        let is_clear = |noisiness: f32| noisiness <= MOST_NOISE;
+        self.get(Attribute::Pitch).is_some() && self.get(Attribute::Noisiness).is_some_and(is_clear)
     }
 
     /// Sets or clears one attribute.

@@ -80,6 +80,8 @@ pub struct Augment {
     pub polarity: f32,
     /// Largest change of speed, in semitones up or down.
     pub varispeed_st: f32,
+    /// The same of a one-shot that [is a note](Attributes::is_note).
+    pub note_varispeed_st: f32,
     /// Largest change of the level of 10 kHz against that of 100 Hz, in dB up or down.
     pub tilt_db: f32,
     /// Probability of a shorter decay.
@@ -96,6 +98,7 @@ impl Default for Augment {
         Self {
             polarity: 0.5,
             varispeed_st: 2.0,
+            note_varispeed_st: 6.0,
             tilt_db: 3.0,
             decay: 0.3,
             gain_db: -6.0,
@@ -109,6 +112,7 @@ impl Augment {
     pub const NONE: Augment = Augment {
         polarity: 0.0,
         varispeed_st: 0.0,
+        note_varispeed_st: 0.0,
         tilt_db: 0.0,
         decay: 0.0,
         gain_db: 0.0,
@@ -128,6 +132,7 @@ impl Augment {
         Self {
             polarity: if_heard(Descriptor::Polarity, self.polarity),
             varispeed_st: if_heard(Descriptor::Varispeed, self.varispeed_st),
+            note_varispeed_st: if_heard(Descriptor::Varispeed, self.note_varispeed_st),
             tilt_db: if_heard(Descriptor::Tilt, self.tilt_db),
             decay: if_heard(Descriptor::Decay, self.decay),
             gain_db: if_heard(Descriptor::Gain, self.gain_db),
@@ -135,14 +140,18 @@ impl Augment {
         }
     }
 
-    /// Draws the change of one clip. Takes the same number of values from `noise` whatever the settings.
-    pub(super) fn draw(&self, noise: &mut Noise) -> Change {
+    /// Draws the change of one clip, a note or not. Takes the same number of values from `noise` whatever the settings.
+    pub(super) fn draw(&self, is_note: bool, noise: &mut Noise) -> Change {
         let flip = noise.chance(self.polarity);
         let mut unless_neutral = |low, high| {
             let (neutral, value) = (noise.chance(self.neutral), noise.between(low, high));
             if neutral { 0.0 } else { value }
         };
-        let varispeed_st = unless_neutral(-self.varispeed_st, self.varispeed_st);
+        let most_st = match is_note {
+            true => self.note_varispeed_st,
+            false => self.varispeed_st,
+        };
+        let varispeed_st = unless_neutral(-most_st, most_st);
         let tilt_db = unless_neutral(-self.tilt_db, self.tilt_db);
         let gain_db = unless_neutral(self.gain_db, 0.0);
         let (shorter, amount) = (noise.chance(self.decay), noise.uniform());
@@ -281,7 +290,7 @@ mod tests {
         let mut noise = Noise::new(1);
         let draws: Vec<_> = (0..4000)
             .map(|_| {
-                let change = Augment::default().draw(&mut noise);
+                let change = Augment::default().draw(false, &mut noise);
                 Descriptor::ALL.map(|descriptor| change.value(descriptor))
             })
             .collect();
@@ -312,7 +321,14 @@ mod tests {
                 Descriptor::ALL[k].name()
             );
         }
-        assert!((0..500).all(|_| Augment::NONE.draw(&mut noise) == Change::default()));
+        // Notes are moved three times as far.
+        let values: Vec<f32> = (0..4000)
+            .map(|_| Augment::default().draw(true, &mut noise))
+            .map(|change| change.value(Descriptor::Varispeed))
+            .collect();
+        let most = values.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!((2.99..=3.0).contains(&most), "{most}");
+        assert!((0..500).all(|_| Augment::NONE.draw(true, &mut noise) == Change::default()));
     }
 
     #[test]
@@ -321,7 +337,7 @@ mod tests {
         let (mel, wave) = (RepresentationConfig::mel(), RepresentationConfig::wave());
         assert_eq!(plain.heard_in(&wave), plain);
         for seed in 0..500 {
-            let draw = |augment: Augment| augment.draw(&mut Noise::new(seed));
+            let draw = |augment: Augment| augment.draw(false, &mut Noise::new(seed));
             let (all, heard) = (draw(plain), draw(plain.heard_in(&mel)));
             let expected = Change {
                 flip: false,

@@ -153,7 +153,10 @@ impl Dataset {
         let mut start = 0;
         let mut change = Change::default();
         if let Some((augment, mut noise)) = augment {
-            change = augment.draw(&mut noise);
+            let is_note = attributes
+                && self.crop == Crop::Onset
+                && self.attributes_by(index, &source).is_note();
+            change = augment.draw(is_note, &mut noise);
             if self.crop == Crop::Anywhere {
                 let faster = f64::from(augment::ratio(change.varispeed_st).max(1.0));
                 start = noise.below(source.starts((format.len_frames as f64 * faster) as usize));

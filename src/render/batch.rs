@@ -38,9 +38,6 @@ const ATTEMPTS: u64 = 4;
 /// A sound to begin with loses its part before the onset; from this length on, in seconds, a remark says so.
 const LEFT_OUT: f64 = 0.01;
 
-/// Noisiness up to which a sound that has a pitch is nothing but the harmonics of it, but for what lies high.
-const MOST_NOISE: f32 = 0.2;
-
 /// The settings, worked out for all seeds.
 pub(super) struct Order<'a> {
     pub settings: &'a RenderSettings,
@@ -398,10 +395,7 @@ impl Renderer {
         let told = item.conditions.attributes;
         let pitch = told.get(Attribute::Pitch).filter(|_| is_fresh);
         // Of a class without a pitch nothing else is told: no note can be made of it.
-        let is_clear = told
-            .get(Attribute::Noisiness)
-            .is_some_and(|x| x <= MOST_NOISE);
-        let (clear, noisy) = match is_clear {
+        let (clear, noisy) = match told.is_note() {
             true => (pitch, None),
             false => (None, pitch),
         };
