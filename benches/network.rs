@@ -75,7 +75,7 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("{preset}/training step/16"), |b| {
             b.iter(|| {
                 let loss = objective
-                    .loss(&trained, &clean, &cond, &sigmas, &mut noises)
+                    .loss(&trained, None, &clean, &cond, &sigmas, &mut noises)
                     .expect("matching shapes");
                 let gradients = loss.backward().expect("every op has a gradient");
                 step += 1;

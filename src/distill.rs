@@ -15,9 +15,6 @@ use crate::render::{RenderSettings, Renderer};
 /// of them takes long, and variety grows with them.
 pub const MEASURED: [usize; 3] = [1, 2, 4];
 
-/// Steps of the teacher that they are measured against.
-const TEACHER_STEPS: usize = 32;
-
 /// Rounds that each is measured in, with seeds of their own.
 const ROUNDS: usize = 6;
 
@@ -46,7 +43,7 @@ pub struct Comparison<'a> {
     pub student: &'a Checkpoint,
     /// The model it began from.
     pub teacher: &'a Checkpoint,
-    /// How strongly the teacher insisted on the class while it taught.
+    /// How strongly the teacher insisted on the class while it taught; it takes its own number of steps.
     pub guidance: f64,
     /// Folder of the sounds that were learnt.
     pub sounds: &'a Path,
@@ -112,15 +109,9 @@ impl Comparison<'_> {
             };
             *found = distances(student, &settings, run)?;
         }
-        // The teacher at its best.
-        let own = RenderSettings::of(&teacher.config);
-        let settings = match teacher.config.is_few_step() {
-            true => own,
-            false => RenderSettings {
-                steps: TEACHER_STEPS,
-                guidance: self.guidance,
-                ..own
-            },
+        let settings = RenderSettings {
+            guidance: self.guidance,
+            ..RenderSettings::of(&teacher.config)
         };
         Ok(StepCounts {
             student: found,
@@ -197,7 +188,7 @@ mod tests {
             let counts = StepCounts {
                 student: means.map(&mut rounds),
                 teacher: Vec::new(),
-                teacher_steps: 32,
+                teacher_steps: 16,
             };
             counts.best()
         };

@@ -283,14 +283,7 @@ fn config_of(
         sigma_max: SIGMA_MAX,
         target: Target::V,
         network,
-        rendering: Some(Rendering {
-            sampler: Sampler::Ipndm,
-            schedule,
-            guidance: 1.0,
-            steps: STEPS,
-            measured: Vec::new(),
-            excess: Vec::new(),
-        }),
+        rendering: Some(Rendering::new(Sampler::Ipndm, schedule, STEPS, 1.0)),
         training: TrainingRecord {
             audiodiff_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..TrainingRecord::default()

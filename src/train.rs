@@ -18,7 +18,7 @@ mod stats;
 mod validation;
 
 pub use classes::ClassMatch;
-pub use config::{ConsistencyTuning, Length, Loss, TrainConfig};
+pub use config::{Distillation, Length, Loss, TrainConfig};
 pub use demo::illustrate;
 pub use stats::{StepReport, read_stats};
 
@@ -30,7 +30,6 @@ use stats::Stats;
 
 use crate::checkpoint::{Checkpoint, ModelConfig, TrainingRecord};
 use crate::dataset::{Batch, Dataset};
-use crate::diffusion::guidance::Guided;
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::file::write_whole;
@@ -115,7 +114,7 @@ pub struct Trainer<'d> {
     matched: Vec<ClassMatch>,
     denoiser: Preconditioned<Box<dyn Network>>,
     averaged: Preconditioned<Box<dyn Network>>,
-    /// The guide of consistency tuning: the model that it began from.
+    /// The teacher of a distillation: the model that it began from.
     teacher: Option<Preconditioned<Box<dyn Network>>>,
     state: State,
 }
@@ -402,25 +401,27 @@ impl<'d> Trainer<'d> {
         let mut noises: Vec<Noise> = (0..b as u64)
             .map(|j| Noise::at(seed, &[place::NOISE, step, j]))
             .collect();
-        match &self.config.loss {
-            Loss::Denoising(objective) => {
-                let sigmas = objective.draw_sigmas(b, &mut noise);
-                let (clean, cond) = self.inputs(batch, &mut noise)?;
-                objective.loss(&self.denoiser, &clean, &cond, &sigmas, &mut noises)
-            }
-            Loss::Consistency(tuning) => {
-                let consistency = &tuning.consistency;
-                let levels = consistency.draw_levels(b, self.progress(), &mut noise);
-                let (clean, cond) = self.inputs(batch, &mut noise)?;
-                let teacher = self
-                    .teacher
-                    .as_ref()
-                    .map(|teacher| Guided::new(teacher, tuning.guidance, tuning.guidance_interval));
-                let teacher = teacher.transpose()?;
-                let guide = teacher.as_ref().map(|teacher| teacher as &dyn Denoiser);
-                consistency.loss(&self.denoiser, guide, &clean, &cond, &levels, &mut noises)
-            }
-        }
+        let sigmas = self.config.loss.objective().draw_sigmas(b, &mut noise);
+        let (clean, cond) = self.inputs(batch, &mut noise)?;
+        self.loss_of(&self.denoiser, &clean, &cond, &sigmas, &mut noises)
+    }
+
+    /// Loss of a denoiser on clean frames at these noise levels.
+    fn loss_of(
+        &self,
+        denoiser: &dyn Denoiser,
+        clean: &Tensor,
+        cond: &Conditioning,
+        sigmas: &[f64],
+        noises: &mut [Noise],
+    ) -> Result<Tensor> {
+        let guided = match (&self.config.loss, &self.teacher) {
+            (Loss::Distillation(own), Some(teacher)) => Some(own.guided(teacher)?),
+            _ => None,
+        };
+        let teacher = guided.as_ref().map(|guided| guided as &dyn Denoiser);
+        let objective = self.config.loss.objective();
+        objective.loss(denoiser, teacher, clean, cond, sigmas, noises)
     }
 
     /// Clean frames `[B, T, C]` of a batch, and the conditioning with some of it hidden.
@@ -483,22 +484,17 @@ impl<'d> Trainer<'d> {
     }
 }
 
-/// The teacher of a consistency tuning, where its guidance wants one: the model that it began from, fitted to `model`.
+/// The teacher of a distillation: the model that it began from, fitted to `model`.
 fn teacher(
     config: &TrainConfig,
     model: &ModelConfig,
     from: Option<&Checkpoint>,
     device: &Device,
 ) -> Result<Option<Preconditioned<Box<dyn Network>>>> {
-    let Some(tuning) = config.loss.tuning() else {
+    let Loss::Distillation(_) = config.loss else {
         return Ok(None);
     };
-    let Some(from) = from else {
-        return Err(Error::setting(begin::NOTHING_TO_TUNE));
-    };
-    if tuning.guidance == 1.0 {
-        return Ok(None);
-    }
+    let from = from.ok_or_else(|| Error::setting(begin::NO_TEACHER))?;
     let mut weights = on_device(&adapted(from, model)?, device)?;
     let mut teacher = model.denoiser(&mut weights)?;
     teacher.network.engine().freeze();

@@ -360,7 +360,8 @@ fn length_and_brightness_are_met_or_missed_aloud() {
 #[test]
 fn more_steps_than_a_distilled_model_is_good_for_are_not_taken() {
     let mut model = Checkpoint::embedded().unwrap();
-    model.config.rendering = Some(Rendering::FEW_STEPS);
+    let few = Rendering::new(Sampler::Consistency, Schedule::Consistency, 4, 1.0);
+    model.config.rendering = Some(few);
     let renderer = Renderer::new(&model, &Device::Cpu).unwrap();
     let many = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = 64)[0];
     let most = &generated(&renderer, Some("kick"), 1..2, |s| s.steps = MOST_FEW_STEPS)[0];

@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn a_distilled_model_takes_no_more_steps_than_it_is_good_for() {
         let mut distilled = Checkpoint::embedded().unwrap();
-        distilled.config.rendering = Some(Rendering::FEW_STEPS);
+        let few = Rendering::new(Sampler::Consistency, Schedule::Consistency, 4, 1.0);
+        distilled.config.rendering = Some(few);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("distilled.safetensors");
         distilled.save(&path, StorageType::F16).unwrap();

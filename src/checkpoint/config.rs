@@ -78,6 +78,9 @@ fn old_sigma_max() -> f64 {
     20.0
 }
 
+/// Steps of a distilled model before others were measured.
+const FEW_STEPS: usize = 4;
+
 /// How a model is best rendered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rendering {
@@ -89,6 +92,9 @@ pub struct Rendering {
     pub guidance: f64,
     /// Steps where nothing else is asked for.
     pub steps: usize,
+    /// Of a distilled model: how it was rendered before, and how one that is fine-tuned from it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undistilled: Option<Undistilled>,
     /// Older files hold this instead of `excess`: numbers of steps, with the Fréchet distance to real sounds over that
     /// of the model's teacher, measured once, without an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -99,15 +105,43 @@ pub struct Rendering {
 }
 
 impl Rendering {
-    /// How a distilled model is rendered, before anything was measured of it.
-    pub const FEW_STEPS: Self = Self {
-        sampler: Sampler::Consistency,
-        schedule: Schedule::Consistency,
-        guidance: 1.0,
-        steps: 4,
-        measured: Vec::new(),
-        excess: Vec::new(),
-    };
+    /// So many steps of a sampler, at a guidance.
+    #[must_use]
+    pub fn new(sampler: Sampler, schedule: Schedule, steps: usize, guidance: f64) -> Self {
+        Self {
+            sampler,
+            schedule,
+            guidance,
+            steps,
+            undistilled: None,
+            measured: Vec::new(),
+            excess: Vec::new(),
+        }
+    }
+
+    /// That of a model which learnt to say what one rendered so does, before its steps were measured.
+    #[must_use]
+    pub fn distilled(&self) -> Self {
+        Self {
+            undistilled: Some(Undistilled {
+                guidance: self.guidance,
+                steps: self.steps,
+            }),
+            ..Self::new(self.sampler, self.schedule, FEW_STEPS, 1.0)
+        }
+    }
+
+    /// That of a denoiser which goes on from a model rendered so; nothing where a model of few steps tells nothing of
+    /// one.
+    #[must_use]
+    pub fn undistilled(&self) -> Option<Self> {
+        match self.undistilled {
+            Some(Undistilled { guidance, steps }) => {
+                Some(Self::new(self.sampler, self.schedule, steps, guidance))
+            }
+            None => Some(self.clone()).filter(|_| self.sampler != Sampler::Consistency),
+        }
+    }
 
     fn validate(&self) -> Result<()> {
         let steps = 1..=NoiseSchedule::MAX_STEPS;
@@ -118,8 +152,10 @@ impl Rendering {
                 && excess.error.is_finite()
                 && excess.error >= 0.0
         };
+        let is_known = |own: Undistilled| own.guidance.is_finite() && steps.contains(&own.steps);
         if self.guidance.is_finite()
             && steps.contains(&self.steps)
+            && self.undistilled.is_none_or(is_known)
             && self.measured.len().max(self.excess.len()) <= MAX_LABELS
             && self.measured.iter().all(is_measure)
             && self.excess.iter().all(is_excess)
@@ -131,6 +167,15 @@ impl Rendering {
             NoiseSchedule::MAX_STEPS
         )))
     }
+}
+
+/// How a model was rendered before it was distilled.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Undistilled {
+    /// How strongly it insisted on the class, which became part of the distilled model.
+    pub guidance: f64,
+    /// Steps.
+    pub steps: usize,
 }
 
 /// A difference between Fréchet distances to real sounds, dB².
@@ -412,11 +457,18 @@ impl ModelConfig {
         }
     }
 
-    /// Whether it was distilled to need few steps, which a sampler of its own takes.
+    /// Whether it was distilled to need few steps of a sampler of its own, as earlier editions did.
     #[must_use]
     pub fn is_few_step(&self) -> bool {
         let own = self.rendering.as_ref();
         own.is_some_and(|own| own.sampler == Sampler::Consistency)
+    }
+
+    /// Whether it was distilled, in one way or another.
+    #[must_use]
+    pub fn is_distilled(&self) -> bool {
+        let own = self.rendering.as_ref();
+        self.is_few_step() || own.is_some_and(|own| own.undistilled.is_some())
     }
 
     /// The class index of `label`; the error lists what there is.

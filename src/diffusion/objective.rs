@@ -67,13 +67,15 @@ impl Objective {
     }
 
     /// Mean weighted squared error of `denoiser` on `clean: [B, T, C]`, one `sigma` and one noise
-    /// generator per item. The result is a scalar with a gradient.
+    /// generator per item: against the clean clips, or, with a `teacher`, against what that says of the noisy ones
+    /// [distillation: Meng et al. 2023, Eq. 4]. The result is a scalar with a gradient.
     ///
     /// # Errors
     /// When the shapes disagree.
     pub fn loss(
         &self,
         denoiser: &dyn Denoiser,
+        teacher: Option<&dyn Denoiser>,
         clean: &Tensor,
         cond: &Conditioning,
         sigmas: &[f64],
@@ -84,7 +86,12 @@ impl Objective {
         let column = |values: Vec<f32>| Tensor::from_vec(values, (b, 1, 1), device);
         let sigma = column(sigmas.iter().map(|&s| s as f32).collect())?;
         let noisy = (clean + unit_noise(noises, t, c, device)?.broadcast_mul(&sigma)?)?;
-        let error = (denoiser.denoise(&noisy, &sigma.reshape(b)?, cond)? - clean)?;
+        let levels = sigma.reshape(b)?;
+        let wanted = match teacher {
+            Some(teacher) => teacher.denoise(&noisy, &levels, cond)?.detach(),
+            None => clean.clone(),
+        };
+        let error = (denoiser.denoise(&noisy, &levels, cond)? - wanted)?;
         let weight = column(sigmas.iter().map(|&s| self.weight(s) as f32).collect())?;
         Ok(error
             .sqr()?
@@ -164,7 +171,14 @@ mod tests {
         let cond = Conditioning::new(&[None; 4], &[], &Device::Cpu)?;
         let mut noises: Vec<Noise> = (0..4).map(|i| Noise::at(7, &[i])).collect();
         let objective = Objective::new(Target::Edm, 1.0);
-        let loss = objective.loss(&Best, &clean, &cond, &[0.2, 0.7, 2.0, 9.0], &mut noises)?;
+        let loss = objective.loss(
+            &Best,
+            None,
+            &clean,
+            &cond,
+            &[0.2, 0.7, 2.0, 9.0],
+            &mut noises,
+        )?;
         assert!((loss.to_scalar::<f32>()? - 1.0).abs() < 0.02);
         Ok(())
     }

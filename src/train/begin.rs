@@ -15,9 +15,8 @@ use crate::network::Parameters;
 use crate::noise::Noise;
 use crate::representation::Statistics;
 
-/// Why consistency tuning cannot begin with fresh weights.
-pub(super) const NOTHING_TO_TUNE: &str =
-    "tuning to few steps: expected a model to begin from, found none";
+/// Why a distillation cannot begin with fresh weights.
+pub(super) const NO_TEACHER: &str = "distilling: expected a model to begin from, found none";
 
 /// Statistics are measured on at most this many sounds: they are means over hundreds of rows of each.
 const MEASURED_SOUNDS: usize = 1024;
@@ -142,7 +141,7 @@ pub(super) fn fresh(
     on_progress: OnProgress<'_>,
 ) -> Result<(ModelConfig, Parameters)> {
     let Loss::Denoising(objective) = config.loss else {
-        return Err(Error::setting(NOTHING_TO_TUNE));
+        return Err(Error::setting(NO_TEACHER));
     };
     let Measured {
         statistics,

@@ -4,10 +4,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::checkpoint::ModelConfig;
 use crate::dataset::Augment;
+use crate::diffusion::Denoiser;
 use crate::diffusion::Target;
-use crate::diffusion::consistency::Consistency;
+use crate::diffusion::guidance::Guided;
 use crate::diffusion::objective::Objective;
 use crate::error::{Error, Result};
 use crate::network::{self, NetworkConfig};
@@ -24,44 +24,22 @@ pub enum Length {
     Minutes(f64),
 }
 
-/// How a finished model is taught to need few steps.
+/// How a finished model is taught to say at once what it says when it is guided [Meng et al. 2023, §3.1]: guidance
+/// asks it twice at each step. The guess that is learnt is also a straighter path's: a few steps follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ConsistencyTuning {
-    /// Levels and stages.
-    pub consistency: Consistency,
-    /// Guidance of the teacher, the model that it begins from; 1 learns from the sounds alone.
+pub struct Distillation {
+    /// Noise levels and weights.
+    pub objective: Objective,
+    /// Guidance of the teacher, the model that it begins from.
     pub guidance: f64,
     /// Noise levels at which the teacher's guidance acts, `(low, high)`.
     pub guidance_interval: (f64, f64),
 }
 
-impl ConsistencyTuning {
-    /// For a denoiser that has no few-step ability yet.
-    #[must_use]
-    pub fn of(model: &ModelConfig, guidance: f64) -> Self {
-        Self {
-            consistency: Consistency {
-                levels: (0.005, 2.0 * model.sigma_max),
-                p_mean: model.representation.p_mean_and_std().0,
-                ..Consistency::default()
-            },
-            guidance,
-            guidance_interval: model.representation.guidance_interval(),
-        }
-    }
-
-    /// For a model that needs few steps already, on other sounds: from these alone, and with levels near each other
-    /// from the beginning.
-    #[must_use]
-    pub fn again(model: &ModelConfig) -> Self {
-        let first = Self::of(model, 1.0);
-        Self {
-            consistency: Consistency {
-                first_stage: 3,
-                ..first.consistency
-            },
-            ..first
-        }
+impl Distillation {
+    /// The teacher as it is learnt from.
+    pub(super) fn guided<'a>(&self, teacher: &'a dyn Denoiser) -> Result<Guided<'a>> {
+        Guided::new(teacher, self.guidance, self.guidance_interval)
     }
 }
 
@@ -72,49 +50,59 @@ impl ConsistencyTuning {
 pub enum Loss {
     /// Denoising score matching: its noise levels and weights.
     Denoising(Objective),
-    /// Consistency tuning, of a model to begin from.
-    Consistency(ConsistencyTuning),
+    /// Distillation of a model to begin from.
+    Distillation(Distillation),
 }
 
 impl Loss {
-    /// Consistency tuning, where it is that.
+    /// Noise levels and weights.
     #[must_use]
-    pub fn tuning(&self) -> Option<&ConsistencyTuning> {
+    pub fn objective(&self) -> &Objective {
         match self {
-            Self::Denoising(_) => None,
-            Self::Consistency(tuning) => Some(tuning),
+            Self::Denoising(objective) => objective,
+            Self::Distillation(own) => &own.objective,
         }
     }
 }
 
-/// How files write a [`Loss`]; of the first edition's with both, the objective meant nothing.
+/// How files write a [`Loss`].
 #[derive(Serialize, Deserialize)]
 struct LossFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     objective: Option<Objective>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    tuning: Option<ConsistencyTuning>,
+    distillation: Option<Distillation>,
+    /// What earlier editions wrote of consistency tuning.
+    #[serde(default, skip_serializing)]
+    tuning: Option<serde::de::IgnoredAny>,
 }
 
 impl TryFrom<LossFields> for Loss {
     type Error = &'static str;
 
     fn try_from(fields: LossFields) -> Result<Self, Self::Error> {
-        match (fields.tuning, fields.objective) {
-            (Some(tuning), _) => Ok(Self::Consistency(tuning)),
+        if fields.tuning.is_some() {
+            return Err("a run of consistency tuning, which earlier editions did: begin another");
+        }
+        match (fields.distillation, fields.objective) {
+            (Some(own), _) => Ok(Self::Distillation(own)),
             (None, Some(objective)) => Ok(Self::Denoising(objective)),
-            (None, None) => Err("expected `objective` or `tuning`, found neither"),
+            (None, None) => Err("expected `objective` or `distillation`, found neither"),
         }
     }
 }
 
 impl From<Loss> for LossFields {
     fn from(loss: Loss) -> Self {
-        let (objective, tuning) = match loss {
+        let (objective, distillation) = match loss {
             Loss::Denoising(objective) => (Some(objective), None),
-            Loss::Consistency(tuning) => (None, Some(tuning)),
+            Loss::Distillation(own) => (None, Some(own)),
         };
-        Self { objective, tuning }
+        Self {
+            objective,
+            distillation,
+            tuning: None,
+        }
     }
 }
 
@@ -159,7 +147,7 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
     /// The quantity that the network learns to predict.
     pub target: Target,
-    /// The loss; `objective` or `tuning` in files.
+    /// The loss; `objective` or `distillation` in files.
     #[serde(flatten)]
     pub loss: Loss,
     /// Clips a step; none is what fits memory and cores, and the batch of the run where one is resumed.
@@ -288,16 +276,18 @@ mod tests {
             "representation": {"kind": "mel", "n_fft": 2048, "hop": 256, "mels": 128, "floor_db": -60.0, "stereo": "midside"},
             "network": {"kind": "unet", "levels": [{"width": 192, "blocks": 1}], "embedding": 128, "groups": 8, "head_width": 64},
             "target": "x", "objective": {"log_sigma_mean": 1.3, "log_sigma_deviation": 1.8, "weight_clip": 12.0, "sigma_data": 1.0},
-            "tuning": {"consistency": {"log_level_mean": 1.25, "log_level_deviation": 2.0, "levels": [0.005, 300.0], "stages": 8},
-                "guidance": 1.0, "guidance_interval": [0.2, 150.0]},
             "batch": 8, "length": {"steps": 12}, "learning_rate": {"peak": 0.0002, "warmup": 50, "decay": 0.4},
             "adam": {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-08, "weight_decay": 0.0, "clip_ratio": 2.5},
             "ema_gamma": 6.94, "class_dropout": 0.12, "augment": null, "portraits": true, "seed": 3, "validate_every": 6,
             "save_every_s": 240.0}"#;
         let config: TrainConfig = serde_json::from_str(first).expect("a configuration");
-        let tuning = config.loss.tuning().expect("consistency tuning");
-        let Consistency { p_mean, p_std, .. } = tuning.consistency;
-        assert_eq!((p_mean, p_std), (1.25, 2.0));
+        let objective = Objective {
+            p_mean: 1.3,
+            p_std: 1.8,
+            min_snr_gamma: 12.0,
+            sigma_data: 1.0,
+        };
+        assert_eq!(config.loss, Loss::Denoising(objective));
         assert_eq!(
             (config.batch, config.patience),
             (NonZeroUsize::new(8), None)
@@ -309,23 +299,16 @@ mod tests {
             serde_json::from_str::<TrainConfig>(&again).expect("its own"),
             config
         );
-        let plain = first
-            .replace("\"tuning\": {", "\"x\": {")
-            .replace("\"batch\": 8", "\"batch\": 0, \"patience\": 0");
+        let plain = first.replace("\"batch\": 8", "\"batch\": 0, \"patience\": 0");
         let config: TrainConfig = serde_json::from_str(&plain).expect("a configuration");
         assert_eq!((config.batch, config.patience), (None, None));
-        let objective = Objective {
-            p_mean: 1.3,
-            p_std: 1.8,
-            min_snr_gamma: 12.0,
-            sigma_data: 1.0,
+        let refusal = |text: &str| {
+            let error = serde_json::from_str::<TrainConfig>(text).expect_err("no loss");
+            error.to_string()
         };
-        assert_eq!(config.loss, Loss::Denoising(objective));
+        let tuning = plain.replace("\"batch\"", "\"tuning\": {\"guidance\": 1.0}, \"batch\"");
+        assert!(refusal(&tuning).contains("consistency tuning"));
         let neither = plain.replace("\"objective\"", "\"y\"");
-        let error = serde_json::from_str::<TrainConfig>(&neither).expect_err("no loss");
-        assert!(
-            error.to_string().contains("`objective` or `tuning`"),
-            "{error}"
-        );
+        assert!(refusal(&neither).contains("`objective` or `distillation`"));
     }
 }

@@ -8,12 +8,13 @@ use candle_core::{Device, Tensor};
 
 use super::begin::{Measured, OnProgress, measured};
 use super::classes::{ClassMatch, matches};
-use super::{Loss, TrainConfig};
+use super::{Distillation, Loss, TrainConfig};
 use crate::attributes::AttributeKnots;
 use crate::checkpoint::{Checkpoint, ModelConfig, Rendering, TrainingRecord};
 use crate::dataset::{Dataset, Descriptor};
 use crate::error::{Error, Result};
 use crate::network::Parameters;
+use crate::render::RenderSettings;
 use crate::representation::Statistics;
 
 /// A model that goes on from another's weights, with the classes of the new sounds and in the format of the run:
@@ -73,10 +74,7 @@ pub(super) fn fine_tuned(
 /// Refuses a run that cannot go on from the model `old`.
 fn check(config: &TrainConfig, old: &ModelConfig) -> Result<()> {
     let refuse = |reason: String| Err(Error::setting(format!("--from {}: {reason}", old.name)));
-    let same_sigma_data = match &config.loss {
-        Loss::Denoising(objective) => old.sigma_data == objective.sigma_data,
-        Loss::Consistency(_) => true,
-    };
+    let same_sigma_data = old.sigma_data == config.loss.objective().sigma_data;
     for (what, same) in [
         (
             "representation",
@@ -128,20 +126,17 @@ fn merged(config: &TrainConfig, old: &ModelConfig, new: Statistics) -> Statistic
     }
 }
 
-/// How the new model is best rendered, before its steps are measured. A few-step model that is trained as a denoiser
+/// How the new model is best rendered, before its steps are measured. A distilled model that is trained as a denoiser
 /// becomes a denoiser again.
 fn rendering(loss: &Loss, old: &ModelConfig) -> Option<Rendering> {
-    let own = old.rendering.clone();
     match loss {
-        Loss::Denoising(_) => own.filter(|_| !old.is_few_step()),
-        Loss::Consistency(_) => Some(match own.filter(|_| old.is_few_step()) {
-            Some(own) => Rendering {
-                measured: Vec::new(),
-                excess: Vec::new(),
-                ..own
-            },
-            None => Rendering::FEW_STEPS,
-        }),
+        Loss::Denoising(_) => old.rendering.as_ref()?.undistilled(),
+        Loss::Distillation(own) => {
+            let Distillation { guidance, .. } = *own;
+            let own = RenderSettings::of(old);
+            let teachers = Rendering::new(own.sampler, own.schedule, own.steps, guidance);
+            Some(teachers.distilled())
+        }
     }
 }
 

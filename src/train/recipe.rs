@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::Trainer;
-use super::config::{ConsistencyTuning, Length, Loss, TrainConfig};
+use super::config::{Distillation, Length, Loss, TrainConfig};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
 use crate::diffusion::Target;
@@ -28,13 +28,12 @@ const ONE_SHOT: Format = Format {
     len_frames: 131_072,
 };
 
-/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, for a consistency
-/// function. Models that are preconditioned by a modulation spectrum go on at the first: at a fifth of it ten minutes
+/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, of a distillation. Models that are preconditioned by a modulation spectrum go on at the first: at a fifth of it ten minutes
 /// are not enough for new classes.
 const FRESH_RATE: f64 = 1e-3;
 const BASE_RATE: f64 = 4e-4;
 const FINE_TUNING_RATE: f64 = 2e-4;
-const DISTILLING_RATE: f64 = 1e-4;
+const DISTILLING_RATE: f64 = 5e-4;
 
 /// Validations in a row without a better one that end a training which may have nothing to gain.
 const PATIENCE: Option<NonZeroU64> = NonZeroU64::new(6);
@@ -110,20 +109,16 @@ impl TrainConfig {
     }
 
     /// A training that goes on from a model with other sounds, until these teach it nothing more: in its format, with
-    /// its network. A model that needs few steps learns them in the way that keeps them few.
+    /// its network. A distilled model becomes an ordinary one again.
     #[must_use]
     pub fn fine_tune(from: &Checkpoint) -> Self {
         let model = &from.config;
         let plain = Self::like(model);
         Self {
-            loss: match model.is_few_step() {
-                true => Loss::Consistency(ConsistencyTuning::again(model)),
-                false => plain.loss,
-            },
             learning_rate: LearningRate {
-                peak: match (&model.modulation, model.is_few_step()) {
-                    (Some(_), false) => plain.learning_rate.peak,
-                    _ => FINE_TUNING_RATE,
+                peak: match model.modulation {
+                    Some(_) => plain.learning_rate.peak,
+                    None => FINE_TUNING_RATE,
                 },
                 warmup: 50,
                 decay: 0.4,
@@ -135,36 +130,44 @@ impl TrainConfig {
         }
     }
 
-    /// A training in which a model learns to need one to four steps; one that does so already learns the sounds
-    /// further, until these teach it nothing more. `guidance` is how strongly the model, as the teacher, insists on the
-    /// class: 1 learns from the sounds alone, in less time; none is [`RenderSettings::GUIDANCE`], or 1 for a model that
-    /// needs few steps already.
+    /// A training in which a model learns to say at once what it says when it is guided, and then needs few steps.
+    /// `guidance` is how strongly it insists on the class as the teacher; none is its own, or
+    /// [`RenderSettings::GUIDANCE`].
     ///
     /// # Errors
-    /// When the guidance is no number, or another than 1 for a model that needs few steps already.
+    /// When the model is distilled already, has no classes to insist on, or the guidance is no number or 1, at which
+    /// there is nothing to learn.
     pub fn distill(from: &Checkpoint, guidance: Option<f64>) -> Result<Self> {
         let model = &from.config;
-        let again = model.is_few_step();
-        let tuning = match (again, guidance) {
-            (_, Some(guidance)) if !guidance.is_finite() => {
-                return Err(Error::setting(format!(
-                    "guidance: expected a number, found {guidance}"
-                )));
-            }
-            (true, Some(guidance)) if guidance != 1.0 => {
-                return Err(Error::setting(format!(
-                    "guidance: `{}` needs few steps already and is distilled further by the sounds alone, expected 1, \
-                     found {guidance}",
-                    model.name
-                )));
-            }
-            (true, _) => ConsistencyTuning::again(model),
-            (false, guidance) => {
-                ConsistencyTuning::of(model, guidance.unwrap_or(RenderSettings::GUIDANCE))
-            }
+        let refuse = |what: &str| {
+            let name = &model.name;
+            Err(Error::setting(format!("distilling `{name}`: {what}")))
         };
+        if model.is_distilled() {
+            return refuse("it is distilled already, expected a model as it was trained");
+        }
+        if model.labels.is_empty() || !model.network.is_conditional() {
+            return refuse(
+                "expected a model with classes, whose guidance can be learnt, found none",
+            );
+        }
+        let own = RenderSettings::of(model);
+        let guidance = guidance.unwrap_or(match own.guidance {
+            1.0 => RenderSettings::GUIDANCE,
+            guidance => guidance,
+        });
+        if !guidance.is_finite() || guidance == 1.0 {
+            let what =
+                "guidance: expected a number other than 1, at which there is nothing to learn";
+            return refuse(&format!("{what}, found {guidance}"));
+        }
+        let plain = Self::like(model);
         Ok(Self {
-            loss: Loss::Consistency(tuning),
+            loss: Loss::Distillation(Distillation {
+                objective: *plain.loss.objective(),
+                guidance,
+                guidance_interval: own.guidance_interval,
+            }),
             batch: Some(BATCHES.0),
             learning_rate: LearningRate {
                 peak: DISTILLING_RATE,
@@ -172,10 +175,7 @@ impl TrainConfig {
                 decay: 0.4,
             },
             clip_lengths: !model.ends.is_empty(),
-            validate_every: if again { 100 } else { 250 },
-            // A denoiser first has to learn the consistency function; what has learnt it may have nothing left to gain.
-            patience: PATIENCE.filter(|_| again),
-            ..Self::like(model)
+            ..plain
         })
     }
 
@@ -310,6 +310,8 @@ mod tests {
     use super::*;
     #[cfg(feature = "embedded-model")]
     use crate::checkpoint::Rendering;
+    #[cfg(feature = "embedded-model")]
+    use crate::diffusion::{sampler::Sampler, schedule::Schedule};
 
     fn nano() -> NetworkConfig {
         NetworkConfig::UNet(UNetConfig::preset("nano").unwrap())
@@ -371,30 +373,45 @@ mod tests {
 
     #[cfg(feature = "embedded-model")]
     #[test]
-    fn a_model_that_needs_few_steps_goes_on_needing_few() {
-        let denoiser = Checkpoint::embedded().unwrap();
-        let mut model = denoiser.clone();
-        model.config.rendering = Some(Rendering::FEW_STEPS);
+    fn a_model_is_distilled_once_and_fine_tuned_as_it_was() {
+        let mut model = Checkpoint::embedded().unwrap();
         let tuned = TrainConfig::fine_tune(&model);
-        assert_eq!(tuned.format, model.config.format);
-        let again = Loss::Consistency(ConsistencyTuning::again(&model.config));
-        assert_eq!(tuned.loss, again);
-        assert_eq!((tuned.learning_rate.peak, tuned.patience), (2e-4, PATIENCE));
-        let further = TrainConfig::distill(&model, None).unwrap();
-        assert_eq!((further.loss, further.patience), (again, PATIENCE));
-        let refused = TrainConfig::distill(&model, Some(2.0)).unwrap_err();
-        assert!(refused.to_string().contains("expected 1, found 2"));
-        assert!(TrainConfig::distill(&model, Some(f64::NAN)).is_err());
-        let first = TrainConfig::distill(&denoiser, None).unwrap();
-        let tuning = first.loss.tuning().unwrap();
-        assert_eq!((tuning.guidance, first.patience), (1.5, None));
-        assert_eq!(first.batch, NonZeroUsize::new(16));
-        let tuned = TrainConfig::fine_tune(&denoiser);
+        let is_denoising = matches!(tuned.loss, Loss::Denoising(_));
+        assert!(is_denoising && tuned.patience.is_some());
         assert_eq!(
-            (tuned.loss.tuning(), tuned.learning_rate.peak),
-            (None, 1e-3)
+            (tuned.format, tuned.learning_rate.peak),
+            (model.config.format, 1e-3)
         );
-        model = denoiser;
+        let refusal = |model: &Checkpoint, guidance| {
+            let refused = TrainConfig::distill(model, guidance);
+            refused.unwrap_err().to_string()
+        };
+        let own = Rendering::new(Sampler::DpmPp2m, Schedule::LogSnr, 10, 3.0);
+        model.config.rendering = Some(own.distilled());
+        assert!(refusal(&model, None).contains("distilled already"));
+        model.config.rendering = own.distilled().undistilled();
+        assert_eq!(model.config.rendering, Some(own));
+        let guidance = |guidance: Option<f64>| {
+            let config = TrainConfig::distill(&model, guidance).unwrap();
+            assert_eq!(
+                (config.patience, config.batch),
+                (None, NonZeroUsize::new(16))
+            );
+            let Loss::Distillation(own) = config.loss else {
+                panic!("expected a distillation, found {:?}", config.loss)
+            };
+            own.guidance
+        };
+        assert_eq!([guidance(None), guidance(Some(2.0))], [3.0, 2.0]);
+        for nothing in [1.0, f64::NAN, f64::INFINITY] {
+            assert!(refusal(&model, Some(nothing)).contains("other than 1"));
+        }
+        // One that insists on nothing where nobody asks.
+        model.config.rendering = Some(Rendering::new(Sampler::Euler, Schedule::LogSnr, 10, 1.0));
+        let config = TrainConfig::distill(&model, None).unwrap();
+        assert!(matches!(config.loss, Loss::Distillation(own) if own.guidance == 1.5));
+        model.config.labels.clear();
+        assert!(refusal(&model, None).contains("with classes"));
         model.config.modulation = None;
         assert_eq!(TrainConfig::fine_tune(&model).learning_rate.peak, 2e-4);
     }

@@ -10,7 +10,6 @@ use super::config::Loss;
 use super::{Trainer, place};
 use crate::checkpoint::TrainingTotals;
 use crate::error::Result;
-use crate::network::Conditioning;
 use crate::noise::Noise;
 
 /// Where the validation loss is measured, in standard deviations of the logarithm of the noise levels that are trained:
@@ -89,15 +88,8 @@ impl Validations {
 impl Loss {
     /// Noise levels at which the validation loss is measured.
     fn validation_levels(&self) -> [f64; 4] {
-        let level = |mean: f64, std: f64, score: f64| (mean + std * score).exp();
-        SCORES.map(|score| match self {
-            Self::Denoising(objective) => level(objective.p_mean, objective.p_std, score),
-            Self::Consistency(tuning) => {
-                let consistency = &tuning.consistency;
-                let (low, high) = consistency.levels;
-                level(consistency.p_mean, consistency.p_std, score).clamp(low, high)
-            }
-        })
+        let objective = self.objective();
+        SCORES.map(|score| (objective.p_mean + objective.p_std * score).exp())
     }
 }
 
@@ -132,7 +124,8 @@ impl Trainer<'_> {
                 let noise =
                     |guess: &(usize, u64)| Noise::at(0, &[place::VALIDATION, guess.1, k as u64]);
                 let mut noises: Vec<Noise> = chunk.iter().map(noise).collect();
-                let loss = self.loss_at(sigma, &clean, &cond, &mut noises)?;
+                let sigmas = vec![sigma; noises.len()];
+                let loss = self.loss_of(&self.averaged, &clean, &cond, &sigmas, &mut noises)?;
                 *total += f64::from(loss.to_scalar::<f32>()?) * b as f64;
             }
         }
@@ -140,28 +133,6 @@ impl Trainer<'_> {
         let logarithm = |total: &f64| (total / guesses.len() as f64).max(1e-12).ln();
         let mean = totals.iter().map(logarithm).sum::<f64>() / levels.len() as f64;
         Ok(Some(mean.exp() as f32))
-    }
-
-    /// Loss of the averaged weights at one noise level.
-    fn loss_at(
-        &self,
-        sigma: f64,
-        clean: &Tensor,
-        cond: &Conditioning,
-        noises: &mut [Noise],
-    ) -> Result<Tensor> {
-        match &self.config.loss {
-            Loss::Denoising(objective) => {
-                let sigmas = vec![sigma; noises.len()];
-                objective.loss(&self.averaged, clean, cond, &sigmas, noises)
-            }
-            // All the way in one step, wherever the path begins.
-            Loss::Consistency(tuning) => {
-                let levels = vec![(sigma, 0.0); noises.len()];
-                let consistency = &tuning.consistency;
-                consistency.loss(&self.averaged, None, clean, cond, &levels, noises)
-            }
-        }
     }
 
     /// Validates, and keeps what was found.

@@ -7,13 +7,10 @@ use audiodiff::Error;
 use audiodiff::audio::Clip;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{self, Dataset, ScanOptions};
-use audiodiff::diffusion::consistency::Consistency;
-use audiodiff::diffusion::sampler::Sampler;
-use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::optim::LearningRate;
 use audiodiff::render::{RenderSettings, Renderer};
 use audiodiff::representation::{Format, RepresentationConfig, WaveConfig};
-use audiodiff::train::{ClassMatch, ConsistencyTuning, Event, Loss, TrainConfig};
+use audiodiff::train::{ClassMatch, Distillation, Event, Loss, TrainConfig};
 use candle_core::{Device, Tensor};
 
 use super::tones::*;
@@ -372,81 +369,52 @@ fn attributes_can_be_left_out_for_good_and_crops_are_told() {
 }
 
 #[test]
-fn consistency_tuning_brings_one_step_nearer_to_the_sounds() {
+fn a_distilled_model_says_at_once_what_its_guided_teacher_says() {
     let (folder, set) = tones();
     let run = folder.path().join("run");
     let (_, teacher) = train(config(mdct(), 200), &set, &run, u64::MAX);
-    for guidance in [1.0, 1.5] {
-        let tuning = TrainConfig {
-            loss: Loss::Consistency(ConsistencyTuning {
-                consistency: Consistency::default(),
-                guidance,
-                guidance_interval: (0.2, 5.0),
-            }),
-            learning_rate: LearningRate {
-                peak: 1e-3,
-                warmup: 10,
-                decay: 0.4,
-            },
-            ..config(mdct(), 120)
-        };
-        let out = folder.path().join(format!("tuned-{guidance}"));
-        let open =
-            |config: &TrainConfig| begin(config.clone(), &set, &out, Some(&teacher)).unwrap();
-        let mut trainer = open(&tuning);
-        let before = trainer.validate().unwrap().expect("sounds are held back");
-        // Interrupted and gone on with, as any training.
-        trainer
-            .run(&mut |event| match event {
-                Event::Step(report) if report.step == 40 => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            })
-            .unwrap();
-        let mut trainer = open(&tuning);
-        assert_eq!(trainer.step(), 40);
-        trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
-        let after = trainer.validate().unwrap().expect("sounds are held back");
-        // A guided teacher's sounds are not quite those that are held back.
-        let most = if guidance == 1.0 { 0.95 } else { 1.3 };
-        assert!(after < most * before, "{guidance}: {after} of {before}");
-
-        let model = Checkpoint::load(&out.join("model.safetensors")).unwrap();
-        let settings = RenderSettings::of(&model.config);
-        assert_eq!(
-            (settings.sampler, settings.schedule, settings.guidance),
-            (Sampler::Consistency, Schedule::Consistency, 1.0)
-        );
-        if guidance > 1.0 {
-            continue;
-        }
-        // It learns other sounds in the same way, from these alone, and stays a model of few steps.
-        let mut known = model.clone();
-        let rendering = known.config.rendering.as_mut().unwrap();
-        (rendering.steps, rendering.measured) = (2, vec![(2, 1.1)]);
-        let again = TrainConfig {
-            loss: Loss::Consistency(ConsistencyTuning::again(&known.config)),
-            ..tuning
-        };
-        let out = folder.path().join("again");
-        let mut trainer = begin(again, &set, &out, Some(&known)).unwrap();
-        trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
-        let last = trainer.validate().unwrap().expect("sounds are held back");
-        assert!(last < 1.1 * after, "{last} of {after}");
-        let model = Checkpoint::load(&out.join("model.safetensors")).unwrap();
-        let rendering = model.config.rendering.unwrap();
-        assert_eq!(rendering.sampler, Sampler::Consistency);
-        assert_eq!((rendering.steps, rendering.measured), (2, vec![]));
-    }
-    // Without a model to begin from there is nothing to tune.
-    let alone = TrainConfig {
-        loss: Loss::Consistency(ConsistencyTuning {
-            consistency: Consistency::default(),
-            guidance: 1.0,
-            guidance_interval: (0.2, 5.0),
+    let distilling = TrainConfig {
+        loss: Loss::Distillation(Distillation {
+            objective: *config(mdct(), 1).loss.objective(),
+            guidance: 3.0,
+            guidance_interval: (0.2, 50.0),
         }),
-        ..config(mdct(), 2)
+        learning_rate: LearningRate {
+            peak: 1e-3,
+            warmup: 10,
+            decay: 0.4,
+        },
+        ..config(mdct(), 120)
     };
-    let error = begin(alone, &set, &folder.path().join("no"), None);
+    let out = folder.path().join("distilled");
+    let open = || begin(distilling.clone(), &set, &out, Some(&teacher)).unwrap();
+    let mut trainer = open();
+    let before = trainer.validate().unwrap().expect("sounds are held back");
+    // Interrupted and gone on with, as any training.
+    trainer
+        .run(&mut |event| match event {
+            Event::Step(report) if report.step == 40 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+        .unwrap();
+    let mut trainer = open();
+    assert_eq!(trainer.step(), 40);
+    trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+    let after = trainer.validate().unwrap().expect("sounds are held back");
+    // The loss is the distance to what the teacher says in two evaluations.
+    assert!(after < 0.5 * before, "{after} of {before}");
+
+    let student = Checkpoint::load(&out.join("model.safetensors")).unwrap();
+    let settings = RenderSettings::of(&student.config);
+    assert_eq!((settings.steps, settings.guidance), (4, 1.0));
+    // Fine-tuned, it is a denoiser again, rendered as the teacher was.
+    let out = folder.path().join("tuned");
+    let tuning = config(mdct(), 2);
+    let (_, tuned) = train_from(Some(&student), tuning, &set, &out, u64::MAX);
+    let settings = RenderSettings::of(&tuned.config);
+    assert_eq!((settings.steps, settings.guidance), (16, 3.0));
+    // Without a teacher there is nothing to learn.
+    let error = begin(distilling, &set, &folder.path().join("no"), None);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("expected a model to begin from"), "{error}");
 }

@@ -7,8 +7,7 @@ use std::path::Path;
 use audiodiff::Error;
 use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
 use audiodiff::dataset::{self, Dataset};
-use audiodiff::diffusion::consistency::Consistency;
-use audiodiff::train::{ConsistencyTuning, Event, Length, Loss, Outcome, TrainConfig, read_stats};
+use audiodiff::train::{Event, Length, Outcome, TrainConfig, read_stats};
 
 use super::tones::*;
 
@@ -83,15 +82,15 @@ const NAMES_OF_0_1_0: [(&str, &str); 8] = [
     ("\"attributes\":", "\"portraits\":"),
     ("\"clips\":", "\"windows\":"),
     ("\"fine_tuned_from\":", "\"tuned_from\":"),
-    ("\"schedule\":\"consistency\"", "\"schedule\":\"few\""),
-    ("\"p_mean\":", "\"log_level_mean\":"),
-    ("\"p_std\":", "\"log_level_deviation\":"),
+    ("\"p_mean\":", "\"log_sigma_mean\":"),
+    ("\"p_std\":", "\"log_sigma_deviation\":"),
+    ("\"min_snr_gamma\":", "\"weight_clip\":"),
     ("\"max_grad_norm_ratio\":", "\"clip_ratio\":"),
     ("\"grad_norm\":", "\"gradient_norm\":"),
 ];
 
 #[test]
-fn a_distillation_of_version_0_1_0_goes_on_to_the_bit() {
+fn a_fine_tuning_of_version_0_1_0_goes_on_to_the_bit() {
     let (folder, set) = tones();
     let (_, teacher) = train(
         config(mdct(), 8),
@@ -99,23 +98,15 @@ fn a_distillation_of_version_0_1_0_goes_on_to_the_bit() {
         &folder.path().join("teacher"),
         u64::MAX,
     );
-    let distilling = TrainConfig {
-        loss: Loss::Consistency(ConsistencyTuning {
-            consistency: Consistency::default(),
-            guidance: 1.5,
-            guidance_interval: (0.2, 5.0),
-        }),
-        ..config(mdct(), 8)
-    };
-    let distill =
-        |run: &Path, stop_at| train_from(Some(&teacher), distilling.clone(), &set, run, stop_at);
+    let tuning = config(mdct(), 8);
+    let tune = |run: &Path, stop_at| train_from(Some(&teacher), tuning.clone(), &set, run, stop_at);
     let (straight, resumed) = (
         folder.path().join("straight"),
         folder.path().join("resumed"),
     );
-    let (outcome, whole) = distill(&straight, u64::MAX);
+    let (outcome, whole) = tune(&straight, u64::MAX);
     assert_eq!(outcome, Outcome::Finished);
-    assert_eq!(distill(&resumed, 3).0, Outcome::Stopped);
+    assert_eq!(tune(&resumed, 3).0, Outcome::Stopped);
     let state = resumed.join("state.safetensors");
     let (tensors, note) = load_tensors(&state).unwrap();
     let mut older = note;
@@ -123,15 +114,13 @@ fn a_distillation_of_version_0_1_0_goes_on_to_the_bit() {
         assert!(older.contains(now), "{now}: {older}");
         older = older.replace(now, then);
     }
-    // Beside the loss stood an objective, of no meaning, and 0 for an absent patience.
-    let fields = r#""objective":{"log_sigma_mean":1.3,"log_sigma_deviation":1.8,"weight_clip":12.0,"sigma_data":1.0},"#;
-    let fields = format!("{fields}\"patience\":0,\"tuning\":");
-    let older = older.replacen("\"tuning\":", &fields, 1);
+    // There stood 0 for an absent patience.
+    let older = older.replacen("\"objective\":", "\"patience\":0,\"objective\":", 1);
     save_tensors(&state, &tensors, &older).unwrap();
-    let opened = begin(distilling.clone(), &set, &resumed, Some(&teacher)).unwrap();
+    let opened = begin(tuning.clone(), &set, &resumed, Some(&teacher)).unwrap();
     assert_eq!(opened.step(), 3);
     drop(opened);
-    let (outcome, halves) = distill(&resumed, u64::MAX);
+    let (outcome, halves) = tune(&resumed, u64::MAX);
     assert_eq!(outcome, Outcome::Finished);
     assert_eq!(bits(&whole), bits(&halves));
 }

@@ -139,8 +139,11 @@ fn rendered(own: &Rendering) -> String {
         ),
         (true, true) => String::new(),
     };
+    let learnt = own.undistilled.map_or_else(String::new, |before| {
+        format!(" ({} learnt by distillation)", before.guidance)
+    });
     format!(
-        "{} steps, sampler {}, guidance {}{distance}",
+        "{} steps, sampler {}, guidance {}{learnt}{distance}",
         own.steps, own.sampler, own.guidance
     )
 }
@@ -232,14 +235,8 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
             args.steps.unwrap_or(own.steps),
             args.guidance.unwrap_or(own.guidance),
         );
-        let rendering = model.config.rendering.get_or_insert(Rendering {
-            sampler: own.sampler,
-            schedule: own.schedule,
-            guidance,
-            steps,
-            measured: Vec::new(),
-            excess: Vec::new(),
-        });
+        let plain = Rendering::new(own.sampler, own.schedule, steps, guidance);
+        let rendering = model.config.rendering.get_or_insert(plain);
         (rendering.steps, rendering.guidance) = (steps, guidance);
     }
     let storage = storage(args.f16);

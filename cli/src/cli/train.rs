@@ -11,9 +11,9 @@ use audiodiff::error::printable;
 use audiodiff::train::{Loss, TrainConfig};
 use clap::{Args, ValueEnum};
 
+use super::Global;
 use super::flags::{positive, within};
 use super::training::{self, TrainingArgs};
-use super::{Global, usage};
 use start::StartArgs;
 
 #[derive(Args)]
@@ -118,7 +118,7 @@ impl TrainArgs {
         config.set_format(self.sample_rate, self.channels, self.seconds)?;
         config.name = self.folder_name();
         self.training.apply(&mut config);
-        self.set_objective(&mut config.loss)?;
+        self.set_objective(&mut config.loss);
         if self.no_augment {
             config.augment = None;
         }
@@ -134,25 +134,12 @@ impl TrainArgs {
         Ok(config)
     }
 
-    /// The noise levels and weights of a denoiser's loss, where a flag says so.
-    fn set_objective(&self, loss: &mut Loss) -> anyhow::Result<()> {
-        let flags = [
-            ("--p-mean", self.p_mean),
-            ("--p-std", self.p_std),
-            ("--min-snr-gamma", self.min_snr_gamma),
-        ];
-        match (loss, flags.into_iter().find(|(_, value)| value.is_some())) {
-            (Loss::Denoising(objective), _) => {
-                objective.p_mean = self.p_mean.unwrap_or(objective.p_mean);
-                objective.p_std = self.p_std.unwrap_or(objective.p_std);
-                objective.min_snr_gamma = self.min_snr_gamma.unwrap_or(objective.min_snr_gamma);
-                Ok(())
-            }
-            (_, Some((flag, _))) => Err(usage(format!(
-                "{flag}: the model needs few steps already and goes on by consistency tuning, which has no such \
-                 number; --from none begins from nothing"
-            ))),
-            (_, None) => Ok(()),
+    /// The noise levels and weights of the loss, where a flag says so.
+    fn set_objective(&self, loss: &mut Loss) {
+        if let Loss::Denoising(objective) = loss {
+            objective.p_mean = self.p_mean.unwrap_or(objective.p_mean);
+            objective.p_std = self.p_std.unwrap_or(objective.p_std);
+            objective.min_snr_gamma = self.min_snr_gamma.unwrap_or(objective.min_snr_gamma);
         }
     }
 }

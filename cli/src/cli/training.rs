@@ -40,8 +40,7 @@ pub struct TrainingArgs {
     /// Clips a step; `auto` fits memory and cores [default: auto; where a model is distilled, 16]
     #[arg(long, value_name = "N")]
     batch: Option<BatchSize>,
-    /// Highest learning rate [default: 1e-3, base 4e-4; fine-tuning the same, older models and such of few
-    /// steps 2e-4; distilling 1e-4]
+    /// Highest learning rate [default: 1e-3, base 4e-4; fine-tuning the same, older models 2e-4; distilling 5e-4]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// Seed of everything random
