@@ -1,7 +1,10 @@
 //! The fundamental of a sound to the cent, and its course.
 
-use realfft::RealFftPlanner;
+use std::sync::Arc;
+
+use rayon::prelude::*;
 use realfft::num_complex::Complex32;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use super::Clip;
 use super::measure::{PITCHES, onset, period};
@@ -70,18 +73,18 @@ impl Contour {
         // Past the end there is silence.
         let mut padded = sound.to_vec();
         padded.resize(sound.len() + window + reach + 2, 0.0);
-        let starts: Vec<usize> = (0..=sound.len().saturating_sub(window))
-            .step_by(hop)
+        let starts = (0..=sound.len().saturating_sub(window)).step_by(hop);
+        let mut heard: Vec<(usize, f64)> = starts
+            .map(|start| (start, power(&padded[start..start + window])))
             .collect();
-        let mut correlation =
-            Correlation::new(window, (1.06 * rate / f64::from(PITCHES.0)) as usize);
+        let loudest = heard.iter().fold(0.0f64, |m, look| m.max(look.1));
+        heard.retain(|look| look.1 > QUIET * loudest);
+        let correlation = Correlation::new(window, (1.06 * rate / f64::from(PITCHES.0)) as usize);
         let least = (rate / f64::from(PITCHES.1) / 1.06) as usize;
-        let mut looks: Vec<(f64, Option<Look>)> = Vec::new();
-        for start in starts {
+        let look = |&(start, energy): &(usize, f64)| {
             let part = &padded[start..start + window + reach + 2];
-            let energy = power(&part[..window]);
             let (clarity, lag) = period(&correlation.curve(part), least.max(2));
-            let look = (clarity >= CLEAR && lag > 0.0).then(|| {
+            (clarity >= CLEAR && lag > 0.0).then(|| {
                 let Refined { near, period, far } = refined(part, window, f64::from(lag), reach);
                 Look {
                     at: begin as f64 + start as f64 + 0.5 * (window as f64 + far),
@@ -89,13 +92,10 @@ impl Contour {
                     near: (rate / near).log2(),
                     weight: energy.sqrt(),
                 }
-            });
-            looks.push((energy, look));
-        }
-        let loudest = looks.iter().fold(0.0f64, |m, look| m.max(look.0));
-        looks.retain(|look| look.0 > QUIET * loudest);
-        let all: f64 = looks.iter().map(|look| look.0.sqrt()).sum();
-        let mut looks: Vec<Look> = looks.into_iter().filter_map(|look| look.1).collect();
+            })
+        };
+        let all: f64 = heard.iter().map(|look| look.1.sqrt()).sum();
+        let mut looks: Vec<Look> = heard.par_iter().filter_map(look).collect();
         let middle = quantile(&looks, 0.5)?;
         looks.retain(|look| (look.octave - middle).abs() < ASTRAY);
         let pitched: f64 = looks.iter().map(|look| look.weight).sum();
@@ -181,7 +181,19 @@ impl Contour {
 }
 
 fn power(samples: &[f32]) -> f64 {
-    samples.iter().map(|&x| f64::from(x).powi(2)).sum()
+    product(samples, samples)
+}
+
+/// The sum of products, in eight sums side by side.
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0.0f64; 8];
+    let blocks = a.chunks(8).zip(b.chunks(8));
+    for (a, b) in blocks {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(a) * f64::from(b);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// The height that `fraction` of the looks, by weight, lie below.
@@ -201,30 +213,30 @@ fn quantile(looks: &[Look], fraction: f64) -> Option<f64> {
 struct Correlation {
     window: usize,
     lags: usize,
-    planner: RealFftPlanner<f32>,
+    forward: Arc<dyn RealToComplex<f32>>,
+    inverse: Arc<dyn ComplexToReal<f32>>,
 }
 
 impl Correlation {
     fn new(window: usize, lags: usize) -> Self {
+        let n = (window + lags).next_power_of_two();
+        let mut planner = RealFftPlanner::new();
         Self {
             window,
             lags,
-            planner: RealFftPlanner::new(),
+            forward: planner.plan_fft_forward(n),
+            inverse: planner.plan_fft_inverse(n),
         }
     }
 
     /// The correlation at lags from 0 on, 1 where what comes later is the same but for its level.
-    fn curve(&mut self, part: &[f32]) -> Vec<f32> {
-        let n = (self.window + self.lags).next_power_of_two();
-        let (forward, inverse) = (
-            self.planner.plan_fft_forward(n),
-            self.planner.plan_fft_inverse(n),
-        );
+    fn curve(&self, part: &[f32]) -> Vec<f32> {
+        let n = self.forward.len();
         let spectrum = |samples: &[f32]| {
             let mut block = vec![0.0f32; n];
             block[..samples.len()].copy_from_slice(samples);
             let mut bins = vec![Complex32::default(); n / 2 + 1];
-            forward
+            self.forward
                 .process(&mut block, &mut bins)
                 .expect("the lengths are the plan's");
             bins
@@ -239,7 +251,7 @@ impl Correlation {
         product[0].im = 0.0;
         product[n / 2].im = 0.0;
         let mut sums = vec![0.0f32; n];
-        inverse
+        self.inverse
             .process(&mut product, &mut sums)
             .expect("the lengths are the plan's");
         let own = power(&part[..self.window]);
@@ -268,13 +280,12 @@ fn refined(part: &[f32], window: usize, coarse: f64, reach: usize) -> Refined {
     let own = power(&part[..window]);
     let correlation = |lag: usize| -> f64 {
         let later = &part[lag..lag + window];
-        let sum: f64 = part[..window]
-            .iter()
-            .zip(later)
-            .map(|(&a, &b)| f64::from(a) * f64::from(b))
-            .sum();
         let norm = (own * power(later)).sqrt();
-        if norm > 0.0 { sum / norm } else { 0.0 }
+        if norm > 0.0 {
+            product(&part[..window], later) / norm
+        } else {
+            0.0
+        }
     };
     let (mut near, mut period, mut far) = (coarse, coarse, coarse);
     let mut periods = 1.0;
