@@ -1,6 +1,5 @@
 //! The diffusion core: what a denoiser is, how it is trained, how it is sampled from.
 
-pub mod consistency;
 pub mod guidance;
 pub mod inpaint;
 mod modulation;

@@ -64,7 +64,7 @@
 //! | Song et al. 2021 | Score-Based Generative Modeling through Stochastic Differential Equations |
 //! | Lugmayr et al. 2022 | RePaint: Inpainting using Denoising Diffusion Probabilistic Models |
 //! | Shoemake 1985 | Animating Rotation with Quaternion Curves |
-//! | Song & Dhariwal 2023 | Improved Techniques for Training Consistency Models |
+//! | Meng et al. 2023 | On Distillation of Guided Diffusion Models |
 //! | DDIM | Song, Meng, Ermon: Denoising Diffusion Implicit Models, 2021 |
 //! | DDPM | Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, 2020 |
 //! | PNDM | Liu et al.: Pseudo Numerical Methods for Diffusion Models on Manifolds, 2022 |

@@ -11,6 +11,7 @@ use audiodiff::attributes::Attribute;
 use audiodiff::audio::{Clip, Level, Measures};
 use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType};
 use audiodiff::diffusion::sampler::Sampler;
+use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
 use audiodiff::render::{Init, MOST_FEW_STEPS, Remark, RenderSettings, Rendered, Renderer};
 use audiodiff::representation::Format;

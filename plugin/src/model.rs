@@ -206,6 +206,7 @@ mod tests {
     #[cfg(feature = "embedded-model")]
     use audiodiff::{
         checkpoint::{Rendering, StorageType},
+        diffusion::{sampler::Sampler, schedule::Schedule},
         render::Remark,
     };
 

@@ -7,7 +7,6 @@ use candle_core::Tensor;
 
 use super::Step;
 use crate::diffusion::Denoiser;
-use crate::diffusion::consistency::ConsistencyFunction;
 use crate::diffusion::schedule::PURE_NOISE;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
@@ -181,12 +180,17 @@ pub(super) fn iplms_reference(sampling: &mut Sampling, mut x: Tensor) -> Result<
     Ok(x)
 }
 
+/// The level at which [`consistency`] keeps half of the noisy clip.
+const HALF_KEPT: f64 = 0.05;
+
 /// [`Sampler::Consistency`](super::Sampler::Consistency): `x ← f(x, sigma) + sigma' z` with fresh noise `z`.
+///
+/// `f = k·x + (1 - k)·D(x, sigma)` with `k = 1/(1 + (sigma/0.05)²)` is where a path ends, as models say that were
+/// distilled by consistency tuning [Song et al. 2023, Eq. 5; Geng et al. 2024]: none are made any more.
 pub(super) fn consistency(sampling: &mut Sampling, x: Tensor) -> Result<Tensor> {
-    let f = ConsistencyFunction::new(sampling.denoiser, 0.0);
-    let end = |sampling: &Sampling, x: &Tensor, sigma| {
-        let levels = vec![sigma; sampling.cond.batch()];
-        Ok(f.at(x, &levels, sampling.cond)?.detach())
+    let end = |sampling: &Sampling, x: &Tensor, sigma: f64| {
+        let kept = 1.0 / (1.0 + (sigma / HALF_KEPT).powi(2));
+        weighted_sum(&[(kept, x), (1.0 - kept, &sampling.denoise(x, sigma)?)])
     };
     sampling.follow_guesses(x, end, |sampling, x, at| {
         weighted_sum(&[(1.0, &at.denoised), (at.next, &sampling.noise(x)?)])
