@@ -472,6 +472,42 @@ fn at_full_strength_nothing_is_left_of_a_sound_and_below_it_its_class_is() {
 }
 
 #[test]
+fn a_morph_begins_with_the_one_sound_and_ends_with_the_other() {
+    let renderer = renderer();
+    let clips = [third(&renderer, "tom"), third(&renderer, "bass")];
+    let config = renderer.config();
+    let format = Format {
+        len_frames: 33_280,
+        ..config.format
+    };
+    let built = config.representation.build(&format, &config.statistics);
+    let representation = built.unwrap();
+    let heard = |clip: &Clip| {
+        let mut samples = clip.channels()[0].clone();
+        samples.resize(format.len_frames, 0.0);
+        let clip = Clip::new(format.sample_rate, vec![samples]);
+        representation.encode(&clip).unwrap().data
+    };
+    let apart = |a: &[f32], b: &[f32]| {
+        let squares = a.iter().zip(b).map(|(a, b)| (a - b).powi(2));
+        (squares.sum::<f32>() / a.len() as f32).sqrt()
+    };
+    let [from, to] = [0, 1].map(|i| heard(&clips[i]));
+    for (fraction, near, far) in [(0.0, &from, &to), (1.0, &to, &from)] {
+        let morph = generated(&renderer, None, 1..2, |settings| {
+            settings.init = Some(Init::Morph {
+                clips: clips.clone(),
+                fraction,
+            });
+        });
+        assert_eq!(morph[0].steps, 10);
+        let morph = heard(&morph[0].clip);
+        let (near, far) = (apart(&morph, near), apart(&morph, far));
+        assert!(near < 0.5 * far, "{fraction}: {near} and {far}");
+    }
+}
+
+#[test]
 fn a_morph_by_inversion_is_that_of_its_seed_whatever_is_rendered_beside_it() {
     let renderer = renderer();
     let clips = [third(&renderer, "snare"), third(&renderer, "kick")];

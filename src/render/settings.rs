@@ -6,8 +6,12 @@ use crate::checkpoint::ModelConfig;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 
-/// Most steps that a model which was distilled to few is sampled with: 16 are no finer, and 64 spoil the sound.
+/// Most steps that a model which was tuned to few, as earlier editions did, is sampled with: 16 are no finer, and 64 spoil the sound.
 pub const MOST_FEW_STEPS: usize = 8;
+
+/// Fewest steps by which sounds are inverted to their noise, and a morph is sampled: at four the ends of a morph were as
+/// far from the two sounds as others are.
+const FEWEST_OF_A_MORPH: usize = 10;
 
 /// Lowest noise level before zero of models that are preconditioned by a modulation spectrum. The last guess is made
 /// there, a mean over what is below: the finest texture of noise is left to the decoder, which has it right, where
@@ -41,7 +45,8 @@ pub struct RenderSettings {
     /// the data, where the model knows what its training sounds were like ([`ModelConfig::attributes`]); others are
     /// given no class.
     pub class: Option<String>,
-    /// Steps from noise to sound. A model that was distilled to few takes at most [`MOST_FEW_STEPS`].
+    /// Steps from noise to sound. A morph by a sampler that draws no noise takes at least ten; a model that was tuned to
+    /// few by an earlier edition at most [`MOST_FEW_STEPS`].
     pub steps: usize,
     /// The sampler.
     pub sampler: Sampler,
@@ -100,9 +105,14 @@ impl RenderSettings {
 
     /// How many of the steps are taken with a model.
     pub(super) fn steps_taken(&self, config: &ModelConfig) -> usize {
-        match config.is_few_step() && self.sampler == Sampler::Consistency {
-            true => self.steps.min(MOST_FEW_STEPS),
-            false => self.steps,
+        if config.is_few_step() && self.sampler == Sampler::Consistency {
+            return self.steps.min(MOST_FEW_STEPS);
+        }
+        match self.init {
+            Some(Init::Morph { .. }) if !self.sampler.is_stochastic() => {
+                self.steps.max(FEWEST_OF_A_MORPH)
+            }
+            _ => self.steps,
         }
     }
 

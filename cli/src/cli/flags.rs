@@ -54,8 +54,8 @@ fn labels(source: OsString) -> Labels {
 /// How noise becomes a sound.
 #[derive(Args)]
 pub struct SamplingArgs {
-    /// Steps from noise to sound: more is finer, and slower in proportion; a distilled model needs 1 to 4 and takes 8
-    /// at most [default: the model's, else 16]
+    /// Steps from noise to sound, slower in proportion; a distilled model needs 4, a morph takes 10 at least
+    /// [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
