@@ -63,7 +63,7 @@ fn its_fingerprint_stays() {
     let model = Checkpoint::embedded().unwrap();
     assert_eq!(
         model.fingerprint().unwrap(),
-        "f12fea8cf7a057cee3a2624f89950b0fe0fdfacf5381b34eb26c21ad9f01c2a5"
+        "512cc4cf687e11a84e5a96a7f9dfaf4dbbcf11c074bdf2a1befe6213d01730b2"
     );
 }
 
@@ -287,7 +287,7 @@ fn made_notes_have_a_pitch_and_hold_it() {
     let renderer = renderer();
     let mut pitched = 0;
     for class in ["bass", "synth", "pluck", "mallet"] {
-        let notes = generated(&renderer, Some(class), 0..16, |_| ());
+        let notes = generated(&renderer, Some(class), 0..32, |_| ());
         let measures = notes.iter().map(|note| Measures::of(&note.clip));
         let warbles: Vec<f32> = measures.filter_map(|measures| measures.warble).collect();
         pitched += warbles.len();
@@ -295,7 +295,7 @@ fn made_notes_have_a_pitch_and_hold_it() {
         assert!(warble < 3.0, "{class}: {warble} cents");
     }
     // Of real ones about 83% have one, by a measure of longer windows. Decoded without their pitch, half had.
-    assert!(pitched >= 44, "{pitched} of 64");
+    assert!(pitched >= 88, "{pitched} of 128");
 }
 
 #[test]
@@ -561,9 +561,11 @@ fn one_shots_end_where_they_end_and_tails_die_away() {
             10.0 * power.max(1e-12).log10()
         };
         let levels: Vec<f32> = (0..9).map(|i| level(i * second)).collect();
+        // A note that was held falls slowly, and unevenly by a decibel.
+        assert!(levels[8] < levels[3] - 2.0, "{class}: {levels:?}");
         for pair in levels[3..].windows(2) {
             let is_over = pair[1] < -90.0;
-            assert!(is_over || pair[1] < pair[0] - 1.0, "{class}: {levels:?}");
+            assert!(is_over || pair[1] < pair[0] + 1.0, "{class}: {levels:?}");
         }
     }
 }

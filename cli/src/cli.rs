@@ -62,7 +62,7 @@ struct Global {
 enum Verb {
     /// Learn a folder of sounds
     Train(Box<train::TrainArgs>),
-    /// Teach a model to make its sounds in one to four steps
+    /// Teach a model to make its sounds in few steps
     #[command(alias = "tune")]
     Distill(Box<distill::DistillArgs>),
     /// Make new sounds

@@ -161,7 +161,7 @@ fn a_model_is_distilled_measured_and_fine_tuned() {
     let words = said(&["info", text(&student)]);
     for part in [
         "guidance 1 (1.5 learnt by distillation)",
-        "by steps, dB²: 1: ",
+        "by steps, dB²: 2: ",
     ] {
         assert!(words.contains(part), "{part}: {words}");
     }

@@ -79,7 +79,7 @@ fn old_sigma_max() -> f64 {
 }
 
 /// Steps of a distilled model before others were measured.
-const FEW_STEPS: usize = 4;
+const FEW_STEPS: usize = 6;
 
 /// How a model is best rendered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
