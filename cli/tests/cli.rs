@@ -467,7 +467,7 @@ fn the_built_in_model_is_tuned_to_what_is_asked_and_says_when_it_cannot_be() {
         "that of the model"
     );
     assert_eq!(info["training"]["licence"], "CC0-1.0");
-    assert_eq!(info["training"]["before"]["steps"], 27_906);
+    assert_eq!(info["training"]["before"]["steps"], 33_795);
     let small = ["--preset", "16x1,16x1", "--seconds", "0.1"];
     let (said, info) = run("fresh", &small);
     assert!(

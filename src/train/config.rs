@@ -24,8 +24,8 @@ pub enum Length {
     Minutes(f64),
 }
 
-/// How a finished model is taught to say at once what it says when it is guided [Meng et al. 2023, §3.1]: guidance
-/// asks it twice at each step. The guess that is learnt is also a straighter path's: a few steps follow it.
+/// How a finished model is taught to say at once what it says when it is guided [Meng et al. 2023, §3.1], which
+/// takes two evaluations at each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Distillation {
     /// Noise levels and weights.
