@@ -43,8 +43,6 @@ pub struct Comparison<'a> {
     pub student: &'a Checkpoint,
     /// The model it began from.
     pub teacher: &'a Checkpoint,
-    /// How strongly the teacher insisted on the class while it taught; it takes its own number of steps.
-    pub guidance: f64,
     /// Folder of the sounds that were learnt.
     pub sounds: &'a Path,
     /// How they were opened for the training.
@@ -109,9 +107,13 @@ impl Comparison<'_> {
             };
             *found = distances(student, &settings, run)?;
         }
+        // As it taught, in its own number of steps.
+        let own = RenderSettings::of(&teacher.config);
+        let taught = student.config.rendering.as_ref();
+        let taught = taught.and_then(|rendering| rendering.undistilled);
         let settings = RenderSettings {
-            guidance: self.guidance,
-            ..RenderSettings::of(&teacher.config)
+            guidance: taught.map_or(own.guidance, |taught| taught.guidance),
+            ..own
         };
         Ok(StepCounts {
             student: found,

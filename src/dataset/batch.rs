@@ -152,10 +152,10 @@ impl Dataset {
         let source = self.source(index)?;
         let mut start = 0;
         let mut change = Change::default();
+        let is_one_shot = self.crop == Crop::Onset;
+        let own = (attributes && is_one_shot).then(|| self.attributes_by(index, &source));
         if let Some((augment, mut noise)) = augment {
-            let is_note = attributes
-                && self.crop == Crop::Onset
-                && self.attributes_by(index, &source).is_note();
+            let is_note = own.is_some_and(|own| own.is_note());
             change = augment.draw(is_note, &mut noise);
             if self.crop == Crop::Anywhere {
                 let faster = f64::from(augment::ratio(change.varispeed_st).max(1.0));
@@ -175,14 +175,10 @@ impl Dataset {
                 ),
             });
         }
-        let attributes = match (attributes, self.crop) {
-            (false, _) => None,
-            (true, Crop::Onset) => Some(
-                self.attributes_by(index, &source)
-                    .varispeed(change.varispeed_st),
-            ),
-            (true, Crop::Anywhere) => {
-                Some(source.attributes(start, change.varispeed_st, format, self.crop))
+        let attributes = match own {
+            Some(own) => Some(own.varispeed(change.varispeed_st)),
+            None => {
+                attributes.then(|| source.attributes(start, change.varispeed_st, format, self.crop))
             }
         };
         let attributes = attributes.map(|attributes| change.known_of(attributes));

@@ -6,7 +6,8 @@ use crate::checkpoint::ModelConfig;
 use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 
-/// Most steps that a model which was tuned to few, as earlier editions did, is sampled with: 16 are no finer, and 64 spoil the sound.
+/// Most steps that a model which was tuned to few, as earlier editions did, is sampled with: 16 are no finer, and 64
+/// spoil the sound.
 pub const MOST_FEW_STEPS: usize = 8;
 
 /// Fewest steps by which sounds are inverted to their noise, and a morph is sampled: at four the ends of a morph were as

@@ -28,8 +28,9 @@ const ONE_SHOT: Format = Format {
     len_frames: 131_072,
 };
 
-/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, of a distillation. Models that are preconditioned by a modulation spectrum go on at the first: at a fifth of it ten minutes
-/// are not enough for new classes.
+/// Highest learning rates: from nothing, the same of the largest preset, on another's weights, of a distillation.
+/// Models that are preconditioned by a modulation spectrum go on at the first: at a fifth of it ten minutes are not
+/// enough for new classes.
 const FRESH_RATE: f64 = 1e-3;
 const BASE_RATE: f64 = 4e-4;
 const FINE_TUNING_RATE: f64 = 2e-4;

@@ -7,7 +7,7 @@ use audiodiff::checkpoint::{Checkpoint, Excess, StorageType};
 use audiodiff::distill::{Comparison, MEASURED, StepCounts};
 use audiodiff::error::printable;
 use audiodiff::eval::Estimate;
-use audiodiff::train::{Loss, Outcome, TrainConfig};
+use audiodiff::train::{Outcome, TrainConfig};
 use clap::Args;
 
 use super::Global;
@@ -57,10 +57,6 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.training.compute.device.open()?;
     let teacher = super::load_model(Some(&args.model))?;
     let config = args.config(&teacher)?;
-    let guidance = match &config.loss {
-        Loss::Distillation(own) => own.guidance,
-        _ => 1.0,
-    };
     let crop = teacher.config.training_crop().unwrap_or_default();
     let options = args.training.scan_options(crop);
     let dataset = training::open_sounds(&args.data, config.format, &options, global)?;
@@ -78,7 +74,6 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
     let comparison = Comparison {
         student: &model,
         teacher: &teacher,
-        guidance,
         sounds: &args.data,
         options: &options,
         seed: args.training.seed,

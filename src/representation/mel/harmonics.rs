@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
 
 use super::encoder::Encoder;
+use super::noisiness::rise;
 use crate::noise::Noise;
 
 /// Lowest pitch, Hz: what is called lower, or is no number, is none.
@@ -18,7 +19,7 @@ const HIGHEST_HZ: f32 = 12_000.0;
 const TABLE: usize = 8192;
 
 /// A comb rises for so long, in seconds: magnitudes alone do not tell that nothing begins at once.
-const RISE: f32 = 0.005;
+const ATTACK: f32 = 0.005;
 
 /// A comb that fills less than this part of its window has no level to be scaled by.
 const LEAST_PART: f32 = 1e-3;
@@ -53,7 +54,7 @@ pub fn harmonics(
         return None;
     }
     let phases: Vec<f32> = (0..count).map(|_| noise.uniform()).collect();
-    let comb = comb(format.len_frames, onset, hz / rate, &phases, RISE * rate);
+    let comb = comb(format.len_frames, onset, hz / rate, &phases, ATTACK * rate);
     let mut spectra = transform.analyse(&comb, levels.len() / bands);
     let gathered = |row: &[Complex32]| {
         let magnitudes: Vec<f32> = row.iter().map(|x| x.norm()).collect();
@@ -89,9 +90,9 @@ pub fn harmonics(
     Some(spectra)
 }
 
-/// The harmonics of a frequency in cycles a frame of audio, all as loud, which rise from nothing in the first `rise`
+/// The harmonics of a frequency in cycles a frame of audio, all as loud, which rise from nothing in the first `attack`
 /// frames from `onset` on, where each has its phase, in cycles.
-fn comb(len: usize, onset: usize, frequency: f32, phases: &[f32], rise: f32) -> Vec<f32> {
+fn comb(len: usize, onset: usize, frequency: f32, phases: &[f32], attack: f32) -> Vec<f32> {
     let sine: Vec<f32> = (0..TABLE)
         .map(|n| (TAU * n as f32 / TABLE as f32).sin())
         .collect();
@@ -110,8 +111,7 @@ fn comb(len: usize, onset: usize, frequency: f32, phases: &[f32], rise: f32) -> 
         let at = (n as f64 * f64::from(frequency)).fract() as f32 * TABLE as f32;
         let below = at as usize;
         let (a, b) = (period[below % TABLE], period[(below + 1) % TABLE]);
-        let risen = (n as f32 / rise).min(1.0);
-        smoothstep(risen) * (a + (at - below as f32) * (b - a))
+        smoothstep(rise(n as f32, (0.0, attack))) * (a + (at - below as f32) * (b - a))
     };
     (0..len).map(value).collect()
 }
