@@ -75,7 +75,8 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("{preset}/training step/16"), |b| {
             b.iter(|| {
                 let loss = objective
-                    .loss(&trained, None, &clean, &cond, &sigmas, &mut noises)
+                    .losses(&trained, None, &clean, &cond, &sigmas, &mut noises)
+                    .and_then(|losses| Ok(losses.mean_all()?))
                     .expect("matching shapes");
                 let gradients = loss.backward().expect("every op has a gradient");
                 step += 1;

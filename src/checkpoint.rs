@@ -16,6 +16,7 @@ use crate::file::write_whole_by;
 mod config;
 mod safetensors;
 
+pub(crate) use config::FEW_STEPS;
 pub use config::{
     Excess, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord, TrainingTotals,
 };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use crate::checkpoint::{Checkpoint, Excess, ModelConfig, Rendering};
+use crate::checkpoint::{Checkpoint, Excess, FEW_STEPS, ModelConfig, Rendering};
 use crate::dataset::ScanOptions;
 use crate::error::{Error, Result};
 use crate::eval::{Ear, Estimate, FEWEST, Reference, Sounds};
@@ -13,7 +13,7 @@ use crate::render::{RenderSettings, Renderer};
 
 /// Numbers of steps that are measured. The last is taken unless another one is shown to be nearer to real sounds: none
 /// of them takes long, and variety grows with them.
-pub const MEASURED: [usize; 3] = [2, 4, 6];
+pub const MEASURED: [usize; 3] = [2, 3, FEW_STEPS];
 
 /// Rounds that each is measured in, with seeds of their own.
 const ROUNDS: usize = 6;
@@ -195,11 +195,11 @@ mod tests {
             counts.best()
         };
         // Alike, near zero: the last is kept but for one time in fifty.
-        let fewer = (0..500).filter(|_| best([0.5; 3]) != 6).count();
+        let fewer = (0..500).filter(|_| best([0.5; 3]) != FEW_STEPS).count();
         assert!(fewer <= 20, "{fewer} of 500");
         // Worse ones are never taken, and far nearer ones are.
-        assert!((0..200).all(|_| best([60.0, 60.0, 30.0]) == 6));
-        let nearer = (0..200).filter(|_| best([60.0, -10.0, 30.0]) == 4).count();
+        assert!((0..200).all(|_| best([60.0, 60.0, 30.0]) == FEW_STEPS));
+        let nearer = (0..200).filter(|_| best([60.0, -10.0, 30.0]) == 3).count();
         assert!(nearer > 190, "{nearer} of 200");
     }
 }

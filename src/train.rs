@@ -266,11 +266,11 @@ impl<'d> Trainer<'d> {
         &self.matched
     }
 
-    /// The step whose weights were best at a validation, where the run looks for it.
+    /// The step whose weights the model has, where the run looks for good ones by validation.
     #[must_use]
-    pub fn best_step(&self) -> Option<u64> {
-        let best = self.state.validations.best.as_ref();
-        best.map(|best| best.done.steps)
+    pub fn kept_step(&self) -> Option<u64> {
+        let kept = self.state.validations.kept.as_ref();
+        kept.map(|kept| kept.done.steps)
     }
 
     /// Part of the training that is done, 0 to 1; all of it when patience is at an end.
@@ -403,11 +403,12 @@ impl<'d> Trainer<'d> {
             .collect();
         let sigmas = self.config.loss.objective().draw_sigmas(b, &mut noise);
         let (clean, cond) = self.inputs(batch, &mut noise)?;
-        self.loss_of(&self.denoiser, &clean, &cond, &sigmas, &mut noises)
+        let losses = self.losses_of(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
+        Ok(losses.mean_all()?)
     }
 
-    /// Loss of a denoiser on clean frames at these noise levels.
-    fn loss_of(
+    /// Losses `[B]` of a denoiser on clean frames at these noise levels.
+    fn losses_of(
         &self,
         denoiser: &dyn Denoiser,
         clean: &Tensor,
@@ -421,7 +422,7 @@ impl<'d> Trainer<'d> {
         };
         let teacher = guided.as_ref().map(|guided| guided as &dyn Denoiser);
         let objective = self.config.loss.objective();
-        objective.loss(denoiser, teacher, clean, cond, sigmas, noises)
+        objective.losses(denoiser, teacher, clean, cond, sigmas, noises)
     }
 
     /// Clean frames `[B, T, C]` of a batch, and the conditioning with some of it hidden.
@@ -448,7 +449,7 @@ impl<'d> Trainer<'d> {
         !self.model.attributes.is_empty()
     }
 
-    /// The model as it stands, with averaged weights; those that were best where the run is to end by it.
+    /// The model as it stands, with averaged weights; those of the last good validation where the run may end by it.
     ///
     /// # Errors
     /// When weights cannot be copied from the device.
@@ -459,8 +460,8 @@ impl<'d> Trainer<'d> {
             validations,
             ..
         } = &self.state;
-        let (weights, done, validation_loss) = match &validations.best {
-            Some(best) => (&best.weights, best.done, Some(best.loss)),
+        let (weights, done, validation_loss) = match &validations.kept {
+            Some(kept) => (&kept.weights, kept.done, Some(kept.loss)),
             None => (ema.weights(), *done, validations.last),
         };
         let training = TrainingRecord {

@@ -79,7 +79,11 @@ fn old_sigma_max() -> f64 {
 }
 
 /// Steps of a distilled model before others were measured.
-const FEW_STEPS: usize = 6;
+pub(crate) const FEW_STEPS: usize = 4;
+
+/// How they are spread where the teacher's many were so in `log sigma`: four of the same spread are too coarse between
+/// pure noise and the level at which a sound has its outline, and what is left to do below is little.
+const SPREAD_OF_FEW: Schedule = Schedule::Karras { rho: 9.0 };
 
 /// How a model is best rendered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,12 +126,17 @@ impl Rendering {
     /// That of a model which learnt to say what one rendered so does, before its steps were measured.
     #[must_use]
     pub fn distilled(&self) -> Self {
+        let schedule = match self.schedule {
+            Schedule::LogSnr => SPREAD_OF_FEW,
+            other => other,
+        };
         Self {
             undistilled: Some(Undistilled {
+                schedule: self.schedule,
                 guidance: self.guidance,
                 steps: self.steps,
             }),
-            ..Self::new(self.sampler, self.schedule, FEW_STEPS, 1.0)
+            ..Self::new(self.sampler, schedule, FEW_STEPS, 1.0)
         }
     }
 
@@ -136,9 +145,12 @@ impl Rendering {
     #[must_use]
     pub fn undistilled(&self) -> Option<Self> {
         match self.undistilled {
-            Some(Undistilled { guidance, steps }) => {
-                Some(Self::new(self.sampler, self.schedule, steps, guidance))
-            }
+            Some(own) => Some(Self::new(
+                self.sampler,
+                own.schedule,
+                own.steps,
+                own.guidance,
+            )),
             None => Some(self.clone()).filter(|_| self.sampler != Sampler::Consistency),
         }
     }
@@ -172,6 +184,8 @@ impl Rendering {
 /// How a model was rendered before it was distilled.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Undistilled {
+    /// How the steps were spread.
+    pub schedule: Schedule,
     /// How strongly it insisted on the class, which became part of the distilled model.
     pub guidance: f64,
     /// Steps.

@@ -66,13 +66,13 @@ impl Objective {
             .min(self.min_snr_gamma)
     }
 
-    /// Mean weighted squared error of `denoiser` on `clean: [B, T, C]`, one `sigma` and one noise
+    /// Weighted squared error of `denoiser` on each item of `clean: [B, T, C]`, one `sigma` and one noise
     /// generator per item: against the clean clips, or, with a `teacher`, against what that says of the noisy ones
-    /// [distillation: Meng et al. 2023, Eq. 4]. The result is a scalar with a gradient.
+    /// [distillation: Meng et al. 2023, Eq. 4]. The result is `[B]` with a gradient; its mean is the loss.
     ///
     /// # Errors
     /// When the shapes disagree.
-    pub fn loss(
+    pub fn losses(
         &self,
         denoiser: &dyn Denoiser,
         teacher: Option<&dyn Denoiser>,
@@ -97,7 +97,7 @@ impl Objective {
             .sqr()?
             .mean_keepdim((1, 2))?
             .broadcast_mul(&weight)?
-            .mean_all()?)
+            .reshape(b)?)
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let cond = Conditioning::new(&[None; 4], &[], &Device::Cpu)?;
         let mut noises: Vec<Noise> = (0..4).map(|i| Noise::at(7, &[i])).collect();
         let objective = Objective::new(Target::Edm, 1.0);
-        let loss = objective.loss(
+        let losses = objective.losses(
             &Best,
             None,
             &clean,
@@ -179,7 +179,9 @@ mod tests {
             &[0.2, 0.7, 2.0, 9.0],
             &mut noises,
         )?;
-        assert!((loss.to_scalar::<f32>()? - 1.0).abs() < 0.02);
+        assert_eq!(losses.dims(), [4]);
+        let loss = losses.mean_all()?.to_scalar::<f32>()?;
+        assert!((loss - 1.0).abs() < 0.02, "{loss}");
         Ok(())
     }
 

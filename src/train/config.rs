@@ -189,7 +189,7 @@ pub struct TrainConfig {
     /// Steps between validations.
     pub validate_every: u64,
     /// Validations in a row without a better one, from where the learning rate falls, after which the run ends, if it
-    /// does. The model is then the one that was best at any validation, not the last.
+    /// does. The model is then that of the last validation which was not shown to be above the lowest.
     #[serde(
         default,
         deserialize_with = "zero_is_none",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::validation::{Best, Validations};
+use super::validation::{Kept, Losses, Validations};
 use super::{TrainConfig, Trainer};
 use crate::checkpoint::{ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors};
 use crate::dataset::Dataset;
@@ -53,12 +53,14 @@ struct StateNote {
     #[serde(alias = "gradient_norm")]
     grad_norm: f64,
     validation: Option<f32>,
-    /// Validation loss and step of the best weights, where they are kept.
+    /// Validation loss and step of the weights that are kept beside the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    best: Option<(f32, u64)>,
+    kept: Option<(f32, u64)>,
     /// Clips and seconds until then.
     #[serde(default)]
-    until_best: (u64, f64),
+    until_kept: (u64, f64),
+    #[serde(default)]
+    lowest: Losses,
     #[serde(default)]
     misses: u64,
 }
@@ -194,16 +196,17 @@ impl SavedState {
             return Ok((model, state));
         }
         state.validations.misses = note.misses;
-        if let Some((loss, steps)) = note.best {
-            let (clips, seconds) = note.until_best;
-            state.validations.best = Some(Best {
+        state.validations.lowest = note.lowest;
+        if let Some((loss, steps)) = note.kept {
+            let (clips, seconds) = note.until_kept;
+            state.validations.kept = Some(Kept {
                 loss,
                 done: TrainingTotals {
                     steps,
                     clips,
                     seconds,
                 },
-                weights: prefixed(&path, &tensors, "best", &shapes)?,
+                weights: prefixed(&path, &tensors, "kept", &shapes)?,
             });
         }
         Ok((model, state))
@@ -253,7 +256,7 @@ impl Trainer<'_> {
             done,
             validations,
         } = &self.state;
-        let best = validations.best.as_ref();
+        let kept = validations.kept.as_ref();
         let (adam_steps, grad_norm, mut tensors) = adam.state();
         for (name, var) in parameters.iter() {
             tensors.insert(format!("weights.{name}"), var.as_tensor().clone());
@@ -261,8 +264,8 @@ impl Trainer<'_> {
         for (name, tensor) in ema.weights() {
             tensors.insert(format!("ema.{name}"), tensor.clone());
         }
-        for (name, tensor) in best.iter().flat_map(|best| &best.weights) {
-            tensors.insert(format!("best.{name}"), tensor.clone());
+        for (name, tensor) in kept.iter().flat_map(|kept| &kept.weights) {
+            tensors.insert(format!("kept.{name}"), tensor.clone());
         }
         let note = StateNote {
             config: self.config.clone(),
@@ -275,8 +278,9 @@ impl Trainer<'_> {
             adam_steps,
             grad_norm,
             validation: validations.last,
-            best: best.map(|best| (best.loss, best.done.steps)),
-            until_best: best.map_or((0, 0.0), |best| (best.done.clips, best.done.seconds)),
+            kept: kept.map(|kept| (kept.loss, kept.done.steps)),
+            until_kept: kept.map_or((0, 0.0), |kept| (kept.done.clips, kept.done.seconds)),
+            lowest: validations.lowest.clone(),
             misses: validations.misses,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");

@@ -17,10 +17,10 @@ use super::training::{self, TrainingArgs};
 #[derive(Args)]
 #[command(
     after_help = "A model that insists on the class is asked twice at every step, with the class and without. Distilled, \
-it says at once what comes of both, and then needs few steps: six evaluations in place of twenty. The run \
+it says at once what comes of both, and then needs few steps: four evaluations in place of twenty. The run \
 folder is like that of `train`; Ctrl-C saves, and the same command goes on. At the end the distance to the real sounds \
-is measured at 2, 4 and 6 steps, in rounds, and beside it that of the model it began from. The finished model is \
-rendered with 6 steps unless fewer are nearer by more than chance.
+is measured at 2, 3 and 4 steps, in rounds, and beside it that of the model it began from. The finished model is \
+rendered with 4 steps unless fewer are nearer by more than chance.
 
 A distilled model, as the built-in one, is not distilled again; one that is fine-tuned from it with `train` can be.
 
@@ -88,7 +88,7 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
         // The distilled model is saved: that it cannot be measured is no reason to fail.
         Err(error) => {
             eprintln!(
-                "warning: not measured at 2, 4 and 6 steps: {}",
+                "warning: not measured at 2, 3 and 4 steps: {}",
                 printable(&format!("{error:#}"))
             );
             return Ok(());

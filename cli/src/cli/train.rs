@@ -75,8 +75,9 @@ pub struct TrainArgs {
     /// Steps between measurements of the validation loss [default: 250, fine-tuning 100]
     #[arg(long, value_name = "N")]
     validate_every: Option<u64>,
-    /// Measurements in a row without a lower validation loss, while the learning rate falls, after which to stop, and
-    /// to keep the best model rather than the last (the one that it began from, where none is better); 0 for never
+    /// Measurements in a row without a lower validation loss, while the learning rate falls, after which to stop. The
+    /// model is then the last that is not shown to be worse than the best (the one that it began from, where all
+    /// are); 0 for never, and the last whatever it is
     /// [default: 0, fine-tuning 6]
     #[arg(long, value_name = "N")]
     patience: Option<u64>,

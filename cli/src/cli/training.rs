@@ -255,10 +255,10 @@ fn outcome_of(outcome: Outcome, trainer: &Trainer<'_>, model: PathBuf) -> String
     if outcome == Outcome::Stopped {
         return format!("stopped after {step} steps, saved: the same command goes on ({model})");
     }
-    let best = match trainer.best_step() {
+    let kept = match trainer.kept_step() {
         Some(0) => ", none of which was better than the model it began from, which is kept".into(),
-        Some(best) if best < step => format!(", best after {best}"),
+        Some(kept) if kept < step => format!(", kept as it was after {kept}"),
         _ => String::new(),
     };
-    format!("finished after {step} steps{best}: {model}")
+    format!("finished after {step} steps{kept}: {model}")
 }
