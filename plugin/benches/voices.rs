@@ -45,7 +45,7 @@ fn bench(c: &mut Criterion) {
             };
             let begin = Begin {
                 pad,
-                key: 0.0,
+                key: None,
                 velocity: 1.0,
             };
             voices.note_on(note, begin, &controls, &mut |_| {});

@@ -10,10 +10,13 @@ use crate::pad::PADS;
 use crate::params::Route;
 use crate::voice::{Begin, NoteAddress, STRIDE};
 
+/// How far the pitch wheel bends, up or down.
+const BEND_SEMITONES: f32 = 2.0;
+
 /// How far the note expression for brightness moves a cutoff, up or down.
 const BRIGHTNESS_OCTAVES: f32 = 4.0;
 
-impl<const MULTI: bool> Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// Takes new sounds if there are any, and overwrites `left` and `right` with the next frames. `own` are
     /// the pads' outputs, as many as there are, in silence; a pad whose own output is absent or too short goes to the
     /// main one. `next_event` gives the notes in their order; `ended` is called with each note that has ended and the
@@ -38,7 +41,6 @@ impl<const MULTI: bool> Instrument<MULTI> {
         left.fill(0.0);
         right.fill(0.0);
         let len = left.len().min(right.len());
-        self.played += len as u64;
         let mut next = next_event();
         let mut start = 0;
         while start < len {
@@ -61,8 +63,15 @@ impl<const MULTI: bool> Instrument<MULTI> {
             start = end;
         }
         let outputs = own.iter_mut().flatten().map(|channel| &mut **channel);
-        let loudest = [left, right].into_iter().chain(outputs).map(finish);
-        self.display.show(&self.voices, loudest.fold(0.0, f32::max));
+        let loudest = [&mut *left, &mut *right]
+            .into_iter()
+            .chain(outputs)
+            .map(finish)
+            .fold(0.0, f32::max);
+        if loudest > SAFE {
+            left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
+        }
+        self.display.show(&self.voices, loudest);
         // A host may send notes along with no frames at all.
         while let Some(event) = next {
             self.note(event, ended);
@@ -200,6 +209,28 @@ impl<const MULTI: bool> Instrument<MULTI> {
                     self.voices.modulate(voice_id, pad, change);
                 }
             }
+            NoteEvent::MidiPitchBend { channel, value, .. } => {
+                self.voices
+                    .bend(channel, BEND_SEMITONES * (2.0 * value - 1.0));
+            }
+            NoteEvent::MidiCC {
+                timing,
+                channel,
+                cc,
+                value,
+            } => match cc {
+                control_change::DAMPER_PEDAL => self.voices.sustain(channel, value >= 0.5),
+                control_change::ALL_SOUND_OFF => {
+                    let all = NoteAddress {
+                        id: None,
+                        channel: Some(channel),
+                        key: None,
+                    };
+                    self.voices.choke(all, &mut |note| ended(note, timing));
+                }
+                control_change::ALL_NOTES_OFF => self.voices.release_all(channel),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -220,7 +251,7 @@ impl<const MULTI: bool> Instrument<MULTI> {
         };
         let begin = Begin {
             pad,
-            key: 0.0,
+            key: None,
             velocity: 1.0,
         };
         self.begin(note, begin, &mut |_| {});
@@ -240,10 +271,40 @@ impl<const MULTI: bool> Instrument<MULTI> {
     }
 }
 
+/// The main output below this is as it is, -1 dBFS; nothing of it is above full scale.
+const SAFE: f32 = 0.891_250_9;
+
+/// A sample as it is up to [`SAFE`], and from there on ever nearer to full scale.
+fn safe(x: f32) -> f32 {
+    let beyond = x.abs() - SAFE;
+    if beyond <= 0.0 {
+        return x;
+    }
+    let room = 1.0 - SAFE;
+    (SAFE + room * (beyond / room).tanh()).copysign(x)
+}
+
 /// Makes subnormal samples zero, with which the host's effects would be slow; returns the peak.
 fn finish(channel: &mut [f32]) -> f32 {
     channel.iter_mut().fold(0.0, |peak, x| {
         *x = if x.abs() < f32::MIN_POSITIVE { 0.0 } else { *x };
         peak.max(x.abs())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_main_output_is_as_it_is_below_its_safety_and_never_above_full_scale() {
+        for x in [0.0, 1e-6, 0.5, -0.89, SAFE] {
+            assert_eq!(safe(x), x);
+        }
+        // It goes on with the same slope, rises all the way, and is odd.
+        assert!((safe(SAFE + 1e-3) - SAFE - 1e-3).abs() < 1e-5);
+        let rising: Vec<f32> = (0..200).map(|i| safe(0.02 * i as f32)).collect();
+        assert!(rising.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert!(rising.iter().all(|x| *x <= 1.0) && safe(-4.0) == -safe(4.0));
+    }
 }

@@ -15,7 +15,7 @@ use nice_plug::prelude::nice_error;
 use crate::job::Job;
 use crate::project::{Project, SoundRecipe, StoredSound};
 use crate::status::{ModelInfo, Status};
-use crate::store::{Request, Store};
+use crate::store::{Request, Store, Task};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
 /// be a call into the operating system. The delay is short beside the making of a sound.
@@ -190,8 +190,13 @@ impl Worker {
         let model = open(&mut self.model, &self.open, &project, status)?;
         let info = &model.info;
         let job = read(info, request, &project)?;
-        let present = project.sound(pad).map(|sound| sound.recipe());
-        let Some(job) = job.filter(|job| present != Some(&job.recipe)) else {
+        let is_new = |job: &Job| {
+            project.sound(pad).is_none_or(|sound| match request.task {
+                Task::Follow => !sound.came_of(&job.asked, &job.recipe),
+                _ => sound.recipe() != &job.recipe,
+            })
+        };
+        let Some(job) = job.filter(is_new) else {
             // Locked, or made already: the same recipe makes the same sound.
             store.settle(request);
             return Ok(());
@@ -218,7 +223,8 @@ impl Worker {
                     ControlFlow::Continue(())
                 }
             })?;
-        store.finish(request, StoredSound::rendered(job.recipe, &rendered));
+        let sound = StoredSound::rendered(job.recipe, &rendered);
+        store.finish(request, sound.asked(job.asked).measured());
         status.set_done(pad, 1.0);
         Ok(())
     }
@@ -236,8 +242,8 @@ mod tests {
 
     use super::*;
     use crate::pad::PADS;
-    use crate::project::tests::recipe;
-    use crate::store::{Inbox, Task};
+    use crate::project::tests::{asked, recipe};
+    use crate::store::Inbox;
 
     const PAD: usize = 5;
 
@@ -327,7 +333,7 @@ mod tests {
             let recipe = recipe(wanted.load(Ordering::SeqCst));
             let sound = |pad| project.sound(pad).map(|sound| sound.clip());
             let init = match request.task {
-                Task::Generate => None,
+                Task::Generate | Task::Follow => None,
                 Task::Vary => sound(PAD).map(|clip| Init::Vary {
                     clip,
                     strength: 0.5,
@@ -337,7 +343,13 @@ mod tests {
                     fraction: 0.5,
                 }),
             };
-            Ok((request.pad != 9).then_some(Job { recipe, init })) // pad 9 is locked
+            // What is asked is told by the seed; pad 9 is locked.
+            let asked = asked(recipe.seed as i32);
+            Ok((request.pad != 9).then_some(Job {
+                recipe,
+                init,
+                asked,
+            }))
         });
         let generator = Some(Generator::start(store.clone(), status.clone(), open, read).unwrap());
         Bench {
@@ -495,6 +507,41 @@ mod tests {
         bench.settled();
         assert_eq!(bench.sound(), Some(1));
         assert!(bench.started.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_trigger_replaces_nothing_that_came_of_the_same_parameters() {
+        let bench = bench();
+        bench.ask(1);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        bench.seed.store(6, Ordering::SeqCst);
+        bench.store.ask(PAD, Task::Vary);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        let varied = bench.heard();
+        // A host writes the trigger: what was varied stays.
+        bench.store.ask(PAD, Task::Follow);
+        bench.settled();
+        assert_eq!(bench.heard(), varied);
+        assert!(bench.started.try_recv().is_err());
+        let file = SoundRecipe::of_file("x.wav".as_ref());
+        let clip = Clip::new(100, vec![vec![0.25; 10]]);
+        let sound = StoredSound::new(file, &clip).asked(asked(6));
+        bench.store.put(PAD, sound).unwrap();
+        bench.store.ask(PAD, Task::Follow);
+        bench.settled();
+        assert_eq!(bench.heard().len(), 10);
+        assert!(bench.started.try_recv().is_err());
+        // Where the parameters are others since, it is made; and by a person's wish in any case.
+        bench.seed.store(2, Ordering::SeqCst);
+        bench.store.ask(PAD, Task::Follow);
+        assert_eq!(bench.started(), 2);
+        bench.step(4);
+        bench.settled();
+        assert_eq!(bench.sound(), Some(2));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use audiodiff::{Error, Result};
 
 use crate::pad::{PADS, default_class};
 use crate::params::PadParams;
-use crate::project::{Project, SoundRecipe, StoredSound};
+use crate::project::{Asked, Project, SoundRecipe, StoredSound};
 use crate::status::ModelInfo;
 use crate::store::{Request, Task};
 
@@ -16,6 +16,8 @@ pub struct Job {
     pub recipe: SoundRecipe,
     /// The sounds to begin with; none to begin with noise.
     pub init: Option<Init>,
+    /// The parameters that asked for it.
+    pub asked: Asked,
 }
 
 impl Job {
@@ -34,24 +36,25 @@ impl Job {
                 Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
             })
         };
-        let recipe = recipe(pad, model, request.pad)?;
+        let plain = Self {
+            recipe: recipe(pad, model, request.pad)?,
+            init: None,
+            asked: pad.asked(),
+        };
         match request.task {
-            Task::Generate => Ok(Self { recipe, init: None }),
-            Task::Vary => Ok(Self::vary(
-                recipe,
-                pad.variation.value(),
-                sound(request.pad)?,
-            )),
+            Task::Generate | Task::Follow => Ok(plain),
+            Task::Vary => Ok(plain.vary(pad.variation.value(), sound(request.pad)?)),
             Task::Morph => {
                 let from = sound(request.pad)?;
                 let other = (pad.morph_with.value() - 1).clamp(0, PADS as i32 - 1);
                 let to = sound(other as usize)?;
-                Ok(Self::morph(recipe, pad.morph_amount.value(), from, to))
+                Ok(plain.morph(pad.morph_amount.value(), from, to))
             }
         }
     }
 
-    fn vary(mut recipe: SoundRecipe, amount: f32, sound: &StoredSound) -> Self {
+    fn vary(self, amount: f32, sound: &StoredSound) -> Self {
+        let mut recipe = self.recipe;
         // A variation of a variation goes on from there, with a seed of its own.
         let last = sound.recipe();
         if last.variation.is_some() {
@@ -65,10 +68,12 @@ impl Job {
         Self {
             recipe,
             init: Some(init),
+            ..self
         }
     }
 
-    fn morph(mut recipe: SoundRecipe, amount: f32, from: &StoredSound, to: &StoredSound) -> Self {
+    fn morph(self, amount: f32, from: &StoredSound, to: &StoredSound) -> Self {
+        let mut recipe = self.recipe;
         let last = from.recipe();
         if last.morph.is_some() {
             recipe.seed = last.seed.wrapping_add(1);
@@ -86,6 +91,7 @@ impl Job {
         Self {
             recipe,
             init: Some(init),
+            ..self
         }
     }
 }
@@ -121,15 +127,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::params::PluginParams;
     use crate::params::tests::info;
-    use crate::params::{PluginParams, Route};
     use crate::project::tests::{clip, recipe};
     use crate::store::Store;
 
     #[test]
     fn variations_and_morphs_go_on_from_where_they_are() {
         let (store, _inbox) = Store::new();
-        let params = PluginParams::new(&store, &Arc::default(), Route::Main);
+        let params = PluginParams::new(&store, &Arc::default());
         let pad = &params.pads[2];
         let mut project = Project::default();
         project.pads.resize(PADS, None);

@@ -12,7 +12,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
@@ -23,8 +23,10 @@ pub mod display;
 pub mod generator;
 pub mod job;
 pub mod model;
+mod offline;
 pub mod pad;
 pub mod params;
+mod placing;
 pub mod project;
 pub mod settings;
 pub mod status;
@@ -35,20 +37,19 @@ pub mod window;
 use display::Display;
 use generator::Generator;
 use job::Job;
+use offline::Offline;
 use pad::PADS;
-use params::{PluginParams, Route};
+use params::PluginParams;
 use status::Status;
 use store::{Inbox, Store, Task};
 use voice::{PadControls, VOICES, Voices};
 
-/// How long an offline rendering waits for sounds that are being made.
-const OFFLINE_WAIT: Duration = Duration::from_secs(120);
+/// How long an offline rendering waits for a step of a sound that is being made.
+const OFFLINE_WAIT: Duration = Duration::from_secs(60);
 
-/// How long an activation waits that may or may not begin an offline rendering.
-const DOUBTFUL_WAIT: Duration = Duration::from_secs(5);
-
-/// One instance. If `MULTI`, each pad has an output of its own besides the main one.
-pub struct Instrument<const MULTI: bool> {
+/// One instance. If `MULTI`, each pad may have an output of its own besides the main one. If `WHEELS`, it is given
+/// pedals and wheels: with them nice-plug gives a VST3 2080 hidden parameters, which some hosts take minutes to list.
+pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     params: Arc<PluginParams>,
     /// Shared with the generator and with whoever saves and loads.
     store: Arc<Store>,
@@ -63,8 +64,9 @@ pub struct Instrument<const MULTI: bool> {
     controls: [PadControls; PADS],
     /// The host's rate, Hz.
     sample_rate: f32,
-    /// Frames played so far, at any rate.
-    played: u64,
+    offline: Offline,
+    /// The newest request that was waited for in vain.
+    given_up: u64,
 }
 
 /// The instrument with one output.
@@ -73,7 +75,13 @@ pub type Audiodiff = Instrument<false>;
 /// The instrument with an output for each pad besides the main one.
 pub type AudiodiffMulti = Instrument<true>;
 
-impl<const MULTI: bool> std::fmt::Debug for Instrument<MULTI> {
+/// [`Audiodiff`] with pedals and wheels.
+type AudiodiffWithWheels = Instrument<false, true>;
+
+/// [`AudiodiffMulti`] with pedals and wheels.
+type AudiodiffMultiWithWheels = Instrument<true, true>;
+
+impl<const MULTI: bool, const WHEELS: bool> std::fmt::Debug for Instrument<MULTI, WHEELS> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instrument")
             .field("voices", &self.voices)
@@ -81,26 +89,27 @@ impl<const MULTI: bool> std::fmt::Debug for Instrument<MULTI> {
     }
 }
 
-impl<const MULTI: bool> Default for Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS> {
     fn default() -> Self {
-        let ((store, inbox), status) = (Store::new(), Arc::new(Status::default()));
-        let route = if MULTI { Route::Own } else { Route::Main };
+        let ((store, inbox), display) = (Store::new(), Arc::new(Display::default()));
+        let status = Arc::new(Status::new(display.repaint().clone()));
         Self {
-            params: Arc::new(PluginParams::new(&store, &status, route)),
+            params: Arc::new(PluginParams::new(&store, &status)),
             store,
             status,
-            display: Arc::default(),
+            display,
             generator: None,
             voices: Voices::default(),
             inbox,
             controls: [PadControls::PLAIN; PADS],
             sample_rate: 44_100.0,
-            played: 0,
+            offline: Offline::default(),
+            given_up: 0,
         }
     }
 }
 
-impl<const MULTI: bool> Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// The sounds and requests of this instance.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
@@ -114,16 +123,11 @@ impl<const MULTI: bool> Instrument<MULTI> {
     }
 
     /// Prepares for a host that runs at `sample_rate`, and asks for first sounds where the project
-    /// brings none. Returns when no sound is being made, or after `patience`. Not for the audio thread.
+    /// brings none. Not for the audio thread.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn prepare(
-        &mut self,
-        sample_rate: f32,
-        patience: Duration,
-        open: generator::Open,
-    ) -> std::io::Result<()> {
+    pub fn prepare(&mut self, sample_rate: f32, open: generator::Open) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
         self.store.set_sample_rate(sample_rate.round() as u32);
         // The gain starts at its value, instead of gliding there from zero.
@@ -147,23 +151,34 @@ impl<const MULTI: bool> Instrument<MULTI> {
                 }),
             )?);
         }
-        let start = std::time::Instant::now();
-        while self.store.next().is_some() && start.elapsed() < patience {
-            std::thread::sleep(Duration::from_millis(5));
-        }
         Ok(())
     }
 
-    /// How long an activation may wait, for an offline rendering must not come out silent because a sound was still
-    /// being made. nice-plug 0.4.2 tells the mode of a VST3 one activation late: there a host that has been playing
-    /// may be about to render offline, and one that is about to play is not kept waiting for long.
-    fn patience(&self, mode: ProcessMode, api: PluginApi) -> Duration {
-        if mode == ProcessMode::Offline {
-            OFFLINE_WAIT
-        } else if api == PluginApi::Vst3 && self.played as f32 >= self.sample_rate {
-            DOUBTFUL_WAIT
-        } else {
-            Duration::ZERO
+    /// Waits until no sound is being made any more, for as long as steps of one are done within `patience`. What is
+    /// given up is told, and not waited for again. Not in real time.
+    pub fn settle(&mut self, patience: Duration) {
+        let progress = |store: &Store, status: &Status| {
+            store
+                .newest_pending(0)
+                .map(|_| (store.next(), status.progress()))
+        };
+        let (mut seen, mut since) = (None, Instant::now());
+        while self.store.newest_pending(self.given_up).is_some() {
+            let found = progress(&self.store, &self.status);
+            if found != seen {
+                (seen, since) = (found, Instant::now());
+            }
+            if since.elapsed() > patience {
+                self.given_up = self.store.newest_pending(0).unwrap_or(0);
+                let seconds = patience.as_secs();
+                let tell = || {
+                    self.status.set_trouble(Some(format!(
+                        "rendered without sounds that were still being made: none had come nearer for {seconds} s"
+                    )));
+                };
+                return nice_plug::util::permit_alloc(tell);
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -175,7 +190,7 @@ const PAD_OUTPUTS: [&str; PADS] = [
 
 const STEREO: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
 
-impl<const MULTI: bool> Plugin for Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS> {
     const NAME: &'static str = if MULTI {
         "audiodiff multi"
     } else {
@@ -200,8 +215,11 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
         },
         ..AudioIOLayout::const_default()
     }];
-    // More would add 2080 hidden parameters to the VST3, which some hosts take minutes to list.
-    const MIDI_INPUT: MidiConfig = MidiConfig::Basic;
+    const MIDI_INPUT: MidiConfig = if WHEELS {
+        MidiConfig::MidiCCs
+    } else {
+        MidiConfig::Basic
+    };
     const SAMPLE_ACCURATE_AUTOMATION: bool = true;
     // A queue that overflows allocates; a dense arrangement overflows the usual 1024.
     const INPUT_EVENT_CAPACITY: usize = 16_384;
@@ -231,8 +249,8 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
         config: &BufferConfig,
         context: &mut impl ActivateContext<Self>,
     ) -> bool {
-        let patience = self.patience(config.process_mode, context.plugin_api());
-        match self.prepare(config.sample_rate, patience, Box::new(model::open)) {
+        self.offline = Offline::activated(config.process_mode, context.plugin_api());
+        match self.prepare(config.sample_rate, Box::new(model::open)) {
             Ok(()) => true,
             Err(error) => {
                 nice_error!("no thread for making sounds: {error}");
@@ -243,6 +261,7 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
 
     fn reset(&mut self) {
         self.voices.reset();
+        self.display.show(&self.voices, 0.0);
     }
 
     fn process(
@@ -259,6 +278,12 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
             if let [left, right] = output.as_slice() {
                 *own = [left, right];
             }
+        }
+        let seconds = left.len() as f64 / f64::from(self.sample_rate);
+        let is_wanted = self.store.newest_pending(self.given_up).is_some();
+        if self.offline.may_wait(seconds, Instant::now(), is_wanted) {
+            self.settle(OFFLINE_WAIT);
+            self.offline.waited(Instant::now());
         }
         // Both closures need the context, one after the other.
         let context = std::cell::RefCell::new(context);
@@ -278,15 +303,16 @@ impl<const MULTI: bool> Plugin for Instrument<MULTI> {
                 let _ = context.borrow_mut().try_send_event(event);
             },
         );
-        if self.voices.is_active() {
-            ProcessStatus::KeepAlive
-        } else {
-            ProcessStatus::Normal
-        }
+        // Told when nothing sounds too: hosts ask for it then. It also keeps an instance awake whose pad may be clicked.
+        let pads = &self.params.pads;
+        ProcessStatus::Tail(
+            self.voices
+                .tail(self.sample_rate, |pad| pads[pad].controls()),
+        )
     }
 }
 
-impl<const MULTI: bool> ClapPlugin for Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> ClapPlugin for Instrument<MULTI, WHEELS> {
     const CLAP_ID: &'static str = if MULTI {
         "audiodiff.audiodiff-multi"
     } else {
@@ -312,7 +338,7 @@ impl<const MULTI: bool> ClapPlugin for Instrument<MULTI> {
     }
 }
 
-impl<const MULTI: bool> Vst3Plugin for Instrument<MULTI> {
+impl<const MULTI: bool, const WHEELS: bool> Vst3Plugin for Instrument<MULTI, WHEELS> {
     const VST3_CLASS_ID: [u8; 16] = if MULTI {
         *b"audiodiffMulti01"
     } else {
@@ -326,27 +352,5 @@ impl<const MULTI: bool> Vst3Plugin for Instrument<MULTI> {
     ];
 }
 
-nice_export_clap!(Audiodiff, AudiodiffMulti);
+nice_export_clap!(AudiodiffWithWheels, AudiodiffMultiWithWheels);
 nice_export_vst3!(Audiodiff, AudiodiffMulti);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_activation_waits_where_an_offline_rendering_may_begin() {
-        let mut plugin = Audiodiff::default();
-        let patience = |plugin: &Audiodiff, mode, api| plugin.patience(mode, api).as_secs();
-        let (realtime, offline) = (ProcessMode::Realtime, ProcessMode::Offline);
-        for api in [PluginApi::Clap, PluginApi::Vst3] {
-            assert_eq!(patience(&plugin, offline, api), 120);
-            // As when a project is opened.
-            assert_eq!(patience(&plugin, realtime, api), 0);
-        }
-        let mut sides = [vec![0.0; 44_100], vec![0.0; 44_100]];
-        let [left, right] = &mut sides;
-        plugin.play(left, right, &mut [], &mut || None, &mut |_, _| {});
-        assert_eq!(patience(&plugin, realtime, PluginApi::Clap), 0);
-        assert_eq!(patience(&plugin, realtime, PluginApi::Vst3), 5);
-    }
-}

@@ -18,6 +18,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 use crate::generator::Model;
+use crate::placing::place;
 use crate::project::SoundRecipe;
 use crate::settings::threads_in_use;
 use crate::status::ModelInfo;
@@ -132,11 +133,13 @@ impl Model for DiffusionModel {
             none => none.insert(Workers::new(threads)?),
         };
         let renderer = &self.loaded.renderer;
-        workers.run(|| {
+        let mut rendered = workers.run(|| {
             renderer.render_with(&settings, recipe.seed, &mut |progress| {
                 keep_going(progress.step as f32 / progress.steps.max(1) as f32)
             })
-        })
+        })?;
+        place(&mut rendered.clip, rendered.class.as_deref());
+        Ok(rendered)
     }
 }
 

@@ -32,21 +32,20 @@ const DRUMS: [&[&str]; PADS] = [
 /// The pads of hats, which silence each other.
 pub(crate) const HATS: [usize; 3] = [6, 8, 10];
 
+/// A class's name as words are looked for in it: its letters and digits, small.
+pub(crate) fn words(label: &str) -> String {
+    let plain = label.chars().filter(|c| c.is_alphanumeric());
+    plain.flat_map(char::to_lowercase).collect()
+}
+
 /// The class that a pad makes by default: that of its drum if the model has one, else one that falls to it by turns.
 pub(crate) fn default_class(pad: usize, labels: &[String]) -> Option<&String> {
-    let plain = |label: &String| -> String {
-        label
-            .chars()
-            .filter(|c| c.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .collect()
-    };
     let of_drum = DRUMS[pad].iter().find_map(|word| {
-        let exact = labels.iter().find(|label| plain(label) == *word);
+        let exact = labels.iter().find(|label| words(label) == *word);
         exact.or_else(|| {
             labels
                 .iter()
-                .find(|label| word.len() > 2 && plain(label).contains(word))
+                .find(|label| word.len() > 2 && words(label).contains(word))
         })
     });
     of_drum.or_else(|| labels.get(pad % labels.len().max(1)))

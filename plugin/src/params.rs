@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nice_plug::prelude::*;
 
 use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY};
+use crate::project::Asked;
 use crate::status::Status;
 use crate::store::{ProjectField, Store, Task};
 use crate::voice::{FilterKind, Mode, PadControls};
@@ -45,9 +46,8 @@ pub struct PadParams {
     /// How far a variation goes from the sound that it begins with, 0 to 1.
     #[id = "variation"]
     pub variation: FloatParam,
-    /// Switching it, either way, makes the sound that the parameters above describe. Either way,
-    /// because a host's own window has a switch for it and no button; a button's second edge asks
-    /// for what is being made already, which changes nothing.
+    /// Switching it on makes the sound that the parameters above describe, unless the pad's came of the same ones:
+    /// then it stays, however it was varied since.
     #[id = "generate"]
     pub generate: BoolParam,
     /// Switching it on makes a variation of the pad's sound.
@@ -145,7 +145,7 @@ pub struct PluginParams {
     /// The selected pad, from 1 on.
     #[id = "pad"]
     pub pad: IntParam,
-    /// Switching it, either way, makes all sounds that their pads describe.
+    /// Switching it on makes all sounds that their pads describe, as [`PadParams::generate`] does.
     #[id = "generate_all"]
     pub generate_all: BoolParam,
     /// Changes with the sounds: the one way to tell a host that there is something to save.
@@ -162,8 +162,8 @@ pub struct PluginParams {
 
 impl PluginParams {
     /// The parameters of one instance, whose sounds are in `store`. Names of classes are shown once `status` knows
-    /// them. `route` is the output of every pad at first.
-    pub fn new(store: &Arc<Store>, status: &Arc<Status>, route: Route) -> Self {
+    /// them.
+    pub fn new(store: &Arc<Store>, status: &Arc<Status>) -> Self {
         let asked = store.clone();
         Self {
             gain: gain("Gain", -6.0).with_smoother(SmoothingStyle::Logarithmic(10.0)),
@@ -178,31 +178,34 @@ impl PluginParams {
             ),
             // Parameters are set from any thread, the audio thread included; asking is made for it.
             generate_all: BoolParam::new("Generate all", false).with_callback(Arc::new(
-                move |_| {
-                    (0..PADS).for_each(|pad| asked.ask(pad, Task::Generate));
+                move |on| {
+                    if on {
+                        (0..PADS).for_each(|pad| asked.ask(pad, Task::Follow));
+                    }
                 },
             )),
             revision: IntParam::new("Revision", 0, IntRange::Linear { min: 0, max: 999 })
                 .hide()
                 .non_automatable(),
-            pads: std::array::from_fn(|pad| PadParams::new(pad, store, status, route)),
+            pads: std::array::from_fn(|pad| PadParams::new(pad, store, status)),
             project: ProjectField(store.clone()),
         }
     }
 
-    /// The pad that a key plays, and by how many semitones from its own pitch.
-    pub fn route(&self, key: u8) -> Option<(usize, f32)> {
+    /// The pad that a key plays; and, where it plays a pitch, how many semitones above middle C that is.
+    pub fn route(&self, key: u8) -> Option<(usize, Option<f32>)> {
         if self.keys.value() {
             let pad = usize::try_from(self.pad.value() - 1).ok()?;
-            return Some((pad.min(PADS - 1), f32::from(key) - f32::from(ROOT_KEY)));
+            let pitch = f32::from(key) - f32::from(ROOT_KEY);
+            return Some((pad.min(PADS - 1), Some(pitch)));
         }
         let pad = usize::from(key.checked_sub(FIRST_KEY)?);
-        (pad < PADS).then_some((pad, 0.0))
+        (pad < PADS).then_some((pad, None))
     }
 }
 
 impl PadParams {
-    fn new(pad: usize, store: &Arc<Store>, status: &Arc<Status>, route: Route) -> Self {
+    fn new(pad: usize, store: &Arc<Store>, status: &Arc<Status>) -> Self {
         // Many hosts list names without their groups.
         let name = |name: &str| format!("Pad {} {name}", pad + 1);
         let float = |what, default, min, max| {
@@ -227,10 +230,10 @@ impl PadParams {
             IntParam::new(name(what), default, IntRange::Linear { min, max })
         };
         let switch = |what| BoolParam::new(name(what), false);
-        let ask = |what, task: Task, both: bool| {
+        let ask = |what, task: Task| {
             let store = store.clone();
             switch(what).with_callback(Arc::new(move |on: bool| {
-                if on || both {
+                if on {
                     store.ask(pad, task);
                 }
             }))
@@ -244,12 +247,15 @@ impl PadParams {
             guidance: guidance_text(float("Guidance", 0.0, 0.0, 5.0).with_step_size(0.01)),
             length: length_text(float("Length", 0.0, 0.0, MAX_LENGTH_SECONDS).with_step_size(0.01)),
             variation: percent("Variation", 0.3),
-            generate: ask("Generate", Task::Generate, true),
-            vary: ask("Vary", Task::Vary, false),
+            generate: ask("Generate", Task::Follow),
+            vary: ask("Vary", Task::Vary),
             morph_with: int("Morph with", next, 1, last),
             morph_amount: percent("Morph amount", 0.5),
-            morph: ask("Morph", Task::Morph, false),
-            lock: switch("Lock"),
+            morph: ask("Morph", Task::Morph),
+            lock: switch("Lock").with_callback({
+                let store = store.clone();
+                Arc::new(move |on| store.lock_pad(pad, on))
+            }),
 
             gain: gain(&name("Gain"), 0.0).with_poly_modulation_id(Modulated::Gain.id(pad)),
             pan: pan_text(float("Pan", 0.0, -1.0, 1.0))
@@ -275,7 +281,19 @@ impl PadParams {
             resonance: percent("Resonance", 0.0),
             choke: group_text(int("Choke group", hats, 0, 8)),
             velocity: percent("Velocity", 1.0),
-            output: EnumParam::new(name("Output"), route),
+            // Of the outputs of its own, hosts of two channels hear none.
+            output: EnumParam::new(name("Output"), Route::Main),
+        }
+    }
+
+    /// Those that describe a sound.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            class: self.class.value(),
+            seed: self.seed.value(),
+            steps: self.steps.value(),
+            guidance: self.guidance.value(),
+            length: self.length.value(),
         }
     }
 
@@ -357,10 +375,7 @@ pub(crate) mod tests {
 
     pub(super) fn params() -> (PluginParams, Arc<Store>) {
         let (store, _) = Store::new();
-        (
-            PluginParams::new(&store, &Arc::default(), Route::Main),
-            store,
-        )
+        (PluginParams::new(&store, &Arc::default()), store)
     }
 
     #[test]
@@ -438,7 +453,7 @@ pub(crate) mod tests {
         let (params, _) = params();
         assert_eq!(
             [35, 36, 51, 52].map(|key| params.route(key)),
-            [None, Some((0, 0.0)), Some((15, 0.0)), None]
+            [None, Some((0, None)), Some((15, None)), None]
         );
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use audiodiff::audio::Clip;
+use audiodiff::audio::{Clip, Measures};
 use audiodiff::render::{Remark, Rendered};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::pad::PADS;
+use crate::store::Task;
 
 /// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
 pub const MAX_STORED_SECONDS: u64 = 30;
@@ -61,6 +62,21 @@ impl SoundRecipe {
     }
 }
 
+/// The parameters of a pad that describe a sound.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// As the parameter has it.
+    pub class: i32,
+    /// The seed.
+    pub seed: i32,
+    /// As the parameter has it.
+    pub steps: i32,
+    /// As the parameter has it.
+    pub guidance: f32,
+    /// Seconds; 0 for the model's own.
+    pub length: f32,
+}
+
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
 ///
 /// A new sound is played from here too, so that reopening the project changes no bit.
@@ -68,6 +84,10 @@ impl SoundRecipe {
 #[serde(try_from = "Packed", into = "Packed")]
 pub struct StoredSound {
     recipe: SoundRecipe,
+    /// Its pad's parameters when it came there. Absent in older projects.
+    asked: Option<Asked>,
+    /// Hz, of a sound that has a pitch. Absent in older projects, whose keys go on as they were.
+    pitch: Option<f32>,
     remarks: Vec<String>,
     sample_rate: u32,
     /// Value of the sample 32767.
@@ -109,6 +129,8 @@ impl StoredSound {
             .collect();
         Self {
             recipe,
+            asked: None,
+            pitch: None,
             remarks: Vec::new(),
             sample_rate,
             peak,
@@ -122,6 +144,41 @@ impl StoredSound {
             remarks: rendered.remarks.iter().map(Remark::to_string).collect(),
             ..Self::new(recipe, &rendered.clip)
         }
+    }
+
+    /// The same, which came to its pad while that had these parameters.
+    #[must_use]
+    pub fn asked(self, asked: Asked) -> Self {
+        Self {
+            asked: Some(asked),
+            ..self
+        }
+    }
+
+    /// The same, for keys to play in tune if it has a pitch.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        let pitch = Measures::of(&self.clip()).pitch;
+        Self { pitch, ..self }
+    }
+
+    /// Hz, where it was measured and is one.
+    #[must_use]
+    pub fn pitch(&self) -> Option<f32> {
+        self.pitch
+    }
+
+    /// Whether it came to its pad while that had these parameters, which describe a sound of this recipe.
+    #[must_use]
+    pub fn came_of(&self, asked: &Asked, recipe: &SoundRecipe) -> bool {
+        let own = &self.recipe;
+        let by_hand = own.variation.is_some() || own.morph.is_some() || own.file.is_some();
+        self.asked.as_ref().map_or(by_hand, |own| own == asked) || own == recipe
+    }
+
+    /// Bytes that its samples take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.channels.len() * self.channels[0].len() * size_of::<i16>()
     }
 
     /// Length in seconds.
@@ -160,6 +217,10 @@ impl StoredSound {
 #[derive(Serialize, Deserialize)]
 struct Packed {
     recipe: SoundRecipe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pitch: Option<f32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<String>,
     sample_rate: u32,
@@ -176,6 +237,8 @@ impl From<StoredSound> for Packed {
         Self {
             channels: sound.channels.iter().map(text).collect(),
             recipe: sound.recipe,
+            asked: sound.asked,
+            pitch: sound.pitch,
             remarks: sound.remarks,
             sample_rate: sound.sample_rate,
             peak: sound.peak,
@@ -189,6 +252,8 @@ impl TryFrom<Packed> for StoredSound {
     fn try_from(packed: Packed) -> Result<Self, String> {
         let Packed {
             recipe,
+            asked,
+            pitch,
             remarks,
             sample_rate,
             peak,
@@ -230,6 +295,9 @@ impl TryFrom<Packed> for StoredSound {
         }
         Ok(Self {
             recipe,
+            asked,
+            // Any other number would be no pitch.
+            pitch: pitch.filter(|hz| (1.0..=100_000.0).contains(hz)),
             remarks,
             sample_rate,
             peak,
@@ -238,7 +306,17 @@ impl TryFrom<Packed> for StoredSound {
     }
 }
 
-/// The part of a project that is not parameters: a sound for each pad that has one, and the model.
+/// A sound that is yet to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The pad that is to have it, from 0 on.
+    pub pad: usize,
+    /// The kind of sound.
+    pub task: Task,
+}
+
+/// The part of a project that is not parameters: a sound for each pad that has one, what is still being made, and the
+/// model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "AnyProject")]
 pub struct Project {
@@ -248,6 +326,9 @@ pub struct Project {
     /// The file of the model that makes sounds; none for the one that is built in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// Sounds that were being made when it was saved, the first asked for first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
     /// How many parts were damaged and left out.
     #[serde(skip)]
     pub damaged: usize,
@@ -268,6 +349,8 @@ enum AnyProject {
         pads: Vec<Perhaps<StoredSound>>,
         #[serde(default)]
         model: Perhaps<PathBuf>,
+        #[serde(default)]
+        pending: Perhaps<Vec<Perhaps<Pending>>>,
     },
     /// From before there were pads: one sound.
     One {
@@ -289,14 +372,33 @@ impl<T> Default for Perhaps<T> {
     }
 }
 
+impl<T> Perhaps<T> {
+    /// What is whole; what is not is counted.
+    fn or_count(self, damaged: &mut usize) -> Option<T> {
+        match self {
+            Self::Whole(whole) => whole,
+            Self::Damaged(_) => {
+                *damaged += 1;
+                None
+            }
+        }
+    }
+}
+
 impl From<AnyProject> for Project {
     fn from(any: AnyProject) -> Self {
         let mut project = Self::default();
         let pads = match any {
-            AnyProject::Pads { pads, model } => {
-                match model {
-                    Perhaps::Whole(model) => project.model = model,
-                    Perhaps::Damaged(_) => project.damaged += 1,
+            AnyProject::Pads {
+                pads,
+                model,
+                pending,
+            } => {
+                project.model = model.or_count(&mut project.damaged);
+                let pending = pending.or_count(&mut project.damaged);
+                for pending in pending.into_iter().flatten() {
+                    let pending = pending.or_count(&mut project.damaged);
+                    project.pending.extend(pending.filter(|it| it.pad < PADS));
                 }
                 pads
             }
@@ -304,13 +406,8 @@ impl From<AnyProject> for Project {
             AnyProject::Other(_) => vec![Perhaps::Damaged(IgnoredAny)],
         };
         for pad in pads.into_iter().take(PADS) {
-            project.pads.push(match pad {
-                Perhaps::Whole(sound) => sound.map(Arc::new),
-                Perhaps::Damaged(_) => {
-                    project.damaged += 1;
-                    None
-                }
-            });
+            let sound = pad.or_count(&mut project.damaged);
+            project.pads.push(sound.map(Arc::new));
         }
         project
     }
@@ -339,6 +436,16 @@ pub(crate) mod tests {
             variation: None,
             morph: None,
             file: None,
+        }
+    }
+
+    pub(crate) fn asked(seed: i32) -> Asked {
+        Asked {
+            class: 0,
+            seed,
+            steps: 0,
+            guidance: 0.0,
+            length: 0.0,
         }
     }
 

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nice_plug_egui::RepaintNotifier;
+
 use crate::pad::PADS;
 
 /// A model as the instrument shows it.
@@ -23,12 +25,22 @@ pub struct Status {
     model: Mutex<Option<Arc<ModelInfo>>>,
     /// For each pad, the bits of the fraction of its present request that is done.
     done: [AtomicU32; PADS],
-    begun: Mutex<Option<Instant>>,
+    begun: Mutex<Option<(usize, Instant)>>,
     trouble: Mutex<Option<String>>,
     wants_model: AtomicBool,
+    repaint: RepaintNotifier,
 }
 
 impl Status {
+    /// Of an instance whose window is told by `repaint` that there is something new to draw.
+    #[must_use]
+    pub fn new(repaint: RepaintNotifier) -> Self {
+        Self {
+            repaint,
+            ..Self::default()
+        }
+    }
+
     /// The model that is open; none before the first is, and after one could not be opened.
     pub fn model(&self) -> Option<Arc<ModelInfo>> {
         lock(&self.model).clone()
@@ -39,9 +51,19 @@ impl Status {
         f32::from_bits(self.done[pad].load(Ordering::Relaxed))
     }
 
+    /// Of every pad, the bits of [`Status::done`]: other ones where a step was done.
+    pub(crate) fn progress(&self) -> [u32; PADS] {
+        std::array::from_fn(|pad| self.done[pad].load(Ordering::Relaxed))
+    }
+
+    /// The pad whose request was begun last.
+    pub fn at_work(&self) -> Option<usize> {
+        (*lock(&self.begun)).map(|(pad, _)| pad)
+    }
+
     /// The time that a pad's present request will take from now on; none before a part of it is done.
     pub fn left(&self, pad: usize) -> Option<Duration> {
-        let (begun, done) = ((*lock(&self.begun))?, self.done(pad));
+        let ((_, begun), done) = ((*lock(&self.begun))?, self.done(pad));
         (done > 0.0).then(|| begun.elapsed().mul_f32((1.0 - done) / done))
     }
 
@@ -62,20 +84,23 @@ impl Status {
 
     /// A request is begun.
     pub(crate) fn begin(&self, pad: usize) {
-        *lock(&self.begun) = Some(Instant::now());
+        *lock(&self.begun) = Some((pad, Instant::now()));
         self.set_done(pad, 0.0);
     }
 
     pub(crate) fn set_model(&self, model: Option<Arc<ModelInfo>>) {
         *lock(&self.model) = model;
+        self.repaint.request_repaint();
     }
 
     pub(crate) fn set_done(&self, pad: usize, done: f32) {
         self.done[pad].store(done.to_bits(), Ordering::Relaxed);
+        self.repaint.request_repaint();
     }
 
     pub(crate) fn set_trouble(&self, trouble: Option<String>) {
         *lock(&self.trouble) = trouble;
+        self.repaint.request_repaint();
     }
 }
 

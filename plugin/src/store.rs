@@ -2,29 +2,36 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use audiodiff::{Error, Result};
 use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::nice_warn;
+use serde::{Deserialize, Serialize};
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::pad::PADS;
-use crate::project::{Project, StoredSound};
+use crate::project::{Pending, Project, StoredSound};
 use crate::voice::PlayableSound;
 
-/// Sounds of a pad that one can go back to.
+/// Sounds of a pad that one can go back to, and bytes that they may take; the present one may take more.
 const REMEMBERED: usize = 32;
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// The kind of sound that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// A sound from nothing.
+    /// The sound that the pad's parameters describe, from nothing.
     Generate,
     /// A variation of the pad's sound.
     Vary,
     /// A sound between the pad's and another pad's.
     Morph,
+    /// [`Task::Generate`], unless the pad's sound, which may be varied or a file's, came to it while its parameters were
+    /// these.
+    Follow,
 }
 
 /// One request, among all of an instance.
@@ -66,6 +73,8 @@ pub struct Store {
     /// For each pad, the newest code that was answered or called off.
     settled: [AtomicU64; PADS],
     tickets: AtomicU64,
+    /// Pads that keep their sounds.
+    locked: [AtomicBool; PADS],
     /// How often the project was changed, other than by loading another.
     changes: AtomicU64,
 }
@@ -111,6 +120,7 @@ impl Store {
             asked: Default::default(),
             settled: Default::default(),
             tickets: AtomicU64::new(0),
+            locked: Default::default(),
             changes: AtomicU64::new(0),
         };
         (Arc::new(store), Inbox(inbox))
@@ -131,9 +141,18 @@ impl Store {
         let task = match ticket % 4 {
             1 => Task::Vary,
             2 => Task::Morph,
+            3 => Task::Follow,
             _ => Task::Generate,
         };
         (ticket > settled).then_some(Request { pad, task, ticket })
+    }
+
+    /// What is being made or waits for it, in the order in which it was asked for.
+    fn all_pending(&self) -> Vec<Pending> {
+        let mut all: Vec<Request> = (0..PADS).filter_map(|pad| self.pending(pad)).collect();
+        all.sort_unstable_by_key(|request| request.ticket);
+        let pending = |Request { pad, task, .. }| Pending { pad, task };
+        all.into_iter().map(pending).collect()
     }
 
     /// The request that has waited longest.
@@ -142,16 +161,29 @@ impl Store {
         pending.min_by_key(|request| request.ticket)
     }
 
+    /// The number of the newest request that waits for an answer, if it was made after the one of this number.
+    ///
+    /// Real-time safe.
+    pub fn newest_pending(&self, after: u64) -> Option<u64> {
+        let pending = (0..PADS).filter_map(|pad| self.pending(pad));
+        pending
+            .map(|request| request.ticket)
+            .filter(|&ticket| ticket > after)
+            .max()
+    }
+
     /// Marks a request and those before it for its pad as answered.
     pub fn settle(&self, request: Request) {
         self.settled[request.pad].fetch_max(request.ticket, Ordering::AcqRel);
     }
 
-    /// Answers `request` with a sound, unless a newer request came in between.
+    /// Answers `request` with a sound, unless a newer request came in between, or the pad was locked.
     pub fn finish(&self, request: Request, sound: StoredSound) {
         let sound = Arc::new(sound);
         let mut held = self.lock();
-        if self.pending(request.pad) == Some(request) {
+        if self.is_locked(request.pad) {
+            self.settle(request);
+        } else if self.pending(request.pad) == Some(request) {
             held.histories[request.pad].push(sound.clone());
             held.replace(request.pad, sound);
             self.changes.fetch_add(1, Ordering::Relaxed);
@@ -159,14 +191,38 @@ impl Store {
         }
     }
 
+    /// Lets a pad keep its sound whatever is asked, or no longer. The project's own sounds are opened nevertheless.
+    ///
+    /// Real-time safe: an atomic operation.
+    pub fn lock_pad(&self, pad: usize, is_locked: bool) {
+        self.locked[pad].store(is_locked, Ordering::Release);
+    }
+
+    /// Whether a pad keeps its sound.
+    pub fn is_locked(&self, pad: usize) -> bool {
+        self.locked[pad].load(Ordering::Acquire)
+    }
+
+    fn expect_open(&self, pad: usize) -> Result<()> {
+        if self.is_locked(pad) {
+            return Err(Error::setting(format!("pad {} is locked", pad + 1)));
+        }
+        Ok(())
+    }
+
     /// Gives a pad a sound from elsewhere. Work on requests of the pad is given up.
-    pub fn put(&self, pad: usize, sound: StoredSound) {
+    ///
+    /// # Errors
+    /// When the pad is locked.
+    pub fn put(&self, pad: usize, sound: StoredSound) -> Result<()> {
+        self.expect_open(pad)?;
         let sound = Arc::new(sound);
         let mut held = self.lock();
         held.histories[pad].push(sound.clone());
         held.replace(pad, sound);
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.call_off(pad);
+        Ok(())
     }
 
     /// Makes sounds with the model of this file from now on; with the one that is built in if there is none.
@@ -191,7 +247,11 @@ impl Store {
 
     /// Brings back the sound that is `by` places later in the pad's history, or earlier, if there is one. Work on
     /// requests of the pad is given up.
-    pub fn step(&self, pad: usize, by: isize) {
+    ///
+    /// # Errors
+    /// When the pad is locked.
+    pub fn step(&self, pad: usize, by: isize) -> Result<()> {
+        self.expect_open(pad)?;
         let mut held = self.lock();
         let history = &mut held.histories[pad];
         let at = history.at.saturating_add_signed(by);
@@ -205,6 +265,7 @@ impl Store {
             self.changes.fetch_add(1, Ordering::Relaxed);
             self.call_off(pad);
         }
+        Ok(())
     }
 
     fn call_off(&self, pad: usize) {
@@ -242,10 +303,31 @@ impl History {
     fn push(&mut self, sound: Arc<StoredSound>) {
         self.sounds.truncate(self.at);
         self.sounds.push_back(sound);
-        if self.sounds.len() > REMEMBERED {
+        let bytes = |sounds: &VecDeque<Arc<StoredSound>>| -> usize {
+            sounds.iter().map(|sound| sound.bytes()).sum()
+        };
+        while self.sounds.len() > REMEMBERED
+            || self.sounds.len() > 1 && bytes(&self.sounds) > REMEMBERED_BYTES
+        {
             self.sounds.pop_front();
         }
         self.at = self.sounds.len();
+    }
+
+    /// Goes to the sound that a project brings, if it is one of these; else it is the only one: the others belong to
+    /// another project. Hosts load projects at every step back.
+    fn load(&mut self, sound: Option<Arc<StoredSound>>) {
+        let known = sound.as_ref().and_then(|sound| {
+            let mut sounds = self.sounds.iter();
+            sounds.position(|known| known == sound)
+        });
+        match known {
+            Some(index) => self.at = index + 1,
+            None => {
+                self.sounds = sound.into_iter().collect();
+                self.at = self.sounds.len();
+            }
+        }
     }
 }
 
@@ -272,7 +354,7 @@ impl Held {
                 nice_warn!("playing at the sound's own rate: {error}");
                 clip
             });
-            Arc::new(PlayableSound::new(&clip))
+            Arc::new(PlayableSound::new(&clip).tuned(stored.pitch()))
         });
         self.published.extend(sound.clone());
         self.outbox[pad].write(sound);
@@ -290,22 +372,29 @@ impl Held {
 pub struct ProjectField(pub Arc<Store>);
 
 impl PersistentField<'_, Project> for ProjectField {
-    fn set(&self, project: Project) {
+    fn set(&self, mut project: Project) {
         let store = &self.0;
         if project.damaged > 0 {
             nice_warn!("{} parts of the project are damaged", project.damaged);
         }
         let mut held = store.lock();
+        let pending = std::mem::take(&mut project.pending);
         held.project = Arc::new(project);
         for pad in 0..PADS {
             // A request from before must not replace the project's sound; nor must one that loading the
             // parameters has made, which comes first: a project may have been saved with a trigger switched on.
-            // Where the project brings no sound, one is made.
             store.call_off(pad);
             held.publish(pad);
-            match held.project.sound(pad).cloned() {
-                Some(sound) => held.histories[pad].push(sound),
-                None => store.ask(pad, Task::Generate),
+            let sound = held.project.sound(pad).cloned();
+            held.histories[pad].load(sound);
+        }
+        // What was being made is made after all; where the project brings no sound, one is made.
+        for Pending { pad, task } in pending {
+            store.ask(pad, task);
+        }
+        for pad in 0..PADS {
+            if held.project.sound(pad).is_none() && store.pending(pad).is_none() {
+                store.ask(pad, Task::Generate);
             }
         }
     }
@@ -314,7 +403,12 @@ impl PersistentField<'_, Project> for ProjectField {
     where
         F: Fn(&Project) -> R,
     {
-        f(&self.0.project())
+        let held = self.0.lock();
+        let mut project = (*held.project).clone();
+        // Sounds are finished under the lock: each is either made or pending.
+        project.pending = self.0.all_pending();
+        drop(held);
+        f(&project)
     }
 }
 
@@ -386,6 +480,8 @@ mod tests {
                 "pad {pad}"
             );
         }
+        // What it lacks is being made; nothing else is another.
+        std::iter::from_fn(|| opened.next()).for_each(|request| opened.settle(request));
         assert_eq!(save(&opened), text);
 
         // An instance that runs already is not activated again.
@@ -456,23 +552,23 @@ mod tests {
             make(&store, 2, seed, &clip(44_100, 0.1));
         }
         assert_eq!(store.history(2), (3, 3));
-        store.step(2, -1);
+        store.step(2, -1).unwrap();
         assert_eq!((store.history(2), seeds(&store)[2]), ((2, 3), Some(2)));
-        store.step(2, -2);
+        store.step(2, -2).unwrap();
         assert_eq!(
             store.history(2),
             (2, 3),
             "there is nothing before the first"
         );
-        store.step(2, 1);
-        store.step(2, 1);
+        store.step(2, 1).unwrap();
+        store.step(2, 1).unwrap();
         assert_eq!((store.history(2), seeds(&store)[2]), ((3, 3), Some(3)));
         // A new sound takes the place of what came after; a step calls off what is being made.
-        store.step(2, -2);
+        store.step(2, -2).unwrap();
         make(&store, 2, 4, &clip(44_100, 0.1));
         assert_eq!((store.history(2), seeds(&store)[2]), ((2, 2), Some(4)));
         store.ask(2, Task::Generate);
-        store.step(2, -1);
+        store.step(2, -1).unwrap();
         assert_eq!((store.pending(2), seeds(&store)[2]), (None, Some(1)));
         for seed in 0..100 {
             make(&store, 2, seed, &clip(44_100, 0.1));
@@ -487,7 +583,9 @@ mod tests {
         store.ask(6, Task::Generate);
         let recipe = SoundRecipe::of_file(Path::new("/sounds/door.wav"));
         assert_eq!(recipe.file.as_deref(), Some("door.wav"));
-        store.put(6, StoredSound::new(recipe.clone(), &clip(44_100, 0.3)));
+        store
+            .put(6, StoredSound::new(recipe.clone(), &clip(44_100, 0.3)))
+            .unwrap();
         assert_eq!((store.pending(6), store.history(6)), (None, (2, 2)));
         let (opened, _inbox) = Store::new();
         load(&opened, &save(&store));
@@ -495,8 +593,89 @@ mod tests {
             opened.project().sound(6).map(|sound| sound.recipe()),
             Some(&recipe)
         );
-        store.step(6, -1);
+        store.step(6, -1).unwrap();
         assert_eq!(seeds(&store)[6], Some(1));
+    }
+
+    #[test]
+    fn a_history_keeps_no_more_than_its_bytes() {
+        let (store, _inbox) = Store::new();
+        let long = |value| Clip::new(48_000, vec![vec![value; 48_000 * 30]; 2]);
+        for seed in 0..8 {
+            make(&store, 2, seed, &long(0.1));
+        }
+        // 5.76 MB each.
+        assert_eq!(store.history(2), (2, 2));
+        assert_eq!(seeds(&store)[2], Some(7));
+    }
+
+    #[test]
+    fn a_locked_pad_keeps_its_sound_whatever_comes() {
+        let (store, _inbox) = Store::new();
+        make(&store, 4, 1, &clip(44_100, 0.1));
+        make(&store, 4, 2, &clip(44_100, 0.2));
+        store.ask(4, Task::Generate);
+        let late = store.pending(4).unwrap();
+        store.lock_pad(4, true);
+        let put = store.put(4, StoredSound::new(recipe(3), &clip(44_100, 0.3)));
+        for refused in [put, store.step(4, -1)] {
+            assert!(refused.unwrap_err().to_string().contains("pad 5 is locked"));
+        }
+        store.finish(late, StoredSound::new(recipe(4), &clip(44_100, 0.4)));
+        assert_eq!((seeds(&store)[4], store.pending(4)), (Some(2), None));
+        assert_eq!(store.history(4), (2, 2));
+        store.lock_pad(4, false);
+        store.step(4, -1).unwrap();
+        assert_eq!(seeds(&store)[4], Some(1));
+    }
+
+    #[test]
+    fn loading_a_project_again_adds_nothing_to_the_past() {
+        let (store, _inbox) = Store::new();
+        make(&store, 0, 1, &clip(44_100, 0.1));
+        let first = save(&store);
+        make(&store, 0, 2, &clip(44_100, 0.2));
+        let second = save(&store);
+        for _ in 0..3 {
+            load(&store, &second);
+            assert_eq!(store.history(0), (2, 2));
+            // A step back of the host's is one in the past.
+            load(&store, &first);
+            assert_eq!((store.history(0), seeds(&store)[0]), ((1, 2), Some(1)));
+        }
+        // Of another project it has none.
+        let (other, _inbox) = Store::new();
+        make(&other, 0, 9, &clip(44_100, 0.9));
+        load(&store, &save(&other));
+        assert_eq!(store.history(0), (1, 1));
+    }
+
+    #[test]
+    fn what_was_being_made_when_a_project_was_saved_is_made_when_it_opens() {
+        let (store, _inbox) = Store::new();
+        (0..PADS).for_each(|pad| make(&store, pad, 1, &clip(44_100, 0.1)));
+        assert!(!save(&store).contains("pending"));
+        store.ask(7, Task::Morph);
+        store.ask(2, Task::Generate);
+        store.ask(9, Task::Vary);
+        let text = save(&store);
+        let (opened, _inbox) = Store::new();
+        load(&opened, &text);
+        let order: Vec<(usize, Task)> = std::iter::from_fn(|| {
+            let request = opened.next()?;
+            opened.settle(request);
+            Some((request.pad, request.task))
+        })
+        .collect();
+        let asked = [(7, Task::Morph), (2, Task::Generate), (9, Task::Vary)];
+        assert_eq!(order, asked);
+        assert_eq!(seeds(&opened), [Some(1); PADS]);
+        // A damaged one is counted, and one of a pad that there is not left out.
+        let text = text
+            .replace("\"vary\"", "7")
+            .replace("\"pad\":7", "\"pad\":16");
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((project.pending.len(), project.damaged), (1, 1));
     }
 
     #[test]
@@ -510,7 +689,7 @@ mod tests {
         let after = store.project();
         let same = |pad| Arc::ptr_eq(before.sound(pad).unwrap(), after.sound(pad).unwrap());
         assert!(same(0) && !same(1));
-        store.step(1, -1);
+        store.step(1, -1).unwrap();
         let back = store.project();
         assert!(Arc::ptr_eq(
             before.sound(1).unwrap(),
@@ -540,9 +719,9 @@ mod tests {
         let (opened, _inbox) = Store::new();
         load(&opened, &save(&store));
         assert_eq!(remarks(&opened), told);
-        store.step(1, -1);
+        store.step(1, -1).unwrap();
         assert!(remarks(&store).is_empty());
-        store.step(1, 1);
+        store.step(1, 1).unwrap();
         assert_eq!(remarks(&store), told);
     }
 

@@ -42,9 +42,23 @@ const RESIDUAL_MS: f32 = 2.0;
 /// A voice below this is over: -100 dB.
 const SILENT: f32 = 1e-5;
 
+/// MIDI channels.
+const CHANNELS: usize = 16;
+
+/// The state of a MIDI channel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wheels {
+    /// Semitones.
+    bend: f32,
+    /// Whether the sustain pedal is down.
+    sustain: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
     Held,
+    /// Let go of, and kept by the pedal.
+    Sustained,
     Released,
     /// On the way out, with the gain left; no longer one of the sounding voices.
     Fading(f32),
@@ -82,6 +96,8 @@ pub struct Voices {
     sounds: [Option<Arc<PlayableSound>>; PADS],
     /// The jumps that cut voices left, for each pad, left and right; they decay to nothing.
     residuals: [[f32; 2]; PADS],
+    /// By MIDI channel.
+    wheels: [Wheels; CHANNELS],
     notes: u64,
     sinc: &'static Sinc,
 }
@@ -92,6 +108,7 @@ impl Default for Voices {
             slots: std::array::from_fn(|_| None),
             sounds: Default::default(),
             residuals: [[0.0; 2]; PADS],
+            wheels: [Wheels::default(); CHANNELS],
             notes: 0,
             sinc: Sinc::shared(),
         }
@@ -106,8 +123,9 @@ pub type Mix<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 pub struct Begin {
     /// The pad that plays.
     pub pad: usize,
-    /// Semitones from the pad's own pitch.
-    pub key: f32,
+    /// Semitones above the key that plays the sound at its own pitch, or near it: in tune, where the sound has a pitch.
+    /// None for its own pitch as it is.
+    pub key: Option<f32>,
     /// `0..=1`.
     pub velocity: f32,
 }
@@ -130,6 +148,21 @@ impl Voices {
         self.slots.iter().flatten().any(|voice| voice.pad == pad) || is_heard(self.residuals[pad])
     }
 
+    /// Frames at `sample_rate` that a note of any pad may sound after it was let go of: its sound's length at the pad's
+    /// pitch, or the release where a note ends with its key.
+    #[must_use]
+    pub fn tail(&self, sample_rate: f32, controls: impl Fn(usize) -> PadControls) -> u32 {
+        let tails = self.sounds.iter().enumerate().filter_map(|(pad, sound)| {
+            let (sound, controls) = (sound.as_ref()?, controls(pad));
+            let seconds = match controls.mode {
+                Mode::OneShot => sound.seconds() * (-controls.pitch / 12.0).exp2(),
+                Mode::Gate | Mode::Loop => controls.release_ms * 2.0 / 1000.0,
+            };
+            Some(seconds + FADE_MS / 1000.0)
+        });
+        (tails.fold(0.0, f32::max) * sample_rate).ceil() as u32
+    }
+
     /// The position of the newest voice of a pad, as a fraction of its sound.
     #[must_use]
     pub fn playhead(&self, pad: usize) -> Option<f32> {
@@ -138,9 +171,10 @@ impl Voices {
         Some((newest.position / newest.sound.len_frames().max(1) as f64) as f32)
     }
 
-    /// Silence, at once.
+    /// Silence, at once; wheels and pedals are where they are at first.
     pub fn reset(&mut self) {
         self.slots.fill_with(|| None);
+        self.wheels = Default::default();
         self.residuals = [[0.0; 2]; PADS];
     }
 
@@ -191,7 +225,7 @@ impl Voices {
             phase: Phase::Attack,
             position: start.floor(),
             velocity: begin.velocity.clamp(0.0, 1.0),
-            key: begin.key,
+            key: begin.key.map_or(0.0, |key| key + sound.tuning),
             expressions: Offsets::NONE,
             modulation: Offsets::NONE,
             envelope: 0.0,
@@ -212,10 +246,46 @@ impl Voices {
         self.fade(|voice| chokes(voice.pad), ended);
     }
 
-    /// Lets go of the voices that `note` means.
+    /// Lets go of the voices that `note` means; those of a channel whose pedal is down sound on.
     pub fn note_off(&mut self, note: NoteAddress) {
         for voice in self.slots.iter_mut().flatten() {
             if voice.stage == Stage::Held && note.means(&voice.note) {
+                voice.stage = match voice.wheels(&self.wheels).sustain {
+                    true => Stage::Sustained,
+                    false => Stage::Released,
+                };
+            }
+        }
+    }
+
+    /// Moves the sustain pedal of a MIDI channel.
+    pub fn sustain(&mut self, channel: u8, is_down: bool) {
+        let Some(wheels) = self.wheels.get_mut(usize::from(channel)) else {
+            return;
+        };
+        wheels.sustain = is_down;
+        if !is_down {
+            self.release(channel, |stage| stage == Stage::Sustained);
+        }
+    }
+
+    /// Bends the voices of a MIDI channel, and those to come, by so many semitones.
+    pub fn bend(&mut self, channel: u8, semitones: f32) {
+        if let Some(wheels) = self.wheels.get_mut(usize::from(channel)) {
+            wheels.bend = semitones;
+        }
+    }
+
+    /// Lets go of all notes of a MIDI channel, whatever its pedal says.
+    pub fn release_all(&mut self, channel: u8) {
+        self.release(channel, |stage| {
+            matches!(stage, Stage::Held | Stage::Sustained)
+        });
+    }
+
+    fn release(&mut self, channel: u8, which: impl Fn(Stage) -> bool) {
+        for voice in self.slots.iter_mut().flatten() {
+            if voice.note.channel == Some(channel) && which(voice.stage) {
                 voice.stage = Stage::Released;
             }
         }
@@ -281,7 +351,8 @@ impl Voices {
             let Some(voice) = slot else { continue };
             let [left, right] = &mut buffers;
             let (left, right) = (&mut left[..len], &mut right[..len]);
-            let over = voice.render(left, right, rate, &controls[voice.pad], self.sinc);
+            let bend = voice.wheels(&self.wheels).bend;
+            let over = voice.render(left, right, rate, bend, &controls[voice.pad], self.sinc);
             mix(voice.pad, left, right);
             if over {
                 if !matches!(voice.stage, Stage::Fading(_)) {
@@ -312,17 +383,27 @@ fn is_heard(frame: [f32; 2]) -> bool {
 }
 
 impl Voice {
+    /// Those of its channel, or of none.
+    fn wheels(&self, all: &[Wheels; CHANNELS]) -> Wheels {
+        let channel = self.note.channel.map(usize::from);
+        channel
+            .and_then(|channel| all.get(channel))
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// Overwrites `left` and `right`; returns whether the voice has ended.
     fn render(
         &mut self,
         left: &mut [f32],
         right: &mut [f32],
         rate: f32,
+        bend: f32,
         controls: &PadControls,
         sinc: &Sinc,
     ) -> bool {
         let offsets = [self.expressions, self.modulation];
-        let pitch = controls.pitch + self.key + offsets.iter().map(|o| o.pitch).sum::<f32>();
+        let pitch = controls.pitch + self.key + bend + offsets.iter().map(|o| o.pitch).sum::<f32>();
         let step = f64::from(self.sound.sample_rate / rate)
             * f64::from(pitch.clamp(-96.0, 96.0) / 12.0).exp2();
         let sinc = sinc.at_step(step);
@@ -483,7 +564,7 @@ mod tests {
         fn begin(&mut self, key: u8, controls: &PadControls) {
             let begin = Begin {
                 pad: 0,
-                key: f32::from(key) - 60.0,
+                key: Some(f32::from(key) - 60.0),
                 velocity: 1.0,
             };
             self.note_on(note(key), begin, controls, &mut |_| {});
@@ -507,6 +588,102 @@ mod tests {
             let [left, _] = self.play(len, controls);
             left
         }
+    }
+
+    #[test]
+    fn the_pedal_keeps_what_is_let_go_of_and_panic_does_not_ask_it() {
+        let looped = PadControls {
+            mode: Mode::Loop,
+            release_ms: 10.0,
+            ..PLAIN
+        };
+        let loudest = |samples: Vec<f32>| samples.iter().fold(0f32, |a, x| a.max(x.abs()));
+        for panic in [false, true] {
+            let mut voices = voices(&level(0.5, 4800));
+            voices.sustain(0, true);
+            voices.begin(60, &looped);
+            voices.note_off(note(60));
+            voices.left(48_000, &looped);
+            assert!(loudest(voices.left(4800, &looped)) > 0.4, "kept");
+            match panic {
+                true => voices.release_all(0),
+                false => voices.sustain(0, false),
+            }
+            voices.left(4800, &looped);
+            assert!(!voices.is_active(), "{panic}");
+        }
+        // The pedal of another channel is none of its business, and a reset lifts them all.
+        let mut voices = voices(&level(0.5, 4800));
+        voices.sustain(1, true);
+        voices.begin(60, &looped);
+        voices.note_off(note(60));
+        voices.left(4800, &looped);
+        assert!(!voices.is_active());
+        voices.sustain(0, true);
+        voices.reset();
+        voices.begin(60, &looped);
+        voices.note_off(note(60));
+        voices.left(4800, &looped);
+        assert!(!voices.is_active());
+    }
+
+    #[test]
+    fn the_wheel_bends_the_notes_of_its_channel() {
+        let mut voices = voices(&sine(1000.0, 48_000));
+        for (semitones, hz) in [(0.0, 1000.0), (2.0, 1122.462), (-2.0, 890.899)] {
+            voices.bend(0, semitones);
+            voices.bend(1, 7.0);
+            voices.begin(60, &PLAIN);
+            let heard = voices.left(12_000, &PLAIN);
+            let found = frequency(&heard[1000..], hz);
+            assert!((found - hz).abs() < 0.5, "{semitones}: {found}");
+            voices.reset();
+        }
+    }
+
+    #[test]
+    fn a_sound_with_a_pitch_is_played_in_tune_by_keys_alone() {
+        // 20 cents above the A over middle C.
+        let hz = 440.0 * 2f64.powf(0.2 / 12.0);
+        let mut voices = Voices::default();
+        let clip = sine(hz, 48_000);
+        let sound = PlayableSound::new(&clip).tuned(Some(hz as f32));
+        voices.set_sound(0, Some(Arc::new(sound)));
+        for (key, wanted) in [
+            (Some(0.0), 523.251),
+            (Some(-3.0), 440.0),
+            (Some(9.0), 880.0),
+            (None, hz),
+        ] {
+            let begin = Begin {
+                pad: 0,
+                key,
+                velocity: 1.0,
+            };
+            voices.note_on(note(60), begin, &PLAIN, &mut |_| {});
+            let heard = voices.left(12_000, &PLAIN);
+            let found = frequency(&heard[1000..], wanted);
+            assert!((found - wanted).abs() < 0.3, "{key:?}: {found}");
+            voices.reset();
+        }
+    }
+
+    #[test]
+    fn a_tail_is_as_long_as_the_longest_note() {
+        let mut voices = voices(&level(0.5, 48_000));
+        let of = |voices: &Voices, controls: PadControls| voices.tail(48_000.0, |_| controls);
+        let fade = (FADE_MS * 48.0) as u32;
+        assert_eq!(Voices::default().tail(48_000.0, |_| PLAIN), 0, "no sound");
+        assert!(of(&voices, PLAIN).abs_diff(48_000 + fade) <= 1);
+        let low = PadControls {
+            pitch: -12.0,
+            ..PLAIN
+        };
+        assert!(of(&voices, low).abs_diff(96_000 + fade) <= 1);
+        voices.begin(60, &low);
+        voices.note_off(note(60));
+        voices.left(of(&voices, low) as usize, &low);
+        assert!(!voices.is_active());
     }
 
     fn largest_jump(samples: &[f32]) -> f32 {
@@ -674,7 +851,7 @@ mod tests {
             let mut voices = voices(&level(1.0, 100));
             let begin = Begin {
                 pad: 0,
-                key: 0.0,
+                key: Some(0.0),
                 velocity: 0.5,
             };
             voices.note_on(note(60), begin, controls, &mut |_| {});
@@ -702,7 +879,7 @@ mod tests {
         for id in [1, 2] {
             let begin = Begin {
                 pad: 0,
-                key: 0.0,
+                key: Some(0.0),
                 velocity: 1.0,
             };
             voices.note_on(named(id), begin, &PLAIN, &mut |_| {});
@@ -754,7 +931,7 @@ mod tests {
         for key in 0..66 {
             let begin = Begin {
                 pad: 0,
-                key: 0.0,
+                key: Some(0.0),
                 velocity: 1.0,
             };
             voices.note_on(note(key), begin, &PLAIN, &mut |note| ended.push(note));
@@ -769,7 +946,7 @@ mod tests {
         voices.begin(60, &PLAIN);
         let begin = Begin {
             pad: 7,
-            key: 0.0,
+            key: Some(0.0),
             velocity: 1.0,
         };
         voices.note_on(note(43), begin, &PLAIN, &mut |_| {});
@@ -792,7 +969,7 @@ mod tests {
         let mut ended = Vec::new();
         let begin = Begin {
             pad: 3,
-            key: 0.0,
+            key: Some(0.0),
             velocity: 1.0,
         };
         voices.note_on(note(60), begin, &PLAIN, &mut |note| ended.push(note));

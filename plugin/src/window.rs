@@ -12,8 +12,7 @@ use nice_plug::prelude::*;
 use nice_plug_egui::baseview::HandlerError;
 use nice_plug_egui::baseview::dpi::LogicalSize;
 use nice_plug_egui::{
-    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, NiceEguiApp, RepaintNotifier,
-    create_egui_editor,
+    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, NiceEguiApp, create_egui_editor,
 };
 
 use crate::display::Display;
@@ -37,12 +36,19 @@ use wave::{Peaks, peaks};
 use widget::set;
 
 /// The size of the first window, in logical points.
-const SIZE: LogicalSize<f64> = LogicalSize::new(1040.0, 640.0);
-const LEAST: LogicalSize<f32> = LogicalSize::new(820.0, 600.0);
+const SIZE: LogicalSize<f64> = LogicalSize::new(1060.0, 660.0);
+/// Below it, not everything is seen.
+const LEAST: LogicalSize<f32> = LogicalSize::new(1060.0, 660.0);
 /// Room for the longest row of the selected pad's parameters, and for the gap beside the pads.
-const SELECTED_WIDTH: f32 = 516.0;
+const SELECTED_WIDTH: f32 = 530.0;
 /// No window is remembered to be larger.
 const MOST: LogicalSize<f32> = LogicalSize::new(8000.0, 8000.0);
+
+/// The time between two pictures while something moves.
+const FRAME: Duration = Duration::from_millis(40);
+
+/// A level that the meter does not show: -60 dB.
+const SILENT: f32 = 1e-3;
 
 /// Frames after which a window has the size that its host gives it.
 const SETTLED: u32 = 25;
@@ -67,6 +73,8 @@ pub struct Window {
     /// By pad: the sound that is shown, and its peaks.
     pictures: [Option<(Arc<StoredSound>, Peaks)>; PADS],
     level: f32,
+    /// Whether the sum was above full scale.
+    over: bool,
     /// The pad that the mouse went down on.
     pressed: Option<usize>,
     settings: Settings,
@@ -103,9 +111,11 @@ pub fn editor(
 ) -> Option<EguiEditor<Window>> {
     let settings = EguiNiceSettings::new()
         .with_tile("audiodiff")
-        .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST));
+        .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST))
+        .with_repaint_poll_interval(FRAME);
+    let repaint = display.repaint().clone();
     let window = Window::new(state.clone(), params, store, status, display, multi);
-    create_egui_editor(state, RepaintNotifier::new(), settings, window)
+    create_egui_editor(state, repaint, settings, window)
 }
 
 /// A window's size, for as long as its instance lives: at first that of the last window.
@@ -186,8 +196,11 @@ impl NiceEguiApp for Window {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = frame;
-        // Playheads and progress move by themselves.
-        ui.ctx().request_repaint_after(Duration::from_millis(40));
+        // Whatever else moves by itself says so ([`Display::repaint`]).
+        let plays = (0..PADS).any(|pad| self.display.playhead(pad).is_some());
+        if plays || self.level > SILENT || self.picking.is_some() || self.frames <= SETTLED {
+            ui.ctx().request_repaint_after(FRAME);
+        }
     }
 }
 
@@ -209,6 +222,7 @@ impl Window {
             host: None,
             pictures: Default::default(),
             level: 0.0,
+            over: false,
             pressed: None,
             settings: Settings::default(),
             picking: None,
@@ -276,6 +290,10 @@ impl Window {
             return;
         };
         let purpose = picking.purpose;
+        if picked.is_none() && picking.is_dialog_missing() {
+            let missing = "no dialog for files came: install xdg-desktop-portal or zenity";
+            self.news = Some((missing.to_owned(), true));
+        }
         self.picking = None;
         if let Some(path) = picked {
             self.news = match self.picked(purpose, &path) {
@@ -294,8 +312,10 @@ impl Window {
             }
             Purpose::Sound(pad) => {
                 let clip = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?.clip;
-                let sound = StoredSound::new(SoundRecipe::of_file(path), &clip);
-                self.store.put(pad, sound);
+                let sound = StoredSound::new(SoundRecipe::of_file(path), &clip)
+                    .asked(self.params.pads[pad].asked())
+                    .measured();
+                self.store.put(pad, sound)?;
                 self.store.ask(pad, Task::Vary);
                 Ok(format!(
                     "{} is varied on pad {}; the sound before is the file's",
@@ -320,6 +340,13 @@ impl Window {
         }
     }
 
+    /// Shows why something was refused.
+    fn tell(&mut self, outcome: audiodiff::Result<()>) {
+        if let Err(error) = outcome {
+            self.news = Some((error.to_string(), true));
+        }
+    }
+
     fn use_model(&self, path: Option<PathBuf>) {
         self.store.set_model(path);
         self.status.open_model();
@@ -334,7 +361,6 @@ mod tests {
     use egui::{RawInput, Rect, Shape};
 
     use super::*;
-    use crate::params::Route;
     use crate::project::tests::recipe;
 
     /// Every text that is drawn where the window is `width` points wide, and its place.
@@ -362,7 +388,7 @@ mod tests {
 
     fn window(store: &Arc<Store>) -> Window {
         let (status, display) = (Arc::default(), Arc::default());
-        let params = Arc::new(PluginParams::new(store, &status, Route::Main));
+        let params = Arc::new(PluginParams::new(store, &status));
         let size = EguiEditorState::from_size(SIZE, 1.0);
         Window::new(size, params, store.clone(), status, display, false)
     }
@@ -378,7 +404,9 @@ mod tests {
                 steps: 8,
                 remarks,
             };
-            store.put(0, StoredSound::rendered(recipe(1), &rendered));
+            store
+                .put(0, StoredSound::rendered(recipe(1), &rendered))
+                .unwrap();
             window.update_pictures();
             let texts = texts(width, |ui| window.large_wave(ui, 0));
             let mut texts: Vec<String> = texts.into_iter().map(|(text, _)| text).collect();
@@ -410,7 +438,7 @@ mod tests {
             let mut recipe = recipe(1);
             recipe.class = Some(class.to_owned());
             let clip = Clip::new(44_100, vec![vec![0.5; 100]]);
-            store.put(15, StoredSound::new(recipe, &clip));
+            store.put(15, StoredSound::new(recipe, &clip)).unwrap();
             window.update_pictures();
             let pad = Rect::from_min_size(Default::default(), Vec2::new(66.0, 100.0));
             let mut all = texts(400.0, |ui| window.pad_texts(ui.painter(), 15, pad));
@@ -426,11 +454,13 @@ mod tests {
         let long = shown("loops with a long name");
         let start = long.strip_suffix('…').expect("it is cut");
         assert!("loops with a long name".starts_with(start));
-        store.put(15, {
-            let mut recipe = recipe(1);
-            recipe.file = Some("a recording from far away.wav".repeat(9));
-            StoredSound::new(recipe, &Clip::new(44_100, vec![vec![0.5; 100]]))
-        });
+        store
+            .put(15, {
+                let mut recipe = recipe(1);
+                recipe.file = Some("a recording from far away.wav".repeat(9));
+                StoredSound::new(recipe, &Clip::new(44_100, vec![vec![0.5; 100]]))
+            })
+            .unwrap();
         window.update_pictures();
         let [(made, place)] = &texts(450.0, |ui| window.large_wave(ui, 15))[..] else {
             panic!("expected one line");

@@ -106,7 +106,7 @@ fn silence_comes_before_the_first_clip_and_sound_after_it() {
     let mut buffers = [vec![9.0; 256], vec![9.0; 256]];
     let silent = play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
     assert_eq!(silent, 0.0, "no sound was asked for yet");
-    plugin.prepare(RATE, Duration::ZERO, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
     let start = Instant::now();
     while play(&mut plugin, &mut buffers, &[note_on(3, 36)]) == 0.0 {
         assert!(start.elapsed() < Duration::from_secs(10), "no sound came");
@@ -117,7 +117,8 @@ fn silence_comes_before_the_first_clip_and_sound_after_it() {
 #[test]
 fn an_offline_host_is_given_the_sound_before_its_first_block() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
     let mut buffers = [vec![0.0; 1024], vec![0.0; 1024]];
     assert!(play(&mut plugin, &mut buffers, &[note_on(0, 36)]) > 0.0);
 }
@@ -125,7 +126,8 @@ fn an_offline_host_is_given_the_sound_before_its_first_block() {
 #[test]
 fn notes_begin_at_their_frame() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
     let mut buffers = [vec![0.0; 512], vec![0.0; 512]];
     play(&mut plugin, &mut buffers, &[note_on(301, 36)]);
     // The ramp begins at zero, and its resampling rings a little around its foot.
@@ -141,7 +143,7 @@ fn notes_begin_at_their_frame() {
 #[test]
 fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, Duration::ZERO, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
     let store = plugin.store().clone();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -198,7 +200,8 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
 #[test]
 fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
     let mut plugin = AudiodiffMulti::default();
-    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
     let mut play = |own_len: usize| -> Vec<f32> {
         let (mut left, mut right) = (vec![0.0; 256], vec![0.0; 256]);
         let mut own = vec![[vec![0f32; own_len], vec![0f32; own_len]]; PADS];
@@ -239,7 +242,8 @@ fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
 #[test]
 fn no_subnormal_number_leaves_the_instrument() {
     let mut plugin = Audiodiff::default();
-    plugin.prepare(RATE, PATIENCE, ramps()).unwrap();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
     let mut buffers = [vec![0.0; 4410], vec![0.0; 4410]];
     // The ramp climbs to some 4e-38, and through all subnormal numbers before.
     let faint = NoteEvent::PolyVolume {
@@ -316,7 +320,9 @@ fn a_host_may_do_anything_at_any_time() {
                             &saved
                         };
                         field.set(serde_json::from_str(text).unwrap());
-                        store.step(turn % PADS, if turn.is_multiple_of(2) { -1 } else { 1 });
+                        store
+                            .step(turn % PADS, if turn.is_multiple_of(2) { -1 } else { 1 })
+                            .unwrap();
                         store.set_model(turn.is_multiple_of(5).then(|| "/no/such/model".into()));
                         store.ask(turn % PADS, Task::Morph);
                         std::thread::sleep(Duration::from_micros(700));
@@ -324,9 +330,7 @@ fn a_host_may_do_anything_at_any_time() {
                 });
                 for _ in 0..3 {
                     let rates = [22_050.0, 44_100.0, 48_000.0, 96_000.0, 192_000.0];
-                    plugin
-                        .prepare(rates[below(rates.len())], Duration::ZERO, ramps())
-                        .unwrap();
+                    plugin.prepare(rates[below(rates.len())], ramps()).unwrap();
                     for _ in 0..100 {
                         let most = [1, 64, 512, 8192][below(4)];
                         let len = 1 + below(most);

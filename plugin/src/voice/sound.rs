@@ -13,6 +13,8 @@ pub struct PlayableSound {
     pub(super) left: Vec<f32>,
     /// As long as the left channel; none if the sound is mono.
     pub(super) right: Option<Vec<f32>>,
+    /// Semitones from what a key plays to the nearest that is in tune with it.
+    pub(super) tuning: f32,
 }
 
 impl PlayableSound {
@@ -29,7 +31,21 @@ impl PlayableSound {
             sample_rate: clip.sample_rate() as f32,
             left: channels.next().unwrap_or_else(|| vec![0.0; 2 * REACH]),
             right: channels.next(),
+            tuning: 0.0,
         }
+    }
+
+    /// The same, of a pitch of so many Hz: keys play it in tune, as near to its own pitch as that goes.
+    #[must_use]
+    pub fn tuned(self, hz: Option<f32>) -> Self {
+        // Middle C lies three semitones above an A.
+        let off = hz.map_or(0.0, |hz| 12.0 * (hz / 440.0).log2() - 3.0);
+        let tuning = if off.is_finite() {
+            12.0 * (off / 12.0).round() - off
+        } else {
+            0.0
+        };
+        Self { tuning, ..self }
     }
 
     /// Length without the silence around it.

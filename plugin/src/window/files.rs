@@ -4,10 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
 use crate::project::SoundRecipe;
+
+/// No person leaves a dialog sooner.
+const FASTEST: Duration = Duration::from_millis(250);
 
 /// The purpose that a file is picked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,7 @@ pub(super) enum Purpose {
 /// A dialog that is open.
 pub(super) struct Picking {
     pub purpose: Purpose,
+    begun: Instant,
     answer: Pin<Box<dyn Future<Output = Option<FileHandle>> + Send>>,
 }
 
@@ -62,7 +67,17 @@ impl Picking {
                     .save_file(),
             ),
         };
-        Self { purpose, answer }
+        Self {
+            purpose,
+            begun: Instant::now(),
+            answer,
+        }
+    }
+
+    /// Whether there is no dialog to answer, if it has answered with no file: nobody leaves one so fast. On Linux it is
+    /// another program's, which may not be there.
+    pub fn is_dialog_missing(&self) -> bool {
+        cfg!(target_os = "linux") && self.begun.elapsed() < FASTEST
     }
 
     /// The path that was picked, or none if the dialog was left; not ready while it is open.

@@ -6,9 +6,10 @@ use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, file_name};
 use super::pad::reseed;
-use super::widget::{Format, KNOB, knob, set, toggle};
+use super::widget::{Format, KNOB, knob, toggle};
 use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
 use crate::pad::PADS;
+use crate::store::Task;
 
 impl Window {
     /// Chooses the model that makes the sounds, and on how many threads.
@@ -67,16 +68,12 @@ impl Window {
                 .on_hover_text("New sounds for all pads that are not locked")
                 .clicked()
             {
-                for pad in &self.params.pads {
+                for (i, pad) in self.params.pads.iter().enumerate() {
                     if !pad.lock.value() {
                         reseed(&pad.seed, setter);
+                        self.store.ask(i, Task::Generate);
                     }
                 }
-                set(
-                    setter,
-                    &self.params.generate_all,
-                    !self.params.generate_all.value(),
-                );
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 ui.label(RichText::new("audiodiff").size(22.0).strong().color(ACCENT));
@@ -86,15 +83,26 @@ impl Window {
     }
 
     fn meter(&mut self, ui: &mut Ui) {
-        let (rect, _) = ui.allocate_exact_size(Vec2::new(10.0, 48.0), Sense::hover());
-        self.level = self.display.take_peak().max(self.level * 0.88);
+        let (rect, response) = ui.allocate_exact_size(Vec2::new(10.0, 48.0), Sense::click());
+        let peak = self.display.take_peak();
+        self.level = peak.max(self.level * 0.88);
+        self.over |= peak > 1.0;
+        if response.clicked() {
+            self.over = false;
+        }
+        response
+            .on_hover_text("Red where the sum was above full scale; a click puts the light out");
         let height = ((util::gain_to_db(self.level) + 60.0) / 66.0).clamp(0.0, 1.0);
         let painter = ui.painter();
         painter.rect_filled(rect, 2.0, PANEL);
         let mut bar = rect;
         bar.set_top(rect.bottom() - rect.height() * height);
-        let color = if self.level > 1.0 { TROUBLE } else { WAVE };
-        painter.rect_filled(bar, 2.0, color);
+        painter.rect_filled(bar, 2.0, WAVE);
+        if self.over {
+            let mut light = rect;
+            light.set_bottom(rect.top() + 6.0);
+            painter.rect_filled(light, 2.0, TROUBLE);
+        }
     }
 
     /// The row below all else: the generator's progress, or its trouble.

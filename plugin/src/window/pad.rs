@@ -5,10 +5,11 @@ use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, export_name};
 use super::wave::draw_wave;
-use super::widget::{Format, choice, knob, line, pulse, set, toggle};
+use super::widget::{Format, choice, knob, line, set, toggle};
 use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
 use crate::pad::{FIRST_KEY, PADS};
 use crate::params::PadParams;
+use crate::store::Task;
 
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
@@ -60,7 +61,14 @@ impl Window {
         painter.rect_filled(rect, 5.0, fill);
         let wave = rect.shrink2(Vec2::new(6.0, 20.0));
         if let Some((_, peaks)) = &self.pictures[pad] {
-            draw_wave(&painter, wave, peaks, if chosen { ACCENT } else { WAVE });
+            let color = if chosen { ACCENT } else { WAVE };
+            draw_wave(
+                &painter,
+                wave,
+                peaks,
+                self.params.pads[pad].reverse.value(),
+                color,
+            );
         }
         if let Some(position) = playhead {
             let x = wave.left() + wave.width() * position;
@@ -91,21 +99,28 @@ impl Window {
         let bottom = rect.left_bottom() + Vec2::new(6.0, -4.0);
         let key = util::KEYS[(usize::from(FIRST_KEY) + pad) % 12];
         let octave = (usize::from(FIRST_KEY) + pad) / 12 - 2;
-        painter.text(
-            bottom,
-            Align2::LEFT_BOTTOM,
-            format!("{key}{octave}"),
-            small.clone(),
-            FAINT,
-        );
+        // In keys mode no key is a pad's own.
+        if !self.params.keys.value() {
+            painter.text(
+                bottom,
+                Align2::LEFT_BOTTOM,
+                format!("{key}{octave}"),
+                small.clone(),
+                FAINT,
+            );
+        }
         if params.lock.value() {
             let corner = rect.right_bottom() + Vec2::new(-6.0, -4.0);
             painter.text(corner, Align2::RIGHT_BOTTOM, "locked", small, FAINT);
         } else if self.store.pending(pad).is_some() {
-            let mut bar = rect.shrink(3.0);
-            bar.set_top(bar.bottom() - 3.0);
-            bar.set_width(bar.width() * self.status.done(pad).clamp(0.02, 1.0));
-            painter.rect_filled(bar, 1.5, ACCENT);
+            let mut bar = rect.shrink(2.0);
+            bar.set_top(bar.bottom() - 2.0);
+            painter.rect_filled(bar, 1.0, EDGE);
+            // One that waits its turn has done nothing yet.
+            if self.status.at_work() == Some(pad) {
+                bar.set_width(bar.width() * self.status.done(pad).clamp(0.02, 1.0));
+                painter.rect_filled(bar, 1.0, ACCENT);
+            }
         }
     }
 
@@ -179,22 +194,22 @@ impl Window {
             let big = |text: &str| egui::Button::new(RichText::new(text).size(15.0));
             if ui.add(big("New")).on_hover_text("Another seed").clicked() {
                 reseed(&params.seed, setter);
-                set(setter, &params.generate, !params.generate.value());
+                self.store.ask(pad, Task::Generate);
             }
             let made = ui.add(big("Generate"));
             if made.on_hover_text("The sound of this seed").clicked() {
-                set(setter, &params.generate, !params.generate.value());
+                self.store.ask(pad, Task::Generate);
             }
             let varied = ui.add(big("Vary"));
             if varied.on_hover_text("Another one like this").clicked() {
-                pulse(setter, &params.vary);
+                self.store.ask(pad, Task::Vary);
             }
             let morphed = ui.add(big("Morph"));
             if morphed
                 .on_hover_text("One between this and another pad's")
                 .clicked()
             {
-                pulse(setter, &params.morph);
+                self.store.ask(pad, Task::Morph);
             }
             choice(ui, &params.morph_with, setter, "with pad", PADS);
         });
@@ -205,17 +220,20 @@ impl Window {
     fn past(&mut self, ui: &mut Ui, pad: usize) {
         ui.horizontal(|ui| {
             let (at, of) = self.store.history(pad);
-            let back = ui.add_enabled(at > 1, egui::Button::new("<"));
+            let is_open = !self.store.is_locked(pad);
+            let back = ui.add_enabled(is_open && at > 1, egui::Button::new("<"));
             if back.on_hover_text("The sound before").clicked() {
-                self.store.step(pad, -1);
+                let stepped = self.store.step(pad, -1);
+                self.tell(stepped);
             }
             ui.label(RichText::new(format!("{at} of {of}")).color(FAINT));
-            let forth = ui.add_enabled(at < of, egui::Button::new(">"));
+            let forth = ui.add_enabled(is_open && at < of, egui::Button::new(">"));
             if forth.on_hover_text("The sound after").clicked() {
-                self.store.step(pad, 1);
+                let stepped = self.store.step(pad, 1);
+                self.tell(stepped);
             }
             let idle = self.picking.is_none();
-            let open = ui.add_enabled(idle, egui::Button::new("From audio…"));
+            let open = ui.add_enabled(idle && is_open, egui::Button::new("From audio…"));
             if open.on_hover_text("Varies a sound of yours").clicked() {
                 self.picking = Some(Picking::begin(Purpose::Sound(pad), ""));
             }

@@ -23,7 +23,13 @@ impl Window {
             painter.text(at, Align2::LEFT_TOP, "no sound yet", font, FAINT);
             return;
         };
-        draw_wave(&painter, wave, peaks, WAVE);
+        draw_wave(
+            &painter,
+            wave,
+            peaks,
+            self.params.pads[pad].reverse.value(),
+            WAVE,
+        );
         let room = rect.width() - 16.0;
         let made = line(&painter, &description(pad, sound), 12.0, FAINT, room);
         painter.galley(at, made, FAINT);
@@ -91,8 +97,14 @@ pub(super) fn peaks(sound: &StoredSound) -> Peaks {
     (0..STRETCHES).map(stretch).collect()
 }
 
-/// Draws `peaks` over the whole of `rect`.
-pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, color: Color32) {
+/// Draws `peaks` over the whole of `rect`, from the end that is played first.
+pub(super) fn draw_wave(
+    painter: &egui::Painter,
+    rect: Rect,
+    peaks: &Peaks,
+    reverse: bool,
+    color: Color32,
+) {
     let (middle, half) = (rect.center().y, rect.height() / 2.0);
     let columns = (rect.width() as usize).min(peaks.len()).max(1);
     for column in 0..columns {
@@ -100,7 +112,12 @@ pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, colo
         let [low, high] = peaks[range].iter().fold([0f32; 2], |[low, high], peak| {
             [low.min(peak[0]), high.max(peak[1])]
         });
-        let x = rect.left() + rect.width() * (column as f32 + 0.5) / columns as f32;
+        let place = if reverse {
+            columns - 1 - column
+        } else {
+            column
+        };
+        let x = rect.left() + rect.width() * (place as f32 + 0.5) / columns as f32;
         let wide = (rect.width() / columns as f32).max(1.0) / 2.0;
         let line = Rect::from_min_max(
             Pos2::new(x - wide, middle - half * high - 0.5),

@@ -180,9 +180,3 @@ pub(super) fn set<P: Param>(setter: &ParamSetter<'_>, param: &P, value: P::Plain
     setter.set_parameter(param, value);
     setter.end_set_parameter(param);
 }
-
-/// Switches a trigger on and off again.
-pub(super) fn pulse(setter: &ParamSetter<'_>, trigger: &BoolParam) {
-    set(setter, trigger, true);
-    set(setter, trigger, false);
-}

@@ -73,10 +73,13 @@ PortInfo = struct("PortInfo", [("id", U32), ("name", c.c_char * 256), ("flags", 
                                ("type", c.c_char_p), ("pair", U32)])
 Ports = struct("Ports", [("count", F(U32, P, Bool)), ("get", F(Bool, P, U32, Bool, c.POINTER(PortInfo)))])
 Render = struct("Render", [("hard", F(Bool, P)), ("set", F(Bool, P, I32))])
+Midi = struct("Midi", [("header", Header), ("port", U16), ("data", c.c_uint8 * 3)])
+Tail = struct("Tail", [("get", F(U32, P))])
 VoiceInfo = struct("VoiceInfo", [("voices", U32), ("capacity", U32), ("flags", U64)])
 Voices = struct("Voices", [("get", F(Bool, P, c.POINTER(VoiceInfo)))])
 
 ON, OFF, CHOKE, END, EXPRESSION, VALUE, MODULATION = range(7)
+MIDI = 10
 STEPPED, HIDDEN, AUTOMATABLE, MODULATABLE_PER_NOTE = 1, 4, 32, 2048
 TUNING = 2
 
@@ -97,6 +100,10 @@ def note_off(frame, key, id=-1):
 
 def set_value(frame, param, value):
     return event(VALUE, Value, frame, param=param, id=-1, port=-1, channel=-1, key=-1, value=value)
+
+
+def midi(frame, *data):
+    return event(MIDI, Midi, frame, port=0, data=(c.c_uint8 * 3)(*data))
 
 
 class Library:
@@ -216,6 +223,9 @@ class Instance:
         """A pad alone, 0.2 s of it; silent for 100 frames."""
         self.plugin.reset(self.address)
         return self.play(9600, [note_on(100, 36 + pad)])
+
+    def set(self, frame, name, value):
+        return set_value(frame, self.param(name), value)
 
     def infos(self):
         infos = []
@@ -408,7 +418,105 @@ def check_blocks_and_rates(library, id, saved):
     instance.close()
 
 
+def check_bounces(library, id, saved):
+    """An automated Generate is heard at the first note after it, and a bounce is like another, bit for bit."""
+    dice = random.Random(3)
+    for project in range(5):
+        pad, seed = dice.randrange(16), dice.randrange(100, 9999)
+        trigger, note = dice.randrange(4800), dice.randrange(4800)
+        trigger, note = sorted((trigger, note + 4800)) if project else (0, 1)
+
+        def bounce(block):
+            instance = Instance(library, id, block=block)
+            assert instance.load(saved)
+            instance.activate()
+            name = f"Pad {pad + 1} "
+            before = instance.play(9600, [note_on(note, 36 + pad)])
+            instance.plugin.reset(instance.address)
+            events = [instance.set(trigger, name + "Seed", seed), instance.set(trigger, name + "Generate", 1.0),
+                      note_on(note, 36 + pad), instance.set(note + 1, name + "Generate", 0.0)]
+            after = instance.play(9600, events)
+            instance.close()
+            return before, after
+        before, after = bounce(512)
+        assert before != after and peak(after) > 0.01, "the new sound is not there at the next note"
+        for block in (512, 512, 512, 64, 8192):
+            assert bounce(block) == (before, after), f"block {block}: another bounce"
+
+
+def check_pending(library, id, saved):
+    """A sound that is being made when a project is saved is there when it is opened."""
+    instance = Instance(library, id)
+    assert instance.load(saved)
+    change = [instance.set(0, "Pad 1 Seed", 777), instance.set(0, "Pad 1 Generate", 1)]
+    instance.activate().flush(*change)
+    early = instance.save()
+    made = instance.hear(0)
+    late = instance.save()
+    instance.close()
+    for state in (early, late):
+        again = Instance(library, id)
+        assert again.load(state)
+        assert again.activate().hear(0) == made, "the sound is lost"
+        again.close()
+
+
+def check_triggers(library, id, saved):
+    """What a person made of a sound stays, whatever a host writes to the triggers."""
+    instance = Instance(library, id)
+    assert instance.load(saved)
+    plain = instance.activate().hear(0)
+    instance.flush(instance.set(0, "Pad 1 Vary", 1))
+    varied = instance.hear(0)
+    assert varied != plain
+    instance.flush(instance.set(0, "Pad 1 Vary", 0))
+    for value in (1, 0, 1):
+        instance.flush(instance.set(0, "Pad 1 Generate", value), instance.set(0, "Generate all", value))
+        assert instance.hear(0) == varied, "a trigger destroyed a variation"
+    instance.flush(*[set_value(0, info.id, info.default) for info in instance.infos()])
+    # Defaults come back a last bit off.
+    off = max(abs(a - b) for a, b in zip(instance.hear(0), varied))
+    assert off < 1e-4 * peak(varied), "a reset of the parameters destroyed a variation"
+    instance.close()
+
+
+def check_wheels(library, id, saved):
+    """Pedal, wheel and panic, and how long a note may be heard."""
+    def fresh():
+        instance = Instance(library, id)
+        assert instance.load(saved)
+        instance.flush(instance.set(0, "Pad 1 Mode", 2), instance.set(0, "Pad 1 Release", 0))
+        return instance.activate()
+
+    def later(instance, *events):
+        instance.play(24000, [note_on(0, 36), *events])
+        return peak(instance.play(4800))
+    cases = [([], True), ([note_off(10, 36)], False), ([midi(0, 0xB0, 64, 127), note_off(10, 36)], True),
+             ([midi(0, 0xB0, 64, 127), note_off(10, 36), midi(20, 0xB0, 64, 0)], False),
+             ([midi(100, 0xB0, 123, 0)], False), ([midi(100, 0xB0, 120, 0)], False),
+             ([midi(100, 0xB1, 120, 0)], True)]
+    for events, sounds in cases:
+        instance = fresh()
+        assert (later(instance, *events) > 1e-4) == sounds, [bytes(e) for e in events]
+        instance.close()
+    instance = fresh()
+    plain = instance.play(4800, [note_on(0, 36)])
+    instance.plugin.reset(instance.address)
+    bent = instance.play(4800, [midi(0, 0xE0, 0, 127), note_on(0, 36)])
+    assert plain != bent, "the wheel bends nothing"
+    instance.plugin.reset(instance.address)
+    assert instance.play(4800, [note_on(0, 36)]) == plain, "a reset leaves the wheel where it was"
+    tail = instance.extension(b"clap.tail", Tail).get(instance.address)
+    assert 0.05 * instance.rate < tail < 31 * instance.rate, tail
+    instance.close()
+
+
 def check_outputs(library, id, saved):
+    """All pads are on the main output, until they are given their own."""
+    instance = Instance(library, id).activate()
+    heard = [max(map(peak, output)) for output in instance.process(512, [note_on(0, 36), note_on(0, 40)])]
+    assert heard[0] > 0.01 and max(heard[1:]) == 0.0, heard
+    instance.close()
     instance = Instance(library, id)
     assert instance.ports == [("Out", 2)] + [(f"Pad {i + 1}", 2) for i in range(16)], instance.ports
     assert instance.load(saved)
@@ -503,18 +611,15 @@ def write_kits(library, id, folder, each=64, rate=44100):
             instance.address, params[name].id, text.encode(), c.addressof(found)), (name, text)
         return set_value(0, params[name].id, found.value)
     wanted = [(drum, number) for drum in DRUMS for number in range(each)]
-    generate = 0.0
     for start in range(0, len(wanted), 16):
         batch = wanted[start:start + 16]
         changes = [event for pad, (drum, number) in enumerate(batch) for event in (
             value(f"Pad {pad + 1} Class", drum), value(f"Pad {pad + 1} Seed", str(1000 + number)),
             value(f"Pad {pad + 1} Choke group", "0"))]
-        generate = 1.0 - generate
-        changes += [set_value(0, params[f"Pad {pad + 1} Generate"].id, generate) for pad in range(len(batch))]
-        # Where an offline rendering may begin, an activation waits for the sounds that were asked for.
-        instance.deactivate()
+        changes += [set_value(0, params[f"Pad {pad + 1} Generate"].id, value)
+                    for value in (1.0, 0.0) for pad in range(len(batch))]
+        # An offline rendering waits for the sounds that were asked for.
         instance.flush(*changes)
-        instance.activate()
         for pad, (drum, number) in enumerate(batch):
             instance.plugin.reset(instance.address)
             left, right = [], []
@@ -572,6 +677,11 @@ def main():
     check_blocks_and_rates(library, stereo, saved)
     check_outputs(library, multi, saved)
     print("damage, events, blocks, rates and outputs hold")
+    check_bounces(library, stereo, saved)
+    check_pending(library, stereo, saved)
+    check_triggers(library, stereo, saved)
+    check_wheels(library, stereo, saved)
+    print("bounces, pending sounds, triggers, pedals and wheels hold")
     grown = check_many(library, stereo)
     print(f"a hundred instances came and went; memory grew by {grown / 1e6:.1f} MB")
     for id in (stereo, multi):

@@ -160,6 +160,20 @@ pub fn bundle(
     Ok(place)
 }
 
+/// Writes over a folder's path, wherever a file below it is named: nothing moves.
+pub fn forget(bytes: &mut [u8], folder: &[u8]) {
+    let named = [folder, b"/"].concat();
+    let mut at = 0;
+    while let Some(found) = bytes[at..]
+        .windows(named.len())
+        .position(|part| part == named)
+    {
+        let end = at + found + folder.len();
+        bytes[at + found + 1..end].fill(b'_');
+        at = end;
+    }
+}
+
 /// Copies a bundle, a file or a folder, into `folder`, and says where it is then.
 pub fn install(bundle: &Path, folder: &Path) -> Result<PathBuf> {
     let name = bundle.file_name().context("a bundle has a name")?;
@@ -261,6 +275,17 @@ mod tests {
         }
         let found = files(&out);
         (folder, found)
+    }
+
+    #[test]
+    fn a_builders_folders_are_forgotten_where_they_stand() {
+        let mut bytes =
+            b"\0/home/me/.cargo/a.rs\0/home/me/.cargo/b\0/home/me/.cargot\0/home/me".to_vec();
+        forget(&mut bytes, b"/home/me/.cargo");
+        assert_eq!(
+            bytes,
+            b"\0/______________/a.rs\0/______________/b\0/home/me/.cargot\0/home/me"
+        );
     }
 
     #[test]

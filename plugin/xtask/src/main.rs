@@ -105,8 +105,11 @@ fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
         version: package.version.clone(),
     };
     let target = target(build)?;
-    let binary = compile(build)?;
     let folder = metadata.target_directory.join("bundled");
+    let mut binary = compile(build)?;
+    if build.release {
+        binary = without_builder(&binary, &metadata.workspace_root, &folder)?;
+    }
     let mut made = Vec::new();
     for format in Format::ALL {
         let place = bundle::bundle(&product, &target, format, &binary, &folder)?;
@@ -117,6 +120,21 @@ fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
         made.push((format, place));
     }
     Ok(made)
+}
+
+/// A copy of a library that does not tell where its builder keeps sources: panics name files by their whole paths.
+fn without_builder(binary: &Path, workspace: &Path, folder: &Path) -> Result<PathBuf> {
+    let mut bytes = std::fs::read(binary)?;
+    let own = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = own.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
+    for place in cargo.iter().map(PathBuf::as_path).chain([workspace]) {
+        bundle::forget(&mut bytes, place.as_os_str().as_encoded_bytes());
+    }
+    let copy = folder.join("library");
+    std::fs::create_dir_all(folder)?;
+    std::fs::copy(binary, &copy)?;
+    std::fs::write(&copy, bytes)?;
+    Ok(copy)
 }
 
 /// Where the bundles are to run: what was asked for, or else this machine.
