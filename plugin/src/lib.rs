@@ -157,14 +157,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// Waits until no sound is being made any more, for as long as steps of one are done within `patience`. What is
     /// given up is told, and not waited for again. Not in real time.
     pub fn settle(&mut self, patience: Duration) {
-        let progress = |store: &Store, status: &Status| {
-            store
-                .newest_pending(0)
-                .map(|_| (store.next(), status.progress()))
-        };
         let (mut seen, mut since) = (None, Instant::now());
         while self.store.newest_pending(self.given_up).is_some() {
-            let found = progress(&self.store, &self.status);
+            let found = Some((self.store.next(), self.status.progress()));
             if found != seen {
                 (seen, since) = (found, Instant::now());
             }
