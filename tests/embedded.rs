@@ -63,7 +63,7 @@ fn its_fingerprint_stays() {
     let model = Checkpoint::embedded().unwrap();
     assert_eq!(
         model.fingerprint().unwrap(),
-        "512cc4cf687e11a84e5a96a7f9dfaf4dbbcf11c074bdf2a1befe6213d01730b2"
+        "f33beeba709f4291d5cc124e67939ed4afe65089122f778513066543024a4b0f"
     );
 }
 
