@@ -198,7 +198,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
 }
 
 #[test]
-fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
+fn pads_are_heard_on_the_main_output_until_they_are_given_their_own() {
     let mut plugin = AudiodiffMulti::default();
     plugin.prepare(RATE, ramps()).unwrap();
     plugin.settle(PATIENCE);
@@ -224,18 +224,13 @@ fn pads_are_heard_on_their_outputs_where_these_are_and_else_on_the_main_one() {
         let main = [left, right];
         std::iter::once(&main).chain(&own).map(sum).collect()
     };
+    // Their own are there, absent, or too short: hosts of two channels hear the main one alone. What a pad that was given
+    // its own output sends there, `hosts/clap.py` hears.
     let heard = play(256);
     let sounding: Vec<usize> = (0..=PADS).filter(|&i| heard[i] > 0.0).collect();
-    assert_eq!(sounding, [1, 4]);
+    assert_eq!(sounding, [0]);
     for absent in [0, 100] {
-        let mixed = play(absent);
-        let apart = heard[1] + heard[4];
-        assert!(
-            (mixed[0] - apart).abs() < 1e-3 * apart,
-            "{} {apart}",
-            mixed[0]
-        );
-        assert!(mixed[1..].iter().all(|&x| x == 0.0));
+        assert_eq!(play(absent), heard);
     }
 }
 
