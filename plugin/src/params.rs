@@ -281,7 +281,7 @@ impl PadParams {
             resonance: percent("Resonance", 0.0),
             choke: group_text(int("Choke group", hats, 0, 8)),
             velocity: percent("Velocity", 1.0),
-            // Of the outputs of its own, hosts of two channels hear none.
+            // Not every host plays the outputs of the pads.
             output: EnumParam::new(name("Output"), Route::Main),
         }
     }

@@ -224,8 +224,8 @@ fn pads_are_heard_on_the_main_output_until_they_are_given_their_own() {
         let main = [left, right];
         std::iter::once(&main).chain(&own).map(sum).collect()
     };
-    // Their own are there, absent, or too short: hosts of two channels hear the main one alone. What a pad that was given
-    // its own output sends there, `hosts/clap.py` hears.
+    // Whether their own are there, absent, or too short. What a pad that was given its own output sends there,
+    // `hosts/clap.py` hears.
     let heard = play(256);
     let sounding: Vec<usize> = (0..=PADS).filter(|&i| heard[i] > 0.0).collect();
     assert_eq!(sounding, [0]);
