@@ -8,6 +8,7 @@ use nice_plug::prelude::*;
 use crate::Instrument;
 use crate::pad::PADS;
 use crate::params::Route;
+use crate::placing::PEAK;
 use crate::voice::{Begin, NoteAddress, STRIDE};
 
 /// How far the pitch wheel bends, up or down.
@@ -68,7 +69,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             .chain(outputs)
             .map(finish)
             .fold(0.0, f32::max);
-        if loudest > SAFE {
+        if loudest > PEAK {
             left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
         }
         self.display.show(&self.voices, loudest);
@@ -271,17 +272,14 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     }
 }
 
-/// The main output below this is as it is, -1 dBFS; nothing of it is above full scale.
-const SAFE: f32 = 0.891_250_9;
-
-/// A sample as it is up to [`SAFE`], and from there on ever nearer to full scale.
+/// A sample of the main output: as it is up to [`PEAK`], and from there on ever nearer to full scale.
 fn safe(x: f32) -> f32 {
-    let beyond = x.abs() - SAFE;
+    let beyond = x.abs() - PEAK;
     if beyond <= 0.0 {
         return x;
     }
-    let room = 1.0 - SAFE;
-    (SAFE + room * (beyond / room).tanh()).copysign(x)
+    let room = 1.0 - PEAK;
+    (PEAK + room * (beyond / room).tanh()).copysign(x)
 }
 
 /// Makes subnormal samples zero, with which the host's effects would be slow; returns the peak.
@@ -298,11 +296,11 @@ mod tests {
 
     #[test]
     fn the_main_output_is_as_it_is_below_its_safety_and_never_above_full_scale() {
-        for x in [0.0, 1e-6, 0.5, -0.89, SAFE] {
+        for x in [0.0, 1e-6, 0.5, -0.89, PEAK] {
             assert_eq!(safe(x), x);
         }
         // It goes on with the same slope, rises all the way, and is odd.
-        assert!((safe(SAFE + 1e-3) - SAFE - 1e-3).abs() < 1e-5);
+        assert!((safe(PEAK + 1e-3) - PEAK - 1e-3).abs() < 1e-5);
         let rising: Vec<f32> = (0..200).map(|i| safe(0.02 * i as f32)).collect();
         assert!(rising.windows(2).all(|pair| pair[0] <= pair[1]));
         assert!(rising.iter().all(|x| *x <= 1.0) && safe(-4.0) == -safe(4.0));

@@ -23,8 +23,8 @@ const PARTS: [(&[&str], f32); 6] = [
 ];
 const OTHERS: f32 = -22.0;
 
-/// No peak is above -1 dBFS.
-const MOST: f32 = 0.891_250_9;
+/// No sound peaks above this, -1 dBFS.
+pub(crate) const PEAK: f32 = 0.891_250_9;
 
 /// Cuts what lies before the onset, and sets the level.
 pub(crate) fn place(clip: &mut Clip, class: Option<&str>) {
@@ -45,7 +45,7 @@ pub(crate) fn place(clip: &mut Clip, class: Option<&str>) {
     let gain = momentary(clip).map_or(f32::INFINITY, |now| {
         10f32.powf((wanted(class) - now) / 20.0)
     });
-    clip.scale(gain.min(MOST / clip.peak()));
+    clip.scale(gain.min(PEAK / clip.peak()));
 }
 
 /// The loudness that a class has in a kit, LUFS.
@@ -125,7 +125,7 @@ mod tests {
         // A click cannot be so loud.
         let mut click = hit(0, 2000.0, 0.0005, 0.5);
         place(&mut click, Some("kick"));
-        assert!((click.peak() - MOST).abs() < 1e-6 && momentary(&click).unwrap() < -21.0);
+        assert!((click.peak() - PEAK).abs() < 1e-6 && momentary(&click).unwrap() < -21.0);
         for odd in [vec![0.0; 100], vec![f32::NAN; 100], vec![]] {
             let mut clip = Clip::new(RATE, vec![odd.clone()]);
             place(&mut clip, None);

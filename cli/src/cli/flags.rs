@@ -54,7 +54,7 @@ fn labels(source: OsString) -> Labels {
 /// How noise becomes a sound.
 #[derive(Args)]
 pub struct SamplingArgs {
-    /// Steps from noise to sound, slower in proportion; a distilled model needs 6, a morph takes 10 at least
+    /// Steps from noise to sound, slower in proportion; a distilled model needs 4, a morph takes 10 at least
     /// [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
