@@ -13,9 +13,10 @@ use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
 use crate::job::Job;
-use crate::project::{Project, SoundRecipe, StoredSound};
+use crate::project::Project;
 use crate::status::{ModelInfo, Status};
 use crate::store::{Request, Store, Task};
+use crate::stored::{SoundRecipe, StoredSound};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
 /// be a call into the operating system. The delay is short beside the making of a sound.
@@ -242,8 +243,8 @@ mod tests {
 
     use super::*;
     use crate::pad::PADS;
-    use crate::project::tests::{asked, recipe};
     use crate::store::Inbox;
+    use crate::stored::tests::{asked, recipe};
 
     const PAD: usize = 5;
 

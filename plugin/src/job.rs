@@ -5,9 +5,10 @@ use audiodiff::{Error, Result};
 
 use crate::pad::{PADS, default_class};
 use crate::params::PadParams;
-use crate::project::{Asked, Project, SoundRecipe, StoredSound};
+use crate::project::Project;
 use crate::status::ModelInfo;
 use crate::store::{Request, Task};
+use crate::stored::{Asked, SoundRecipe, StoredSound};
 
 /// A sound to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,8 +130,8 @@ mod tests {
     use super::*;
     use crate::params::PluginParams;
     use crate::params::tests::info;
-    use crate::project::tests::{clip, recipe};
     use crate::store::Store;
+    use crate::stored::tests::{clip, recipe};
 
     #[test]
     fn variations_and_morphs_go_on_from_where_they_are() {

@@ -1,7 +1,7 @@
 //! audiodiff as an instrument in a host: a CLAP and a VST3 plugin.
 //!
 //! Sixteen pads hold a sound each. A background thread makes the sounds ([`generator`]), the audio thread plays them
-//! ([`voice`]), and the project keeps them ([`project`]). Between the threads stands one [`Store`]. `process` never
+//! ([`voice`]), and the project keeps them ([`project`], [`stored`]). Between the threads stands one [`Store`]. `process` never
 //! allocates, locks, waits or frees. There are two plugins, with one output and with one more for each pad.
 //!
 //! # Papers
@@ -31,6 +31,7 @@ pub mod project;
 pub mod settings;
 pub mod status;
 pub mod store;
+pub mod stored;
 pub mod voice;
 pub mod window;
 

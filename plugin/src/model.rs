@@ -19,9 +19,9 @@ use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_pr
 
 use crate::generator::Model;
 use crate::placing::place;
-use crate::project::SoundRecipe;
 use crate::settings::threads_in_use;
 use crate::status::ModelInfo;
+use crate::stored::SoundRecipe;
 
 /// The environment variable that names a model file to use instead of the one that is built in.
 pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";

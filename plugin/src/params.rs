@@ -8,9 +8,9 @@ use std::sync::Arc;
 use nice_plug::prelude::*;
 
 use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY};
-use crate::project::Asked;
 use crate::status::Status;
 use crate::store::{ProjectField, Store, Task};
+use crate::stored::Asked;
 use crate::voice::{FilterKind, Mode, PadControls};
 
 mod modulation;

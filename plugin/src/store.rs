@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::pad::PADS;
-use crate::project::{Pending, Project, StoredSound};
+use crate::project::{Pending, Project};
+use crate::stored::StoredSound;
 use crate::voice::PlayableSound;
 
 /// Sounds of a pad that one can go back to, and bytes that they may take; the present one may take more.
@@ -420,8 +421,8 @@ mod tests {
     use audiodiff::render::{Remark, Rendered};
 
     use super::*;
-    use crate::project::SoundRecipe;
-    use crate::project::tests::{clip, recipe};
+    use crate::stored::SoundRecipe;
+    use crate::stored::tests::{clip, recipe};
 
     fn save(store: &Arc<Store>) -> String {
         ProjectField(store.clone()).map(|project| serde_json::to_string(project).unwrap())

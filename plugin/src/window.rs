@@ -18,10 +18,10 @@ use nice_plug_egui::{
 use crate::display::Display;
 use crate::pad::PADS;
 use crate::params::PluginParams;
-use crate::project::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 use crate::settings::Settings;
 use crate::status::Status;
 use crate::store::{Store, Task};
+use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 
 mod files;
 mod head;
@@ -361,7 +361,7 @@ mod tests {
     use egui::{RawInput, Rect, Shape};
 
     use super::*;
-    use crate::project::tests::recipe;
+    use crate::stored::tests::recipe;
 
     /// Every text that is drawn where the window is `width` points wide, and its place.
     fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<(String, Rect)> {

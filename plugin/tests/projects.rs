@@ -5,7 +5,8 @@ use std::path::Path;
 
 use audiodiff::audio::Clip;
 use audiodiff_plugin::pad::PADS;
-use audiodiff_plugin::project::{Project, SoundRecipe, StoredSound};
+use audiodiff_plugin::project::Project;
+use audiodiff_plugin::stored::{SoundRecipe, StoredSound};
 
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;

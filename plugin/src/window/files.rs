@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
-use crate::project::SoundRecipe;
+use crate::stored::SoundRecipe;
 
 /// No person leaves a dialog sooner.
 const FASTEST: Duration = Duration::from_millis(250);
@@ -119,7 +119,7 @@ pub(super) fn export_name(recipe: &SoundRecipe) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::tests::recipe;
+    use crate::stored::tests::recipe;
 
     #[test]
     fn an_exported_sound_is_called_after_what_it_is() {

@@ -4,7 +4,7 @@ use egui::{Align2, Color32, CornerRadius, FontId, Pos2, Rect, Sense, Stroke, Ui,
 
 use super::widget::line;
 use super::{ACCENT, FAINT, INK, PANEL, WAVE, Window};
-use crate::project::StoredSound;
+use crate::stored::StoredSound;
 
 /// The lowest and highest value of each stretch of a sound, the stretches of equal length.
 pub(super) type Peaks = Vec<[f32; 2]>;
@@ -132,7 +132,7 @@ mod tests {
     use audiodiff::audio::Clip;
 
     use super::*;
-    use crate::project::tests::recipe;
+    use crate::stored::tests::recipe;
 
     #[test]
     fn a_picture_reaches_from_the_lowest_to_the_highest_sample() {

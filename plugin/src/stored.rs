@@ -1,0 +1,402 @@
+//! A sound as a project keeps it, and how it was made.
+
+use std::path::Path;
+
+use audiodiff::audio::{Clip, Measures};
+use audiodiff::render::{Remark, Rendered};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+/// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
+pub const MAX_STORED_SECONDS: u64 = 30;
+
+/// The settings that decide which sound the model makes; or the file that a sound was read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SoundRecipe {
+    /// The model that made it.
+    pub model: String,
+    /// One of the model's classes, or any.
+    pub class: Option<String>,
+    /// The seed of the noise.
+    pub seed: u64,
+    /// Steps from noise to sound; 0 for as many as the model is best with.
+    pub steps: u32,
+    /// The weight of classifier-free guidance; 0 for the one that the model is best with.
+    pub guidance: f32,
+    /// The length that was asked for, seconds; none for the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f32>,
+    /// The strength of a variation of an earlier sound of its pad, 0 to 1; none if it is no variation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variation: Option<f32>,
+    /// The fraction of a morph from its pad's sound to another pad's, 0 to 1; none if it is no morph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub morph: Option<f32>,
+    /// The name of the file that it was read from; none if the model made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+impl SoundRecipe {
+    /// The recipe of a sound that was read from the file at `path`.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Self {
+            model: String::new(),
+            class: None,
+            seed: 0,
+            steps: 0,
+            guidance: 1.0,
+            seconds: None,
+            variation: None,
+            morph: None,
+            file: Some(name.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// The parameters of a pad that describe a sound.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// As the parameter has it.
+    pub class: i32,
+    /// The seed.
+    pub seed: i32,
+    /// As the parameter has it.
+    pub steps: i32,
+    /// As the parameter has it.
+    pub guidance: f32,
+    /// Seconds; 0 for the model's own.
+    pub length: f32,
+}
+
+/// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
+///
+/// A new sound is played from here too, so that reopening the project changes no bit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Packed", into = "Packed")]
+pub struct StoredSound {
+    recipe: SoundRecipe,
+    /// Its pad's parameters when it came there. Absent in older projects.
+    asked: Option<Asked>,
+    /// Hz, of a sound that has a pitch. Absent in older projects, whose keys go on as they were.
+    pitch: Option<f32>,
+    remarks: Vec<String>,
+    sample_rate: u32,
+    /// Value of the sample 32767.
+    peak: f32,
+    /// One or two channels of equal length.
+    channels: Vec<Vec<i16>>,
+}
+
+impl StoredSound {
+    /// Packs the first 30 s of a clip, as mono or stereo. Samples that are not finite become silence.
+    #[must_use]
+    pub fn new(recipe: SoundRecipe, clip: &Clip) -> Self {
+        let sample_rate = clip.sample_rate();
+        let most =
+            usize::try_from(u64::from(sample_rate) * MAX_STORED_SECONDS).unwrap_or(usize::MAX);
+        let clip = clip.slice(0, clip.len_frames().min(most));
+        let clip = if clip.channels().len() > 2 {
+            clip.with_channels(2)
+        } else {
+            clip
+        };
+        let samples = clip.channels().iter().flatten();
+        let peak = samples
+            .filter(|x| x.is_finite())
+            .fold(0f32, |peak, x| peak.max(x.abs()));
+        let pack = |&x: &f32| {
+            // The quotient of a finite number and the largest is at most one; 0/0 and the infinite become zero.
+            let scaled = x / peak;
+            if scaled.abs() <= 1.0 {
+                (scaled * 32767.0).round() as i16
+            } else {
+                0
+            }
+        };
+        let channels = clip
+            .channels()
+            .iter()
+            .map(|c| c.iter().map(pack).collect())
+            .collect();
+        Self {
+            recipe,
+            asked: None,
+            pitch: None,
+            remarks: Vec::new(),
+            sample_rate,
+            peak,
+            channels,
+        }
+    }
+
+    /// Packs what the model made, with its remarks.
+    pub fn rendered(recipe: SoundRecipe, rendered: &Rendered) -> Self {
+        Self {
+            remarks: rendered.remarks.iter().map(Remark::to_string).collect(),
+            ..Self::new(recipe, &rendered.clip)
+        }
+    }
+
+    /// The same, which came to its pad while that had these parameters.
+    #[must_use]
+    pub fn asked(self, asked: Asked) -> Self {
+        Self {
+            asked: Some(asked),
+            ..self
+        }
+    }
+
+    /// The same, for keys to play in tune if it has a pitch.
+    #[must_use]
+    pub fn measured(self) -> Self {
+        let pitch = Measures::of(&self.clip()).pitch;
+        Self { pitch, ..self }
+    }
+
+    /// Hz, where it was measured and is one.
+    #[must_use]
+    pub fn pitch(&self) -> Option<f32> {
+        self.pitch
+    }
+
+    /// Whether it came to its pad while that had these parameters, which describe a sound of this recipe.
+    #[must_use]
+    pub fn came_of(&self, asked: &Asked, recipe: &SoundRecipe) -> bool {
+        let own = &self.recipe;
+        let by_hand = own.variation.is_some() || own.morph.is_some() || own.file.is_some();
+        self.asked.as_ref().map_or(by_hand, |own| own == asked) || own == recipe
+    }
+
+    /// Bytes that its samples take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.channels.len() * self.channels[0].len() * size_of::<i16>()
+    }
+
+    /// Length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f32 {
+        self.channels[0].len() as f32 / self.sample_rate as f32
+    }
+
+    /// How it was made.
+    #[must_use]
+    pub fn recipe(&self) -> &SoundRecipe {
+        &self.recipe
+    }
+
+    /// The renderer's remarks on it: a sentence for each thing that was asked for and could not be had.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The sound.
+    #[must_use]
+    pub fn clip(&self) -> Clip {
+        let unpack = |&x: &i16| f32::from(x) / 32767.0 * self.peak;
+        let channels = self
+            .channels
+            .iter()
+            .map(|c| c.iter().map(unpack).collect())
+            .collect();
+        Clip::new(self.sample_rate, channels)
+    }
+}
+
+/// [`StoredSound`] in a project file. Projects are edited, merged and damaged by others: a sound from one is checked
+/// before it is used.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    recipe: SoundRecipe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pitch: Option<f32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
+    sample_rate: u32,
+    peak: f32,
+    /// Little-endian samples of each channel in Base64.
+    channels: Vec<String>,
+}
+
+impl From<StoredSound> for Packed {
+    fn from(sound: StoredSound) -> Self {
+        let text = |c: &Vec<i16>| {
+            BASE64.encode(c.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+        };
+        Self {
+            channels: sound.channels.iter().map(text).collect(),
+            recipe: sound.recipe,
+            asked: sound.asked,
+            pitch: sound.pitch,
+            remarks: sound.remarks,
+            sample_rate: sound.sample_rate,
+            peak: sound.peak,
+        }
+    }
+}
+
+impl TryFrom<Packed> for StoredSound {
+    type Error = String;
+
+    fn try_from(packed: Packed) -> Result<Self, String> {
+        let Packed {
+            recipe,
+            asked,
+            pitch,
+            remarks,
+            sample_rate,
+            peak,
+            channels,
+        } = packed;
+        if !(1..=audiodiff::audio::MAX_SAMPLE_RATE).contains(&sample_rate) {
+            return Err(format!(
+                "stored sound: expected a sample rate up to 768000 Hz, found {sample_rate}"
+            ));
+        }
+        // The lowest sample, -32768, lies a little beyond the peak.
+        let lowest = f32::from(i16::MIN) / 32767.0 * peak;
+        if !(lowest.is_finite() && peak >= 0.0) {
+            return Err(format!(
+                "stored sound: expected a peak below 3.4e38, found {peak}"
+            ));
+        }
+        let samples = |text: &String| -> Result<Vec<i16>, String> {
+            let bytes = BASE64
+                .decode(text)
+                .map_err(|e| format!("stored sound: expected Base64, found {e}"))?;
+            Ok(bytes
+                .chunks_exact(2)
+                .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+                .collect())
+        };
+        let channels: Vec<Vec<i16>> = channels.iter().map(samples).collect::<Result<_, _>>()?;
+        let lens: Vec<usize> = channels.iter().map(Vec::len).collect();
+        let most = u64::from(sample_rate) * MAX_STORED_SECONDS;
+        match lens[..] {
+            [len] if len as u64 <= most => {}
+            [a, b] if a == b && a as u64 <= most => {}
+            _ => {
+                return Err(format!(
+                    "stored sound: expected one or two channels of equal length up to {MAX_STORED_SECONDS} s, \
+                     found lengths {lens:?}"
+                ));
+            }
+        }
+        Ok(Self {
+            recipe,
+            asked,
+            // Any other number would be no pitch.
+            pitch: pitch.filter(|hz| (1.0..=100_000.0).contains(hz)),
+            remarks,
+            sample_rate,
+            peak,
+            channels,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn recipe(seed: u64) -> SoundRecipe {
+        SoundRecipe {
+            model: "test".into(),
+            class: Some("kick".into()),
+            seed,
+            steps: 8,
+            guidance: 1.5,
+            seconds: None,
+            variation: None,
+            morph: None,
+            file: None,
+        }
+    }
+
+    pub(crate) fn asked(seed: i32) -> Asked {
+        Asked {
+            class: 0,
+            seed,
+            steps: 0,
+            guidance: 0.0,
+            length: 0.0,
+        }
+    }
+
+    pub(crate) fn clip(rate: u32, value: f32) -> Clip {
+        let wave = |i: usize| value * (i as f32 * 0.05).sin();
+        Clip::new(
+            rate,
+            vec![
+                (0..2000).map(wave).collect(),
+                (0..2000).map(|i| -wave(i)).collect(),
+            ],
+        )
+    }
+
+    #[test]
+    fn sixteen_bits_are_spent_below_the_peak() {
+        for peak in [1e-6, 0.3, 1.0, 40.0] {
+            let clip = clip(44_100, peak);
+            let stored = StoredSound::new(recipe(0), &clip).clip();
+            for (a, b) in clip
+                .channels()
+                .iter()
+                .flatten()
+                .zip(stored.channels().iter().flatten())
+            {
+                assert!((a - b).abs() <= clip.peak() / 65_000.0, "{a} {b}");
+            }
+        }
+        for odd in [vec![], vec![0.0; 5], vec![f32::NAN, f32::INFINITY, 0.0]] {
+            let stored = StoredSound::new(recipe(0), &Clip::new(44_100, vec![odd.clone()])).clip();
+            assert_eq!(stored.channels(), [vec![0.0; odd.len()]]);
+        }
+    }
+
+    #[test]
+    fn a_sound_is_stored_up_to_30_seconds() {
+        let stored = StoredSound::new(recipe(0), &Clip::new(100, vec![vec![0.5; 5000]; 3]));
+        assert_eq!(
+            (stored.clip().len_frames(), stored.clip().channels().len()),
+            (3000, 2)
+        );
+    }
+
+    #[test]
+    fn a_damaged_project_is_refused_with_a_reason() {
+        let sound = StoredSound::new(recipe(0), &clip(44_100, 0.5));
+        let text = serde_json::to_string(&sound).unwrap();
+        let parse =
+            |text: String| serde_json::from_str::<StoredSound>(&text).map_err(|e| e.to_string());
+        assert_eq!(parse(text.clone()).unwrap(), sound);
+        let cases = [
+            (text.replace("44100", "0"), "sample rate"),
+            (text.replace("44100", "4000000000"), "sample rate"),
+            (
+                text.replace("\"channels\":[\"", "\"channels\":[\"*"),
+                "Base64",
+            ),
+            (
+                text.replace("\"channels\":[\"", "\"channels\":[\"\",\""),
+                "equal length",
+            ),
+            (
+                text.replace("\"sample_rate\":44100", "\"sample_rate\":1"),
+                "30 s",
+            ),
+        ];
+        for (text, reason) in cases {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        let peak = text.replace(&format!("\"peak\":{}", sound.peak), "\"peak\":-1.0");
+        assert!(parse(peak).unwrap_err().contains("peak"));
+    }
+}
