@@ -6,8 +6,8 @@ use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
 
 use crate::Instrument;
+use crate::kit::Route;
 use crate::pad::PADS;
-use crate::params::Route;
 use crate::placing::PEAK;
 use crate::voice::{Begin, NoteAddress, STRIDE};
 
@@ -34,6 +34,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     ) {
         let voices = &mut self.voices;
         self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
+        self.kit = *self.inbox.kit();
         for pad in 0..PADS {
             if self.display.take_hit(pad) {
                 self.hit(pad);
@@ -55,9 +56,10 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 .as_ref()
                 .map_or(len, |event| (event.timing() as usize).min(len));
             let end = due.min(start + STRIDE);
+            let macros = self.params.macros.values();
             for (pad, controls) in self.controls.iter_mut().enumerate() {
                 if self.voices.is_pad_active(pad) {
-                    *controls = self.params.pads[pad].controls();
+                    *controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros);
                 }
             }
             self.render(start..end, len, left, right, own, ended);
@@ -93,9 +95,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         let mut gains = [0.0; STRIDE];
         let gains = &mut gains[..range.len()];
         self.params.gain.smoothed.next_block(gains, range.len());
-        let pads = &self.params.pads;
+        let pads = &self.kit.pads;
         let mut mix = |pad: usize, from_left: &[f32], from_right: &[f32]| {
-            let (left, right) = match (pads[pad].output.value(), own.get_mut(pad)) {
+            let (left, right) = match (pads[pad].output, own.get_mut(pad)) {
                 (Route::Own, Some([own_left, own_right]))
                     if own_left.len().min(own_right.len()) >= len =>
                 {
@@ -237,7 +239,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     }
 
     fn note_on(&mut self, note: NoteAddress, velocity: f32, ended: &mut dyn FnMut(NoteAddress)) {
-        match note.key.and_then(|key| self.params.route(key)) {
+        match note.key.and_then(|key| self.kit.route(key)) {
             Some((pad, key)) => self.begin(note, Begin { pad, key, velocity }, ended),
             None => ended(note),
         }
@@ -261,10 +263,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
 
     fn begin(&mut self, note: NoteAddress, begin: Begin, ended: &mut dyn FnMut(NoteAddress)) {
         let pad = begin.pad;
-        let controls = self.params.pads[pad].controls();
+        let macros = self.params.macros.values();
+        let controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros);
         if controls.choke > 0 {
-            let params = &self.params;
-            let same = |other: usize| params.pads[other].choke.value() == i32::from(controls.choke);
+            let pads = &self.kit.pads;
+            let same = |other: usize| pads[other].choke == controls.choke;
             self.voices.choke_pads(same, ended);
         }
         self.controls[pad] = controls;

@@ -1,9 +1,8 @@
-//! The job that a request comes to, given the parameters of its pad, the model and the project.
+//! The job that a request comes to, given the parameters and settings of its pad, the model and the project.
 
 use audiodiff::render::Init;
 use audiodiff::{Error, Result};
 
-use crate::pad::{PADS, default_class};
 use crate::params::PadParams;
 use crate::project::Project;
 use crate::status::ModelInfo;
@@ -37,18 +36,19 @@ impl Job {
                 Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
             })
         };
+        let making = &project.settings[request.pad].making;
+        let asked = pad.asked(making);
         let plain = Self {
-            recipe: recipe(pad, model, request.pad)?,
+            recipe: recipe(&asked, model, request.pad)?,
             init: None,
-            asked: pad.asked(),
+            asked,
         };
         match request.task {
             Task::Generate | Task::Follow => Ok(plain),
-            Task::Vary => Ok(plain.vary(pad.variation.value(), sound(request.pad)?)),
+            Task::Vary => Ok(plain.vary(making.variation, sound(request.pad)?)),
             Task::Morph => {
                 let from = sound(request.pad)?;
-                let other = (pad.morph_with.value() - 1).clamp(0, PADS as i32 - 1);
-                let to = sound(other as usize)?;
+                let to = sound(making.other(request.pad))?;
                 Ok(plain.morph(pad.morph_amount.value(), from, to))
             }
         }
@@ -97,26 +97,15 @@ impl Job {
     }
 }
 
-/// The recipe that a pad's parameters describe.
-fn recipe(params: &PadParams, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
-    let class = match params.class.value() {
-        0 => default_class(pad, &model.labels).cloned(),
-        1 => None,
-        n => Some(model.labels.get(n as usize - 2).cloned().ok_or_else(|| {
-            Error::setting(format!(
-                "class: expected 2 to {}, 0 for the pad's own or 1 for any, found {n}",
-                model.labels.len() + 1
-            ))
-        })?),
-    };
-    let length = params.length.value();
+/// The recipe that is asked for.
+fn recipe(asked: &Asked, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
     Ok(SoundRecipe {
         model: model.name.clone(),
-        class,
-        seed: u64::from(params.seed.value().unsigned_abs()),
-        steps: params.steps.value().unsigned_abs(),
-        guidance: params.guidance.value(),
-        seconds: (length > 0.0).then_some(length),
+        class: asked.class.of_model(pad, &model.labels)?,
+        seed: u64::from(asked.seed.unsigned_abs()),
+        steps: asked.steps,
+        guidance: asked.guidance,
+        seconds: (asked.length > 0.0).then_some(asked.length),
         variation: None,
         morph: None,
         file: None,
@@ -128,6 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::pad::PADS;
     use crate::params::PluginParams;
     use crate::params::tests::info;
     use crate::store::Store;
@@ -136,7 +126,7 @@ mod tests {
     #[test]
     fn variations_and_morphs_go_on_from_where_they_are() {
         let (store, _inbox) = Store::new();
-        let params = PluginParams::new(&store, &Arc::default());
+        let params = PluginParams::new(&store);
         let pad = &params.pads[2];
         let mut project = Project::default();
         project.pads.resize(PADS, None);

@@ -22,6 +22,7 @@ mod audio_thread;
 pub mod display;
 pub mod generator;
 pub mod job;
+pub mod kit;
 pub mod model;
 mod offline;
 pub mod pad;
@@ -29,15 +30,18 @@ pub mod params;
 mod placing;
 pub mod project;
 pub mod settings;
+mod state;
 pub mod status;
 pub mod store;
 pub mod stored;
+pub mod undo;
 pub mod voice;
 pub mod window;
 
 use display::Display;
 use generator::Generator;
 use job::Job;
+use kit::Kit;
 use offline::Offline;
 use pad::PADS;
 use params::PluginParams;
@@ -61,6 +65,7 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     /// The audio thread's own, as are all fields below.
     voices: Voices,
     inbox: Inbox,
+    kit: Kit,
     /// By pad; up to date for pads that sound.
     controls: [PadControls; PADS],
     /// The host's rate, Hz.
@@ -95,13 +100,14 @@ impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS
         let ((store, inbox), display) = (Store::new(), Arc::new(Display::default()));
         let status = Arc::new(Status::new(display.repaint().clone()));
         Self {
-            params: Arc::new(PluginParams::new(&store, &status)),
+            params: Arc::new(PluginParams::new(&store)),
             store,
             status,
             display,
             generator: None,
             voices: Voices::default(),
             inbox,
+            kit: Kit::default(),
             controls: [PadControls::PLAIN; PADS],
             sample_rate: 44_100.0,
             offline: Offline::default(),
@@ -148,7 +154,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 Box::new(move |model, request, project| {
                     let pad = &params.pads[request.pad];
                     let job = || Job::of(pad, model, request, project);
-                    (!pad.lock.value()).then(job).transpose()
+                    (!project.is_locked(request.pad)).then(job).transpose()
                 }),
             )?);
         }
@@ -228,6 +234,10 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         self.params.clone()
     }
 
+    fn filter_state(state: &mut PluginState) {
+        state::upgrade(state);
+    }
+
     fn editor(&mut self, _: AsyncExecutor<Self>) -> Option<Self::Editor> {
         window::editor(
             window::size(),
@@ -300,11 +310,9 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             },
         );
         // Told when nothing sounds too: hosts ask for it then. It also keeps an instance awake whose pad may be clicked.
-        let pads = &self.params.pads;
-        ProcessStatus::Tail(
-            self.voices
-                .tail(self.sample_rate, |pad| pads[pad].controls()),
-        )
+        let (params, kit, macros) = (&self.params, &self.kit, self.params.macros.values());
+        let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros);
+        ProcessStatus::Tail(self.voices.tail(self.sample_rate, controls))
     }
 }
 

@@ -1,11 +1,13 @@
-//! A project: the sound of each pad, what is still being made, and the model.
+//! A project: the sound of each pad, what is still being made, the settings of the pads, and the model.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
+use crate::kit::{Kit, PadSettings};
 use crate::pad::PADS;
 use crate::store::Task;
 use crate::stored::StoredSound;
@@ -19,23 +21,57 @@ pub struct Pending {
     pub task: Task,
 }
 
-/// The part of a project that is not parameters: a sound for each pad that has one, what is still being made, and the
-/// model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The version of the form in which projects are stored. A later one adds fields, which this one keeps as they are.
+pub const FORMAT: u32 = 1;
+
+/// The part of a project that is not parameters: a sound for each pad that has one, what is still being made, the
+/// settings of the pads, and the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "AnyProject")]
 pub struct Project {
+    /// Its form; above [`FORMAT`] where a later version has saved it. 0 from before there was this number.
+    pub format: u32,
     /// At most [`PADS`].
     #[serde(serialize_with = "serialize_pads")]
     pub pads: Vec<Option<Arc<StoredSound>>>,
+    /// One for each pad.
+    pub settings: Vec<PadSettings>,
+    /// Whether all keys play the selected pad at their pitch.
+    pub keys: bool,
+    /// The selected pad, from 0 on.
+    pub selected: usize,
     /// The file of the model that makes sounds; none for the one that is built in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// The name and fingerprint that the model of that file had when it was last open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_name: Option<String>,
     /// Sounds that were being made when it was saved, the first asked for first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
+    /// What a later version knows of.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
     /// How many parts were damaged and left out.
     #[serde(skip)]
     pub damaged: usize,
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            pads: Vec::new(),
+            settings: (0..PADS).map(PadSettings::of_pad).collect(),
+            keys: false,
+            selected: 0,
+            model: None,
+            model_name: None,
+            pending: Vec::new(),
+            unknown: Map::new(),
+            damaged: 0,
+        }
+    }
 }
 
 fn serialize_pads<S: Serializer>(
@@ -49,18 +85,33 @@ fn serialize_pads<S: Serializer>(
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AnyProject {
-    Pads {
-        pads: Vec<Perhaps<StoredSound>>,
-        #[serde(default)]
-        model: Perhaps<PathBuf>,
-        #[serde(default)]
-        pending: Perhaps<Vec<Perhaps<Pending>>>,
-    },
+    Pads(Box<Pads>),
     /// From before there were pads: one sound.
     One {
         sound: Perhaps<StoredSound>,
     },
     Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Pads {
+    pads: Vec<Perhaps<StoredSound>>,
+    #[serde(default)]
+    format: Perhaps<u32>,
+    #[serde(default)]
+    settings: Perhaps<Vec<Perhaps<PadSettings>>>,
+    #[serde(default)]
+    keys: Perhaps<bool>,
+    #[serde(default)]
+    selected: Perhaps<usize>,
+    #[serde(default)]
+    model: Perhaps<PathBuf>,
+    #[serde(default)]
+    model_name: Perhaps<String>,
+    #[serde(default)]
+    pending: Perhaps<Vec<Perhaps<Pending>>>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -92,19 +143,28 @@ impl<T> Perhaps<T> {
 impl From<AnyProject> for Project {
     fn from(any: AnyProject) -> Self {
         let mut project = Self::default();
+        let damaged = &mut project.damaged;
         let pads = match any {
-            AnyProject::Pads {
-                pads,
-                model,
-                pending,
-            } => {
-                project.model = model.or_count(&mut project.damaged);
-                let pending = pending.or_count(&mut project.damaged);
+            AnyProject::Pads(stored) => {
+                let stored = *stored;
+                project.format = stored.format.or_count(damaged).unwrap_or(0);
+                project.model = stored.model.or_count(damaged);
+                project.model_name = stored.model_name.or_count(damaged);
+                project.keys = stored.keys.or_count(damaged).unwrap_or(false);
+                project.selected = stored.selected.or_count(damaged).unwrap_or(0).min(PADS - 1);
+                project.unknown = stored.unknown;
+                let settings = stored.settings.or_count(damaged).into_iter().flatten();
+                for (place, settings) in project.settings.iter_mut().zip(settings) {
+                    if let Some(settings) = settings.or_count(damaged) {
+                        *place = settings.in_range();
+                    }
+                }
+                let pending = stored.pending.or_count(damaged);
                 for pending in pending.into_iter().flatten() {
-                    let pending = pending.or_count(&mut project.damaged);
+                    let pending = pending.or_count(damaged);
                     project.pending.extend(pending.filter(|it| it.pad < PADS));
                 }
-                pads
+                stored.pads
             }
             AnyProject::One { sound } => vec![sound],
             AnyProject::Other(_) => vec![Perhaps::Damaged(IgnoredAny)],
@@ -113,6 +173,7 @@ impl From<AnyProject> for Project {
             let sound = pad.or_count(&mut project.damaged);
             project.pads.push(sound.map(Arc::new));
         }
+        project.format = project.format.max(FORMAT);
         project
     }
 }
@@ -122,6 +183,34 @@ impl Project {
     #[must_use]
     pub fn sound(&self, pad: usize) -> Option<&Arc<StoredSound>> {
         self.pads.get(pad)?.as_ref()
+    }
+
+    /// Gives a pad a sound, or none.
+    pub(crate) fn set_sound(&mut self, pad: usize, sound: Option<Arc<StoredSound>>) {
+        let pads = self.pads.len().max(pad + 1);
+        self.pads.resize(pads, None);
+        self.pads[pad] = sound;
+    }
+
+    /// Whether a pad keeps its sound whatever is asked.
+    #[must_use]
+    pub fn is_locked(&self, pad: usize) -> bool {
+        self.settings[pad].making.lock
+    }
+
+    /// What the audio thread follows.
+    #[must_use]
+    pub fn kit(&self) -> Kit {
+        Kit {
+            pads: std::array::from_fn(|pad| self.settings[pad].playing),
+            keys: self.keys.then_some(self.selected),
+        }
+    }
+
+    /// Whether a later version has saved it.
+    #[must_use]
+    pub fn is_of_later_version(&self) -> bool {
+        self.format > FORMAT
     }
 }
 
@@ -141,5 +230,28 @@ mod tests {
         );
         let none: Project = serde_json::from_str("{\"sound\":null}").unwrap();
         assert_eq!((none.sound(0), none.damaged), (None, 0));
+    }
+
+    #[test]
+    fn what_a_later_version_added_is_kept_and_its_number_too() {
+        let text = "{\"format\":7,\"pads\":[null],\"settings\":[{\"lock\":true,\"swing\":0.5},9],\
+                    \"keys\":true,\"selected\":99,\"scenes\":{\"a\":[1,2]}}";
+        let project: Project = serde_json::from_str(text).unwrap();
+        assert!(project.is_of_later_version() && project.is_locked(0) && project.keys);
+        assert_eq!((project.selected, project.damaged), (PADS - 1, 1));
+        assert_eq!(project.settings.len(), PADS);
+        let saved = serde_json::to_value(&project).unwrap();
+        assert_eq!(saved["format"], 7);
+        assert_eq!(saved["scenes"], serde_json::json!({"a": [1, 2]}));
+        assert_eq!(saved["settings"][0]["swing"], 0.5);
+        let again: Project = serde_json::from_value(saved).unwrap();
+        let whole = Project {
+            damaged: 0,
+            ..project
+        };
+        assert_eq!(again, whole);
+        // What no version has numbered is of this one from now on.
+        let old: Project = serde_json::from_str("{\"pads\":[]}").unwrap();
+        assert_eq!((old.format, old), (FORMAT, Project::default()));
     }
 }

@@ -1,8 +1,8 @@
-//! The store: an instance's sounds and requests, between the threads that make, save and play them.
+//! The store: an instance's project and requests, between the threads that make, save and play its sounds.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audiodiff::{Error, Result};
@@ -11,9 +11,11 @@ use nice_plug::prelude::nice_warn;
 use serde::{Deserialize, Serialize};
 use triple_buffer::{Input, Output, TripleBuffer};
 
+use crate::kit::Kit;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
 use crate::stored::StoredSound;
+use crate::undo::{Direction, Undo, Value};
 use crate::voice::PlayableSound;
 
 /// Sounds of a pad that one can go back to, and bytes that they may take; the present one may take more.
@@ -35,6 +37,17 @@ pub enum Task {
     Follow,
 }
 
+/// Bits of a request's code that hold its task.
+const TASK_BITS: u32 = 3;
+
+/// The highest number of a task that fits.
+const LAST_TASK: u64 = (1 << TASK_BITS) - 1;
+
+/// The code of a request: a later one is the larger.
+fn code(ticket: u64, task: u64) -> u64 {
+    ticket << TASK_BITS | task
+}
+
 /// One request, among all of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
@@ -45,20 +58,30 @@ pub struct Request {
     ticket: u64,
 }
 
-/// The audio thread's end of the store: the newest sound of each pad.
+/// The audio thread's end of the store: the newest sound of each pad, and the newest settings.
 #[derive(Debug)]
-pub struct Inbox([Output<Option<Arc<PlayableSound>>>; PADS]);
+pub struct Inbox {
+    sounds: [Output<Option<Arc<PlayableSound>>>; PADS],
+    kit: Output<Kit>,
+}
 
 impl Inbox {
     /// Calls `each` with every pad whose sound is new, and that sound.
     ///
     /// Real-time safe: no allocation, no lock, no wait, no free.
     pub fn take(&mut self, mut each: impl FnMut(usize, Option<Arc<PlayableSound>>)) {
-        for (pad, output) in self.0.iter_mut().enumerate() {
+        for (pad, output) in self.sounds.iter_mut().enumerate() {
             if output.update() {
                 each(pad, output.output_buffer().clone());
             }
         }
+    }
+
+    /// The settings that the pads have now.
+    ///
+    /// Real-time safe, as [`take`](Inbox::take) is.
+    pub fn kit(&mut self) -> &Kit {
+        self.kit.read()
     }
 }
 
@@ -69,13 +92,11 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
-    /// For each pad, the code of the newest request: its ticket, and its task in the lowest two bits.
+    /// For each pad, the code of the newest request: its ticket, and its task in the lowest [`TASK_BITS`].
     asked: [AtomicU64; PADS],
     /// For each pad, the newest code that was answered or called off.
     settled: [AtomicU64; PADS],
     tickets: AtomicU64,
-    /// Pads that keep their sounds.
-    locked: [AtomicBool; PADS],
     /// How often the project was changed, other than by loading another.
     changes: AtomicU64,
 }
@@ -88,7 +109,9 @@ struct Held {
     /// All sounds that the audio thread may still hold.
     published: Vec<Arc<PlayableSound>>,
     outbox: [Input<Option<Arc<PlayableSound>>>; PADS],
+    kit: Input<Kit>,
     histories: [History; PADS],
+    undo: Undo,
 }
 
 /// The sounds that a pad had, oldest first, and which of them it has now.
@@ -109,37 +132,58 @@ impl Store {
             inbox.push(output);
             input
         });
-        let inbox = inbox.try_into().expect("one for each pad");
+        let sounds = inbox.try_into().expect("one for each pad");
+        let (kit, kit_output) = TripleBuffer::new(&Kit::default()).split();
         let store = Self {
             held: Mutex::new(Held {
                 project: Arc::default(),
                 sample_rate: 0,
                 published: Vec::new(),
                 outbox,
+                kit,
                 histories: Default::default(),
+                undo: Undo::default(),
             }),
             asked: Default::default(),
             settled: Default::default(),
             tickets: AtomicU64::new(0),
-            locked: Default::default(),
             changes: AtomicU64::new(0),
         };
-        (Arc::new(store), Inbox(inbox))
+        let inbox = Inbox {
+            sounds,
+            kit: kit_output,
+        };
+        (Arc::new(store), inbox)
     }
 
-    /// Asks for a new sound for a pad. Work on an earlier request of that pad is given up.
+    /// A number for a gesture of the user's: the changes of one are taken back together.
+    pub fn gesture(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Asks for a new sound for a pad, as a gesture of its own. Work on an earlier request of that pad is given up.
     ///
     /// Real-time safe: two atomic operations.
     pub fn ask(&self, pad: usize, task: Task) {
-        let ticket = self.tickets.fetch_add(1, Ordering::AcqRel) + 1;
-        self.asked[pad].fetch_max(4 * ticket + task as u64, Ordering::AcqRel);
+        self.ask_all([pad], task);
+    }
+
+    /// Asks for new sounds for all of these pads; returns the gesture that this is.
+    ///
+    /// Real-time safe: atomic operations.
+    pub fn ask_all(&self, pads: impl IntoIterator<Item = usize>, task: Task) -> u64 {
+        let gesture = self.gesture();
+        for pad in pads {
+            self.asked[pad].fetch_max(code(gesture, task as u64), Ordering::AcqRel);
+        }
+        gesture
     }
 
     /// The newest request for a pad, if it waits for an answer.
     pub fn pending(&self, pad: usize) -> Option<Request> {
         let settled = self.settled[pad].load(Ordering::Acquire);
         let ticket = self.asked[pad].load(Ordering::Acquire);
-        let task = match ticket % 4 {
+        let task = match ticket & LAST_TASK {
             1 => Task::Vary,
             2 => Task::Morph,
             3 => Task::Follow,
@@ -151,7 +195,7 @@ impl Store {
     /// What is being made or waits for it, in the order in which it was asked for.
     fn all_pending(&self) -> Vec<Pending> {
         let mut all: Vec<Request> = (0..PADS).filter_map(|pad| self.pending(pad)).collect();
-        all.sort_unstable_by_key(|request| request.ticket);
+        all.sort_by_key(|request| request.ticket >> TASK_BITS);
         let pending = |Request { pad, task, .. }| Pending { pad, task };
         all.into_iter().map(pending).collect()
     }
@@ -159,7 +203,7 @@ impl Store {
     /// The request that has waited longest.
     pub fn next(&self) -> Option<Request> {
         let pending = (0..PADS).filter_map(|pad| self.pending(pad));
-        pending.min_by_key(|request| request.ticket)
+        pending.min_by_key(|request| request.ticket >> TASK_BITS)
     }
 
     /// The number of the newest request that waits for an answer, if it was made after the one of this number.
@@ -182,9 +226,13 @@ impl Store {
     pub fn finish(&self, request: Request, sound: StoredSound) {
         let sound = Arc::new(sound);
         let mut held = self.lock();
-        if self.is_locked(request.pad) {
+        if held.project.is_locked(request.pad) {
             self.settle(request);
         } else if self.pending(request.pad) == Some(request) {
+            // There is no way back to before a pad's first sound.
+            if held.project.sound(request.pad).is_some() {
+                held.remember(request.ticket >> TASK_BITS);
+            }
             held.histories[request.pad].push(sound.clone());
             held.replace(request.pad, sound);
             self.changes.fetch_add(1, Ordering::Relaxed);
@@ -192,20 +240,65 @@ impl Store {
         }
     }
 
-    /// Lets a pad keep its sound whatever is asked, or no longer. The project's own sounds are opened nevertheless.
-    ///
-    /// Real-time safe: an atomic operation.
-    pub fn lock_pad(&self, pad: usize, is_locked: bool) {
-        self.locked[pad].store(is_locked, Ordering::Release);
-    }
-
     /// Whether a pad keeps its sound.
     pub fn is_locked(&self, pad: usize) -> bool {
-        self.locked[pad].load(Ordering::Acquire)
+        self.lock().project.is_locked(pad)
     }
 
-    fn expect_open(&self, pad: usize) -> Result<()> {
-        if self.is_locked(pad) {
+    /// Changes the project's settings or its model as a part of `gesture`.
+    pub fn edit(&self, gesture: u64, change: impl FnOnce(&mut Project)) {
+        let mut held = self.lock();
+        held.remember(gesture);
+        held.edit(change);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes what is shown, which is worth no undo and no saving.
+    pub fn view(&self, change: impl FnOnce(&mut Project)) {
+        self.lock().edit(change);
+    }
+
+    /// A parameter was changed from `before` as a part of `gesture`.
+    pub fn changed_value(&self, gesture: u64, before: Value) {
+        self.lock().undo.value(gesture, before);
+    }
+
+    /// Whether there is something to undo, and something to redo.
+    pub fn can_undo(&self) -> (bool, bool) {
+        self.lock().undo.are_there()
+    }
+
+    /// Takes the last gesture back, or makes it again. `value` sets a parameter and returns the value that it had. What
+    /// is being made for pads that change with it is given up.
+    pub fn undo(&self, direction: Direction, value: impl FnMut(Value) -> Value) {
+        let mut held = self.lock();
+        let mut undo = std::mem::take(&mut held.undo);
+        undo.go(
+            direction,
+            |project| {
+                let before = held.project.clone();
+                held.project = project.clone();
+                // What is shown stays as it is.
+                held.edit(|project| project.selected = before.selected);
+                for pad in 0..PADS {
+                    let [old, new] = [&before, &project].map(|it| it.sound(pad).map(Arc::as_ptr));
+                    if old != new {
+                        self.call_off(pad);
+                        held.publish(pad);
+                        let sound = project.sound(pad).cloned();
+                        held.histories[pad].load(sound);
+                    }
+                }
+                self.changes.fetch_add(1, Ordering::Relaxed);
+                before
+            },
+            value,
+        );
+        held.undo = undo;
+    }
+
+    fn expect_open(&self, held: &Held, pad: usize) -> Result<()> {
+        if held.project.is_locked(pad) {
             return Err(Error::setting(format!("pad {} is locked", pad + 1)));
         }
         Ok(())
@@ -216,9 +309,10 @@ impl Store {
     /// # Errors
     /// When the pad is locked.
     pub fn put(&self, pad: usize, sound: StoredSound) -> Result<()> {
-        self.expect_open(pad)?;
         let sound = Arc::new(sound);
         let mut held = self.lock();
+        self.expect_open(&held, pad)?;
+        held.remember(self.gesture());
         held.histories[pad].push(sound.clone());
         held.replace(pad, sound);
         self.changes.fetch_add(1, Ordering::Relaxed);
@@ -228,11 +322,18 @@ impl Store {
 
     /// Makes sounds with the model of this file from now on; with the one that is built in if there is none.
     pub fn set_model(&self, path: Option<PathBuf>) {
+        self.edit(self.gesture(), |project| {
+            project.model = path;
+            project.model_name = None;
+        });
+    }
+
+    /// Remembers the name of the model that is at the project's path.
+    pub fn name_model(&self, path: &Path, name: &str) {
         let mut held = self.lock();
-        let mut project = (*held.project).clone();
-        project.model = path;
-        held.project = Arc::new(project);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        if held.project.model.as_deref() == Some(path) {
+            held.edit(|project| project.model_name = Some(name.to_owned()));
+        }
     }
 
     /// How often the project was changed, other than by loading another.
@@ -252,8 +353,8 @@ impl Store {
     /// # Errors
     /// When the pad is locked.
     pub fn step(&self, pad: usize, by: isize) -> Result<()> {
-        self.expect_open(pad)?;
         let mut held = self.lock();
+        self.expect_open(&held, pad)?;
         let history = &mut held.histories[pad];
         let at = history.at.saturating_add_signed(by);
         if let Some(sound) = at
@@ -262,6 +363,7 @@ impl Store {
             .cloned()
         {
             history.at = at;
+            held.remember(self.gesture());
             held.replace(pad, sound);
             self.changes.fetch_add(1, Ordering::Relaxed);
             self.call_off(pad);
@@ -270,8 +372,8 @@ impl Store {
     }
 
     fn call_off(&self, pad: usize) {
-        let ticket = self.tickets.fetch_add(1, Ordering::AcqRel) + 1;
-        self.settled[pad].fetch_max(4 * ticket + 3, Ordering::AcqRel);
+        let settled = code(self.gesture(), LAST_TASK);
+        self.settled[pad].fetch_max(settled, Ordering::AcqRel);
     }
 
     /// The project as it is now.
@@ -334,12 +436,25 @@ impl History {
 
 impl Held {
     fn replace(&mut self, pad: usize, sound: Arc<StoredSound>) {
-        let mut project = (*self.project).clone();
-        let pads = project.pads.len().max(pad + 1);
-        project.pads.resize(pads, None);
-        project.pads[pad] = Some(sound);
-        self.project = Arc::new(project);
+        self.edit(|project| project.set_sound(pad, Some(sound)));
         self.publish(pad);
+    }
+
+    /// Changes all but the sounds.
+    fn edit(&mut self, change: impl FnOnce(&mut Project)) {
+        change(Arc::make_mut(&mut self.project));
+        self.publish_kit();
+    }
+
+    /// The project is about to be changed.
+    fn remember(&mut self, gesture: u64) {
+        let Self { undo, project, .. } = self;
+        undo.project(gesture, project);
+    }
+
+    /// Hands the settings to the audio thread.
+    fn publish_kit(&mut self) {
+        self.kit.write(self.project.kit());
     }
 
     /// Hands a pad's sound to the audio thread, at the host's rate: played as it is, it then needs no
@@ -381,6 +496,8 @@ impl PersistentField<'_, Project> for ProjectField {
         let mut held = store.lock();
         let pending = std::mem::take(&mut project.pending);
         held.project = Arc::new(project);
+        held.publish_kit();
+        held.undo.clear();
         for pad in 0..PADS {
             // A request from before must not replace the project's sound; nor must one that loading the
             // parameters has made, which comes first: a project may have been saved with a trigger switched on.
@@ -415,8 +532,6 @@ impl PersistentField<'_, Project> for ProjectField {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use audiodiff::audio::Clip;
     use audiodiff::render::{Remark, Rendered};
 
@@ -617,7 +732,8 @@ mod tests {
         make(&store, 4, 2, &clip(44_100, 0.2));
         store.ask(4, Task::Generate);
         let late = store.pending(4).unwrap();
-        store.lock_pad(4, true);
+        let lock = |on| store.edit(0, |project| project.settings[4].making.lock = on);
+        lock(true);
         let put = store.put(4, StoredSound::new(recipe(3), &clip(44_100, 0.3)));
         for refused in [put, store.step(4, -1)] {
             assert!(refused.unwrap_err().to_string().contains("pad 5 is locked"));
@@ -625,9 +741,62 @@ mod tests {
         store.finish(late, StoredSound::new(recipe(4), &clip(44_100, 0.4)));
         assert_eq!((seeds(&store)[4], store.pending(4)), (Some(2), None));
         assert_eq!(store.history(4), (2, 2));
-        store.lock_pad(4, false);
+        lock(false);
         store.step(4, -1).unwrap();
         assert_eq!(seeds(&store)[4], Some(1));
+    }
+
+    #[test]
+    fn undo_goes_back_over_sounds_and_settings_gesture_by_gesture() {
+        let (store, mut inbox) = Store::new();
+        store.set_sample_rate(44_100);
+        let no_value = |value| panic!("no parameter was changed: {value:?}");
+        let go = |direction| store.undo(direction, no_value);
+        (0..PADS).for_each(|pad| make(&store, pad, 1, &clip(44_100, 0.1)));
+        assert_eq!(store.can_undo(), (false, false), "first sounds stay");
+        // Sixteen sounds that were asked for at once, and a setting.
+        store.ask_all(0..PADS, Task::Generate);
+        let answer = |seed| {
+            while let Some(request) = store.next() {
+                let clip = clip(44_100, 0.1 * seed as f32);
+                store.finish(request, StoredSound::new(recipe(seed), &clip));
+            }
+        };
+        answer(2);
+        store.edit(store.gesture(), |project| {
+            project.settings[3].playing.choke = 5
+        });
+        take(&mut inbox);
+        assert_eq!(inbox.kit().pads[3].choke, 5);
+        go(Direction::Back);
+        assert_eq!(
+            (inbox.kit().pads[3].choke, seeds(&store)),
+            (0, vec![Some(2); PADS])
+        );
+        assert!(take(&mut inbox).is_empty());
+        // What is shown is no part of it.
+        store.view(|project| project.selected = 7);
+        store.ask(4, Task::Vary);
+        go(Direction::Back);
+        assert_eq!(
+            (seeds(&store), store.history(0)),
+            (vec![Some(1); PADS], (1, 2))
+        );
+        assert_eq!((store.project().selected, store.pending(4)), (7, None));
+        assert_eq!(take(&mut inbox).len(), PADS);
+        assert_eq!(store.can_undo(), (false, true));
+        let changes = store.changes();
+        go(Direction::Forth);
+        assert_eq!(
+            (seeds(&store), store.history(0)),
+            (vec![Some(2); PADS], (2, 2))
+        );
+        assert!(store.changes() > changes, "there is something to save");
+        go(Direction::Forth);
+        assert_eq!(inbox.kit().pads[3].choke, 5);
+        // Of another project there is no way back.
+        load(&store, "{\"pads\":[]}");
+        assert_eq!(store.can_undo(), (false, false));
     }
 
     #[test]

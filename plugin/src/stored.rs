@@ -8,6 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use crate::kit::Class;
+
 /// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
 pub const MAX_STORED_SECONDS: u64 = 30;
 
@@ -57,16 +59,16 @@ impl SoundRecipe {
     }
 }
 
-/// The parameters of a pad that describe a sound.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// The parameters and settings of a pad that describe a sound, as they were at some time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
-    /// As the parameter has it.
-    pub class: i32,
+    /// As the setting has it.
+    pub class: Class,
     /// The seed.
     pub seed: i32,
-    /// As the parameter has it.
-    pub steps: i32,
-    /// As the parameter has it.
+    /// As the setting has it.
+    pub steps: u32,
+    /// As the setting has it.
     pub guidance: f32,
     /// Seconds; 0 for the model's own.
     pub length: f32,
@@ -321,7 +323,7 @@ pub(crate) mod tests {
 
     pub(crate) fn asked(seed: i32) -> Asked {
         Asked {
-            class: 0,
+            class: Class::Auto,
             seed,
             steps: 0,
             guidance: 0.0,

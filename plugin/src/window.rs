@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use audiodiff::audio::{self, BitDepth};
-use egui::{Color32, Ui, Vec2};
+use egui::{Color32, Key, Modifiers, Ui, Vec2};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::prelude::*;
 use nice_plug_egui::baseview::HandlerError;
@@ -18,10 +18,12 @@ use nice_plug_egui::{
 use crate::display::Display;
 use crate::pad::PADS;
 use crate::params::PluginParams;
+use crate::project::Project;
 use crate::settings::Settings;
 use crate::status::Status;
 use crate::store::{Store, Task};
 use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
+use crate::undo::Direction;
 
 mod files;
 mod head;
@@ -33,12 +35,12 @@ mod widget;
 
 use files::{Picking, Purpose};
 use wave::{Peaks, peaks};
-use widget::set;
+use widget::{Editing, KNOB, set};
 
 /// The size of the first window, in logical points.
-const SIZE: LogicalSize<f64> = LogicalSize::new(1060.0, 660.0);
+const SIZE: LogicalSize<f64> = LogicalSize::new(1060.0, 730.0);
 /// Below it, not everything is seen.
-const LEAST: LogicalSize<f32> = LogicalSize::new(1060.0, 660.0);
+const LEAST: LogicalSize<f32> = LogicalSize::new(1060.0, 730.0);
 /// Room for the longest row of the selected pad's parameters, and for the gap beside the pads.
 const SELECTED_WIDTH: f32 = 530.0;
 /// No window is remembered to be larger.
@@ -70,6 +72,10 @@ pub struct Window {
     display: Arc<Display>,
     /// Present while the window is open.
     host: Option<GuiContext>,
+    /// As it is at this frame.
+    project: Arc<Project>,
+    /// The gesture in which the seed is dragged or typed.
+    seed_gesture: u64,
     /// By pad: the sound that is shown, and its peaks.
     pictures: [Option<(Arc<StoredSound>, Peaks)>; PADS],
     level: f32,
@@ -165,12 +171,19 @@ impl NiceEguiApp for Window {
             return;
         };
         let setter = host.param_setter();
+        let (params, store) = (self.params.clone(), self.store.clone());
+        let edit = Editing {
+            setter: &setter,
+            params: &params,
+            store: &store,
+        };
         self.remember_size(ui);
+        self.undo_by_keys(ui, &edit);
         self.update_pictures();
         self.report_changes(&setter);
         self.poll_dialog();
         egui::CentralPanel::default().show(ui, |ui| {
-            self.head(ui, &setter);
+            self.head(ui, &edit);
             ui.add_space(6.0);
             let rest = ui.available_size();
             let side = (rest.x * 0.44)
@@ -179,10 +192,11 @@ impl NiceEguiApp for Window {
             ui.horizontal_top(|ui| {
                 ui.vertical(|ui| {
                     ui.set_width(side);
-                    self.pads(ui, &setter, Vec2::new(side, rest.y - 34.0));
+                    self.pads(ui, Vec2::new(side, rest.y - 34.0 - KNOB.y - 10.0));
+                    self.macros(ui, &edit);
                 });
                 ui.add_space(6.0);
-                ui.vertical(|ui| self.selected(ui, &setter));
+                ui.vertical(|ui| self.selected(ui, &edit));
             });
             ui.with_layout(egui::Layout::bottom_up(egui::Align::Min), |ui| {
                 self.foot(ui);
@@ -215,6 +229,8 @@ impl Window {
     ) -> Self {
         Self {
             reported: store.changes(),
+            project: store.project(),
+            seed_gesture: 0,
             params,
             store,
             status,
@@ -237,12 +253,41 @@ impl Window {
     }
 
     fn selected_pad(&self) -> usize {
-        (self.params.pad.value() - 1).clamp(0, PADS as i32 - 1) as usize
+        self.project.selected.min(PADS - 1)
     }
 
-    /// Measures the peaks of sounds that are new.
+    /// The classes of the model that is open.
+    fn labels(&self) -> Vec<String> {
+        self.status
+            .model()
+            .map_or_else(Vec::new, |model| model.labels.clone())
+    }
+
+    /// Ctrl-Z, and Ctrl-Shift-Z or Ctrl-Y, unless a text is being typed.
+    fn undo_by_keys(&self, ui: &Ui, edit: &Editing<'_>) {
+        if ui.ctx().egui_wants_keyboard_input() {
+            return;
+        }
+        let keys = [
+            (
+                Modifiers::COMMAND | Modifiers::SHIFT,
+                Key::Z,
+                Direction::Forth,
+            ),
+            (Modifiers::COMMAND, Key::Y, Direction::Forth),
+            (Modifiers::COMMAND, Key::Z, Direction::Back),
+        ];
+        for (modifiers, key, direction) in keys {
+            if ui.input_mut(|input| input.consume_key(modifiers, key)) {
+                edit.undo(direction);
+            }
+        }
+    }
+
+    /// Takes the project as it is, and measures the peaks of sounds that are new.
     fn update_pictures(&mut self) {
-        let project = self.store.project();
+        self.project = self.store.project();
+        let project = &self.project;
         for (pad, picture) in self.pictures.iter_mut().enumerate() {
             let sound = project.sound(pad);
             let shown = picture.as_ref().map(|(sound, _)| Arc::as_ptr(sound));
@@ -313,7 +358,7 @@ impl Window {
             Purpose::Sound(pad) => {
                 let clip = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?.clip;
                 let sound = StoredSound::new(SoundRecipe::of_file(path), &clip)
-                    .asked(self.params.pads[pad].asked())
+                    .asked(self.params.pads[pad].asked(&self.project.settings[pad].making))
                     .measured();
                 self.store.put(pad, sound)?;
                 self.store.ask(pad, Task::Vary);
@@ -388,7 +433,7 @@ mod tests {
 
     fn window(store: &Arc<Store>) -> Window {
         let (status, display) = (Arc::default(), Arc::default());
-        let params = Arc::new(PluginParams::new(store, &status));
+        let params = Arc::new(PluginParams::new(store));
         let size = EguiEditorState::from_size(SIZE, 1.0);
         Window::new(size, params, store.clone(), status, display, false)
     }

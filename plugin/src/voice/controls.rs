@@ -1,21 +1,18 @@
 //! The values that voices follow: those of their pad, and their own offsets from them.
 
-use nice_plug::prelude::Enum;
+use serde::{Deserialize, Serialize};
 
 use super::FilterKind;
 
 /// How long a note plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// To the end of the sound, whatever its key does.
-    #[id = "one-shot"]
-    #[name = "One-shot"]
     OneShot,
     /// Until its key is let go.
-    #[id = "gate"]
     Gate,
     /// Over and over, until its key is let go.
-    #[id = "loop"]
     Loop,
 }
 

@@ -1,24 +1,22 @@
 //! A state-variable filter by trapezoidal integration, stable while its cutoff moves
 //! [Simper 2013].
 
-use nice_plug::prelude::Enum;
+use serde::{Deserialize, Serialize};
 
 /// A state below this rings no longer: -400 dB.
 const INAUDIBLE: f32 = 1e-20;
 
 /// The response of a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterKind {
     /// No filter: all frequencies pass.
-    #[id = "off"]
+    #[serde(rename = "off")]
     Off,
     /// Lowpass: frequencies below the cutoff pass, those above fall by 12 dB an octave.
-    #[id = "low"]
-    #[name = "Low-pass"]
+    #[serde(rename = "low")]
     Lowpass,
     /// Highpass: frequencies above the cutoff pass, those below fall by 12 dB an octave.
-    #[id = "high"]
-    #[name = "High-pass"]
+    #[serde(rename = "high")]
     Highpass,
 }
 

@@ -5,16 +5,17 @@ use egui::{Align, Button, Label, Layout, RichText, Sense, Ui, Vec2};
 use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, file_name};
-use super::pad::reseed;
-use super::widget::{Format, KNOB, knob, toggle};
+use super::pad::next_seed;
+use super::widget::{Editing, Format, KNOB};
 use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
 use crate::pad::PADS;
 use crate::store::Task;
+use crate::undo::Direction;
 
 impl Window {
     /// Chooses the model that makes the sounds, and on how many threads.
     fn model_menu(&mut self, ui: &mut Ui) {
-        let chosen = self.store.project().model.clone();
+        let chosen = self.project.model.clone();
         let name = match (self.status.model(), &chosen) {
             (Some(model), _) => model.name.clone(),
             (None, Some(path)) => format!("{} (not open)", file_name(path)),
@@ -54,26 +55,40 @@ impl Window {
     }
 
     /// The row above all else: the model, the whole instrument's controls, the level.
-    pub(super) fn head(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>) {
+    pub(super) fn head(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
         // From the right, so that the model's name is cut where there is no room for it.
         let size = Vec2::new(ui.available_width(), KNOB.y);
         let leftwards = Layout::right_to_left(Align::Center);
         ui.allocate_ui_with_layout(size, leftwards, |ui| {
             self.meter(ui);
-            knob(ui, &self.params.gain, setter, "Gain", Format::default());
-            toggle(ui, &self.params.keys, setter, "Keys")
-                .on_hover_text("All keys play the selected pad at their pitch");
+            edit.knob(ui, &self.params.gain, "Gain", Format::default());
+            let keys = ui.selectable_label(self.project.keys, "Keys");
+            if keys
+                .on_hover_text("All keys play the selected pad at their pitch")
+                .clicked()
+            {
+                edit.edit(|project| project.keys = !project.keys);
+            }
             if ui
                 .button("Generate all")
                 .on_hover_text("New sounds for all pads that are not locked")
                 .clicked()
             {
-                for (i, pad) in self.params.pads.iter().enumerate() {
-                    if !pad.lock.value() {
-                        reseed(&pad.seed, setter);
-                        self.store.ask(i, Task::Generate);
-                    }
+                let open = (0..PADS).filter(|&pad| !self.project.is_locked(pad));
+                let gesture = self.store.ask_all(open.clone(), Task::Generate);
+                for pad in open {
+                    let seed = next_seed(self.params.pads[pad].seed.value());
+                    edit.set_seed(gesture, pad, seed);
                 }
+            }
+            let (back, forth) = self.store.can_undo();
+            let redo = ui.add_enabled(forth, Button::new("Redo"));
+            if redo.on_hover_text("Ctrl-Shift-Z").clicked() {
+                edit.undo(Direction::Forth);
+            }
+            let undo = ui.add_enabled(back, Button::new("Undo"));
+            if undo.on_hover_text("Ctrl-Z").clicked() {
+                edit.undo(Direction::Back);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 ui.label(RichText::new("audiodiff").size(22.0).strong().color(ACCENT));

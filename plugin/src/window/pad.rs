@@ -5,11 +5,15 @@ use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, export_name};
 use super::wave::draw_wave;
-use super::widget::{Format, choice, knob, line, set, toggle};
+use super::widget::{Editing, Format, KNOB, Setting, choice, choice_of, line};
 use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
+use crate::kit::{
+    CHOKE_GROUPS, Class, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS, PadSettings, Route,
+};
 use crate::pad::{FIRST_KEY, PADS};
-use crate::params::PadParams;
+use crate::params::{MAX_SEED, PadParams};
 use crate::store::Task;
+use crate::voice::{FilterKind, Mode};
 
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
@@ -19,7 +23,7 @@ const KNOB_GAP: f32 = 4.0;
 
 impl Window {
     /// All pads, in rows of four, the first at the bottom left.
-    pub(super) fn pads(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>, size: Vec2) {
+    pub(super) fn pads(&mut self, ui: &mut Ui, size: Vec2) {
         let gap = 6.0;
         let each = (size - Vec2::splat(gap * (ROWS - 1) as f32)) / ROWS as f32;
         let (area, _) = ui.allocate_exact_size(size, Sense::hover());
@@ -28,11 +32,30 @@ impl Window {
             let corner =
                 area.min + Vec2::new(column as f32, row as f32) * (each + Vec2::splat(gap));
             let rect = Rect::from_min_size(corner, each);
-            self.pad(ui, setter, pad, rect);
+            self.pad(ui, pad, rect);
         }
     }
 
-    fn pad(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>, pad: usize, rect: Rect) {
+    /// Macros, which turn the same control of all pads, in one row.
+    pub(super) fn macros(&self, ui: &mut Ui, edit: &Editing<'_>) {
+        let all = self.params.macros.all();
+        let size = Vec2::new(ui.available_width() / all.len() as f32, KNOB.y);
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            for param in all {
+                let name = param.name().trim_start_matches("All ");
+                let centred = param.default_normalized_value() == 0.5;
+                let format = if centred {
+                    Format::default().centred()
+                } else {
+                    Format::default()
+                };
+                edit.knob_of_size(ui, param, name, format, size);
+            }
+        });
+    }
+
+    fn pad(&mut self, ui: &mut Ui, pad: usize, rect: Rect) {
         let response = ui.interact(
             rect,
             ui.scope_id().with(("pad", pad)),
@@ -47,7 +70,7 @@ impl Window {
         }
         if pressed || tapped {
             self.pressed = pressed.then_some(pad);
-            set(setter, &self.params.pad, pad as i32 + 1);
+            self.store.view(|project| project.selected = pad);
             self.display.hit(pad);
         }
         let chosen = pad == self.selected_pad();
@@ -66,7 +89,7 @@ impl Window {
                 &painter,
                 wave,
                 peaks,
-                self.params.pads[pad].reverse.value(),
+                self.project.settings[pad].playing.reverse,
                 color,
             );
         }
@@ -84,11 +107,11 @@ impl Window {
 
     /// Class, number, key and state of a pad, in its corners.
     pub(super) fn pad_texts(&self, painter: &egui::Painter, pad: usize, rect: Rect) {
-        let params = &self.params.pads[pad];
+        let making = &self.project.settings[pad].making;
         let small = FontId::proportional(11.0);
-        let class = match (&self.pictures[pad], params.class.value()) {
-            (Some((sound, _)), 0) => sound.recipe().class.clone().unwrap_or("any".into()),
-            _ => params.class.to_string(),
+        let class = match (&self.pictures[pad], &making.class) {
+            (Some((sound, _)), Class::Auto) => sound.recipe().class.clone().unwrap_or("any".into()),
+            (_, class) => class.name(&self.labels()),
         };
         let number = format!("{}", pad + 1);
         let corner = rect.right_top() + Vec2::new(-6.0, 4.0);
@@ -100,7 +123,7 @@ impl Window {
         let key = util::KEYS[(usize::from(FIRST_KEY) + pad) % 12];
         let octave = (usize::from(FIRST_KEY) + pad) / 12 - 2;
         // In keys mode no key is a pad's own.
-        if !self.params.keys.value() {
+        if !self.project.keys {
             painter.text(
                 bottom,
                 Align2::LEFT_BOTTOM,
@@ -109,7 +132,7 @@ impl Window {
                 FAINT,
             );
         }
-        if params.lock.value() {
+        if making.lock {
             let corner = rect.right_bottom() + Vec2::new(-6.0, -4.0);
             painter.text(corner, Align2::RIGHT_BOTTOM, "locked", small, FAINT);
         } else if self.store.pending(pad).is_some() {
@@ -124,77 +147,136 @@ impl Window {
         }
     }
 
-    /// The selected pad: its wave, and all its parameters.
-    pub(super) fn selected(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>) {
+    /// The selected pad: its wave, and all its parameters and settings.
+    pub(super) fn selected(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
         let pad = self.selected_pad();
         let params = self.params.clone();
         let params = &params.pads[pad];
+        let settings = self.project.settings[pad].clone();
         self.large_wave(ui, pad);
         ui.add_space(4.0);
-        self.make(ui, setter, pad, params);
+        self.make(ui, edit, pad, params, &settings);
         ui.separator();
         ui.label(RichText::new("Playing").color(FAINT));
         let plain = Format::default();
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = KNOB_GAP;
-            knob(ui, &params.gain, setter, "Gain", plain);
-            knob(ui, &params.pan, setter, "Pan", plain.centred());
-            knob(ui, &params.pitch, setter, "Pitch", plain.centred());
-            knob(ui, &params.fine, setter, "Fine", plain.centred());
-            knob(ui, &params.start, setter, "Start", plain);
-            knob(ui, &params.velocity, setter, "Velocity", plain);
+            edit.knob(ui, &params.gain, "Gain", plain);
+            edit.knob(ui, &params.pan, "Pan", plain.centred());
+            edit.knob(ui, &params.pitch, "Pitch", plain.centred());
+            edit.setting(ui, pad, &settings, &FINE);
+            edit.knob(ui, &params.start, "Start", plain);
+            edit.setting(ui, pad, &settings, &VELOCITY);
         });
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = KNOB_GAP;
-            knob(ui, &params.attack, setter, "Attack", plain);
-            knob(ui, &params.hold, setter, "Hold", plain);
-            knob(ui, &params.decay, setter, "Decay", plain);
-            knob(ui, &params.sustain, setter, "Sustain", plain);
-            knob(ui, &params.release, setter, "Release", plain);
-            knob(ui, &params.cutoff, setter, "Cutoff", plain);
-            knob(ui, &params.resonance, setter, "Resonance", plain);
+            edit.knob(ui, &params.attack, "Attack", plain);
+            edit.setting(ui, pad, &settings, &HOLD);
+            edit.knob(ui, &params.decay, "Decay", plain);
+            edit.knob(ui, &params.sustain, "Sustain", plain);
+            edit.knob(ui, &params.release, "Release", plain);
+            edit.knob(ui, &params.cutoff, "Cutoff", plain);
+            edit.knob(ui, &params.resonance, "Resonance", plain);
         });
+        let playing = settings.playing;
         Grid::new("choices").spacing([8.0, 4.0]).show(ui, |ui| {
-            choice(ui, &params.mode, setter, "Mode", 3);
-            choice(ui, &params.filter, setter, "Filter", 3);
-            choice(ui, &params.choke, setter, "Choke", 9);
-            toggle(ui, &params.reverse, setter, "Reverse");
+            let modes = [
+                (Mode::OneShot, "One-shot"),
+                (Mode::Gate, "Gate"),
+                (Mode::Loop, "Loop"),
+            ];
+            if let Some(mode) = choice(ui, "Mode", &playing.mode, &modes) {
+                edit.edit(|project| project.settings[pad].playing.mode = mode);
+            }
+            let filters = [
+                (FilterKind::Off, "Off"),
+                (FilterKind::Lowpass, "Low-pass"),
+                (FilterKind::Highpass, "High-pass"),
+            ];
+            if let Some(filter) = choice(ui, "Filter", &playing.filter, &filters) {
+                edit.edit(|project| project.settings[pad].playing.filter = filter);
+            }
+            let numbers: Vec<String> = (1..=CHOKE_GROUPS).map(|group| group.to_string()).collect();
+            let groups: Vec<(u8, &str)> = std::iter::once("None")
+                .chain(numbers.iter().map(String::as_str))
+                .enumerate()
+                .map(|(group, text)| (group as u8, text))
+                .collect();
+            if let Some(group) = choice(ui, "Choke", &playing.choke, &groups) {
+                edit.edit(|project| project.settings[pad].playing.choke = group);
+            }
+            if ui.selectable_label(playing.reverse, "Reverse").clicked() {
+                edit.edit(|project| project.settings[pad].playing.reverse = !playing.reverse);
+            }
         });
     }
 
-    /// The parameters of the pad's sound, and the buttons that make it.
-    fn make(&mut self, ui: &mut Ui, setter: &ParamSetter<'_>, pad: usize, params: &PadParams) {
-        let classes = self.status.model().map_or(0, |model| model.labels.len()) + 2;
+    /// What describes the pad's sound, and the buttons that make it.
+    fn make(
+        &mut self,
+        ui: &mut Ui,
+        edit: &Editing<'_>,
+        pad: usize,
+        params: &PadParams,
+        settings: &PadSettings,
+    ) {
+        let making = &settings.making;
+        let labels = self.labels();
+        let most_steps = self.status.model().map(|model| model.most_steps);
         ui.horizontal(|ui| {
-            choice(ui, &params.class, setter, "Class", classes);
+            let mut classes = vec![(Class::Auto, "Auto"), (Class::Any, "Any")];
+            let named = labels
+                .iter()
+                .map(|it| (Class::Label(it.clone()), it.as_str()));
+            classes.extend(named);
+            let shown = making.class.name(&labels);
+            let is_chosen = |class: &Class| class.name(&labels) == shown;
+            ui.label(RichText::new("Class").color(FAINT));
+            if let Some(class) = choice_of(ui, "Class", &shown, &classes, is_chosen) {
+                edit.edit(|project| project.settings[pad].making.class = class);
+            }
             ui.label(RichText::new("Seed").color(FAINT));
             let mut seed = params.seed.value();
-            if ui
-                .add(egui::DragValue::new(&mut seed).range(0..=9999))
-                .changed()
-            {
-                set(setter, &params.seed, seed);
+            let shown = egui::DragValue::new(&mut seed).range(0..=MAX_SEED);
+            let response = ui.add(shown);
+            if response.drag_started() || response.gained_focus() {
+                self.seed_gesture = self.store.gesture();
             }
-            toggle(ui, &params.lock, setter, "Lock")
-                .on_hover_text("Keeps this sound whatever is asked");
+            if response.changed() {
+                edit.set_seed(self.seed_gesture, pad, seed);
+            }
+            let lock = ui.selectable_label(making.lock, "Lock");
+            if lock
+                .on_hover_text("Keeps this sound whatever is asked")
+                .clicked()
+            {
+                let lock = !making.lock;
+                edit.edit(|project| project.settings[pad].making.lock = lock);
+            }
             if self.multi {
-                choice(ui, &params.output, setter, "Output", 2);
+                let routes = [(Route::Main, "Main"), (Route::Own, "Own")];
+                if let Some(route) = choice(ui, "Output", &settings.playing.output, &routes) {
+                    edit.edit(|project| project.settings[pad].playing.output = route);
+                }
             }
         });
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = KNOB_GAP;
-            let plain = Format::default();
-            knob(ui, &params.steps, setter, "Steps", plain);
-            knob(ui, &params.guidance, setter, "Guidance", plain);
-            knob(ui, &params.length, setter, "Length", plain);
-            knob(ui, &params.variation, setter, "Variation", plain);
-            knob(ui, &params.morph_amount, setter, "Morph", plain);
+            let steps = Setting {
+                text: &|steps| steps_text(most_steps, steps as u32),
+                ..STEPS
+            };
+            edit.setting(ui, pad, settings, &steps);
+            edit.setting(ui, pad, settings, &GUIDANCE);
+            edit.setting(ui, pad, settings, &LENGTH);
+            edit.setting(ui, pad, settings, &VARIATION);
+            edit.knob(ui, &params.morph_amount, "Morph", Format::default());
         });
         ui.horizontal(|ui| {
             let big = |text: &str| egui::Button::new(RichText::new(text).size(15.0));
             if ui.add(big("New")).on_hover_text("Another seed").clicked() {
-                reseed(&params.seed, setter);
-                self.store.ask(pad, Task::Generate);
+                let gesture = self.store.ask_all([pad], Task::Generate);
+                edit.set_seed(gesture, pad, next_seed(params.seed.value()));
             }
             let made = ui.add(big("Generate"));
             if made.on_hover_text("The sound of this seed").clicked() {
@@ -211,7 +293,11 @@ impl Window {
             {
                 self.store.ask(pad, Task::Morph);
             }
-            choice(ui, &params.morph_with, setter, "with pad", PADS);
+            let numbers: Vec<String> = (1..=PADS).map(|pad| pad.to_string()).collect();
+            let pads: Vec<(usize, &str)> = numbers.iter().map(String::as_str).enumerate().collect();
+            if let Some(other) = choice(ui, "with pad", &making.other(pad), &pads) {
+                edit.edit(|project| project.settings[pad].making.morph_with = Some(other));
+            }
         });
         self.past(ui, pad);
     }
@@ -261,8 +347,123 @@ impl Window {
     }
 }
 
-/// Sets the next seed; after 10,000 of them they begin anew.
-pub(super) fn reseed(seed: &IntParam, setter: &ParamSetter<'_>) {
+/// The next seed; after 10,000 of them they begin anew.
+pub(super) fn next_seed(seed: i32) -> i32 {
     // A step that shares no factor with 10,000 meets every seed once.
-    set(setter, seed, (seed.value() + 1_237).rem_euclid(10_000));
+    (seed + 1_237).rem_euclid(MAX_SEED + 1)
+}
+
+const FINE: Setting<'static> = Setting {
+    name: "Fine",
+    range: [-100.0, 100.0],
+    step: 0.1,
+    get: |it| it.playing.fine,
+    set: |it, x| it.playing.fine = x,
+    text: &|x| format!("{x:.1} ct"),
+    format: Format::CENTRED,
+};
+
+const VELOCITY: Setting<'static> = Setting {
+    name: "Velocity",
+    range: [0.0, 1.0],
+    step: 0.001,
+    get: |it| it.playing.velocity,
+    set: |it, x| it.playing.velocity = x,
+    text: &percent,
+    format: Format::FROM_LEFT,
+};
+
+const HOLD: Setting<'static> = Setting {
+    name: "Hold",
+    range: [0.0, 2000.0],
+    step: 0.1,
+    get: |it| it.playing.hold,
+    set: |it, x| it.playing.hold = x,
+    text: &|x| format!("{x:.1} ms"),
+    format: Format::FROM_LEFT,
+};
+
+const STEPS: Setting<'static> = Setting {
+    name: "Steps",
+    range: [0.0, MAX_STEPS as f32],
+    step: 1.0,
+    get: |it| it.making.steps as f32,
+    set: |it, x| it.making.steps = x as u32,
+    text: &|x| steps_text(None, x as u32),
+    format: Format::FROM_LEFT,
+};
+
+const GUIDANCE: Setting<'static> = Setting {
+    name: "Guidance",
+    range: [0.0, MAX_GUIDANCE],
+    step: 0.01,
+    get: |it| it.making.guidance,
+    set: |it, x| it.making.guidance = x,
+    text: &|x| auto_or(x, |x| format!("{x:.2}")),
+    format: Format::FROM_LEFT,
+};
+
+const LENGTH: Setting<'static> = Setting {
+    name: "Length",
+    range: [0.0, MAX_LENGTH_SECONDS],
+    step: 0.01,
+    get: |it| it.making.length,
+    set: |it, x| it.making.length = x,
+    text: &|x| auto_or(x, |x| format!("{x:.2} s")),
+    format: Format::FROM_LEFT,
+};
+
+const VARIATION: Setting<'static> = Setting {
+    name: "Variation",
+    range: [0.0, 1.0],
+    step: 0.001,
+    get: |it| it.making.variation,
+    set: |it, x| it.making.variation = x,
+    text: &percent,
+    format: Format::FROM_LEFT,
+};
+
+fn percent(x: f32) -> String {
+    format!("{:.1} %", 100.0 * x)
+}
+
+/// The text of a value whose zero leaves the choice to the model.
+fn auto_or(x: f32, text: impl Fn(f32) -> String) -> String {
+    if x == 0.0 { "Auto".to_owned() } else { text(x) }
+}
+
+/// Steps that are asked for, and those that the model takes where these are fewer.
+fn steps_text(most: Option<usize>, steps: u32) -> String {
+    match (steps, most) {
+        (0, _) => "Auto".to_owned(),
+        (steps, Some(most)) if steps as usize > most => format!("{steps} ({most} taken)"),
+        (steps, _) => steps.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_say_how_many_of_them_the_model_takes() {
+        let texts = |most| [0, 1, 8, 9, 64].map(|steps| steps_text(most, steps));
+        assert_eq!(texts(None), ["Auto", "1", "8", "9", "64"]);
+        assert_eq!(texts(Some(1000)), texts(None));
+        assert_eq!(
+            texts(Some(8)),
+            ["Auto", "1", "8", "9 (8 taken)", "64 (8 taken)"]
+        );
+    }
+
+    #[test]
+    fn new_meets_every_seed_once() {
+        let mut met = vec![false; 10_000];
+        let mut seed = 17;
+        for _ in 0..10_000 {
+            seed = next_seed(seed);
+            assert!(!std::mem::replace(&mut met[seed as usize], true), "{seed}");
+        }
+        assert_eq!(seed, 17);
+    }
 }

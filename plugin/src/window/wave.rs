@@ -27,7 +27,7 @@ impl Window {
             &painter,
             wave,
             peaks,
-            self.params.pads[pad].reverse.value(),
+            self.project.settings[pad].playing.reverse,
             WAVE,
         );
         let room = rect.width() - 16.0;

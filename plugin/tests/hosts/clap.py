@@ -10,6 +10,7 @@ Needs nothing but Python. Ends with 0 if all held.
 
 import argparse
 import ctypes as c
+import json
 import math
 import os
 import random
@@ -270,6 +271,18 @@ class Instance:
         return self.state.load(self.address, c.byref(Stream(None, read)))
 
 
+def framed(state):
+    """A state as the plugin's framework reads it, which may be compressed or not."""
+    text = json.dumps(state).encode()
+    return binary.pack("<Q", len(text)) + text
+
+
+def state(settings, params={}, pads=()):
+    """A project with these settings of the pads; pads that bring no sound get one."""
+    project = json.dumps({"pads": list(pads), "settings": settings})
+    return framed({"version": "", "params": params, "fields": {"project": project}})
+
+
 def peak(samples):
     assert all(map(math.isfinite, samples)), "a sample is not a number"
     return max(map(abs, samples), default=0.0)
@@ -480,12 +493,11 @@ def check_triggers(library, id, saved):
     instance.close()
 
 
-def check_wheels(library, id, saved):
+def check_wheels(library, id):
     """Pedal, wheel and panic, and how long a note may be heard."""
     def fresh():
         instance = Instance(library, id)
-        assert instance.load(saved)
-        instance.flush(instance.set(0, "Pad 1 Mode", 2), instance.set(0, "Pad 1 Release", 0))
+        assert instance.load(state([{"mode": "loop"}], {"release_1": {"f32": 5.0}}))
         return instance.activate()
 
     def later(instance, *events):
@@ -511,7 +523,7 @@ def check_wheels(library, id, saved):
     instance.close()
 
 
-def check_outputs(library, id, saved):
+def check_outputs(library, id):
     """All pads are on the main output, until they are given their own."""
     instance = Instance(library, id).activate()
     heard = [max(map(peak, output)) for output in instance.process(512, [note_on(0, 36), note_on(0, 40)])]
@@ -519,16 +531,35 @@ def check_outputs(library, id, saved):
     instance.close()
     instance = Instance(library, id)
     assert instance.ports == [("Out", 2)] + [(f"Pad {i + 1}", 2) for i in range(16)], instance.ports
-    assert instance.load(saved)
-    for info in instance.infos():
-        if info.name.endswith(b"Output"):
-            instance.flush(set_value(0, info.id, info.max))
+    assert instance.load(state([{"output": "own"}] * 16))
     instance.activate()
     heard = [[peak(channel) for channel in output]
              for output in instance.process(512, [note_on(0, 36), note_on(0, 40)])]
     sounding = [i for i, output in enumerate(heard) if max(output) > 0]
     assert sounding == [1, 5], sounding
     instance.close()
+
+
+def check_old_projects(library, id):
+    """What were parameters in 0.1 is as it was."""
+    def later(state):
+        instance = Instance(library, id)
+        assert instance.load(state)
+        instance.activate()
+        early = instance.play(4800, [note_on(0, 36)])
+        instance.play(24000)
+        late = peak(instance.play(4800))
+        saved = instance.save()
+        instance.close()
+        return early, late, saved
+    new = state([{"mode": "loop", "class": {"number": 1}, "choke": 0}], {"seed_1": {"i32": 5}})
+    old = {"class_1": {"i32": 3}, "mode_1": {"string": "loop"}, "choke_1": {"i32": 0}, "seed_1": {"i32": 5}}
+    old = framed({"version": "0.1.0", "params": old, "fields": {}})
+    (a, late_a, saved), (b, late_b, _) = later(new), later(old)
+    assert a == b and peak(a) > 0.01 and late_a == late_b > 1e-4, (late_a, late_b)
+    plain = later(state([]))
+    assert plain[0] != a and plain[1] != late_a
+    assert later(saved)[:2] == (a, late_a)
 
 
 def check_many(library, id):
@@ -601,25 +632,15 @@ DRUMS = ["kick", "snare", "clap", "rim", "hat_closed", "hat_open", "tom", "cymba
 
 def write_kits(library, id, folder, each=64, rate=44100):
     """`each` sounds of every drum, made and played by the instrument, pad by pad."""
-    instance = Instance(library, id, rate=float(rate)).activate()
-    instance.hear(0)  # From now on the model's names are known.
-    params = {info.name.decode(): info for info in instance.infos()}
-
-    def value(name, text):
-        found = F64()
-        assert instance.params.to_value(
-            instance.address, params[name].id, text.encode(), c.addressof(found)), (name, text)
-        return set_value(0, params[name].id, found.value)
     wanted = [(drum, number) for drum in DRUMS for number in range(each)]
     for start in range(0, len(wanted), 16):
         batch = wanted[start:start + 16]
-        changes = [event for pad, (drum, number) in enumerate(batch) for event in (
-            value(f"Pad {pad + 1} Class", drum), value(f"Pad {pad + 1} Seed", str(1000 + number)),
-            value(f"Pad {pad + 1} Choke group", "0"))]
-        changes += [set_value(0, params[f"Pad {pad + 1} Generate"].id, value)
-                    for value in (1.0, 0.0) for pad in range(len(batch))]
-        # An offline rendering waits for the sounds that were asked for.
-        instance.flush(*changes)
+        # An offline rendering waits for the sounds that are asked for.
+        instance = Instance(library, id, rate=float(rate))
+        assert instance.load(state(
+            [{"class": {"label": drum}, "choke": 0} for drum, _ in batch],
+            {f"seed_{pad + 1}": {"i32": 1000 + number} for pad, (_, number) in enumerate(batch)}))
+        instance.activate()
         for pad, (drum, number) in enumerate(batch):
             instance.plugin.reset(instance.address)
             left, right = [], []
@@ -640,7 +661,7 @@ def write_kits(library, id, folder, each=64, rate=44100):
                 file.setframerate(rate)
                 scaled = [round(32767 * 0.9 / level * x) for i in range(last + 1) for x in (left[i], right[i])]
                 file.writeframes(binary.pack(f"<{len(scaled)}h", *scaled))
-    instance.close()
+        instance.close()
     return len(wanted)
 
 
@@ -675,12 +696,13 @@ def main():
     check_damage(library, stereo, saved)
     check_events(library, stereo, saved)
     check_blocks_and_rates(library, stereo, saved)
-    check_outputs(library, multi, saved)
+    check_outputs(library, multi)
+    check_old_projects(library, stereo)
     print("damage, events, blocks, rates and outputs hold")
     check_bounces(library, stereo, saved)
     check_pending(library, stereo, saved)
     check_triggers(library, stereo, saved)
-    check_wheels(library, stereo, saved)
+    check_wheels(library, stereo)
     print("bounces, pending sounds, triggers, pedals and wheels hold")
     grown = check_many(library, stereo)
     print(f"a hundred instances came and went; memory grew by {grown / 1e6:.1f} MB")

@@ -36,6 +36,7 @@ path = sys.argv[1]
 start = time.time()
 plugin = load_plugin(path)
 print(f"loaded in {time.time() - start:.2f} s, {len(plugin.parameters)} parameters")
+assert len(plugin.parameters) <= 260, "hosts that show all parameters in a row are given too many"
 assert plugin.is_instrument
 
 # It renders on the thread that loads it, and may wait for its sounds.

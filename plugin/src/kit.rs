@@ -1,0 +1,359 @@
+//! The settings of the pads: what a project says of how their sounds are made and played, besides the parameters that a
+//! host automates.
+
+use audiodiff::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY, default_class};
+use crate::voice::{FilterKind, Mode};
+
+/// Longest length that can be asked for, seconds.
+pub const MAX_LENGTH_SECONDS: f32 = 8.0;
+
+/// Most steps that can be asked for.
+pub const MAX_STEPS: u32 = 64;
+
+/// The highest weight of classifier-free guidance.
+pub const MAX_GUIDANCE: f32 = 5.0;
+
+/// Groups in which notes silence each other.
+pub const CHOKE_GROUPS: u8 = 8;
+
+/// The class of a pad's sound.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", from = "AnyClass")]
+pub enum Class {
+    /// The pad's own drum, as far as the model has it ([`default_class`]).
+    #[default]
+    Auto,
+    /// Any.
+    Any,
+    /// The model's class of this name.
+    Label(String),
+    /// The model's class of this number, from 0 on: projects of before 0.2 have no name.
+    Number(usize),
+}
+
+/// As any version stores it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyClass {
+    /// The parameter of before 0.2: 0 for the pad's own, 1 for any, else the model's class, from 2 on.
+    Param(i32),
+    Named(NamedClass),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NamedClass {
+    Auto,
+    Any,
+    Label(String),
+    Number(usize),
+}
+
+impl From<AnyClass> for Class {
+    fn from(class: AnyClass) -> Self {
+        match class {
+            AnyClass::Param(value) => Self::of_param(value),
+            AnyClass::Named(NamedClass::Auto) => Self::Auto,
+            AnyClass::Named(NamedClass::Any) => Self::Any,
+            AnyClass::Named(NamedClass::Label(label)) => Self::Label(label),
+            AnyClass::Named(NamedClass::Number(number)) => Self::Number(number),
+        }
+    }
+}
+
+impl Class {
+    /// The class that a value of the parameter of before 0.2 means.
+    #[must_use]
+    pub fn of_param(value: i32) -> Self {
+        match value {
+            ..=0 => Self::Auto,
+            1 => Self::Any,
+            n => Self::Number(n as usize - 2),
+        }
+    }
+
+    /// The model's class that this is for `pad`, none for any; `labels` are the model's classes.
+    ///
+    /// # Errors
+    /// When the model has no such class.
+    pub fn of_model(&self, pad: usize, labels: &[String]) -> Result<Option<String>> {
+        let found = match self {
+            Self::Auto => return Ok(default_class(pad, labels).cloned()),
+            Self::Any => return Ok(None),
+            Self::Label(label) => labels.contains(label).then(|| label.clone()),
+            Self::Number(number) => labels.get(*number).cloned(),
+        };
+        found.map(Some).ok_or_else(|| {
+            let found = match self {
+                Self::Label(label) => label.clone(),
+                other => other.name(&[]),
+            };
+            Error::setting(format!(
+                "pad {}: class: expected one of the model's ({}), found {found}",
+                pad + 1,
+                labels.join(", ")
+            ))
+        })
+    }
+
+    /// The name that is shown for it.
+    #[must_use]
+    pub fn name(&self, labels: &[String]) -> String {
+        match self {
+            Self::Auto => "Auto".to_owned(),
+            Self::Any => "Any".to_owned(),
+            Self::Label(label) => label.clone(),
+            Self::Number(number) => labels
+                .get(*number)
+                .cloned()
+                .unwrap_or_else(|| format!("Class {}", number + 1)),
+        }
+    }
+}
+
+/// How the sound of a pad is made, besides its seed and the fraction of its morph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Making {
+    /// The class.
+    pub class: Class,
+    /// Steps from noise to sound: more take longer and are cleaner, up to as many as the model takes. 0 for as many as
+    /// the model is best with.
+    pub steps: u32,
+    /// The weight of classifier-free guidance; 0 is the model's own.
+    pub guidance: f32,
+    /// Seconds; 0 is the model's own length.
+    pub length: f32,
+    /// How far a variation goes from the sound that it begins with, 0 to 1.
+    pub variation: f32,
+    /// The other pad of a morph, from 0 on; none for the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub morph_with: Option<usize>,
+    /// Whether the pad keeps its sound whatever is asked.
+    pub lock: bool,
+}
+
+impl Default for Making {
+    fn default() -> Self {
+        Self {
+            class: Class::Auto,
+            steps: 0,
+            guidance: 0.0,
+            length: 0.0,
+            variation: 0.3,
+            morph_with: None,
+            lock: false,
+        }
+    }
+}
+
+impl Making {
+    /// The other pad of a morph of `pad`.
+    #[must_use]
+    pub fn other(&self, pad: usize) -> usize {
+        self.morph_with.unwrap_or((pad + 1) % PADS)
+    }
+}
+
+/// The output of a pad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Route {
+    /// The main output: not every host plays the outputs of the pads.
+    #[default]
+    Main,
+    /// The pad's own output; the main one where the host has not connected it.
+    Own,
+}
+
+/// How a pad plays its sound, besides what is automated.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Playing {
+    /// Cents.
+    pub fine: f32,
+    /// How long a note plays.
+    pub mode: Mode,
+    /// Whether the sound is played backwards.
+    pub reverse: bool,
+    /// Time at full level, ms.
+    pub hold: f32,
+    /// Which frequencies pass.
+    pub filter: FilterKind,
+    /// Notes of a group silence each other; 0 is none.
+    pub choke: u8,
+    /// How much of the level depends on velocity, 0 to 1.
+    pub velocity: f32,
+    /// The output it goes to, if the plugin has more than one output.
+    pub output: Route,
+}
+
+impl Default for Playing {
+    fn default() -> Self {
+        Self {
+            fine: 0.0,
+            mode: Mode::OneShot,
+            reverse: false,
+            hold: 0.0,
+            filter: FilterKind::Off,
+            choke: 0,
+            velocity: 1.0,
+            output: Route::Main,
+        }
+    }
+}
+
+/// The settings of one pad.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PadSettings {
+    /// How its sound is made.
+    #[serde(flatten)]
+    pub making: Making,
+    /// How it is played.
+    #[serde(flatten)]
+    pub playing: Playing,
+    /// What a later version knows of.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+impl PadSettings {
+    /// Those that a pad has at first.
+    #[must_use]
+    pub fn of_pad(pad: usize) -> Self {
+        let mut settings = Self::default();
+        settings.playing.choke = u8::from(HATS.contains(&pad));
+        settings
+    }
+
+    /// The same, each number in its range: projects are edited by others.
+    #[must_use]
+    pub fn in_range(mut self) -> Self {
+        let within = |x: &mut f32, least: f32, most: f32, otherwise: f32| {
+            *x = if x.is_finite() {
+                x.clamp(least, most)
+            } else {
+                otherwise
+            };
+        };
+        let Self {
+            making, playing, ..
+        } = &mut self;
+        making.steps = making.steps.min(MAX_STEPS);
+        within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
+        within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
+        within(&mut making.variation, 0.0, 1.0, 0.3);
+        making.morph_with = making.morph_with.filter(|&other| other < PADS);
+        within(&mut playing.fine, -100.0, 100.0, 0.0);
+        within(&mut playing.hold, 0.0, 2000.0, 0.0);
+        within(&mut playing.velocity, 0.0, 1.0, 1.0);
+        playing.choke = playing.choke.min(CHOKE_GROUPS);
+        self
+    }
+}
+
+/// What the audio thread follows of a project's settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kit {
+    /// By pad.
+    pub pads: [Playing; PADS],
+    /// The pad that all keys play at their pitch; none where each key plays a pad.
+    pub keys: Option<usize>,
+}
+
+impl Default for Kit {
+    fn default() -> Self {
+        Self {
+            pads: std::array::from_fn(|pad| PadSettings::of_pad(pad).playing),
+            keys: None,
+        }
+    }
+}
+
+impl Kit {
+    /// The pad that a key plays; and, where it plays a pitch, how many semitones above middle C that is.
+    #[must_use]
+    pub fn route(&self, key: u8) -> Option<(usize, Option<f32>)> {
+        if let Some(pad) = self.keys {
+            let pitch = f32::from(key) - f32::from(ROOT_KEY);
+            return Some((pad.min(PADS - 1), Some(pitch)));
+        }
+        let pad = usize::from(key.checked_sub(FIRST_KEY)?);
+        (pad < PADS).then_some((pad, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_play_pads_or_the_one_of_the_kit_at_their_pitch() {
+        let mut kit = Kit::default();
+        assert_eq!(
+            [35, 36, 51, 52].map(|key| kit.route(key)),
+            [None, Some((0, None)), Some((15, None)), None]
+        );
+        kit.keys = Some(3);
+        assert_eq!(
+            [0, 60, 67].map(|key| kit.route(key)),
+            [-60.0, 0.0, 7.0].map(|pitch| Some((3, Some(pitch))))
+        );
+    }
+
+    #[test]
+    fn a_class_is_the_models_by_its_name_and_by_its_number_in_old_projects() {
+        let labels = ["bass", "kick", "snare"].map(str::to_owned);
+        let of = |text: &str| -> Class { serde_json::from_str(text).unwrap() };
+        for (text, label) in [
+            ("0", Some("kick")),
+            ("\"auto\"", Some("kick")),
+            ("1", None),
+            ("\"any\"", None),
+            ("4", Some("snare")),
+            ("{\"number\":2}", Some("snare")),
+            ("{\"label\":\"bass\"}", Some("bass")),
+        ] {
+            let class = of(text);
+            let found = class.of_model(0, &labels).unwrap();
+            assert_eq!(found.as_deref(), label, "{text}");
+            let again = serde_json::to_string(&class).unwrap();
+            assert_eq!(of(&again), class, "{again}");
+        }
+        for (class, found) in [
+            (Class::Label("oboe".into()), "oboe"),
+            (Class::Number(3), "Class 4"),
+        ] {
+            let error = class.of_model(4, &labels).unwrap_err().to_string();
+            assert!(
+                error.contains("pad 5") && error.contains("bass, kick, snare"),
+                "{error}"
+            );
+            assert!(error.ends_with(found), "{error}");
+        }
+        // A model of other classes in another order changes no name.
+        let other = ["snare", "kick"].map(str::to_owned);
+        let snare = Class::Label("snare".into()).of_model(0, &other).unwrap();
+        assert_eq!(snare.as_deref(), Some("snare"));
+    }
+
+    #[test]
+    fn settings_of_any_version_are_read_and_what_is_unknown_is_kept() {
+        let text = "{\"steps\":9,\"fine\":1e9,\"mode\":\"loop\",\"choke\":200,\"morph_with\":16,\"later\":[1,{\"a\":2}]}";
+        let settings: PadSettings = serde_json::from_str(text).unwrap();
+        let settings = settings.in_range();
+        assert_eq!(settings.making.steps, 9);
+        assert_eq!(settings.making.morph_with, None);
+        assert_eq!(settings.playing.mode, Mode::Loop);
+        assert_eq!((settings.playing.fine, settings.playing.choke), (100.0, 8));
+        assert_eq!(settings.playing.velocity, 1.0);
+        let again = serde_json::to_value(&settings).unwrap();
+        assert_eq!(again["later"], serde_json::json!([1, {"a": 2}]));
+        let back: PadSettings = serde_json::from_value(again).unwrap();
+        assert_eq!(back, settings);
+    }
+}
