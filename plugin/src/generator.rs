@@ -44,6 +44,9 @@ pub trait Model: Send {
 /// that brings its sounds loads no model.
 pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Model>> + Send>;
 
+/// Files of models that the user has had open, where a model may be that is no longer at its path.
+pub type Known = fn() -> Vec<PathBuf>;
+
 /// Reads from the parameters the job that a request comes to, given the model and the project. None for a locked pad.
 pub type Read = Box<dyn Fn(&ModelInfo, Request, &Project) -> Result<Option<Job>> + Send + Sync>;
 
@@ -63,6 +66,7 @@ impl Generator {
         store: Arc<Store>,
         status: Arc<Status>,
         open: Open,
+        known: Known,
         read: Read,
     ) -> std::io::Result<Self> {
         let quit = Arc::new(AtomicBool::new(false));
@@ -70,6 +74,7 @@ impl Generator {
             store,
             status,
             open,
+            known,
             read,
             model: None,
             quit: quit.clone(),
@@ -103,11 +108,40 @@ struct OpenModel {
     model: Box<dyn Model>,
 }
 
-/// The model of `project`, opened if it is not yet.
+impl OpenModel {
+    /// Opens the model of a project, at its path or where else one of its name and fingerprint is known to be.
+    fn of(project: &Project, open: &Open, known: Known) -> Result<Self> {
+        let at = |path: Option<&Path>| -> Result<Self> {
+            let model = open(path)?;
+            Ok(Self {
+                path: path.map(Path::to_owned),
+                info: model.info(),
+                model,
+            })
+        };
+        let path = project.model.as_deref();
+        let missing = match at(path) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let Some((path, name)) = path.zip(project.model_name.as_ref()) else {
+            return Err(missing);
+        };
+        let elsewhere = known().into_iter().filter(|known| known != path);
+        let mut opened = elsewhere.filter_map(|known| at(Some(&known)).ok());
+        opened
+            .find(|opened| opened.info.name == *name)
+            .ok_or_else(|| Error::setting(format!("{missing}; the project's model is {name}")))
+    }
+}
+
+/// The model of `project`, opened if it is not yet. Where it had moved, the project has its new path.
 fn open<'a>(
     opened: &'a mut Option<OpenModel>,
     open: &Open,
-    project: &Project,
+    known: Known,
+    store: &Store,
+    project: &mut Arc<Project>,
     status: &Status,
 ) -> Result<&'a mut OpenModel> {
     opened.take_if(|opened| opened.path != project.model);
@@ -116,14 +150,26 @@ fn open<'a>(
         none => {
             // Whether this opens or not, the last model is no longer the project's.
             status.set_model(None);
-            let model = open(project.model.as_deref())?;
-            let info = model.info();
-            status.set_model(Some(info.clone()));
-            none.insert(OpenModel {
-                path: project.model.clone(),
-                info,
-                model,
-            })
+            status.set_notice(None);
+            let model = OpenModel::of(project, open, known)?;
+            let name = &model.info.name;
+            if let Some((path, found)) = project.model.as_deref().zip(model.path.as_deref()) {
+                let notice = match &project.model_name {
+                    _ if path != found => {
+                        Some(format!("the project's model is {} now", found.display()))
+                    }
+                    Some(before) if before != name => Some(format!(
+                        "the model at {} is {name}, and was {before}",
+                        path.display()
+                    )),
+                    _ => None,
+                };
+                status.set_notice(notice);
+                store.found_model(path, found, name);
+                *project = store.project();
+            }
+            status.set_model(Some(model.info.clone()));
+            none.insert(model)
         }
     })
 }
@@ -132,6 +178,7 @@ struct Worker {
     store: Arc<Store>,
     status: Arc<Status>,
     open: Open,
+    known: Known,
     read: Read,
     model: Option<OpenModel>,
     quit: Arc<AtomicBool>,
@@ -155,8 +202,16 @@ impl Worker {
                 match request {
                     Some(request) => self.answer(request),
                     None => {
-                        let project = self.store.project();
-                        open(&mut self.model, &self.open, &project, &self.status).map(drop)
+                        let Self {
+                            store,
+                            status,
+                            open: opens,
+                            known,
+                            model,
+                            ..
+                        } = self;
+                        let mut project = store.project();
+                        open(model, opens, *known, store, &mut project, status).map(drop)
                     }
                 }
             }));
@@ -180,15 +235,17 @@ impl Worker {
 
     /// Makes the sound of `request`, or of a newer one that comes to the same job.
     fn answer(&mut self, mut request: Request) -> Result<()> {
-        let (project, pad) = (self.store.project(), request.pad);
+        let (mut project, pad) = (self.store.project(), request.pad);
         let Self {
             store,
             status,
+            open: opens,
+            known,
             read,
             quit,
-            ..
+            model,
         } = self;
-        let model = open(&mut self.model, &self.open, &project, status)?;
+        let model = open(model, opens, *known, store, &mut project, status)?;
         let info = &model.info;
         let job = read(info, request, &project)?;
         let is_new = |job: &Job| {
@@ -240,10 +297,11 @@ mod tests {
 
     use audiodiff::audio::Clip;
     use audiodiff::render::Remark;
+    use nice_plug::params::persist::PersistentField;
 
     use super::*;
     use crate::pad::PADS;
-    use crate::store::Inbox;
+    use crate::store::{Inbox, ProjectField};
     use crate::stored::tests::{asked, recipe};
 
     const PAD: usize = 5;
@@ -318,8 +376,9 @@ mod tests {
         let parts = Mutex::new(Some((step_receiver, start_sender)));
         let stash = Arc::new(parts);
         let open: Open = Box::new(move |path| {
-            if let Some(path) = path {
-                return Err(Error::setting(format!("no model at {}", path.display())));
+            if path.is_some_and(|path| !path.starts_with("/moved")) {
+                let path = path.unwrap_or(Path::new("")).display();
+                return Err(Error::setting(format!("no model at {path}")));
             }
             let (steps, started) = stash
                 .lock()
@@ -352,7 +411,9 @@ mod tests {
                 asked,
             }))
         });
-        let generator = Some(Generator::start(store.clone(), status.clone(), open, read).unwrap());
+        let known = || vec!["/gone".into(), "/other".into(), "/moved/model".into()];
+        let generator =
+            Some(Generator::start(store.clone(), status.clone(), open, known, read).unwrap());
         Bench {
             store,
             inbox,
@@ -455,6 +516,35 @@ mod tests {
         bench.ask(3);
         bench.settled();
         assert_eq!(bench.sound(), None);
+    }
+
+    #[test]
+    fn a_model_that_has_moved_is_found_by_its_name() {
+        let bench_of = |text: &str| {
+            let bench = bench();
+            ProjectField(bench.store.clone()).set(serde_json::from_str(text).unwrap());
+            let start = Instant::now();
+            while bench.status.model().is_none() && bench.status.trouble().is_none() {
+                assert!(start.elapsed() < Duration::from_secs(10));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bench
+        };
+        let bench = bench_of("{\"pads\":[],\"model\":\"/gone\",\"model_name\":\"test\"}");
+        let project = bench.store.project();
+        assert_eq!(project.model.as_deref(), Some(Path::new("/moved/model")));
+        assert!(bench.status.notice().unwrap().contains("/moved/model"));
+        // One of another name is not it.
+        let other = bench_of("{\"pads\":[],\"model\":\"/gone\",\"model_name\":\"best\"}");
+        let trouble = other.status.trouble().unwrap();
+        assert!(
+            trouble.contains("/gone") && trouble.contains("best"),
+            "{trouble}"
+        );
+        assert_eq!(
+            other.store.project().model.as_deref(),
+            Some(Path::new("/gone"))
+        );
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 self.store.clone(),
                 self.status.clone(),
                 open,
+                settings::recent_models,
                 Box::new(move |model, request, project| {
                     let pad = &params.pads[request.pad];
                     let job = || Job::of(pad, model, request, project);

@@ -85,6 +85,11 @@ impl Settings {
     }
 }
 
+/// Files of models that this user has had open, the last used first.
+pub fn recent_models() -> Vec<PathBuf> {
+    Settings::load().recent
+}
+
 /// How many threads make sounds from now on, as the preferences said when they were last read or written here.
 pub fn threads_in_use() -> usize {
     match THREADS.load(Ordering::Relaxed) {

@@ -27,6 +27,7 @@ pub struct Status {
     done: [AtomicU32; PADS],
     begun: Mutex<Option<(usize, Instant)>>,
     trouble: Mutex<Option<String>>,
+    notice: Mutex<Option<String>>,
     wants_model: AtomicBool,
     repaint: RepaintNotifier,
 }
@@ -72,6 +73,11 @@ impl Status {
         lock(&self.trouble).clone()
     }
 
+    /// What has changed about the model that is open since the project was saved.
+    pub fn notice(&self) -> Option<String> {
+        lock(&self.notice).clone()
+    }
+
     /// Asks for the project's model to be opened, or opened anew, before there is something to make.
     pub fn open_model(&self) {
         self.wants_model.store(true, Ordering::Release);
@@ -95,6 +101,11 @@ impl Status {
 
     pub(crate) fn set_done(&self, pad: usize, done: f32) {
         self.done[pad].store(done.to_bits(), Ordering::Relaxed);
+        self.repaint.request_repaint();
+    }
+
+    pub(crate) fn set_notice(&self, notice: Option<String>) {
+        *lock(&self.notice) = notice;
         self.repaint.request_repaint();
     }
 

@@ -328,11 +328,19 @@ impl Store {
         });
     }
 
-    /// Remembers the name of the model that is at the project's path.
-    pub fn name_model(&self, path: &Path, name: &str) {
+    /// The project's model, which was looked for at `path`, was found at another or the same, under this name.
+    pub fn found_model(&self, path: &Path, found: &Path, name: &str) {
         let mut held = self.lock();
-        if held.project.model.as_deref() == Some(path) {
-            held.edit(|project| project.model_name = Some(name.to_owned()));
+        if held.project.model.as_deref() != Some(path) {
+            return;
+        }
+        let is_new = path != found || held.project.model_name.as_deref() != Some(name);
+        if is_new {
+            held.edit(|project| {
+                project.model = Some(found.to_owned());
+                project.model_name = Some(name.to_owned());
+            });
+            self.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 

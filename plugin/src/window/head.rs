@@ -37,7 +37,9 @@ impl Window {
                     ui.close();
                 }
             }
-            if ui.button("Open…").clicked() {
+            let is_lost = chosen.is_some() && self.status.model().is_none();
+            let open = ui.button(if is_lost { "Locate…" } else { "Open…" });
+            if open.clicked() {
                 self.picking = Some(Picking::begin(Purpose::Model, ""));
                 ui.close();
             }
@@ -146,7 +148,13 @@ impl Window {
             (None, None) => match &self.news {
                 Some((news, true)) => (news.clone(), TROUBLE),
                 Some((news, false)) => (news.clone(), FAINT),
-                None => ("ready".to_owned(), FAINT),
+                None => {
+                    let later =
+                        "a later version has saved this project; what it added is kept as it is";
+                    let later = self.project.is_of_later_version().then(|| later.to_owned());
+                    let notice = self.status.notice().or(later);
+                    (notice.unwrap_or_else(|| "ready".to_owned()), FAINT)
+                }
             },
         };
         ui.add(Label::new(RichText::new(text).color(color)).truncate());
