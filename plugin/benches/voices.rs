@@ -10,7 +10,8 @@ use std::sync::Arc;
 use audiodiff::audio::Clip;
 use audiodiff_plugin::pad::PADS;
 use audiodiff_plugin::voice::{
-    Begin, FilterKind, Mode, NoteAddress, PadControls, PlayableSound, STRIDE, VOICES, Voices,
+    Begin, FilterKind, Mode, NoteAddress, PadControls, PadSounds, PlayableSound, STRIDE, VOICES,
+    Voices,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -20,7 +21,7 @@ const BLOCK: usize = 256;
 fn bench(c: &mut Criterion) {
     let wave = |i: usize| (i as f32 * 0.05).sin();
     let clip = Clip::new(48_000, vec![(0..52_800).map(wave).collect()]);
-    let sound = Arc::new(PlayableSound::new(&clip));
+    let sound = Arc::new(PadSounds::from(PlayableSound::new(&clip)));
     for (name, filter, pitch) in [
         ("as they are", FilterKind::Off, 0.0),
         ("pitched", FilterKind::Off, 0.37),

@@ -9,7 +9,7 @@ use crate::Instrument;
 use crate::kit::Route;
 use crate::pad::PADS;
 use crate::placing::PEAK;
-use crate::voice::{Begin, NoteAddress, STRIDE};
+use crate::voice::{Begin, NoteAddress, Polyphony, STRIDE};
 
 /// How far the pitch wheel bends, up or down.
 const BEND_SEMITONES: f32 = 2.0;
@@ -267,7 +267,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         let controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros);
         if controls.choke > 0 {
             let pads = &self.kit.pads;
-            let same = |other: usize| pads[other].choke == controls.choke;
+            // A monophonic pad ends its own notes itself, and remembers which keys are held.
+            let chokes = |other: usize| other != pad || controls.voices == Polyphony::Poly;
+            let same = |other: usize| chokes(other) && pads[other].choke == controls.choke;
             self.voices.choke_pads(same, ended);
         }
         self.controls[pad] = controls;

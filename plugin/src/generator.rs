@@ -47,8 +47,8 @@ pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Model>> + Send>;
 /// Files of models that the user has had open, where a model may be that is no longer at its path.
 pub type Known = fn() -> Vec<PathBuf>;
 
-/// Reads from the parameters the job that a request comes to, given the model and the project. None for a locked pad.
-pub type Read = Box<dyn Fn(&ModelInfo, Request, &Project) -> Result<Option<Job>> + Send + Sync>;
+/// Reads from the parameters the jobs that a request comes to, given the model and the project. None for a locked pad.
+pub type Read = Box<dyn Fn(&ModelInfo, Request, &Project) -> Result<Vec<Job>> + Send + Sync>;
 
 /// The thread, for as long as this lives. Dropping it breaks off the work and waits for the thread.
 #[derive(Debug)]
@@ -247,28 +247,28 @@ impl Worker {
         } = self;
         let model = open(model, opens, *known, store, &mut project, status)?;
         let info = &model.info;
-        let job = read(info, request, &project)?;
+        let jobs = read(info, request, &project)?;
         let is_new = |job: &Job| {
             project.sound(pad).is_none_or(|sound| match request.task {
                 Task::Follow => !sound.came_of(&job.asked, &job.recipe),
                 _ => sound.recipe() != &job.recipe,
             })
         };
-        let Some(job) = job.filter(is_new) else {
+        if !jobs.iter().any(is_new) {
             // Locked, or made already: the same recipe makes the same sound.
             store.settle(request);
             return Ok(());
-        };
+        }
         status.begin(pad);
-        let rendered = model
-            .model
-            .generate(&job.recipe, job.init.clone(), &mut |done| {
-                status.set_done(pad, done);
+        let mut made = Vec::with_capacity(jobs.len());
+        for (i, job) in jobs.iter().enumerate() {
+            let mut keep_going = |done: f32| {
+                status.set_done(pad, (i as f32 + done) / jobs.len() as f32);
                 let newest = store.pending(pad);
                 if newest != Some(request) {
                     let same = |newer: &Request| {
                         newer.task == request.task
-                            && read(info, *newer, &project).is_ok_and(|r| r.as_ref() == Some(&job))
+                            && read(info, *newer, &project).is_ok_and(|r| r == jobs)
                     };
                     match newest.filter(same) {
                         Some(newer) => request = newer,
@@ -280,9 +280,19 @@ impl Worker {
                 } else {
                     ControlFlow::Continue(())
                 }
-            })?;
-        let sound = StoredSound::rendered(job.recipe, &rendered);
-        store.finish(request, sound.asked(job.asked).measured());
+            };
+            let rendered = model
+                .model
+                .generate(&job.recipe, job.init.clone(), &mut keep_going)?;
+            let sound = StoredSound::rendered(job.recipe.clone(), &rendered);
+            made.push(sound.asked(job.asked.clone()).measured());
+        }
+        match project.sound(pad) {
+            Some(own) if request.task == Task::Takes => store.finish_takes(request, own, made),
+            _ => made
+                .into_iter()
+                .for_each(|sound| store.finish(request, sound)),
+        }
         status.set_done(pad, 1.0);
         Ok(())
     }
@@ -303,6 +313,8 @@ mod tests {
     use crate::pad::PADS;
     use crate::store::{Inbox, ProjectField};
     use crate::stored::tests::{asked, recipe};
+    use crate::undo::Direction;
+    use crate::voice::Takes;
 
     const PAD: usize = 5;
 
@@ -394,7 +406,7 @@ mod tests {
             let sound = |pad| project.sound(pad).map(|sound| sound.clip());
             let init = match request.task {
                 Task::Generate | Task::Follow => None,
-                Task::Vary => sound(PAD).map(|clip| Init::Vary {
+                Task::Vary | Task::Takes => sound(PAD).map(|clip| Init::Vary {
                     clip,
                     strength: 0.5,
                 }),
@@ -405,11 +417,19 @@ mod tests {
             };
             // What is asked is told by the seed; pad 9 is locked.
             let asked = asked(recipe.seed as i32);
-            Ok((request.pad != 9).then_some(Job {
-                recipe,
-                init,
-                asked,
-            }))
+            let job = |take: u64| {
+                let mut recipe = recipe.clone();
+                recipe.seed += take;
+                let (init, asked) = (init.clone(), asked.clone());
+                Job {
+                    recipe,
+                    init,
+                    asked,
+                }
+            };
+            let jobs = if request.task == Task::Takes { 3 } else { 1 };
+            let jobs = if request.pad == 9 { 0 } else { jobs };
+            Ok((0..jobs).map(job).collect())
         });
         let known = || vec!["/gone".into(), "/other".into(), "/moved/model".into()];
         let generator =
@@ -516,6 +536,55 @@ mod tests {
         bench.ask(3);
         bench.settled();
         assert_eq!(bench.sound(), None);
+    }
+
+    #[test]
+    fn takes_come_together_and_go_with_the_sound_that_they_are_takes_of() {
+        let mut bench = bench();
+        bench.ask(5);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        bench.inbox.take(|_, _| {});
+        bench.seed.store(20, Ordering::SeqCst);
+        bench.store.ask(PAD, Task::Takes);
+        for seed in [20, 21, 22] {
+            assert_eq!(bench.started(), seed);
+            assert!(bench.store.project().takes[PAD].is_empty());
+            bench.step(4);
+        }
+        bench.settled();
+        let project = bench.store.project();
+        let seeds = |project: &Project| -> Vec<u64> {
+            let takes = project.takes[PAD].iter();
+            takes.map(|take| take.recipe().seed).collect()
+        };
+        assert_eq!(
+            (bench.sound(), seeds(&project)),
+            (Some(5), vec![20, 21, 22])
+        );
+        assert_eq!(bench.inbox.kit().pads[PAD].take, Takes::RoundRobin);
+        let mut counts = Vec::new();
+        bench
+            .inbox
+            .take(|pad, sounds| counts.push((pad, sounds.unwrap().count())));
+        assert_eq!(counts, [(PAD, 4)]);
+        // They are saved, and undone in one step.
+        let text = serde_json::to_string(&*project).unwrap();
+        let again: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, *project);
+        let no_value = |value| panic!("no parameter was changed: {value:?}");
+        bench.store.undo(Direction::Back, no_value);
+        let undone = bench.store.project();
+        assert_eq!((bench.sound(), seeds(&undone)), (Some(5), vec![]));
+        assert_eq!(undone.settings[PAD].playing.take, Takes::First);
+        bench.store.undo(Direction::Forth, no_value);
+        assert_eq!(seeds(&bench.store.project()), [20, 21, 22]);
+        bench.ask(6);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        assert!(seeds(&bench.store.project()).is_empty());
     }
 
     #[test]

@@ -21,7 +21,41 @@ pub struct Job {
 }
 
 impl Job {
-    /// The job that `request` comes to; `pad` are the parameters of its pad.
+    /// The jobs that `request` comes to: one for each take, one for any other task. `pad` are the parameters of its pad.
+    ///
+    /// # Errors
+    /// When the class is not one of the model's, or there is no sound to begin with.
+    pub fn all_of(
+        pad: &PadParams,
+        model: &ModelInfo,
+        request: Request,
+        project: &Project,
+    ) -> Result<Vec<Self>> {
+        if request.task != Task::Takes {
+            return Ok(vec![Self::of(pad, model, request, project)?]);
+        }
+        let making = &project.settings[request.pad].making;
+        let sound = sound(project, request.pad)?;
+        let asked = pad.asked(making);
+        let plain = Self {
+            recipe: recipe(&asked, model, request.pad)?,
+            init: None,
+            asked,
+        };
+        let takes = 1..making.takes as u64;
+        Ok(takes
+            .map(|take| {
+                let mut job = plain.clone().vary(making.takes_variation, sound);
+                // Of the same sound always the same.
+                let own = sound.recipe();
+                job.recipe.seed = own.seed.wrapping_add(take);
+                job.recipe.class.clone_from(&own.class);
+                job
+            })
+            .collect())
+    }
+
+    /// The job that `request` comes to, which is not for takes; `pad` are the parameters of its pad.
     ///
     /// # Errors
     /// When the class is not one of the model's, or there is no sound to vary or to morph with.
@@ -31,11 +65,6 @@ impl Job {
         request: Request,
         project: &Project,
     ) -> Result<Self> {
-        let sound = |pad: usize| {
-            project.sound(pad).ok_or_else(|| {
-                Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
-            })
-        };
         let making = &project.settings[request.pad].making;
         let asked = pad.asked(making);
         let plain = Self {
@@ -45,10 +74,12 @@ impl Job {
         };
         match request.task {
             Task::Generate | Task::Follow => Ok(plain),
-            Task::Vary => Ok(plain.vary(making.variation, sound(request.pad)?)),
+            Task::Vary | Task::Takes => {
+                Ok(plain.vary(making.variation, sound(project, request.pad)?))
+            }
             Task::Morph => {
-                let from = sound(request.pad)?;
-                let to = sound(making.other(request.pad))?;
+                let from = sound(project, request.pad)?;
+                let to = sound(project, making.other(request.pad))?;
                 Ok(plain.morph(pad.morph_amount.value(), from, to))
             }
         }
@@ -95,6 +126,14 @@ impl Job {
             ..self
         }
     }
+}
+
+/// The sound of a pad.
+fn sound(project: &Project, pad: usize) -> Result<&StoredSound> {
+    let sound = project.sound(pad).ok_or_else(|| {
+        Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
+    })?;
+    Ok(sound)
 }
 
 /// The recipe that is asked for.
@@ -163,5 +202,30 @@ mod tests {
             assert!(matches!(job.init, Some(Init::Vary { .. })));
             project.pads[2] = sound(job.recipe, &begin);
         }
+    }
+
+    #[test]
+    fn takes_are_small_variations_of_one_sound_with_seeds_of_its_own() {
+        let (store, _inbox) = Store::new();
+        let params = PluginParams::new(&store);
+        let pad = &params.pads[2];
+        let mut project = Project::default();
+        store.ask(2, Task::Takes);
+        let request = store.pending(2).unwrap();
+        let error = Job::all_of(pad, &info(), request, &project).unwrap_err();
+        assert!(error.to_string().contains("pad 3"), "{error}");
+        let own = StoredSound::new(recipe(77), &clip(100, 0.1));
+        project.set_sound(2, Some(Arc::new(own.clone())));
+        project.settings[2].making.takes = 5;
+        let jobs = Job::all_of(pad, &info(), request, &project).unwrap();
+        let seeds: Vec<u64> = jobs.iter().map(|job| job.recipe.seed).collect();
+        assert_eq!(seeds, [78, 79, 80, 81]);
+        for job in &jobs {
+            assert_eq!(job.recipe.class.as_deref(), Some("kick"));
+            assert_eq!(job.recipe.variation, Some(0.1));
+            let (clip, strength) = (own.clip(), f64::from(0.1f32));
+            assert_eq!(job.init, Some(Init::Vary { clip, strength }));
+        }
+        assert_eq!(Job::all_of(pad, &info(), request, &project).unwrap(), jobs);
     }
 }

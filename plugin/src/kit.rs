@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY, default_class};
-use crate::voice::{FilterKind, Mode};
+use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
 
 /// Longest length that can be asked for, seconds.
 pub const MAX_LENGTH_SECONDS: f32 = 8.0;
@@ -16,6 +16,12 @@ pub const MAX_STEPS: u32 = 64;
 
 /// The highest weight of classifier-free guidance.
 pub const MAX_GUIDANCE: f32 = 5.0;
+
+/// The most octaves by which velocity moves a cutoff.
+pub const MAX_VELOCITY_OCTAVES: f32 = 8.0;
+
+/// The slowest glide, ms.
+pub const MAX_GLIDE_MS: f32 = 2000.0;
 
 /// Groups in which notes silence each other.
 pub const CHOKE_GROUPS: u8 = 8;
@@ -130,6 +136,10 @@ pub struct Making {
     pub length: f32,
     /// How far a variation goes from the sound that it begins with, 0 to 1.
     pub variation: f32,
+    /// How many takes of its sound a pad is given at a click, its own included.
+    pub takes: usize,
+    /// How far they go from it, 0 to 1.
+    pub takes_variation: f32,
     /// The other pad of a morph, from 0 on; none for the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub morph_with: Option<usize>,
@@ -145,6 +155,8 @@ impl Default for Making {
             guidance: 0.0,
             length: 0.0,
             variation: 0.3,
+            takes: 4,
+            takes_variation: 0.1,
             morph_with: None,
             lock: false,
         }
@@ -188,6 +200,22 @@ pub struct Playing {
     pub choke: u8,
     /// How much of the level depends on velocity, 0 to 1.
     pub velocity: f32,
+    /// The curve of velocity, -1 soft to 1 hard.
+    pub velocity_curve: f32,
+    /// Octaves by which the cutoff of a filter falls from full velocity to none.
+    pub velocity_cutoff: f32,
+    /// Fraction of the sound by which a note without velocity begins later.
+    pub velocity_start: f32,
+    /// How many notes sound at once.
+    pub voices: Polyphony,
+    /// Time in which a note of a monophonic pad slides to its key, ms.
+    pub glide: f32,
+    /// Which of the pad's takes a note plays.
+    pub take: Takes,
+    /// Saturation, 0 to 1.
+    pub drive: f32,
+    /// -1 dark, 1 bright.
+    pub tone: f32,
     /// The output it goes to, if the plugin has more than one output.
     pub output: Route,
 }
@@ -202,6 +230,14 @@ impl Default for Playing {
             filter: FilterKind::Off,
             choke: 0,
             velocity: 1.0,
+            velocity_curve: 0.0,
+            velocity_cutoff: 0.0,
+            velocity_start: 0.0,
+            voices: Polyphony::Poly,
+            glide: 0.0,
+            take: Takes::First,
+            drive: 0.0,
+            tone: 0.0,
             output: Route::Main,
         }
     }
@@ -247,10 +283,18 @@ impl PadSettings {
         within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
         within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
         within(&mut making.variation, 0.0, 1.0, 0.3);
+        within(&mut making.takes_variation, 0.0, 1.0, 0.1);
+        making.takes = making.takes.clamp(2, PadSounds::MOST);
         making.morph_with = making.morph_with.filter(|&other| other < PADS);
         within(&mut playing.fine, -100.0, 100.0, 0.0);
         within(&mut playing.hold, 0.0, 2000.0, 0.0);
         within(&mut playing.velocity, 0.0, 1.0, 1.0);
+        within(&mut playing.velocity_curve, -1.0, 1.0, 0.0);
+        within(&mut playing.velocity_cutoff, 0.0, MAX_VELOCITY_OCTAVES, 0.0);
+        within(&mut playing.velocity_start, 0.0, 1.0, 0.0);
+        within(&mut playing.glide, 0.0, MAX_GLIDE_MS, 0.0);
+        within(&mut playing.drive, 0.0, 1.0, 0.0);
+        within(&mut playing.tone, -1.0, 1.0, 0.0);
         playing.choke = playing.choke.min(CHOKE_GROUPS);
         self
     }

@@ -154,8 +154,10 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 settings::recent_models,
                 Box::new(move |model, request, project| {
                     let pad = &params.pads[request.pad];
-                    let job = || Job::of(pad, model, request, project);
-                    (!project.is_locked(request.pad)).then(job).transpose()
+                    if project.is_locked(request.pad) {
+                        return Ok(Vec::new());
+                    }
+                    Job::all_of(pad, model, request, project)
                 }),
             )?);
         }

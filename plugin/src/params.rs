@@ -240,6 +240,14 @@ impl PadParams {
             resonance: self.resonance.value(),
             choke: playing.choke,
             velocity: playing.velocity,
+            velocity_curve: playing.velocity_curve,
+            velocity_cutoff: playing.velocity_cutoff,
+            velocity_start: playing.velocity_start,
+            voices: playing.voices,
+            glide_ms: playing.glide,
+            take: playing.take,
+            drive: playing.drive,
+            tone: playing.tone,
         })
     }
 }

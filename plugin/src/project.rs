@@ -11,6 +11,7 @@ use crate::kit::{Kit, PadSettings};
 use crate::pad::PADS;
 use crate::store::Task;
 use crate::stored::StoredSound;
+use crate::voice::PadSounds;
 
 /// A sound that is yet to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,13 @@ pub struct Project {
     /// At most [`PADS`].
     #[serde(serialize_with = "serialize_pads")]
     pub pads: Vec<Option<Arc<StoredSound>>>,
+    /// Further takes of the sounds, by pad, in the order in which they came.
+    #[serde(
+        default,
+        skip_serializing_if = "no_takes",
+        serialize_with = "serialize_takes"
+    )]
+    pub takes: Vec<Vec<Arc<StoredSound>>>,
     /// One for each pad.
     pub settings: Vec<PadSettings>,
     /// Whether all keys play the selected pad at their pitch.
@@ -62,6 +70,7 @@ impl Default for Project {
         Self {
             format: FORMAT,
             pads: Vec::new(),
+            takes: vec![Vec::new(); PADS],
             settings: (0..PADS).map(PadSettings::of_pad).collect(),
             keys: false,
             selected: 0,
@@ -81,6 +90,20 @@ fn serialize_pads<S: Serializer>(
     serializer.collect_seq(pads.iter().map(Option::as_deref))
 }
 
+fn no_takes(takes: &[Vec<Arc<StoredSound>>]) -> bool {
+    takes.iter().all(Vec::is_empty)
+}
+
+fn serialize_takes<S: Serializer>(
+    takes: &[Vec<Arc<StoredSound>>],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let takes = takes
+        .iter()
+        .map(|of_pad| -> Vec<&StoredSound> { of_pad.iter().map(AsRef::as_ref).collect() });
+    serializer.collect_seq(takes)
+}
+
 /// A project of any version. A damaged pad does not spoil the others.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -98,6 +121,8 @@ struct Pads {
     pads: Vec<Perhaps<StoredSound>>,
     #[serde(default)]
     format: Perhaps<u32>,
+    #[serde(default)]
+    takes: Perhaps<Vec<Perhaps<Vec<Perhaps<StoredSound>>>>>,
     #[serde(default)]
     settings: Perhaps<Vec<Perhaps<PadSettings>>>,
     #[serde(default)]
@@ -159,6 +184,12 @@ impl From<AnyProject> for Project {
                         *place = settings.in_range();
                     }
                 }
+                let takes = stored.takes.or_count(damaged).into_iter().flatten();
+                for (place, of_pad) in project.takes.iter_mut().zip(takes) {
+                    let of_pad = of_pad.or_count(damaged).into_iter().flatten();
+                    let whole = of_pad.filter_map(|take| take.or_count(damaged));
+                    *place = whole.map(Arc::new).take(PadSounds::MOST - 1).collect();
+                }
                 let pending = stored.pending.or_count(damaged);
                 for pending in pending.into_iter().flatten() {
                     let pending = pending.or_count(damaged);
@@ -185,8 +216,17 @@ impl Project {
         self.pads.get(pad)?.as_ref()
     }
 
-    /// Gives a pad a sound, or none.
+    /// All sounds of all pads, further takes included.
+    pub(crate) fn sounds(&self) -> impl Iterator<Item = &Arc<StoredSound>> {
+        self.pads
+            .iter()
+            .flatten()
+            .chain(self.takes.iter().flatten())
+    }
+
+    /// Gives a pad a sound, or none. Takes of the one before are no longer its.
     pub(crate) fn set_sound(&mut self, pad: usize, sound: Option<Arc<StoredSound>>) {
+        self.takes[pad].clear();
         let pads = self.pads.len().max(pad + 1);
         self.pads.resize(pads, None);
         self.pads[pad] = sound;

@@ -16,7 +16,7 @@ use crate::pad::PADS;
 use crate::project::{Pending, Project};
 use crate::stored::StoredSound;
 use crate::undo::{Direction, Undo, Value};
-use crate::voice::PlayableSound;
+use crate::voice::{PadSounds, PlayableSound, Takes};
 
 /// Sounds of a pad that one can go back to, and bytes that they may take; the present one may take more.
 const REMEMBERED: usize = 32;
@@ -32,6 +32,8 @@ pub enum Task {
     Vary,
     /// A sound between the pad's and another pad's.
     Morph,
+    /// Small variations of the pad's sound, as further takes of it.
+    Takes,
     /// [`Task::Generate`], unless the pad's sound, which may be varied or a file's, came to it while its parameters were
     /// these.
     Follow,
@@ -61,7 +63,7 @@ pub struct Request {
 /// The audio thread's end of the store: the newest sound of each pad, and the newest settings.
 #[derive(Debug)]
 pub struct Inbox {
-    sounds: [Output<Option<Arc<PlayableSound>>>; PADS],
+    sounds: [Output<Option<Arc<PadSounds>>>; PADS],
     kit: Output<Kit>,
 }
 
@@ -69,7 +71,7 @@ impl Inbox {
     /// Calls `each` with every pad whose sound is new, and that sound.
     ///
     /// Real-time safe: no allocation, no lock, no wait, no free.
-    pub fn take(&mut self, mut each: impl FnMut(usize, Option<Arc<PlayableSound>>)) {
+    pub fn take(&mut self, mut each: impl FnMut(usize, Option<Arc<PadSounds>>)) {
         for (pad, output) in self.sounds.iter_mut().enumerate() {
             if output.update() {
                 each(pad, output.output_buffer().clone());
@@ -107,8 +109,8 @@ struct Held {
     /// The host's rate, Hz; 0 while unknown.
     sample_rate: u32,
     /// All sounds that the audio thread may still hold.
-    published: Vec<Arc<PlayableSound>>,
-    outbox: [Input<Option<Arc<PlayableSound>>>; PADS],
+    published: Vec<Arc<PadSounds>>,
+    outbox: [Input<Option<Arc<PadSounds>>>; PADS],
     kit: Input<Kit>,
     histories: [History; PADS],
     undo: Undo,
@@ -186,7 +188,8 @@ impl Store {
         let task = match ticket & LAST_TASK {
             1 => Task::Vary,
             2 => Task::Morph,
-            3 => Task::Follow,
+            3 => Task::Takes,
+            4 => Task::Follow,
             _ => Task::Generate,
         };
         (ticket > settled).then_some(Request { pad, task, ticket })
@@ -240,6 +243,36 @@ impl Store {
         }
     }
 
+    /// Answers `request` with further takes of `sound`, unless its pad has another sound by now or was locked, or a newer
+    /// request came in between.
+    pub fn finish_takes(
+        &self,
+        request: Request,
+        sound: &Arc<StoredSound>,
+        takes: Vec<StoredSound>,
+    ) {
+        let mut held = self.lock();
+        let pad = request.pad;
+        let is_still = held
+            .project
+            .sound(pad)
+            .is_some_and(|it| Arc::ptr_eq(it, sound));
+        if self.pending(pad) == Some(request) && is_still && !held.project.is_locked(pad) {
+            held.remember(request.ticket >> TASK_BITS);
+            held.edit(|project| {
+                project.takes[pad] = takes.into_iter().map(Arc::new).collect();
+                let take = &mut project.settings[pad].playing.take;
+                // They are made to be heard.
+                if *take == Takes::First {
+                    *take = Takes::RoundRobin;
+                }
+            });
+            held.publish(pad);
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.settle(request);
+    }
+
     /// Whether a pad keeps its sound.
     pub fn is_locked(&self, pad: usize) -> bool {
         self.lock().project.is_locked(pad)
@@ -281,7 +314,10 @@ impl Store {
                 // What is shown stays as it is.
                 held.edit(|project| project.selected = before.selected);
                 for pad in 0..PADS {
-                    let [old, new] = [&before, &project].map(|it| it.sound(pad).map(Arc::as_ptr));
+                    let [old, new] = [&before, &project].map(|it| {
+                        let sounds = it.sound(pad).into_iter().chain(&it.takes[pad]);
+                        sounds.map(Arc::as_ptr).collect::<Vec<_>>()
+                    });
                     if old != new {
                         self.call_off(pad);
                         held.publish(pad);
@@ -471,14 +507,19 @@ impl Held {
         if self.sample_rate == 0 {
             return;
         }
-        let sound = self.project.sound(pad).map(|stored| {
+        let playable = |stored: &Arc<StoredSound>| {
             let clip = stored.clip();
             let clip = clip.resampled(self.sample_rate).unwrap_or_else(|error| {
                 // The voices can read any rate, only less well.
                 nice_warn!("playing at the sound's own rate: {error}");
                 clip
             });
-            Arc::new(PlayableSound::new(&clip).tuned(stored.pitch()))
+            PlayableSound::new(&clip).tuned(stored.pitch())
+        };
+        let project = &self.project;
+        let sound = project.sound(pad).map(|own| {
+            let takes = project.takes[pad].iter().map(playable);
+            Arc::new(PadSounds::new(playable(own), takes))
         });
         self.published.extend(sound.clone());
         self.outbox[pad].write(sound);
@@ -561,7 +602,7 @@ mod tests {
         store.finish(store.pending(pad).unwrap(), sound);
     }
 
-    fn take(inbox: &mut Inbox) -> Vec<(usize, Option<Arc<PlayableSound>>)> {
+    fn take(inbox: &mut Inbox) -> Vec<(usize, Option<Arc<PadSounds>>)> {
         let mut taken = Vec::new();
         inbox.take(|pad, sound| taken.push((pad, sound)));
         taken
@@ -970,14 +1011,14 @@ mod tests {
             );
         }
         assert!(store.lock().published.len() <= 3 * PADS);
-        let mut playing: [Option<Arc<PlayableSound>>; PADS] = Default::default();
+        let mut playing: [Option<Arc<PadSounds>>; PADS] = Default::default();
         inbox.take(|pad, sound| playing[pad] = sound);
         let project = store.project();
         for (pad, sound) in playing.iter().enumerate() {
             let stored = project.sound(pad).unwrap().clip();
             assert_eq!(
                 **sound.as_ref().unwrap(),
-                PlayableSound::new(&stored),
+                PadSounds::from(PlayableSound::new(&stored)),
                 "pad {pad}"
             );
         }

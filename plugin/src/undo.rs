@@ -80,13 +80,14 @@ impl Undo {
 
     /// Forgets the oldest changes while sounds that only they hold take too much.
     fn bound(&mut self, present: &Project) {
-        let mut seen: HashSet<_> = present.pads.iter().flatten().map(Arc::as_ptr).collect();
+        let mut seen: HashSet<_> = present.sounds().map(Arc::as_ptr).collect();
         let mut bytes = 0;
         let mut kept = 0;
         for change in self.made.iter().rev() {
             if let Before::Project(project) = &change.before {
-                let sounds = project.pads.iter().flatten();
-                let new = sounds.filter(|sound| seen.insert(Arc::as_ptr(sound)));
+                let new = project
+                    .sounds()
+                    .filter(|sound| seen.insert(Arc::as_ptr(sound)));
                 bytes += new.map(|sound| sound.bytes()).sum::<usize>();
             }
             if bytes > MOST_BYTES {

@@ -38,9 +38,9 @@ use wave::{Peaks, peaks};
 use widget::{Editing, KNOB, set};
 
 /// The size of the first window, in logical points.
-const SIZE: LogicalSize<f64> = LogicalSize::new(1060.0, 730.0);
+const SIZE: LogicalSize<f64> = LogicalSize::new(1080.0, 700.0);
 /// Below it, not everything is seen.
-const LEAST: LogicalSize<f32> = LogicalSize::new(1060.0, 730.0);
+const LEAST: LogicalSize<f32> = LogicalSize::new(1080.0, 700.0);
 /// Room for the longest row of the selected pad's parameters, and for the gap beside the pads.
 const SELECTED_WIDTH: f32 = 530.0;
 /// No window is remembered to be larger.

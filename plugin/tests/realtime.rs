@@ -14,6 +14,10 @@ use audiodiff_plugin::pad::PADS;
 use audiodiff_plugin::status::ModelInfo;
 use audiodiff_plugin::store::Task;
 use audiodiff_plugin::stored::{SoundRecipe, StoredSound};
+use audiodiff_plugin::voice::{
+    Begin, FilterKind, Mode, NoteAddress, PadControls, PadSounds, PlayableSound, Polyphony, STRIDE,
+    Takes, Voices,
+};
 use audiodiff_plugin::{Audiodiff, AudiodiffMulti, Instrument};
 use nice_assert_no_alloc::assert_no_alloc;
 use nice_plug::midi::{Channel, Key, VoiceID};
@@ -195,6 +199,68 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
         assert_no_alloc(|| plugin.reset());
         assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
     });
+}
+
+#[test]
+fn voices_neither_allocate_nor_free_whatever_their_controls() {
+    let wave = |hz: f32| {
+        let at = |i: usize| (std::f32::consts::TAU * hz * i as f32 / RATE).sin();
+        PlayableSound::new(&Clip::new(48_000, vec![(0..4000).map(at).collect()]))
+    };
+    let sounds = Arc::new(PadSounds::new(wave(200.0), [wave(300.0), wave(4000.0)]));
+    for mode in [Mode::OneShot, Mode::Gate, Mode::Loop] {
+        for polyphony in [Polyphony::Poly, Polyphony::Mono] {
+            for take in [Takes::First, Takes::RoundRobin, Takes::Velocity] {
+                let controls = PadControls {
+                    mode,
+                    release_ms: 20.0,
+                    filter: FilterKind::Lowpass,
+                    velocity_curve: 0.4,
+                    velocity_cutoff: 3.0,
+                    velocity_start: 0.3,
+                    voices: polyphony,
+                    glide_ms: 30.0,
+                    take,
+                    drive: 0.6,
+                    tone: -0.4,
+                    ..PadControls::PLAIN
+                };
+                let all = [controls; PADS];
+                let mut voices = Voices::default();
+                let peak = assert_no_alloc(|| {
+                    voices.set_sound(2, Some(sounds.clone()));
+                    let mut peak = 0f32;
+                    for turn in 0..300u16 {
+                        let key = (turn * 7 % 40) as u8;
+                        let note = |key: u8| NoteAddress {
+                            channel: Some(0),
+                            key: Some(key),
+                            ..NoteAddress::NONE
+                        };
+                        let begin = Begin {
+                            pad: 2,
+                            key: Some(f32::from(key) - 20.0),
+                            velocity: f32::from(turn % 10) / 9.0,
+                        };
+                        voices.note_on(note(key), begin, &controls, &mut |_| {});
+                        if turn % 3 > 0 {
+                            voices.note_off(note(key));
+                        }
+                        voices.sustain(0, turn % 50 > 40);
+                        let mut mix = |_: usize, left: &[f32], right: &[f32]| {
+                            let both = left.iter().chain(right);
+                            peak = both.fold(peak, |peak, x| peak.max(x.abs()));
+                        };
+                        voices.render(STRIDE, RATE, &all, &mut mix, &mut |_| {});
+                    }
+                    voices.set_sound(2, None);
+                    voices.reset();
+                    peak
+                });
+                assert!(peak > 0.01 && peak < 2.0, "{peak}");
+            }
+        }
+    }
 }
 
 #[test]

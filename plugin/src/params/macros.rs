@@ -141,6 +141,8 @@ impl MacroValues {
         pad.sustain *= 1.0 + self.decay.min(0.0);
         pad.start += (1.0 - pad.start) * self.start;
         pad.cutoff *= self.cutoff.exp2();
+        pad.tone = (pad.tone + self.tone).clamp(-1.0, 1.0);
+        pad.drive += (1.0 - pad.drive) * self.drive;
         pad.pan = (pad.pan * (1.0 + self.width)).clamp(-1.0, 1.0);
         pad
     }
@@ -158,6 +160,8 @@ mod tests {
             pan: 0.25,
             start: 0.5,
             cutoff: 1000.0,
+            drive: 0.5,
+            tone: -0.5,
             ..PadControls::PLAIN
         };
         assert_eq!(none.turn(pad), pad);
@@ -199,6 +203,18 @@ mod tests {
             (
                 MacroValues { start: 0.5, ..none },
                 PadControls { start: 0.75, ..pad },
+            ),
+            (
+                MacroValues { tone: 1.0, ..none },
+                PadControls { tone: 0.5, ..pad },
+            ),
+            (
+                MacroValues { tone: -1.0, ..none },
+                PadControls { tone: -1.0, ..pad },
+            ),
+            (
+                MacroValues { drive: 0.5, ..none },
+                PadControls { drive: 0.75, ..pad },
             ),
             (
                 MacroValues {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FilterKind;
+use super::{FilterKind, Takes};
+
+/// The most octaves that velocity takes a cutoff down.
+const MOST_OCTAVES: f32 = 8.0;
 
 /// How long a note plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +17,17 @@ pub enum Mode {
     Gate,
     /// Over and over, until its key is let go.
     Loop,
+}
+
+/// How many notes of a pad sound at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Polyphony {
+    /// As many as there are.
+    Poly,
+    /// The newest. When its key is let go and the mode is [`Mode::Gate`] or [`Mode::Loop`], the newest one whose key is
+    /// still held begins anew.
+    Mono,
 }
 
 /// The values that the voices of one pad follow.
@@ -51,6 +65,23 @@ pub struct PadControls {
     pub choke: u8,
     /// How much of the level depends on velocity, `0..=1`.
     pub velocity: f32,
+    /// The curve of velocity, which everything that depends on it follows, `-1..=1`: 0 a line, 1 its fourth root, so that
+    /// soft notes are harder, -1 its fourth power, so that they are softer.
+    pub velocity_curve: f32,
+    /// Octaves by which the filter's cutoff falls from full velocity to none, `0..=8`.
+    pub velocity_cutoff: f32,
+    /// Fraction of the sound by which a note without velocity begins later than one at full velocity, `0..=1`.
+    pub velocity_start: f32,
+    /// How many notes sound at once.
+    pub voices: Polyphony,
+    /// Time in which a note of a monophonic pad slides from the key of the last one to its own, ms.
+    pub glide_ms: f32,
+    /// Which of the pad's sounds a note plays.
+    pub take: Takes,
+    /// How far the sound is saturated, `0..=1`; 0 not at all.
+    pub drive: f32,
+    /// -1 dark, 0 as it is, 1 bright.
+    pub tone: f32,
 }
 
 impl PadControls {
@@ -72,7 +103,48 @@ impl PadControls {
         resonance: 0.0,
         choke: 0,
         velocity: 1.0,
+        velocity_curve: 0.0,
+        velocity_cutoff: 0.0,
+        velocity_start: 0.0,
+        voices: Polyphony::Poly,
+        glide_ms: 0.0,
+        take: Takes::First,
+        drive: 0.0,
+        tone: 0.0,
     };
+
+    /// A note's velocity after the curve.
+    pub(super) fn curved(&self, velocity: f32) -> f32 {
+        let curve = bounded(self.velocity_curve, -1.0, 1.0);
+        if curve == 0.0 {
+            return velocity;
+        }
+        velocity.powf((-2.0 * curve).exp2())
+    }
+
+    /// The factor of the level at a velocity.
+    pub(super) fn velocity_gain(&self, velocity: f32) -> f32 {
+        1.0 - self.velocity * (1.0 - self.curved(velocity))
+    }
+
+    /// Octaves by which the cutoff is lower at a velocity.
+    pub(super) fn velocity_octaves(&self, velocity: f32) -> f32 {
+        bounded(self.velocity_cutoff, 0.0, MOST_OCTAVES) * (1.0 - self.curved(velocity))
+    }
+
+    /// Fraction of the sound by which a note begins later at a velocity.
+    pub(super) fn velocity_late(&self, velocity: f32) -> f32 {
+        bounded(self.velocity_start, 0.0, 1.0) * (1.0 - self.curved(velocity))
+    }
+}
+
+/// `x` within these bounds; 0 if it is not a number.
+pub(super) fn bounded(x: f32, least: f32, most: f32) -> f32 {
+    if x.is_nan() {
+        0.0
+    } else {
+        x.clamp(least, most)
+    }
 }
 
 /// The changes to one voice of a pad: note expressions, or polyphonic modulation.
@@ -95,4 +167,54 @@ impl Offsets {
         pitch: 0.0,
         cutoff: 0.0,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_is_a_power_of_velocity_that_keeps_its_ends() {
+        let curved = |velocity_curve: f32, velocity: f32| {
+            let controls = PadControls {
+                velocity_curve,
+                ..PadControls::PLAIN
+            };
+            controls.curved(velocity)
+        };
+        for (curve, wanted) in [
+            (0.0, 0.5),
+            (1.0, 0.840_896_4),
+            (0.5, std::f32::consts::FRAC_1_SQRT_2),
+            (-0.5, 0.25),
+            (-1.0, 0.0625),
+            (9.0, 0.840_896_4),
+        ] {
+            let found = curved(curve, 0.5);
+            assert!((found - wanted).abs() < 1e-6, "{curve}: {found}");
+            assert_eq!((curved(curve, 0.0), curved(curve, 1.0)), (0.0, 1.0));
+        }
+        for velocity in [0.1, 0.3, 0.7] {
+            assert_eq!(curved(0.0, velocity), velocity);
+            assert_eq!(curved(f32::NAN, velocity), velocity);
+        }
+    }
+
+    #[test]
+    fn stored_names_are_those_of_released_projects() {
+        fn names<T: Serialize>(values: &[T]) -> Vec<String> {
+            let text = |value| serde_json::to_string(value).unwrap();
+            let names = values.iter().map(text);
+            names
+                .map(|text| text.trim_matches('"').to_owned())
+                .collect()
+        }
+        let modes = names(&[Mode::OneShot, Mode::Gate, Mode::Loop]);
+        assert_eq!(modes, ["one-shot", "gate", "loop"]);
+        let filters = [FilterKind::Off, FilterKind::Lowpass, FilterKind::Highpass];
+        assert_eq!(names(&filters), ["off", "low", "high"]);
+        assert_eq!(names(&[Polyphony::Poly, Polyphony::Mono]), ["poly", "mono"]);
+        let takes = [Takes::First, Takes::RoundRobin, Takes::Velocity];
+        assert_eq!(names(&takes), ["first", "round-robin", "velocity"]);
+    }
 }

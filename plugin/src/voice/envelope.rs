@@ -25,14 +25,12 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    pub(super) fn new(controls: &PadControls, rate: f32) -> Self {
+    /// The envelope of a pad's voice at `rate`; `is_cut_into` says whether the voice begins in the middle of its sound,
+    /// where it would click without an attack.
+    pub(super) fn new(controls: &PadControls, rate: f32, is_cut_into: bool) -> Self {
         let frames = |ms: f32| (ms.max(0.0) * rate / 1000.0).max(1.0);
         let by_60_db = |ms: f32| (-3.0 * std::f32::consts::LN_10 / frames(ms)).exp();
-        let soft = if controls.start > 0.0 {
-            SOFT_START_MS
-        } else {
-            0.0
-        };
+        let soft = if is_cut_into { SOFT_START_MS } else { 0.0 };
         Self {
             attack: 1.0 / frames(controls.attack_ms.max(soft)),
             hold: controls.hold_ms.max(0.0) * rate / 1000.0,

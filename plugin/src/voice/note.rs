@@ -12,6 +12,13 @@ pub struct NoteAddress {
 }
 
 impl NoteAddress {
+    /// A note without any name, which the host does not know.
+    pub const NONE: Self = Self {
+        id: None,
+        channel: None,
+        key: None,
+    };
+
     /// Whether an event for `self` concerns the voice that began as `voice`.
     pub(super) fn means(&self, voice: &NoteAddress) -> bool {
         match (self.id, voice.id) {

@@ -59,4 +59,25 @@ impl PlayableSound {
     pub fn seconds(&self) -> f32 {
         self.len_frames() as f32 / self.sample_rate
     }
+
+    /// How bright it is, Hz: the root mean square of its frequencies, weighted by their power. 0 for silence.
+    pub(super) fn brightness(&self) -> f32 {
+        let (mut power, mut slope) = (0f64, 0f64);
+        for channel in [Some(&self.left), self.right.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            power += channel.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+            let steps = channel
+                .windows(2)
+                .map(|pair| f64::from(pair[1]) - f64::from(pair[0]));
+            slope += steps.map(|step| step.powi(2)).sum::<f64>();
+        }
+        if power <= 0.0 {
+            return 0.0;
+        }
+        // A sine's steps have 4 sin²(π f / rate) of its power.
+        let half = (0.5 * (slope / power).sqrt()).min(1.0).asin();
+        (half / std::f64::consts::PI) as f32 * self.sample_rate
+    }
 }

@@ -8,12 +8,13 @@ use super::wave::draw_wave;
 use super::widget::{Editing, Format, KNOB, Setting, choice, choice_of, line};
 use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
 use crate::kit::{
-    CHOKE_GROUPS, Class, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS, PadSettings, Route,
+    CHOKE_GROUPS, Class, MAX_GLIDE_MS, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS,
+    MAX_VELOCITY_OCTAVES, PadSettings, Route,
 };
 use crate::pad::{FIRST_KEY, PADS};
 use crate::params::{MAX_SEED, PadParams};
 use crate::store::Task;
-use crate::voice::{FilterKind, Mode};
+use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
 
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
@@ -166,7 +167,8 @@ impl Window {
             edit.knob(ui, &params.pitch, "Pitch", plain.centred());
             edit.setting(ui, pad, &settings, &FINE);
             edit.knob(ui, &params.start, "Start", plain);
-            edit.setting(ui, pad, &settings, &VELOCITY);
+            edit.setting(ui, pad, &settings, &TONE);
+            edit.setting(ui, pad, &settings, &DRIVE);
         });
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = KNOB_GAP;
@@ -177,6 +179,12 @@ impl Window {
             edit.knob(ui, &params.release, "Release", plain);
             edit.knob(ui, &params.cutoff, "Cutoff", plain);
             edit.knob(ui, &params.resonance, "Resonance", plain);
+        });
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = KNOB_GAP;
+            for knob in [VELOCITY, CURVE, TO_CUTOFF, TO_START, GLIDE] {
+                edit.setting(ui, pad, &settings, &knob);
+            }
         });
         let playing = settings.playing;
         Grid::new("choices").spacing([8.0, 4.0]).show(ui, |ui| {
@@ -208,7 +216,41 @@ impl Window {
             if ui.selectable_label(playing.reverse, "Reverse").clicked() {
                 edit.edit(|project| project.settings[pad].playing.reverse = !playing.reverse);
             }
+            ui.end_row();
+            let voices = [(Polyphony::Poly, "Poly"), (Polyphony::Mono, "Mono")];
+            if let Some(voices) = choice(ui, "Voices", &playing.voices, &voices) {
+                edit.edit(|project| project.settings[pad].playing.voices = voices);
+            }
+            let takes = [
+                (Takes::First, "First"),
+                (Takes::RoundRobin, "In turn"),
+                (Takes::Velocity, "By velocity"),
+            ];
+            if let Some(take) = choice(ui, "Plays", &playing.take, &takes) {
+                edit.edit(|project| project.settings[pad].playing.take = take);
+            }
+            self.takes(ui, edit, pad, &settings);
         });
+    }
+
+    /// How many takes a pad has, and the button that makes them.
+    fn takes(&self, ui: &mut Ui, edit: &Editing<'_>, pad: usize, settings: &PadSettings) {
+        let making = &settings.making;
+        let numbers: Vec<String> = (2..=PadSounds::MOST).map(|n| n.to_string()).collect();
+        let counts: Vec<(usize, &str)> = (2..).zip(numbers.iter().map(String::as_str)).collect();
+        if let Some(takes) = choice(ui, "Takes", &making.takes, &counts) {
+            edit.edit(|project| project.settings[pad].making.takes = takes);
+        }
+        let there = 1 + self.project.takes[pad].len();
+        let make = ui.button(format!("Make ({there} there)"));
+        if make
+            .on_hover_text(
+                "Small variations of this sound, for notes to play in turn or by velocity",
+            )
+            .clicked()
+        {
+            self.store.ask(pad, Task::Takes);
+        }
     }
 
     /// What describes the pad's sound, and the buttons that make it.
@@ -370,6 +412,66 @@ const VELOCITY: Setting<'static> = Setting {
     get: |it| it.playing.velocity,
     set: |it, x| it.playing.velocity = x,
     text: &percent,
+    format: Format::FROM_LEFT,
+};
+
+const TONE: Setting<'static> = Setting {
+    name: "Tone",
+    range: [-1.0, 1.0],
+    step: 0.01,
+    get: |it| it.playing.tone,
+    set: |it, x| it.playing.tone = x,
+    text: &percent,
+    format: Format::CENTRED,
+};
+
+const DRIVE: Setting<'static> = Setting {
+    name: "Drive",
+    range: [0.0, 1.0],
+    step: 0.001,
+    get: |it| it.playing.drive,
+    set: |it, x| it.playing.drive = x,
+    text: &percent,
+    format: Format::FROM_LEFT,
+};
+
+const CURVE: Setting<'static> = Setting {
+    name: "Curve",
+    range: [-1.0, 1.0],
+    step: 0.01,
+    get: |it| it.playing.velocity_curve,
+    set: |it, x| it.playing.velocity_curve = x,
+    text: &percent,
+    format: Format::CENTRED,
+};
+
+const TO_CUTOFF: Setting<'static> = Setting {
+    name: "To cutoff",
+    range: [0.0, MAX_VELOCITY_OCTAVES],
+    step: 0.01,
+    get: |it| it.playing.velocity_cutoff,
+    set: |it, x| it.playing.velocity_cutoff = x,
+    text: &|x| format!("{x:.2} oct"),
+    format: Format::FROM_LEFT,
+};
+
+const TO_START: Setting<'static> = Setting {
+    name: "To start",
+    range: [0.0, 1.0],
+    step: 0.001,
+    get: |it| it.playing.velocity_start,
+    set: |it, x| it.playing.velocity_start = x,
+    text: &percent,
+    format: Format::FROM_LEFT,
+};
+
+const GLIDE: Setting<'static> = Setting {
+    name: "Glide",
+    range: [0.0, MAX_GLIDE_MS],
+    step: 1.0,
+    get: |it| it.playing.glide,
+    set: |it, x| it.playing.glide = x,
+    text: &|x| format!("{x:.0} ms"),
     format: Format::FROM_LEFT,
 };
 

@@ -12,7 +12,7 @@ pub(super) type Peaks = Vec<[f32; 2]>;
 impl Window {
     /// The wave of the selected pad: how it was made above it, the renderer's remarks below.
     pub(super) fn large_wave(&self, ui: &mut Ui, pad: usize) {
-        let size = Vec2::new(ui.available_width(), 130.0);
+        let size = Vec2::new(ui.available_width(), 96.0);
         let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
         let painter = ui.painter_at(rect);
         painter.rect_filled(rect, 5.0, PANEL);
