@@ -9,6 +9,7 @@
 //! | Short name | Reference |
 //! |---|---|
 //! | Simper 2013 | Linear Trapezoidal State Variable Filter (SVF), Cytomic |
+//! | Parker et al. 2016 | Reducing the Aliasing of Nonlinear Waveshaping Using Continuous-Time Convolution, DAFx-16 |
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::controls::bounded;
-use super::drive;
+use super::drive::Saturator;
 use super::envelope::{Envelope, Phase};
 use super::filter::{Coefficients, State};
 use super::glide::Glide;
@@ -55,7 +55,8 @@ pub(super) struct Voice {
     envelope: f32,
     /// Left and right, at the end of the last stride; none before the first.
     gains: Option<[f32; 2]>,
-    /// Left and right; the left one is for both where the sound is the same. So are the tones.
+    /// Left and right; the left one is for both where the sound is the same. So are the filters and tones.
+    saturators: [Saturator; 2],
     filters: [State; 2],
     tones: [Lows; 2],
     /// At the end of the last stride; none before the first. So is the tone.
@@ -94,6 +95,7 @@ impl Voice {
             begins_late: late > 0.0,
             envelope: 0.0,
             gains: None,
+            saturators: Default::default(),
             filters: Default::default(),
             tones: Default::default(),
             drive: None,
@@ -177,16 +179,13 @@ impl Voice {
         };
         let sound = self.sounds.take(self.take);
         let channels = [Some(&sound.left), sound.right.as_ref()];
-        let states = self.filters.iter_mut().zip(&mut self.tones);
-        for ((channel, (state, tone)), out) in
-            channels.into_iter().zip(states).zip([&mut *left, right])
-        {
-            let Some(channel) = channel else { continue };
+        for (i, out) in [&mut *left, &mut *right].into_iter().enumerate() {
+            let Some(channel) = channels[i] else { continue };
             let out = &mut out[..count];
             read(channel, out);
-            drive::run(drives, out, stride);
-            state.run(&filter, out);
-            tone.run(slopes, out, stride);
+            self.saturators[i].run(drives, out, stride);
+            self.filters[i].run(&filter, out);
+            self.tones[i].run(slopes, out, stride);
         }
         if sound.right.is_none() {
             right[..count].copy_from_slice(&left[..count]);
