@@ -1,16 +1,21 @@
 //! A sound as a project keeps it, and how it was made.
 
+mod flac;
+
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use audiodiff::audio::{Clip, Measures};
 use audiodiff::render::{Remark, Rendered};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::kit::Class;
 
-/// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB.
+/// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB, and their FLAC about 2 MB
+/// more.
 pub const MAX_STORED_SECONDS: u64 = 30;
 
 /// The settings that decide which sound the model makes; or the file that a sound was read from.
@@ -76,9 +81,10 @@ pub struct Asked {
 
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
 ///
-/// A new sound is played from here too, so that reopening the project changes no bit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Packed", into = "Packed")]
+/// A new sound is played from here too, so that reopening the project changes no bit. It is made on a thread that may
+/// take its time: the FLAC that is saved is made with it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Packed<'static>")]
 pub struct StoredSound {
     recipe: SoundRecipe,
     /// Its pad's parameters when it came there. Absent in older projects.
@@ -89,8 +95,29 @@ pub struct StoredSound {
     sample_rate: u32,
     /// Value of the sample 32767.
     peak: f32,
-    /// One or two channels of equal length.
+    samples: Samples,
+}
+
+/// Samples, and how they are saved.
+#[derive(Debug, Clone)]
+struct Samples {
+    /// One or two of equal length.
     channels: Vec<Vec<i16>>,
+    /// The same as FLAC, once it was needed: to make it takes a quarter of a second for 30 s of stereo.
+    flac: OnceLock<Vec<u8>>,
+}
+
+impl PartialEq for Samples {
+    /// What they sound like decides, not how they came.
+    fn eq(&self, other: &Self) -> bool {
+        self.channels == other.channels
+    }
+}
+
+impl Samples {
+    fn flac(&self) -> &[u8] {
+        self.flac.get_or_init(|| flac::encode(&self.channels))
+    }
 }
 
 impl StoredSound {
@@ -119,11 +146,12 @@ impl StoredSound {
                 0
             }
         };
-        let channels = clip
-            .channels()
-            .iter()
-            .map(|c| c.iter().map(pack).collect())
-            .collect();
+        let channels = clip.channels().iter();
+        let samples = Samples {
+            channels: channels.map(|c| c.iter().map(pack).collect()).collect(),
+            flac: OnceLock::new(),
+        };
+        samples.flac();
         Self {
             recipe,
             asked: None,
@@ -131,7 +159,7 @@ impl StoredSound {
             remarks: Vec::new(),
             sample_rate,
             peak,
-            channels,
+            samples,
         }
     }
 
@@ -173,15 +201,16 @@ impl StoredSound {
         self.asked.as_ref().map_or(by_hand, |own| own == asked) || own == recipe
     }
 
-    /// Bytes that its samples take.
+    /// Bytes that its samples take, without their FLAC.
     pub(crate) fn bytes(&self) -> usize {
-        self.channels.len() * self.channels[0].len() * size_of::<i16>()
+        let channels = &self.samples.channels;
+        channels.len() * channels[0].len() * size_of::<i16>()
     }
 
     /// Length in seconds.
     #[must_use]
     pub fn seconds(&self) -> f32 {
-        self.channels[0].len() as f32 / self.sample_rate as f32
+        self.samples.channels[0].len() as f32 / self.sample_rate as f32
     }
 
     /// How it was made.
@@ -200,50 +229,52 @@ impl StoredSound {
     #[must_use]
     pub fn clip(&self) -> Clip {
         let unpack = |&x: &i16| f32::from(x) / 32767.0 * self.peak;
-        let channels = self
-            .channels
-            .iter()
-            .map(|c| c.iter().map(unpack).collect())
-            .collect();
-        Clip::new(self.sample_rate, channels)
+        let channels = self.samples.channels.iter();
+        Clip::new(
+            self.sample_rate,
+            channels.map(|c| c.iter().map(unpack).collect()).collect(),
+        )
     }
 }
 
 /// [`StoredSound`] in a project file. Projects are edited, merged and damaged by others: a sound from one is checked
 /// before it is used.
 #[derive(Serialize, Deserialize)]
-struct Packed {
-    recipe: SoundRecipe,
+struct Packed<'a> {
+    recipe: Cow<'a, SoundRecipe>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<Asked>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pitch: Option<f32>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    remarks: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    remarks: Cow<'a, [String]>,
     sample_rate: u32,
     peak: f32,
-    /// Little-endian samples of each channel in Base64.
-    channels: Vec<String>,
+    /// All channels as FLAC in Base64. The rate there is no sound's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flac: Option<String>,
+    /// In older projects, little-endian samples of each channel in Base64.
+    #[serde(default, skip_serializing)]
+    channels: Option<Vec<String>>,
 }
 
-impl From<StoredSound> for Packed {
-    fn from(sound: StoredSound) -> Self {
-        let text = |c: &Vec<i16>| {
-            BASE64.encode(c.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+impl Serialize for StoredSound {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let packed = Packed {
+            recipe: Cow::Borrowed(&self.recipe),
+            asked: self.asked,
+            pitch: self.pitch,
+            remarks: Cow::Borrowed(&self.remarks),
+            sample_rate: self.sample_rate,
+            peak: self.peak,
+            flac: Some(BASE64.encode(self.samples.flac())),
+            channels: None,
         };
-        Self {
-            channels: sound.channels.iter().map(text).collect(),
-            recipe: sound.recipe,
-            asked: sound.asked,
-            pitch: sound.pitch,
-            remarks: sound.remarks,
-            sample_rate: sound.sample_rate,
-            peak: sound.peak,
-        }
+        packed.serialize(serializer)
     }
 }
 
-impl TryFrom<Packed> for StoredSound {
+impl TryFrom<Packed<'_>> for StoredSound {
     type Error = String;
 
     fn try_from(packed: Packed) -> Result<Self, String> {
@@ -254,6 +285,7 @@ impl TryFrom<Packed> for StoredSound {
             remarks,
             sample_rate,
             peak,
+            flac,
             channels,
         } = packed;
         if !(1..=audiodiff::audio::MAX_SAMPLE_RATE).contains(&sample_rate) {
@@ -268,39 +300,66 @@ impl TryFrom<Packed> for StoredSound {
                 "stored sound: expected a peak below 3.4e38, found {peak}"
             ));
         }
-        let samples = |text: &String| -> Result<Vec<i16>, String> {
-            let bytes = BASE64
-                .decode(text)
-                .map_err(|e| format!("stored sound: expected Base64, found {e}"))?;
-            Ok(bytes
-                .chunks_exact(2)
-                .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-                .collect())
-        };
-        let channels: Vec<Vec<i16>> = channels.iter().map(samples).collect::<Result<_, _>>()?;
-        let lens: Vec<usize> = channels.iter().map(Vec::len).collect();
         let most = u64::from(sample_rate) * MAX_STORED_SECONDS;
-        match lens[..] {
-            [len] if len as u64 <= most => {}
-            [a, b] if a == b && a as u64 <= most => {}
-            _ => {
+        let samples = match (flac, channels) {
+            (Some(text), None) => {
+                let flac = bytes(&text)?;
+                Samples {
+                    channels: flac::decode(&flac, most)
+                        .map_err(|e| format!("stored sound: {e}"))?,
+                    flac: flac.into(),
+                }
+            }
+            (None, Some(texts)) => Samples {
+                channels: plain(&texts, most)?,
+                flac: OnceLock::new(),
+            },
+            (flac, _) => {
+                let found = flac.map_or("neither", |_| "both");
                 return Err(format!(
-                    "stored sound: expected one or two channels of equal length up to {MAX_STORED_SECONDS} s, \
-                     found lengths {lens:?}"
+                    "stored sound: expected either flac or channels, found {found}"
                 ));
             }
-        }
+        };
         Ok(Self {
-            recipe,
+            recipe: recipe.into_owned(),
             asked,
             // Any other number would be no pitch.
             pitch: pitch.filter(|hz| (1.0..=100_000.0).contains(hz)),
-            remarks,
+            remarks: remarks.into_owned(),
             sample_rate,
             peak,
-            channels,
+            samples,
         })
     }
+}
+
+/// The channels of an older project's sound.
+fn plain(texts: &[String], most: u64) -> Result<Vec<Vec<i16>>, String> {
+    let samples = |text: &String| -> Result<Vec<i16>, String> {
+        let pairs = bytes(text)?;
+        let pairs = pairs.chunks_exact(2);
+        Ok(pairs
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect())
+    };
+    let channels: Vec<Vec<i16>> = texts.iter().map(samples).collect::<Result<_, _>>()?;
+    let lens: Vec<usize> = channels.iter().map(Vec::len).collect();
+    match lens[..] {
+        [len] if len as u64 <= most => Ok(channels),
+        [a, b] if a == b && a as u64 <= most => Ok(channels),
+        _ => Err(format!(
+            "stored sound: expected one or two channels of equal length up to {MAX_STORED_SECONDS} s, \
+             found lengths {lens:?}"
+        )),
+    }
+}
+
+/// The bytes that a text in Base64 stands for.
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    BASE64
+        .decode(text)
+        .map_err(|e| format!("stored sound: expected Base64, found {e}"))
 }
 
 #[cfg(test)]
@@ -372,27 +431,69 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_sound_is_saved_as_flac_and_opened_bit_for_bit() {
+        let sound = StoredSound::new(recipe(1), &clip(768_000, 0.7));
+        let text = serde_json::to_string(&sound).unwrap();
+        let opened: StoredSound = serde_json::from_str(&text).unwrap();
+        assert_eq!((&opened, opened.clip()), (&sound, sound.clip()));
+        assert_eq!(serde_json::to_string(&opened).unwrap(), text);
+        assert!(text.contains("\"flac\":\"ZkxhQ4AAACI") && !text.contains("channels"));
+        // Two of 2000 samples, which were 4 bytes in Base64 for 3.
+        assert!(text.len() < 4000, "{}", text.len());
+    }
+
+    #[test]
+    fn an_older_sound_opens_bit_for_bit_and_is_saved_as_flac() {
+        let channels = [vec![0, 1, i16::MIN, i16::MAX, -7], vec![5, 4, 3, 2, 1]];
+        let base64 = channels.each_ref().map(|channel| {
+            BASE64.encode(
+                channel
+                    .iter()
+                    .flat_map(|x| x.to_le_bytes())
+                    .collect::<Vec<_>>(),
+            )
+        });
+        let recipe = serde_json::to_value(recipe(1)).unwrap();
+        let text = serde_json::json!({
+            "recipe": recipe, "sample_rate": 96_000, "peak": 0.25, "channels": base64
+        });
+        let sound: StoredSound = serde_json::from_value(text).unwrap();
+        assert_eq!(sound.samples.channels, channels);
+        let again = serde_json::to_string(&sound).unwrap();
+        let again: StoredSound = serde_json::from_str(&again).unwrap();
+        assert_eq!((again.clip(), &again), (sound.clip(), &sound));
+    }
+
+    #[test]
     fn a_damaged_project_is_refused_with_a_reason() {
         let sound = StoredSound::new(recipe(0), &clip(44_100, 0.5));
         let text = serde_json::to_string(&sound).unwrap();
         let parse =
             |text: String| serde_json::from_str::<StoredSound>(&text).map_err(|e| e.to_string());
         assert_eq!(parse(text.clone()).unwrap(), sound);
+        // As in older projects.
+        let plain = |texts: &str| {
+            let start = text.find("\"flac\"").unwrap();
+            format!("{}\"channels\":[{texts}]}}", &text[..start])
+        };
+        assert!(parse(plain("\"AAAA\",\"AAAA\"")).is_ok());
         let cases = [
             (text.replace("44100", "0"), "sample rate"),
             (text.replace("44100", "4000000000"), "sample rate"),
-            (
-                text.replace("\"channels\":[\"", "\"channels\":[\"*"),
-                "Base64",
-            ),
-            (
-                text.replace("\"channels\":[\"", "\"channels\":[\"\",\""),
-                "equal length",
-            ),
+            (text.replace("\"flac\":\"", "\"flac\":\"*"), "Base64"),
+            (text.replace("\"flac\":\"", "\"flac\":\"AAAA"), "tags"),
             (
                 text.replace("\"sample_rate\":44100", "\"sample_rate\":1"),
-                "30 s",
+                "up to 30 frames, found 2000",
             ),
+            (text.replace("\"flac\"", "\"wav\""), "found neither"),
+            (
+                text.replace("\"flac\"", "\"channels\":[],\"flac\""),
+                "found both",
+            ),
+            (plain("\"AAAA\",\"AAA=\""), "found lengths [2, 1]"),
+            (plain(""), "found lengths []"),
+            (plain("\"*\""), "Base64"),
         ];
         for (text, reason) in cases {
             let error = parse(text).unwrap_err();
