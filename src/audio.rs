@@ -18,7 +18,7 @@ pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};
 pub use encode::{BitDepth, wav_bytes, write_wav};
-pub use finish::{Ending, Level, finish, loudness};
+pub use finish::{Ending, Level, finish, loudness, momentary_loudness};
 pub(crate) use finish::{amplitude, fade_end};
 pub(crate) use measure::onset;
 pub use measure::{Faults, Measures};

@@ -1,6 +1,6 @@
 //! A sound as a pad wants it: it begins with its onset, and is as loud as its part in a kit.
 
-use audiodiff::audio::{Clip, loudness};
+use audiodiff::audio::{Clip, momentary_loudness};
 
 use crate::pad::words;
 
@@ -42,7 +42,7 @@ pub(crate) fn place(clip: &mut Clip, class: Option<&str>) {
         *clip = clip.slice(start, clip.len_frames());
         clip.fade(lead, 0);
     }
-    let gain = momentary(clip).map_or(f32::INFINITY, |now| {
+    let gain = momentary_loudness(clip).map_or(f32::INFINITY, |now| {
         10f32.powf((wanted(class) - now) / 20.0)
     });
     clip.scale(gain.min(PEAK / clip.peak()));
@@ -55,17 +55,6 @@ fn wanted(class: Option<&str>) -> f32 {
         .iter()
         .find(|(words, _)| words.iter().any(|word| name.contains(word)));
     part.map_or(OTHERS, |&(_, loudness)| loudness)
-}
-
-/// The highest momentary loudness, of 400 ms, every 50 ms; none of what is as good as silent.
-fn momentary(clip: &Clip) -> Option<f32> {
-    let step = (clip.sample_rate() as usize / 20).max(1);
-    let starts = (0..clip.len_frames()).step_by(step);
-    let windows = starts.filter_map(|start| {
-        let len = (8 * step).min(clip.len_frames() - start);
-        loudness(&clip.slice(start, len))
-    });
-    windows.max_by(f32::total_cmp)
 }
 
 #[cfg(test)]
@@ -118,14 +107,14 @@ mod tests {
             for (hz, seconds, height) in [(200.0, 0.1, 0.9), (6000.0, 0.05, 0.01)] {
                 let mut clip = hit(0, hz, seconds, height);
                 place(&mut clip, class);
-                let found = momentary(&clip).unwrap();
+                let found = momentary_loudness(&clip).unwrap();
                 assert!((found - wanted).abs() < 0.1, "{class:?} {hz}: {found}");
             }
         }
         // A click cannot be so loud.
         let mut click = hit(0, 2000.0, 0.0005, 0.5);
         place(&mut click, Some("kick"));
-        assert!((click.peak() - PEAK).abs() < 1e-6 && momentary(&click).unwrap() < -21.0);
+        assert!((click.peak() - PEAK).abs() < 1e-6 && momentary_loudness(&click).unwrap() < -21.0);
         for odd in [vec![0.0; 100], vec![f32::NAN; 100], vec![]] {
             let mut clip = Clip::new(RATE, vec![odd.clone()]);
             place(&mut clip, None);

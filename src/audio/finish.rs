@@ -166,28 +166,53 @@ pub fn loudness(clip: &Clip) -> Option<f32> {
     let frames = clip.len_frames();
     let blocks = frames.saturating_sub(4 * step).div_euclid(step) + 1;
 
-    // Sums of squares per step over all channels, then per block.
-    let mut steps = vec![0f64; blocks + 3];
-    for channel in clip.channels() {
-        let (mut shelf, mut high_pass) = k_weighting(rate);
-        for (n, &x) in channel.iter().enumerate() {
-            let y = high_pass.next(shelf.next(f64::from(x)));
-            if let Some(sum) = steps.get_mut(n / step) {
-                *sum += y * y;
-            }
-        }
-    }
+    let mut steps = energies(clip, step);
+    steps.resize(blocks + 3, 0.0);
     let powers: Vec<f64> = steps
         .windows(4)
         .map(|four| four.iter().sum::<f64>() / (4 * step) as f64)
         .collect();
-    let lufs = |power: f64| -0.691 + 10.0 * power.log10();
     let mean_above = |gate: f64| {
         let passed = || powers.iter().filter(|&&p| lufs(p) > gate);
         (passed().count() > 0).then(|| passed().sum::<f64>() / passed().count() as f64)
     };
     let relative_gate = lufs(mean_above(-70.0)?) - 10.0;
     mean_above(relative_gate.max(-70.0)).map(|power| lufs(power) as f32)
+}
+
+/// The highest momentary loudness in LUFS [BS.1770]: K-weighted power over 400 ms, which begin every 50 ms.
+///
+/// The clip counts as followed by silence, and all channels weigh alike, as for [`loudness`]. `None` of what does not
+/// pass -70 LUFS.
+#[must_use]
+pub fn momentary_loudness(clip: &Clip) -> Option<f32> {
+    let step = ((f64::from(clip.sample_rate()) / 20.0).round() as usize).max(1);
+    let mut steps = energies(clip, step);
+    steps.resize(steps.len() + 7, 0.0);
+    let energies = steps.windows(8).map(|eight| eight.iter().sum::<f64>());
+    let highest = lufs(energies.fold(0.0, f64::max) / (8 * step) as f64);
+    (highest > -70.0).then_some(highest as f32)
+}
+
+/// The sums of squares of K-weighted samples, of all channels together, in successive steps of so many frames; the last
+/// may be cut short.
+fn energies(clip: &Clip, step: usize) -> Vec<f64> {
+    let mut sums = vec![0f64; clip.len_frames().div_ceil(step)];
+    for channel in clip.channels() {
+        let (mut shelf, mut high_pass) = k_weighting(clip.sample_rate().into());
+        for (sum, samples) in sums.iter_mut().zip(channel.chunks(step)) {
+            for &x in samples {
+                let y = high_pass.next(shelf.next(f64::from(x)));
+                *sum += y * y;
+            }
+        }
+    }
+    sums
+}
+
+/// K-weighted power to LUFS.
+fn lufs(power: f64) -> f64 {
+    -0.691 + 10.0 * power.log10()
 }
 
 /// A second-order section in transposed direct form II.
@@ -301,6 +326,23 @@ mod tests {
             let stereo = loudness(&Clip::new(rate, vec![tone.clone(), tone])).unwrap();
             assert!((mono + 23.01).abs() < 0.02, "{rate}: {mono}");
             assert!((stereo + 20.0).abs() < 0.02, "{rate}: {stereo}");
+        }
+    }
+
+    #[test]
+    fn momentary_loudness_is_that_of_the_loudest_400_ms() {
+        let rate = 48_000;
+        for (seconds, want) in [(2.0, -23.01), (0.4, -23.01), (0.1, -29.03)] {
+            let frames = (seconds * f64::from(rate)) as usize;
+            // Between two that are softer, from a place where a window begins.
+            let mut samples = sine(rate, 997.0, 0.01, rate as usize);
+            samples.extend(sine(rate, 997.0, 0.1, frames));
+            samples.extend(sine(rate, 997.0, 0.01, rate as usize));
+            let got = momentary_loudness(&Clip::new(rate, vec![samples])).unwrap();
+            assert!((got - want).abs() < 0.1, "{seconds} s: {got}, {want}");
+        }
+        for soft in [vec![], vec![0.0; 100], sine(rate, 997.0, 2e-4, 48_000)] {
+            assert_eq!(momentary_loudness(&Clip::new(rate, vec![soft])), None);
         }
     }
 
