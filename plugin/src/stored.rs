@@ -491,7 +491,7 @@ pub(crate) mod tests {
                 text.replace("\"flac\"", "\"channels\":[],\"flac\""),
                 "found both",
             ),
-            (plain("\"AAAA\",\"AAA=\""), "found lengths [2, 1]"),
+            (plain("\"AAAAAA==\",\"AAA=\""), "found lengths [2, 1]"),
             (plain(""), "found lengths []"),
             (plain("\"*\""), "Base64"),
         ];
