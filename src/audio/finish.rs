@@ -335,9 +335,9 @@ mod tests {
         for (seconds, want) in [(2.0, -23.01), (0.4, -23.01), (0.1, -29.03)] {
             let frames = (seconds * f64::from(rate)) as usize;
             // Between two that are softer, from a place where a window begins.
-            let mut samples = sine(rate, 997.0, 0.01, rate as usize);
+            let mut samples = sine(rate, 997.0, 0.001, rate as usize);
             samples.extend(sine(rate, 997.0, 0.1, frames));
-            samples.extend(sine(rate, 997.0, 0.01, rate as usize));
+            samples.extend(sine(rate, 997.0, 0.001, rate as usize));
             let got = momentary_loudness(&Clip::new(rate, vec![samples])).unwrap();
             assert!((got - want).abs() < 0.1, "{seconds} s: {got}, {want}");
         }
