@@ -209,10 +209,11 @@ fn frame(
 
 /// Reads a block of one channel, of samples of `width` bits.
 fn subframe(bits: &mut Bits, width: u32, block: &mut [i32]) -> Option<()> {
-    let kind = match bits.get(7)? {
-        kind @ 0..64 => kind,
-        _ => return None,
-    };
+    // The first bit is zero.
+    let kind = bits.get(7)?;
+    if kind >= 64 {
+        return None;
+    }
     // Lowest bits that are zero in all samples are left out.
     let zeros = match bits.get(1)? {
         0 => 0,
@@ -558,7 +559,7 @@ mod tests {
         assert_eq!(decode(&EXAMPLE, 1), Ok(vec![vec![25_588], vec![10_416]]));
     }
 
-    /// `stream`'s samples by hand: a header of these settings, and its frames.
+    /// `stream` with other settings in its header.
     fn with_header(stream: &[u8], rate: u64, channels: u64, width: u64, frames: u64) -> Vec<u8> {
         let bits = rate << 44 | (channels - 1) << 41 | (width - 1) << 36 | frames;
         let mut bytes = stream.to_vec();
@@ -612,7 +613,7 @@ mod tests {
             let error = decode(&bytes, most).unwrap_err();
             assert!(error.contains(reason), "{error}: {reason}");
         }
-        // Neither its rate nor the sizes that it says its frames have decide anything.
+        // Its rate decides nothing.
         for rate in [0, 44_100, (1 << 20) - 1] {
             let other = with_header(&bytes, rate, 1, 16, 9001);
             assert_eq!(decode(&other, most).as_ref(), Ok(&sound));
