@@ -262,7 +262,7 @@ impl Serialize for StoredSound {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let packed = Packed {
             recipe: Cow::Borrowed(&self.recipe),
-            asked: self.asked,
+            asked: self.asked.clone(),
             pitch: self.pitch,
             remarks: Cow::Borrowed(&self.remarks),
             sample_rate: self.sample_rate,
