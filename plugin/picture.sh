@@ -10,10 +10,10 @@ cargo build --release --package audiodiff-plugin --features standalone --bin aud
 program=${CARGO_TARGET_DIR:-target}/release/audiodiff-standalone
 export LIBGL_ALWAYS_SOFTWARE=1 XDG_CONFIG_HOME="${TMPDIR:-/tmp}/audiodiff-picture"
 # By then, all pads have their sounds. The window alone, at the size it opens with.
-xvfb-run -a -s "-screen 0 1060x660x24" sh -c '
+xvfb-run -a -s "-screen 0 1080x700x24" sh -c '
     "$1" --backend dummy & program=$!
     sleep 20
-    xdotool mousemove 1 659
+    xdotool mousemove 1 699
     sleep 5
     import -window root "$2"
     kill $program' sh "$program" "$picture"

@@ -35,7 +35,7 @@ mod widget;
 
 use files::{Picking, Purpose};
 use wave::{Peaks, peaks};
-use widget::{Editing, KNOB, set};
+use widget::{Editing, Hand, KNOB};
 
 /// The size of the first window, in logical points.
 const SIZE: LogicalSize<f64> = LogicalSize::new(1080.0, 700.0);
@@ -173,35 +173,14 @@ impl NiceEguiApp for Window {
         let setter = host.param_setter();
         let (params, store) = (self.params.clone(), self.store.clone());
         let edit = Editing {
-            setter: &setter,
+            hand: &setter,
             params: &params,
             store: &store,
         };
         self.remember_size(ui);
-        self.undo_by_keys(ui, &edit);
-        self.update_pictures();
         self.report_changes(&setter);
         self.poll_dialog();
-        egui::CentralPanel::default().show(ui, |ui| {
-            self.head(ui, &edit);
-            ui.add_space(6.0);
-            let rest = ui.available_size();
-            let side = (rest.x * 0.44)
-                .min(rest.y - 30.0)
-                .min(rest.x - SELECTED_WIDTH);
-            ui.horizontal_top(|ui| {
-                ui.vertical(|ui| {
-                    ui.set_width(side);
-                    self.pads(ui, Vec2::new(side, rest.y - 34.0 - KNOB.y - 10.0));
-                    self.macros(ui, &edit);
-                });
-                ui.add_space(6.0);
-                ui.vertical(|ui| self.selected(ui, &edit));
-            });
-            ui.with_layout(egui::Layout::bottom_up(egui::Align::Min), |ui| {
-                self.foot(ui);
-            });
-        });
+        self.draw(ui, &edit);
         #[cfg(target_os = "linux")]
         {
             let clicked = ui.input(|input| input.pointer.any_released());
@@ -219,6 +198,32 @@ impl NiceEguiApp for Window {
 }
 
 impl Window {
+    /// Everything that is seen, and what hands do to it.
+    fn draw(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
+        self.undo_by_keys(ui, edit);
+        self.update_pictures();
+        egui::CentralPanel::default().show(ui, |ui| {
+            self.head(ui, edit);
+            ui.add_space(6.0);
+            let rest = ui.available_size();
+            let side = (rest.x * 0.44)
+                .min(rest.y - 30.0)
+                .min(rest.x - SELECTED_WIDTH);
+            ui.horizontal_top(|ui| {
+                ui.vertical(|ui| {
+                    ui.set_width(side);
+                    self.pads(ui, Vec2::new(side, rest.y - 34.0 - KNOB.y - 10.0));
+                    self.macros(ui, edit);
+                });
+                ui.add_space(6.0);
+                ui.vertical(|ui| self.selected(ui, edit));
+            });
+            ui.with_layout(egui::Layout::bottom_up(egui::Align::Min), |ui| {
+                self.foot(ui);
+            });
+        });
+    }
+
     fn new(
         size: Arc<EguiEditorState>,
         params: Arc<PluginParams>,
@@ -323,7 +328,7 @@ impl Window {
         if self.reported != changes {
             self.reported = changes;
             let revision = &self.params.revision;
-            set(setter, revision, (revision.value() + 1) % 1000);
+            setter.set(revision, (revision.value() + 1) % 1000);
         }
     }
 
@@ -399,118 +404,4 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use audiodiff::audio::Clip;
-    use audiodiff::render::{Remark, Rendered};
-    use egui::epaint::ClippedShape;
-    use egui::{RawInput, Rect, Shape};
-
-    use super::*;
-    use crate::stored::tests::recipe;
-
-    /// Every text that is drawn where the window is `width` points wide, and its place.
-    fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<(String, Rect)> {
-        let input = RawInput {
-            screen_rect: Some(Rect::from_min_size(
-                Default::default(),
-                Vec2::new(width, 600.0),
-            )),
-            ..RawInput::default()
-        };
-        let mut drawn = egui::Context::default().run_ui(input, draw);
-        // egui insists that textures are applied or dropped on purpose.
-        drawn.textures_delta.clear();
-        let text = |shape: ClippedShape| match shape.shape {
-            Shape::Text(text) => {
-                let rows = text.galley.rows.iter();
-                let place = text.galley.rect.translate(text.pos.to_vec2());
-                Some((rows.map(|row| row.text()).collect(), place))
-            }
-            _ => None,
-        };
-        drawn.shapes.into_iter().filter_map(text).collect()
-    }
-
-    fn window(store: &Arc<Store>) -> Window {
-        let (status, display) = (Arc::default(), Arc::default());
-        let params = Arc::new(PluginParams::new(store));
-        let size = EguiEditorState::from_size(SIZE, 1.0);
-        Window::new(size, params, store.clone(), status, display, false)
-    }
-
-    #[test]
-    fn the_remarks_of_a_sound_stand_below_its_wave() {
-        let (store, _inbox) = Store::new();
-        let mut window = window(&store);
-        let mut shown = |width, remarks| {
-            let rendered = Rendered {
-                clip: Clip::new(44_100, vec![vec![0.5; 100]]),
-                class: None,
-                steps: 8,
-                remarks,
-            };
-            store
-                .put(0, StoredSound::rendered(recipe(1), &rendered))
-                .unwrap();
-            window.update_pictures();
-            let texts = texts(width, |ui| window.large_wave(ui, 0));
-            let mut texts: Vec<String> = texts.into_iter().map(|(text, _)| text).collect();
-            assert!(texts.remove(0).starts_with("pad 1: kick, seed 1"));
-            texts
-        };
-        let remarks = vec![
-            Remark::Steps {
-                asked: 64,
-                taken: 8,
-            },
-            Remark::LeftOut { seconds: 0.25 },
-        ];
-        assert_eq!(shown(2000.0, vec![]), [""; 0]);
-        let whole = format!("{}; {}", remarks[0], remarks[1]);
-        assert_eq!(shown(2000.0, remarks.clone()), [whole.as_str()]);
-        let [cut] = &shown(450.0, remarks)[..] else {
-            panic!("expected one line");
-        };
-        let start = cut.strip_suffix('…').expect("it is cut");
-        assert!(whole.starts_with(start) && start.starts_with("steps: 64 asked, 8 taken"));
-    }
-
-    #[test]
-    fn a_long_name_is_cut_before_it_meets_what_stands_beside_it() {
-        let (store, _inbox) = Store::new();
-        let mut window = window(&store);
-        let mut shown = |class: &str| {
-            let mut recipe = recipe(1);
-            recipe.class = Some(class.to_owned());
-            let clip = Clip::new(44_100, vec![vec![0.5; 100]]);
-            store.put(15, StoredSound::new(recipe, &clip)).unwrap();
-            window.update_pictures();
-            let pad = Rect::from_min_size(Default::default(), Vec2::new(66.0, 100.0));
-            let mut all = texts(400.0, |ui| window.pad_texts(ui.painter(), 15, pad));
-            let mut take = |start: &str| {
-                let found = all.iter().position(|(text, _)| text.starts_with(start));
-                all.remove(found.expect("it is shown"))
-            };
-            let (number, (class, place)) = (take("16").1, take(&class[..2]));
-            assert!(place.right() < number.left(), "{place} {number}");
-            class
-        };
-        assert_eq!(shown("snare"), "snare");
-        let long = shown("loops with a long name");
-        let start = long.strip_suffix('…').expect("it is cut");
-        assert!("loops with a long name".starts_with(start));
-        store
-            .put(15, {
-                let mut recipe = recipe(1);
-                recipe.file = Some("a recording from far away.wav".repeat(9));
-                StoredSound::new(recipe, &Clip::new(44_100, vec![vec![0.5; 100]]))
-            })
-            .unwrap();
-        window.update_pictures();
-        let [(made, place)] = &texts(450.0, |ui| window.large_wave(ui, 15))[..] else {
-            panic!("expected one line");
-        };
-        assert!(made.starts_with("pad 16: a recording") && made.ends_with('…'));
-        assert!(place.right() <= 450.0, "{place}");
-    }
-}
+mod tests;

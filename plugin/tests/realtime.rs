@@ -11,6 +11,7 @@ use audiodiff::noise::Noise;
 use audiodiff::render::{Init, Rendered};
 use audiodiff_plugin::generator::{Model, Open};
 use audiodiff_plugin::pad::PADS;
+use audiodiff_plugin::project::Project;
 use audiodiff_plugin::status::ModelInfo;
 use audiodiff_plugin::store::Task;
 use audiodiff_plugin::stored::{SoundRecipe, StoredSound};
@@ -30,7 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RATE: f32 = 48_000.0;
 
 /// Ramps that differ by seed, a while after they were asked for.
-struct Ramps;
+struct Ramps {
+    /// The time of each of its five steps.
+    step: Duration,
+}
 
 impl Model for Ramps {
     fn info(&self) -> Arc<ModelInfo> {
@@ -48,7 +52,7 @@ impl Model for Ramps {
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Rendered> {
         for step in 0..5 {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(self.step);
             if keep_going(step as f32 / 5.0).is_break() {
                 return Err(audiodiff::Error::Stopped);
             }
@@ -65,7 +69,11 @@ impl Model for Ramps {
 }
 
 fn ramps() -> Open {
-    Box::new(|_| Ok(Box::new(Ramps) as Box<dyn Model>))
+    ramps_of(Duration::from_millis(2))
+}
+
+fn ramps_of(step: Duration) -> Open {
+    Box::new(move |_| Ok(Box::new(Ramps { step }) as Box<dyn Model>))
 }
 
 fn note_on(timing: u32, key: u8) -> NoteEvent<()> {
@@ -320,7 +328,67 @@ fn no_subnormal_number_leaves_the_instrument() {
     assert_eq!(subnormal, None);
 }
 
-/// Seconds that [`a_host_may_do_anything_at_any_time`] lasts, if more than in everyday tests.
+#[test]
+fn whenever_it_is_saved_a_project_goes_on_as_if_nothing_had_happened() {
+    let opened = || {
+        let mut plugin = Audiodiff::default();
+        let step = Duration::from_micros(100);
+        plugin.prepare(RATE, ramps_of(step)).unwrap();
+        plugin
+    };
+    let seeds = |plugin: &Audiodiff| -> Vec<u64> {
+        let project = plugin.store().project();
+        let seed = |pad| project.sound(pad).map_or(0, |sound| sound.recipe().seed);
+        (0..PADS).map(seed).collect()
+    };
+    let mut plugin = opened();
+    plugin.settle(PATIENCE);
+    let mut random = Noise::new(7);
+    // Every variation of a pad's sound has the next seed, or at first its own.
+    let mut wanted = seeds(&plugin);
+    (0..PADS).for_each(|pad| plugin.store().ask(pad, Task::Vary));
+    plugin.settle(PATIENCE);
+    assert_eq!(seeds(&plugin), wanted);
+    let (mut early, mut late) = (0, 0);
+    let moments = if std::env::var_os(SOAK_VARIABLE).is_some() {
+        1000
+    } else {
+        200
+    };
+    for moment in 0..moments {
+        for _ in 0..=random.below(3) {
+            let pad = random.below(PADS);
+            if plugin.store().pending(pad).is_none() {
+                plugin.store().ask(pad, Task::Vary);
+                wanted[pad] += 1;
+            }
+        }
+        // Before the thread looks for requests, while it answers them, or afterwards.
+        std::thread::sleep(Duration::from_micros(random.below(45_000) as u64));
+        let field = &plugin.parameters().project;
+        let text = field.map(|project| serde_json::to_string(project).unwrap());
+        let project: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!(project.damaged, 0);
+        match project.pending.len() {
+            0 => late += 1,
+            _ => early += 1,
+        }
+        // The program ends here, or the host loads what it saved.
+        if moment % 3 > 0 {
+            plugin = opened();
+        }
+        plugin.parameters().project.set(project);
+        plugin.settle(PATIENCE);
+        assert_eq!(seeds(&plugin), wanted, "{moment}");
+    }
+    assert!(
+        early > moments / 10 && late > moments / 10,
+        "{early}, {late}"
+    );
+}
+
+/// Seconds that [`a_host_may_do_anything_at_any_time`] lasts, if more than in everyday tests, and with it more of
+/// whatever is tried at random.
 const SOAK_VARIABLE: &str = "AUDIODIFF_SOAK";
 
 /// Ends the others' work when it goes, also by a panic.

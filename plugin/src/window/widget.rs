@@ -46,10 +46,41 @@ impl Format {
     }
 }
 
+/// Whoever sets parameters for the window: the host.
+pub(super) trait Hand {
+    /// A gesture begins, which hosts record and undo as one.
+    fn begin(&self, param: &FloatParam);
+    /// `normalized` is 0 to 1.
+    fn turn(&self, param: &FloatParam, normalized: f32);
+    fn end(&self, param: &FloatParam);
+    /// A gesture of its own.
+    fn set(&self, param: &IntParam, value: i32);
+}
+
+impl Hand for ParamSetter<'_> {
+    fn begin(&self, param: &FloatParam) {
+        self.begin_set_parameter(param);
+    }
+
+    fn turn(&self, param: &FloatParam, normalized: f32) {
+        self.set_parameter_normalized(param, normalized);
+    }
+
+    fn end(&self, param: &FloatParam) {
+        self.end_set_parameter(param);
+    }
+
+    fn set(&self, param: &IntParam, value: i32) {
+        self.begin_set_parameter(param);
+        self.set_parameter(param, value);
+        self.end_set_parameter(param);
+    }
+}
+
 /// A window's access to what an instance is told, with an undo for all of it.
 #[derive(Clone, Copy)]
 pub(super) struct Editing<'a> {
-    pub setter: &'a ParamSetter<'a>,
+    pub hand: &'a dyn Hand,
     pub params: &'a PluginParams,
     pub store: &'a Store,
 }
@@ -110,10 +141,10 @@ impl Editing<'_> {
                     let gesture = self.store.gesture();
                     self.store.changed_value(gesture, Value::Knob(index, value));
                 }
-                self.setter.begin_set_parameter(param);
+                self.hand.begin(param);
             }
-            Turn::To(value) => self.setter.set_parameter_normalized(param, value),
-            Turn::End => self.setter.end_set_parameter(param),
+            Turn::To(value) => self.hand.turn(param, value),
+            Turn::End => self.hand.end(param),
         });
     }
 
@@ -168,7 +199,7 @@ impl Editing<'_> {
         let param = &self.params.pads[pad].seed;
         let before = Value::Seed(pad, param.value());
         self.store.changed_value(gesture, before);
-        set(self.setter, param, seed);
+        self.hand.set(param, seed);
     }
 
     /// Takes the last gesture back, or makes it again.
@@ -177,16 +208,16 @@ impl Editing<'_> {
             Value::Seed(pad, seed) => {
                 let param = &self.params.pads[pad].seed;
                 let before = param.value();
-                set(self.setter, param, seed);
+                self.hand.set(param, seed);
                 Value::Seed(pad, before)
             }
             Value::Knob(index, normalized) => {
                 let mut before = normalized;
                 if let Some(param) = self.params.knobs().nth(index) {
                     before = param.unmodulated_normalized_value();
-                    self.setter.begin_set_parameter(param);
-                    self.setter.set_parameter_normalized(param, normalized);
-                    self.setter.end_set_parameter(param);
+                    self.hand.begin(param);
+                    self.hand.turn(param, normalized);
+                    self.hand.end(param);
                 }
                 Value::Knob(index, before)
             }
@@ -343,11 +374,4 @@ pub(super) fn line(
     let mut job = LayoutJob::simple_singleline(text.to_owned(), font, color);
     job.wrap = TextWrapping::truncate_at_width(width);
     painter.layout_job(job)
-}
-
-/// Sets a parameter as one gesture, which hosts record and undo as one.
-pub(super) fn set<P: Param>(setter: &ParamSetter<'_>, param: &P, value: P::Plain) {
-    setter.begin_set_parameter(param);
-    setter.set_parameter(param, value);
-    setter.end_set_parameter(param);
 }
