@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nice_plug::prelude::*;
 
 use crate::kit::{Making, Playing};
-use crate::pad::PADS;
+use crate::pad::{FIRST_SEEDS, PADS};
 use crate::store::{ProjectField, Store, Task};
 use crate::stored::Asked;
 use crate::voice::PadControls;
@@ -168,7 +168,7 @@ impl PadParams {
             max: MAX_SEED,
         };
         Self {
-            seed: IntParam::new(name("Seed"), pad as i32 + 1, seeds),
+            seed: IntParam::new(name("Seed"), FIRST_SEEDS[pad], seeds),
             generate: ask("Generate", Task::Follow),
             vary: ask("Vary", Task::Vary),
             morph_amount: percent("Morph amount", 0.5),
@@ -375,7 +375,8 @@ pub(crate) mod tests {
             let request = store.pending(pad).unwrap();
             let project = Project::default();
             let job = Job::of(of_pad, &info(), request, &project).unwrap();
-            assert_eq!((job.recipe.seed, job.init), (pad as u64 + 1, None));
+            let seed = FIRST_SEEDS[pad] as u64;
+            assert_eq!((job.recipe.seed, job.init), (seed, None));
         }
     }
 }

@@ -57,7 +57,7 @@ impl Model for Ramps {
                 return Err(audiodiff::Error::Stopped);
             }
         }
-        let height = 0.1 + recipe.seed as f32 * 1e-3;
+        let height = 0.1 + (recipe.seed % 100) as f32 * 1e-3;
         let ramp = (0..4410).map(|i| height * i as f32 / 4410.0).collect();
         Ok(Rendered {
             clip: Clip::new(44_100, vec![ramp]),
