@@ -72,7 +72,11 @@ fn main() {
 
     let start = Instant::now();
     let recipe = SoundRecipe::of_file(Path::new("a.wav"));
-    let sound = |clip| Some(StoredSound::new(recipe.clone(), clip).into());
+    let sound = |clip| {
+        let sound = StoredSound::new(recipe.clone(), clip);
+        sound.pack();
+        Some(sound.into())
+    };
     let project = Project {
         pads: clips.iter().map(sound).collect(),
         ..Project::default()

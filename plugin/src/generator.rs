@@ -188,10 +188,14 @@ impl Worker {
     fn run(&mut self) {
         while !self.quit.load(Ordering::Acquire) {
             self.store.free_unused();
+            // Older projects may bring many: requests need not wait for all of them.
+            let packed = self.store.pack_one();
             let reopen = self.status.take_open_model();
             let request = self.store.next();
             if !reopen && request.is_none() {
-                std::thread::park_timeout(LOOK);
+                if !packed {
+                    std::thread::park_timeout(LOOK);
+                }
                 continue;
             }
             // A host must survive whatever happens here.
@@ -702,6 +706,29 @@ mod tests {
         bench.step(4);
         bench.settled();
         assert_eq!(bench.sound(), Some(2));
+    }
+
+    #[test]
+    fn sounds_are_packed_before_they_are_saved() {
+        let bench = bench();
+        for pad in 0..3 {
+            let recipe = SoundRecipe::of_file("x.wav".as_ref());
+            let clip = Clip::new(100, vec![vec![0.25; 10]]);
+            bench
+                .store
+                .put(pad, StoredSound::new(recipe, &clip))
+                .unwrap();
+        }
+        bench.ask(1);
+        bench.step(4);
+        bench.settled();
+        let start = Instant::now();
+        while !bench.store.project().sounds().all(|it| it.is_packed()) {
+            assert!(start.elapsed() < Duration::from_secs(10), "not packed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(bench.store.project().sounds().count(), 4);
+        assert!(!bench.store.pack_one());
     }
 
     #[test]

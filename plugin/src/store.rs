@@ -439,6 +439,16 @@ impl Store {
         self.lock().free_unused();
     }
 
+    /// Packs one of the project's sounds that are not packed yet, so that a host which saves them need not wait. Returns
+    /// whether there was one. Not for the audio thread.
+    pub fn pack_one(&self) -> bool {
+        let project = self.project();
+        let unpacked = project.sounds().find(|sound| !sound.is_packed()).cloned();
+        // Whoever edits the project meanwhile need not copy it.
+        drop(project);
+        unpacked.inspect(|sound| sound.pack()).is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         // Every field is replaced whole, so all are valid even if a holder panicked.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)

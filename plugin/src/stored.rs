@@ -81,8 +81,8 @@ pub struct Asked {
 
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
 ///
-/// A new sound is played from here too, so that reopening the project changes no bit. It is made on a thread that may
-/// take its time: the FLAC that is saved is made with it.
+/// A new sound is played from here too, so that reopening the project changes no bit. It is saved as FLAC, which is made
+/// once: by [`pack`](StoredSound::pack), on a thread that may take its time, or else when it is first saved.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Packed<'static>")]
 pub struct StoredSound {
@@ -121,7 +121,7 @@ impl Samples {
 }
 
 impl StoredSound {
-    /// Packs the first 30 s of a clip, as mono or stereo. Samples that are not finite become silence.
+    /// Stores the first 30 s of a clip, as mono or stereo. Samples that are not finite become silence.
     #[must_use]
     pub fn new(recipe: SoundRecipe, clip: &Clip) -> Self {
         let sample_rate = clip.sample_rate();
@@ -151,7 +151,6 @@ impl StoredSound {
             channels: channels.map(|c| c.iter().map(pack).collect()).collect(),
             flac: OnceLock::new(),
         };
-        samples.flac();
         Self {
             recipe,
             asked: None,
@@ -163,12 +162,22 @@ impl StoredSound {
         }
     }
 
-    /// Packs what the model made, with its remarks.
+    /// Stores what the model made, with its remarks.
     pub fn rendered(recipe: SoundRecipe, rendered: &Rendered) -> Self {
         Self {
             remarks: rendered.remarks.iter().map(Remark::to_string).collect(),
             ..Self::new(recipe, &rendered.clip)
         }
+    }
+
+    /// Makes the FLAC that it is saved as, unless it is there.
+    pub fn pack(&self) {
+        self.samples.flac();
+    }
+
+    /// Whether the FLAC is there.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.samples.flac.get().is_some()
     }
 
     /// The same, which came to its pad while that had these parameters.
