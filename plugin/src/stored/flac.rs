@@ -332,8 +332,8 @@ mod tests {
             .iter()
             .flat_map(|byte| (0..8).rev().map(move |i| u32::from(byte >> i) & 1));
         bits.fold(0, |sum, bit| {
-            let odd = sum >> (width - 1) ^ bit;
-            (sum << 1 ^ odd * polynomial) & ((1 << width) - 1)
+            let odd = (sum >> (width - 1)) ^ bit;
+            ((sum << 1) ^ (odd * polynomial)) & ((1 << width) - 1)
         })
     }
 
