@@ -111,7 +111,7 @@ enum AnyProject {
     Pads(Box<Pads>),
     /// From before there were pads: one sound.
     One {
-        sound: Perhaps<StoredSound>,
+        sound: Box<Perhaps<StoredSound>>,
     },
     Other(IgnoredAny),
 }
@@ -197,7 +197,7 @@ impl From<AnyProject> for Project {
                 }
                 stored.pads
             }
-            AnyProject::One { sound } => vec![sound],
+            AnyProject::One { sound } => vec![*sound],
             AnyProject::Other(_) => vec![Perhaps::Damaged(IgnoredAny)],
         };
         for pad in pads.into_iter().take(PADS) {

@@ -86,6 +86,7 @@ impl Settings {
 }
 
 /// Files of models that this user has had open, the last used first.
+#[must_use]
 pub fn recent_models() -> Vec<PathBuf> {
     Settings::load().recent
 }

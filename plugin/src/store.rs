@@ -823,7 +823,7 @@ mod tests {
         };
         answer(2);
         store.edit(store.gesture(), |project| {
-            project.settings[3].playing.choke = 5
+            project.settings[3].playing.choke = 5;
         });
         take(&mut inbox);
         assert_eq!(inbox.kit().pads[3].choke, 5);

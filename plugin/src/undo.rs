@@ -124,7 +124,9 @@ impl Undo {
         let Some(gesture) = from.back().map(|it| it.gesture) else {
             return;
         };
-        while let Some(change) = from.pop_back_if(|it| it.gesture == gesture) {
+        while from.back().is_some_and(|it| it.gesture == gesture)
+            && let Some(change) = from.pop_back()
+        {
             let before = match change.before {
                 Before::Project(it) => Before::Project(project(it)),
                 Before::Value(it) => Before::Value(value(it)),
