@@ -148,6 +148,7 @@ fn recipe(asked: &Asked, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
         variation: None,
         morph: None,
         file: None,
+        unknown: serde_json::Map::new(),
     })
 }
 

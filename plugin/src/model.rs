@@ -251,6 +251,7 @@ mod tests {
             variation: None,
             morph: None,
             file: None,
+            unknown: serde_json::Map::new(),
         };
         let mut seen = Vec::new();
         let made = model.generate(&recipe, None, &mut |done| {
@@ -308,6 +309,7 @@ mod tests {
                 variation: None,
                 morph: None,
                 file: None,
+                unknown: serde_json::Map::new(),
             };
             model
                 .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
@@ -341,6 +343,7 @@ mod tests {
             variation: None,
             morph: None,
             file: None,
+            unknown: serde_json::Map::new(),
         };
         let mut made = |init| {
             model

@@ -290,6 +290,14 @@ mod tests {
             ..project
         };
         assert_eq!(again, whole);
+        // In sounds and their recipes too.
+        let sound = StoredSound::new(recipe(9), &clip(44_100, 0.5));
+        let mut stored = serde_json::to_value(&sound).unwrap();
+        stored["stretch"] = 2.into();
+        stored["recipe"]["attributes"] = serde_json::json!({"brightness": 0.5});
+        let kept: StoredSound = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&kept).unwrap(), stored);
+        assert_ne!(kept, sound);
         // What no version has numbered is of this one from now on.
         let old: Project = serde_json::from_str("{\"pads\":[]}").unwrap();
         assert_eq!((old.format, old), (FORMAT, Project::default()));

@@ -11,6 +11,7 @@ use audiodiff::render::{Remark, Rendered};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::kit::Class;
 
@@ -43,6 +44,9 @@ pub struct SoundRecipe {
     /// The name of the file that it was read from; none if the model made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// What a later version knows of.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 impl SoundRecipe {
@@ -60,6 +64,7 @@ impl SoundRecipe {
             variation: None,
             morph: None,
             file: Some(name.to_string_lossy().into_owned()),
+            unknown: Map::new(),
         }
     }
 }
@@ -96,6 +101,8 @@ pub struct StoredSound {
     /// Value of the sample 32767.
     peak: f32,
     samples: Samples,
+    /// What a later version knows of.
+    unknown: Map<String, Value>,
 }
 
 /// Samples, and how they are saved.
@@ -156,6 +163,7 @@ impl StoredSound {
             asked: None,
             pitch: None,
             remarks: Vec::new(),
+            unknown: Map::new(),
             sample_rate,
             peak,
             samples,
@@ -265,6 +273,8 @@ struct Packed<'a> {
     /// In older projects, little-endian samples of each channel in Base64.
     #[serde(default, skip_serializing)]
     channels: Option<Vec<String>>,
+    #[serde(flatten)]
+    unknown: Cow<'a, Map<String, Value>>,
 }
 
 impl Serialize for StoredSound {
@@ -278,6 +288,7 @@ impl Serialize for StoredSound {
             peak: self.peak,
             flac: Some(BASE64.encode(self.samples.flac())),
             channels: None,
+            unknown: Cow::Borrowed(&self.unknown),
         };
         packed.serialize(serializer)
     }
@@ -296,6 +307,7 @@ impl TryFrom<Packed<'_>> for StoredSound {
             peak,
             flac,
             channels,
+            unknown,
         } = packed;
         if !(1..=audiodiff::audio::MAX_SAMPLE_RATE).contains(&sample_rate) {
             return Err(format!(
@@ -336,6 +348,7 @@ impl TryFrom<Packed<'_>> for StoredSound {
             // Any other number would be no pitch.
             pitch: pitch.filter(|hz| (1.0..=100_000.0).contains(hz)),
             remarks: remarks.into_owned(),
+            unknown: unknown.into_owned(),
             sample_rate,
             peak,
             samples,
@@ -386,6 +399,7 @@ pub(crate) mod tests {
             variation: None,
             morph: None,
             file: None,
+            unknown: Map::new(),
         }
     }
 

@@ -178,6 +178,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                     variation: None,
                     morph: None,
                     file: None,
+                    unknown: serde_json::Map::new(),
                 };
                 let height = 0.1 + (made % 100) as f32 * 1e-3;
                 let clip = Clip::new(48_000, vec![vec![height; 2000]]);
