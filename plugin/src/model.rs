@@ -91,6 +91,11 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     Ok(loaded)
 }
 
+/// A setting as it was meant: 0.01 as a 32-bit float is a little less.
+fn decimal(x: f32) -> f64 {
+    (f64::from(x) * 1e4).round() / 1e4
+}
+
 /// A model, and threads of its own to work on.
 struct DiffusionModel {
     loaded: Arc<Loaded>,
@@ -122,7 +127,7 @@ impl Model for DiffusionModel {
                 0.0 => own.guidance,
                 weight => f64::from(weight),
             },
-            seconds: recipe.seconds.map(f64::from),
+            seconds: recipe.seconds.map(decimal),
             init,
             ..own
         };
@@ -384,6 +389,11 @@ mod tests {
         assert_eq!(model.info().name, info.name);
         let again = model.generate(&recipe, None, &mut |_| ControlFlow::Continue(()));
         assert_eq!(again.unwrap().clip, clip);
+    }
+
+    #[test]
+    fn the_least_length_is_no_less_than_it_says() {
+        assert_eq!([0.01, 0.3, 1.1, 8.0].map(decimal), [0.01, 0.3, 1.1, 8.0]);
     }
 
     #[test]

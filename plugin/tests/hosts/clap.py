@@ -431,10 +431,10 @@ def check_blocks_and_rates(library, id, saved):
     instance.close()
 
 
-def check_bounces(library, id, saved):
+def check_bounces(library, id, saved, projects):
     """An automated Generate is heard at the first note after it, and a bounce is like another, bit for bit."""
     dice = random.Random(3)
-    for project in range(5):
+    for project in range(projects):
         pad, seed = dice.randrange(16), dice.randrange(100, 9999)
         trigger, note = dice.randrange(4800), dice.randrange(4800)
         trigger, note = sorted((trigger, note + 4800)) if project else (0, 1)
@@ -669,6 +669,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plugin")
     parser.add_argument("--soak", type=float, default=5.0, metavar="SECONDS")
+    parser.add_argument("--bounces", type=int, default=5, metavar="PROJECTS")
     parser.add_argument("--kits", metavar="FOLDER")
     options = parser.parse_args()
     library = Library(options.plugin)
@@ -699,7 +700,7 @@ def main():
     check_outputs(library, multi)
     check_old_projects(library, stereo)
     print("damage, events, blocks, rates and outputs hold")
-    check_bounces(library, stereo, saved)
+    check_bounces(library, stereo, saved, options.bounces)
     check_pending(library, stereo, saved)
     check_triggers(library, stereo, saved)
     check_wheels(library, stereo)
