@@ -46,6 +46,7 @@ use kit::Kit;
 use offline::Offline;
 use pad::PADS;
 use params::PluginParams;
+use settings::AllCores;
 use status::Status;
 use store::{Inbox, Store, Task};
 use voice::{PadControls, VOICES, Voices};
@@ -169,6 +170,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// given up is told, and not waited for again. Not in real time.
     pub fn settle(&mut self, patience: Duration) {
         let (mut seen, mut since) = (None, Instant::now());
+        let _cores = AllCores::begin();
         while self.store.newest_pending(self.given_up).is_some() {
             let found = Some((self.store.next(), self.status.progress()));
             if found != seen {

@@ -144,10 +144,10 @@ impl PadParams {
             let factor = FloatRange::skew_factor(skew);
             FloatParam::new(name(what), default, FloatRange::Skewed { min, max, factor })
         };
-        let percent = |what, default| {
+        let percent = |what, default, decimals| {
             float(what, default, 0.0, 1.0)
                 .with_unit(" %")
-                .with_value_to_string(formatters::v2s_f32_percentage(1))
+                .with_value_to_string(formatters::v2s_f32_percentage(decimals))
                 .with_string_to_value(formatters::s2v_f32_percentage())
         };
         let ms = |what, default, min, max| {
@@ -171,7 +171,7 @@ impl PadParams {
             seed: IntParam::new(name("Seed"), FIRST_SEEDS[pad], seeds),
             generate: ask("Generate", Task::Follow),
             vary: ask("Vary", Task::Vary),
-            morph_amount: percent("Morph amount", 0.5),
+            morph_amount: percent("Morph amount", 0.5, 0),
             morph: ask("Morph", Task::Morph),
 
             gain: gain(&name("Gain"), 0.0).with_poly_modulation_id(Modulated::Gain.id(pad)),
@@ -181,14 +181,14 @@ impl PadParams {
                 .with_unit(" st")
                 .with_step_size(0.01)
                 .with_poly_modulation_id(Modulated::Pitch.id(pad)),
-            start: percent("Start", 0.0),
+            start: percent("Start", 0.0, 1),
             attack: ms("Attack", 0.0, 0.0, 2000.0),
             decay: ms("Decay", 1000.0, 5.0, 10_000.0),
-            sustain: percent("Sustain", 1.0),
+            sustain: percent("Sustain", 1.0, 0),
             release: ms("Release", 200.0, 5.0, 5000.0),
             cutoff: hertz_text(skewed("Cutoff", 2000.0, 20.0, 20_000.0, -2.5))
                 .with_poly_modulation_id(Modulated::Cutoff.id(pad)),
-            resonance: percent("Resonance", 0.0),
+            resonance: percent("Resonance", 0.0, 0),
         }
     }
 

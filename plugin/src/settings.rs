@@ -85,14 +85,40 @@ impl Settings {
     }
 }
 
+/// Instances that wait for a sound in an offline rendering.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// While this lives, sounds are made on all cores: somebody waits for one, and nobody plays.
+#[derive(Debug)]
+pub struct AllCores(());
+
+impl AllCores {
+    /// Real-time safe.
+    #[must_use]
+    pub fn begin() -> Self {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for AllCores {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Files of models that this user has had open, the last used first.
 #[must_use]
 pub fn recent_models() -> Vec<PathBuf> {
     Settings::load().recent
 }
 
-/// How many threads make sounds from now on, as the preferences said when they were last read or written here.
+/// How many threads make sounds from now on, as the preferences said when they were last read or written here; one for
+/// each core while [`AllCores`] says so.
 pub fn threads_in_use() -> usize {
+    if WAITING.load(Ordering::Relaxed) > 0 {
+        return std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    }
     match THREADS.load(Ordering::Relaxed) {
         0 => Settings::load().threads(),
         threads => threads,
@@ -129,6 +155,17 @@ mod tests {
         assert_eq!(Settings::load_from(&path), settings);
         std::fs::write(&path, "{\"recent\": 3").unwrap();
         assert_eq!(Settings::load_from(&path), Settings::default());
+    }
+
+    #[test]
+    fn who_waits_is_given_all_cores() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let before = threads_in_use();
+        {
+            let (_one, _other) = (AllCores::begin(), AllCores::begin());
+            assert_eq!(threads_in_use(), cores);
+        }
+        assert_eq!(threads_in_use(), before);
     }
 
     #[test]
