@@ -24,18 +24,18 @@ impl Job {
     /// The jobs that `request` comes to: one for each take, one for any other task. `pad` are the parameters of its pad.
     ///
     /// # Errors
-    /// When the class is not one of the model's, or there is no sound to begin with.
+    /// When the class is not one of the model's, or there is no sound to morph with.
     pub fn all_of(
         pad: &PadParams,
         model: &ModelInfo,
         request: Request,
         project: &Project,
     ) -> Result<Vec<Self>> {
-        if request.task != Task::Takes {
-            return Ok(vec![Self::of(pad, model, request, project)?]);
-        }
+        let sound = match (request.task, project.sound(request.pad)) {
+            (Task::Takes, Some(sound)) => sound,
+            _ => return Ok(vec![Self::of(pad, model, request, project)?]),
+        };
         let making = &project.settings[request.pad].making;
-        let sound = sound(project, request.pad)?;
         let asked = pad.asked(making);
         let plain = Self {
             recipe: recipe(&asked, model, request.pad)?,
@@ -55,10 +55,11 @@ impl Job {
             .collect())
     }
 
-    /// The job that `request` comes to, which is not for takes; `pad` are the parameters of its pad.
+    /// The job that `request` comes to, other than for takes; `pad` are the parameters of its pad. A pad without a sound is
+    /// given its first one, whatever is asked: the request may have come before that was made.
     ///
     /// # Errors
-    /// When the class is not one of the model's, or there is no sound to vary or to morph with.
+    /// When the class is not one of the model's, or there is no sound to morph with.
     pub fn of(
         pad: &PadParams,
         model: &ModelInfo,
@@ -72,15 +73,21 @@ impl Job {
             init: None,
             asked,
         };
+        let Some(own) = project.sound(request.pad) else {
+            return Ok(plain);
+        };
         match request.task {
-            Task::Generate | Task::Follow => Ok(plain),
-            Task::Vary | Task::Takes => {
-                Ok(plain.vary(making.variation, sound(project, request.pad)?))
-            }
+            Task::Generate | Task::Follow | Task::Takes => Ok(plain),
+            Task::Vary => Ok(plain.vary(making.variation, own)),
             Task::Morph => {
-                let from = sound(project, request.pad)?;
-                let to = sound(project, making.other(request.pad))?;
-                Ok(plain.morph(pad.morph_amount.value(), from, to))
+                let other = making.other(request.pad);
+                let to = project.sound(other).ok_or_else(|| {
+                    Error::setting(format!(
+                        "pad {}: there is no sound to morph with",
+                        other + 1
+                    ))
+                })?;
+                Ok(plain.morph(pad.morph_amount.value(), own, to))
             }
         }
     }
@@ -128,14 +135,6 @@ impl Job {
     }
 }
 
-/// The sound of a pad.
-fn sound(project: &Project, pad: usize) -> Result<&StoredSound> {
-    let sound = project.sound(pad).ok_or_else(|| {
-        Error::setting(format!("pad {}: there is no sound to begin with", pad + 1))
-    })?;
-    Ok(sound)
-}
-
 /// The recipe that is asked for.
 fn recipe(asked: &Asked, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
     Ok(SoundRecipe {
@@ -170,11 +169,15 @@ mod tests {
         let pad = &params.pads[2];
         let mut project = Project::default();
         project.pads.resize(PADS, None);
-        for task in [Task::Vary, Task::Morph] {
+        // Before there is a sound, all make the first one.
+        for task in [Task::Takes, Task::Vary, Task::Morph] {
             store.ask(2, task);
             let request = store.pending(2).unwrap();
-            let error = Job::of(pad, &info(), request, &project).unwrap_err();
-            assert!(error.to_string().contains("pad 3"), "{error}");
+            let jobs = Job::all_of(pad, &info(), request, &project).unwrap();
+            let [Job { recipe, init, .. }] = &jobs[..] else {
+                panic!("{task:?}: {jobs:?}");
+            };
+            assert_eq!((recipe.seed, init), (FIRST_SEEDS[2] as u64, &None));
         }
         let (begin, other) = (clip(100, 0.1), clip(100, 0.2));
         let sound = |recipe, clip| Some(Arc::new(StoredSound::new(recipe, clip)));
@@ -214,8 +217,6 @@ mod tests {
         let mut project = Project::default();
         store.ask(2, Task::Takes);
         let request = store.pending(2).unwrap();
-        let error = Job::all_of(pad, &info(), request, &project).unwrap_err();
-        assert!(error.to_string().contains("pad 3"), "{error}");
         let own = StoredSound::new(recipe(77), &clip(100, 0.1));
         project.set_sound(2, Some(Arc::new(own.clone())));
         project.settings[2].making.takes = 5;
