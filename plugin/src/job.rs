@@ -31,9 +31,8 @@ impl Job {
         request: Request,
         project: &Project,
     ) -> Result<Vec<Self>> {
-        let sound = match (request.task, project.sound(request.pad)) {
-            (Task::Takes, Some(sound)) => sound,
-            _ => return Ok(vec![Self::of(pad, model, request, project)?]),
+        let (Task::Takes, Some(sound)) = (request.task, project.sound(request.pad)) else {
+            return Ok(vec![Self::of(pad, model, request, project)?]);
         };
         let making = &project.settings[request.pad].making;
         let asked = pad.asked(making);

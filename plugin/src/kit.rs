@@ -30,7 +30,7 @@ pub const CHOKE_GROUPS: u8 = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", from = "AnyClass")]
 pub enum Class {
-    /// The pad's own drum, as far as the model has it ([`default_class`]).
+    /// The pad's own drum, as far as the model has it.
     #[default]
     Auto,
     /// Any.

@@ -296,11 +296,10 @@ fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
     let mut desk = Desk::new();
     let lit = |desk: &mut Desk| {
         let shapes = desk.shapes(vec![]);
-        let light = shapes.iter().find_map(|shape| match &shape.shape {
+        shapes.iter().find_map(|shape| match &shape.shape {
             Shape::Rect(rect) if rect.fill == TROUBLE => Some(rect.rect),
             _ => None,
-        });
-        light
+        })
     };
     let voices = crate::voice::Voices::default();
     desk.window.display.show(&voices, 1.0);
