@@ -35,7 +35,7 @@ impl Job {
             return Ok(vec![Self::of(pad, model, request, project)?]);
         };
         let making = &project.settings[request.pad].making;
-        let asked = pad.asked(making);
+        let asked = pad.asked(making, request.seed);
         let plain = Self {
             recipe: recipe(&asked, model, request.pad)?,
             init: None,
@@ -66,7 +66,7 @@ impl Job {
         project: &Project,
     ) -> Result<Self> {
         let making = &project.settings[request.pad].making;
-        let asked = pad.asked(making);
+        let asked = pad.asked(making, request.seed);
         let plain = Self {
             recipe: recipe(&asked, model, request.pad)?,
             init: None,

@@ -2,7 +2,8 @@
 //! host automates.
 
 use audiodiff::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY, default_class};
@@ -121,11 +122,29 @@ impl Class {
     }
 }
 
+/// One of several choices; the first where it is one that a later version has added, so that nothing else of the pad is
+/// lost by it.
+fn known<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Choice<T> {
+        Known(T),
+        Other(IgnoredAny),
+    }
+    Ok(match Choice::deserialize(deserializer)? {
+        Choice::Known(choice) => choice,
+        Choice::Other(_) => T::default(),
+    })
+}
+
 /// How the sound of a pad is made, besides its seed and the fraction of its morph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Making {
     /// The class.
+    #[serde(deserialize_with = "known")]
     pub class: Class,
     /// Steps from noise to sound: more take longer and are cleaner, up to as many as the model takes. 0 for as many as
     /// the model is best with.
@@ -189,12 +208,14 @@ pub struct Playing {
     /// Cents.
     pub fine: f32,
     /// How long a note plays.
+    #[serde(deserialize_with = "known")]
     pub mode: Mode,
     /// Whether the sound is played backwards.
     pub reverse: bool,
     /// Time at full level, ms.
     pub hold: f32,
     /// Which frequencies pass.
+    #[serde(deserialize_with = "known")]
     pub filter: FilterKind,
     /// Notes of a group silence each other; 0 is none.
     pub choke: u8,
@@ -207,16 +228,19 @@ pub struct Playing {
     /// Fraction of the sound by which a note without velocity begins later.
     pub velocity_start: f32,
     /// How many notes sound at once.
+    #[serde(deserialize_with = "known")]
     pub voices: Polyphony,
     /// Time in which a note of a monophonic pad slides to its key, ms.
     pub glide: f32,
     /// Which of the pad's takes a note plays.
+    #[serde(deserialize_with = "known")]
     pub take: Takes,
     /// Saturation, 0 to 1.
     pub drive: f32,
     /// -1 dark, 1 bright.
     pub tone: f32,
     /// The output it goes to, if the plugin has more than one output.
+    #[serde(deserialize_with = "known")]
     pub output: Route,
 }
 
@@ -399,5 +423,12 @@ mod tests {
         assert_eq!(again["later"], serde_json::json!([1, {"a": 2}]));
         let back: PadSettings = serde_json::from_value(again).unwrap();
         assert_eq!(back, settings);
+        // A choice that is not known takes nothing else with it.
+        let text = "{\"filter\":\"band\",\"mode\":7,\"class\":\"x\",\"output\":null,\"lock\":true,\"take\":\"velocity\"}";
+        let later: PadSettings = serde_json::from_str(text).unwrap();
+        let mut expected = PadSettings::default();
+        expected.making.lock = true;
+        expected.playing.take = Takes::Velocity;
+        assert_eq!(later, expected);
     }
 }

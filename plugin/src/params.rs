@@ -208,11 +208,11 @@ impl PadParams {
         ]
     }
 
-    /// What describes the pad's sound, with its settings.
-    pub fn asked(&self, making: &Making) -> Asked {
+    /// What describes the pad's sound, with its settings; the seed is the parameter's unless it is given.
+    pub fn asked(&self, making: &Making, seed: Option<i32>) -> Asked {
         Asked {
             class: making.class.clone(),
-            seed: self.seed.value(),
+            seed: seed.unwrap_or_else(|| self.seed.value()),
             steps: making.steps,
             guidance: making.guidance,
             length: making.length,

@@ -20,6 +20,9 @@ pub struct Pending {
     pub pad: usize,
     /// The kind of sound.
     pub task: Task,
+    /// The seed to make it with; none for the pad's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i32>,
 }
 
 /// The version of the form in which projects are stored. A later one adds fields, which this one keeps as they are.

@@ -45,9 +45,22 @@ const TASK_BITS: u32 = 3;
 /// The highest number of a task that fits.
 const LAST_TASK: u64 = (1 << TASK_BITS) - 1;
 
+/// Bits of a request's code that hold its seed.
+const SEED_BITS: u32 = 14;
+
+/// In the place of a seed where there is none.
+const NO_SEED: u64 = (1 << SEED_BITS) - 1;
+
 /// The code of a request: a later one is the larger.
-fn code(ticket: u64, task: u64) -> u64 {
-    ticket << TASK_BITS | task
+fn code(gesture: u64, seed: Option<i32>, task: u64) -> u64 {
+    let seed = seed.and_then(|seed| u64::try_from(seed).ok());
+    let seed = seed.map_or(NO_SEED, |seed| seed.min(NO_SEED - 1));
+    gesture << (SEED_BITS + TASK_BITS) | seed << TASK_BITS | task
+}
+
+/// The gesture of the request of this code.
+fn gesture_of(code: u64) -> u64 {
+    code >> (SEED_BITS + TASK_BITS)
 }
 
 /// One request, among all of an instance.
@@ -57,6 +70,8 @@ pub struct Request {
     pub pad: usize,
     /// The kind of sound to replace it with.
     pub task: Task,
+    /// The seed to make it with; none for the one that the pad's parameter has by then.
+    pub seed: Option<i32>,
     ticket: u64,
 }
 
@@ -94,7 +109,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
-    /// For each pad, the code of the newest request: its ticket, and its task in the lowest [`TASK_BITS`].
+    /// For each pad, the [`code`] of the newest request.
     asked: [AtomicU64; PADS],
     /// For each pad, the newest code that was answered or called off.
     settled: [AtomicU64; PADS],
@@ -176,9 +191,16 @@ impl Store {
     pub fn ask_all(&self, pads: impl IntoIterator<Item = usize>, task: Task) -> u64 {
         let gesture = self.gesture();
         for pad in pads {
-            self.asked[pad].fetch_max(code(gesture, task as u64), Ordering::AcqRel);
+            self.ask_with(gesture, pad, task, None);
         }
         gesture
+    }
+
+    /// Asks for a new sound for a pad as a part of `gesture`, with a seed of its own: the parameter, which a host sets,
+    /// may have it later.
+    pub fn ask_with(&self, gesture: u64, pad: usize, task: Task, seed: Option<i32>) {
+        let code = code(gesture, seed, task as u64);
+        self.asked[pad].fetch_max(code, Ordering::AcqRel);
     }
 
     /// The newest request for a pad, if it waits for an answer.
@@ -192,21 +214,32 @@ impl Store {
             4 => Task::Follow,
             _ => Task::Generate,
         };
-        (ticket > settled).then_some(Request { pad, task, ticket })
+        let seed = ticket >> TASK_BITS & NO_SEED;
+        let seed = (seed != NO_SEED).then_some(seed as i32);
+        (ticket > settled).then_some(Request {
+            pad,
+            task,
+            seed,
+            ticket,
+        })
     }
 
     /// What is being made or waits for it, in the order in which it was asked for.
     fn all_pending(&self) -> Vec<Pending> {
         let mut all: Vec<Request> = (0..PADS).filter_map(|pad| self.pending(pad)).collect();
-        all.sort_by_key(|request| request.ticket >> TASK_BITS);
-        let pending = |Request { pad, task, .. }| Pending { pad, task };
+        all.sort_by_key(|request| gesture_of(request.ticket));
+        let pending = |request: Request| Pending {
+            pad: request.pad,
+            task: request.task,
+            seed: request.seed,
+        };
         all.into_iter().map(pending).collect()
     }
 
     /// The request that has waited longest.
     pub fn next(&self) -> Option<Request> {
         let pending = (0..PADS).filter_map(|pad| self.pending(pad));
-        pending.min_by_key(|request| request.ticket >> TASK_BITS)
+        pending.min_by_key(|request| gesture_of(request.ticket))
     }
 
     /// The number of the newest request that waits for an answer, if it was made after the one of this number.
@@ -234,7 +267,7 @@ impl Store {
         } else if self.pending(request.pad) == Some(request) {
             // There is no way back to before a pad's first sound.
             if held.project.sound(request.pad).is_some() {
-                held.remember(request.ticket >> TASK_BITS);
+                held.remember(gesture_of(request.ticket));
             }
             held.histories[request.pad].push(sound.clone());
             held.replace(request.pad, sound);
@@ -258,7 +291,7 @@ impl Store {
             .sound(pad)
             .is_some_and(|it| Arc::ptr_eq(it, sound));
         if self.pending(pad) == Some(request) && is_still && !held.project.is_locked(pad) {
-            held.remember(request.ticket >> TASK_BITS);
+            held.remember(gesture_of(request.ticket));
             held.edit(|project| {
                 project.takes[pad] = takes.into_iter().map(Arc::new).collect();
                 let take = &mut project.settings[pad].playing.take;
@@ -416,7 +449,7 @@ impl Store {
     }
 
     fn call_off(&self, pad: usize) {
-        let settled = code(self.gesture(), LAST_TASK);
+        let settled = code(self.gesture(), None, LAST_TASK);
         self.settled[pad].fetch_max(settled, Ordering::AcqRel);
     }
 
@@ -566,8 +599,8 @@ impl PersistentField<'_, Project> for ProjectField {
             held.histories[pad].load(sound);
         }
         // What was being made is made after all; where the project brings no sound, one is made.
-        for Pending { pad, task } in pending {
-            store.ask(pad, task);
+        for Pending { pad, task, seed } in pending {
+            store.ask_with(store.gesture(), pad, task, seed);
         }
         for pad in 0..PADS {
             if held.project.sound(pad).is_none() && store.pending(pad).is_none() {
@@ -885,18 +918,22 @@ mod tests {
         (0..PADS).for_each(|pad| make(&store, pad, 1, &clip(44_100, 0.1)));
         assert!(!save(&store).contains("pending"));
         store.ask(7, Task::Morph);
-        store.ask(2, Task::Generate);
+        store.ask_with(store.gesture(), 2, Task::Generate, Some(9999));
         store.ask(9, Task::Vary);
         let text = save(&store);
         let (opened, _inbox) = Store::new();
         load(&opened, &text);
-        let order: Vec<(usize, Task)> = std::iter::from_fn(|| {
+        let order: Vec<(usize, Task, Option<i32>)> = std::iter::from_fn(|| {
             let request = opened.next()?;
             opened.settle(request);
-            Some((request.pad, request.task))
+            Some((request.pad, request.task, request.seed))
         })
         .collect();
-        let asked = [(7, Task::Morph), (2, Task::Generate), (9, Task::Vary)];
+        let asked = [
+            (7, Task::Morph, None),
+            (2, Task::Generate, Some(9999)),
+            (9, Task::Vary, None),
+        ];
         assert_eq!(order, asked);
         assert_eq!(seeds(&opened), [Some(1); PADS]);
         // A damaged one is counted, and one of a pad that there is not left out.

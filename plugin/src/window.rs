@@ -208,7 +208,9 @@ impl Window {
             let rest = ui.available_size();
             let side = (rest.x * 0.44)
                 .min(rest.y - 30.0)
-                .min(rest.x - SELECTED_WIDTH);
+                .min(rest.x - SELECTED_WIDTH)
+                // Some hosts go below the least size.
+                .max(1.0);
             ui.horizontal_top(|ui| {
                 ui.vertical(|ui| {
                     ui.set_width(side);
@@ -363,7 +365,7 @@ impl Window {
             Purpose::Sound(pad) => {
                 let clip = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?.clip;
                 let sound = StoredSound::new(SoundRecipe::of_file(path), &clip)
-                    .asked(self.params.pads[pad].asked(&self.project.settings[pad].making))
+                    .asked(self.params.pads[pad].asked(&self.project.settings[pad].making, None))
                     .measured();
                 self.store.put(pad, sound)?;
                 self.store.ask(pad, Task::Vary);

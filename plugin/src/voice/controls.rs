@@ -8,10 +8,11 @@ use super::{FilterKind, Takes};
 const MOST_OCTAVES: f32 = 8.0;
 
 /// How long a note plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// To the end of the sound, whatever its key does.
+    #[default]
     OneShot,
     /// Until its key is let go.
     Gate,
@@ -20,10 +21,11 @@ pub enum Mode {
 }
 
 /// How many notes of a pad sound at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Polyphony {
     /// As many as there are.
+    #[default]
     Poly,
     /// The newest. When its key is let go and the mode is [`Mode::Gate`] or [`Mode::Loop`], the newest one whose key is
     /// still held begins anew.

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 const INAUDIBLE: f32 = 1e-20;
 
 /// The response of a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum FilterKind {
     /// No filter: all frequencies pass.
+    #[default]
     #[serde(rename = "off")]
     Off,
     /// Lowpass: frequencies below the cutoff pass, those above fall by 12 dB an octave.

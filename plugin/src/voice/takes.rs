@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::PlayableSound;
 
 /// Which take of its pad a note plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Takes {
     /// The pad's own sound.
+    #[default]
     First,
     /// One after the other, from the pad's own on.
     RoundRobin,

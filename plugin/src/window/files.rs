@@ -75,9 +75,9 @@ impl Picking {
     }
 
     /// Whether there is no dialog to answer, if it has answered with no file: nobody leaves one so fast. On Linux it is
-    /// another program's, which may not be there.
+    /// another program's, which may not be there; then an answer may take long on a busy machine.
     pub fn is_dialog_missing(&self) -> bool {
-        cfg!(target_os = "linux") && self.begun.elapsed() < FASTEST
+        cfg!(target_os = "linux") && (self.begun.elapsed() < FASTEST || !is_there_a_dialog())
     }
 
     /// The path that was picked, or none if the dialog was left; not ready while it is open.
@@ -90,6 +90,15 @@ impl Picking {
             .poll(&mut Context::from_waker(Waker::noop()));
         answer.map(|file| file.map(|file| file.path().to_owned()))
     }
+}
+
+/// Whether a program may be there that shows dialogs: zenity, or a portal on the session's bus.
+fn is_there_a_dialog() -> bool {
+    let is_in = |folder: PathBuf, name: &str| folder.join(name).exists();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let zenity = std::env::split_paths(&path).any(|folder| is_in(folder, "zenity"));
+    let bus = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| is_in(folder.into(), "bus"));
+    zenity || bus || std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some()
 }
 
 /// The last part of a path.

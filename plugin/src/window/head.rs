@@ -5,11 +5,9 @@ use egui::{Align, Button, Label, Layout, RichText, Sense, Ui, Vec2};
 use nice_plug::prelude::*;
 
 use super::files::{Picking, Purpose, file_name};
-use super::pad::next_seed;
 use super::widget::{Editing, Format, KNOB};
 use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
 use crate::pad::PADS;
-use crate::store::Task;
 use crate::undo::Direction;
 
 impl Window {
@@ -76,12 +74,9 @@ impl Window {
                 .on_hover_text("New sounds for all pads that are not locked")
                 .clicked()
             {
+                let gesture = self.store.gesture();
                 let open = (0..PADS).filter(|&pad| !self.project.is_locked(pad));
-                let gesture = self.store.ask_all(open.clone(), Task::Generate);
-                for pad in open {
-                    let seed = next_seed(self.params.pads[pad].seed.value());
-                    edit.set_seed(gesture, pad, seed);
-                }
+                open.for_each(|pad| edit.new_sound(gesture, pad));
             }
             let (back, forth) = self.store.can_undo();
             let redo = ui.add_enabled(forth, Button::new("Redo"));

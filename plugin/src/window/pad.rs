@@ -317,8 +317,7 @@ impl Window {
         ui.horizontal(|ui| {
             let big = |text: &str| egui::Button::new(RichText::new(text).size(15.0));
             if ui.add(big("New")).on_hover_text("Another seed").clicked() {
-                let gesture = self.store.ask_all([pad], Task::Generate);
-                edit.set_seed(gesture, pad, next_seed(params.seed.value()));
+                edit.new_sound(self.store.gesture(), pad);
             }
             let made = ui.add(big("Generate"));
             if made.on_hover_text("The sound of this seed").clicked() {

@@ -292,6 +292,31 @@ fn a_drag_is_one_gesture_of_the_host_and_of_undo() {
 }
 
 #[test]
+fn new_asks_for_the_new_seed_whenever_the_host_sets_it() {
+    let mut desk = Desk::new();
+    let seed = |desk: &Desk, pad: usize| desk.store.pending(pad).and_then(|it| it.seed);
+    let first = desk.window.params.pads.each_ref().map(|it| it.seed.value());
+    let new = desk.find("New");
+    desk.click(new);
+    assert_eq!(seed(&desk, 0), Some((first[0] + 1237) % 10_000));
+    let told = desk.recorder.0.take();
+    assert_eq!(told, [format!("set Pad 1 Seed {}", first[0] + 1237)]);
+    assert_eq!(seed(&desk, 1), None);
+    let lock = desk.find("Lock");
+    desk.click(lock);
+    let all = desk.find("Generate all");
+    desk.click(all);
+    for pad in 1..PADS {
+        assert_eq!(
+            seed(&desk, pad),
+            Some((first[pad] + 1237) % 10_000),
+            "{pad}"
+        );
+    }
+    assert_eq!(desk.recorder.0.take().len(), PADS - 1, "one is locked");
+}
+
+#[test]
 fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
     let mut desk = Desk::new();
     let lit = |desk: &mut Desk| {

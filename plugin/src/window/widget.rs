@@ -9,11 +9,12 @@ use egui::{
 };
 use nice_plug::prelude::*;
 
+use super::pad::next_seed;
 use super::{ACCENT, EDGE, FAINT, INK};
 use crate::kit::PadSettings;
 use crate::params::PluginParams;
 use crate::project::Project;
-use crate::store::Store;
+use crate::store::{Store, Task};
 use crate::undo::{Direction, Value};
 
 /// The size of a knob with its name and value.
@@ -200,6 +201,14 @@ impl Editing<'_> {
         let before = Value::Seed(pad, param.value());
         self.store.changed_value(gesture, before);
         self.hand.set(param, seed);
+    }
+
+    /// Gives a pad the next seed and asks for its sound, as a part of `gesture`.
+    pub fn new_sound(&self, gesture: u64, pad: usize) {
+        let seed = next_seed(self.params.pads[pad].seed.value());
+        self.set_seed(gesture, pad, seed);
+        self.store
+            .ask_with(gesture, pad, Task::Generate, Some(seed));
     }
 
     /// Takes the last gesture back, or makes it again.
