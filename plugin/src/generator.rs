@@ -73,10 +73,12 @@ impl Generator {
         let mut worker = Worker {
             store,
             status,
-            open,
-            known,
+            models: Models {
+                open,
+                known,
+                opened: None,
+            },
             read,
-            model: None,
             quit: quit.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -108,12 +110,19 @@ struct OpenModel {
     model: Box<dyn Model>,
 }
 
-impl OpenModel {
+/// The model that is open, if one is, and how others are.
+struct Models {
+    open: Open,
+    known: Known,
+    opened: Option<OpenModel>,
+}
+
+impl Models {
     /// Opens the model of a project, at its path or where else one of its name and fingerprint is known to be.
-    fn of(project: &Project, open: &Open, known: Known) -> Result<Self> {
-        let at = |path: Option<&Path>| -> Result<Self> {
-            let model = open(path)?;
-            Ok(Self {
+    fn open(&self, project: &Project) -> Result<OpenModel> {
+        let at = |path: Option<&Path>| -> Result<OpenModel> {
+            let model = (self.open)(path)?;
+            Ok(OpenModel {
                 path: path.map(Path::to_owned),
                 info: model.info(),
                 model,
@@ -127,31 +136,26 @@ impl OpenModel {
         let Some((path, name)) = path.zip(project.model_name.as_ref()) else {
             return Err(missing);
         };
-        let elsewhere = known().into_iter().filter(|known| known != path);
+        let elsewhere = (self.known)().into_iter().filter(|known| known != path);
         let mut opened = elsewhere.filter_map(|known| at(Some(&known)).ok());
         opened
             .find(|opened| opened.info.name == *name)
             .ok_or_else(|| Error::setting(format!("{missing}; the project's model is {name}")))
     }
-}
 
-/// The model of `project`, opened if it is not yet. Where it had moved, the project has its new path.
-fn open<'a>(
-    opened: &'a mut Option<OpenModel>,
-    open: &Open,
-    known: Known,
-    store: &Store,
-    project: &mut Arc<Project>,
-    status: &Status,
-) -> Result<&'a mut OpenModel> {
-    opened.take_if(|opened| opened.path != project.model);
-    Ok(match opened {
-        Some(opened) => opened,
-        none => {
+    /// The model of `project`, opened if it is not yet. Where it had moved, the project has its new path.
+    fn of(
+        &mut self,
+        project: &mut Arc<Project>,
+        store: &Store,
+        status: &Status,
+    ) -> Result<&mut OpenModel> {
+        self.opened.take_if(|opened| opened.path != project.model);
+        if self.opened.is_none() {
             // Whether this opens or not, the last model is no longer the project's.
             status.set_model(None);
             status.set_notice(None);
-            let model = OpenModel::of(project, open, known)?;
+            let model = self.open(project)?;
             let name = &model.info.name;
             if let Some((path, found)) = project.model.as_deref().zip(model.path.as_deref()) {
                 let notice = match &project.model_name {
@@ -169,18 +173,17 @@ fn open<'a>(
                 *project = store.project();
             }
             status.set_model(Some(model.info.clone()));
-            none.insert(model)
+            self.opened = Some(model);
         }
-    })
+        Ok(self.opened.as_mut().expect("it was opened"))
+    }
 }
 
 struct Worker {
     store: Arc<Store>,
     status: Arc<Status>,
-    open: Open,
-    known: Known,
+    models: Models,
     read: Read,
-    model: Option<OpenModel>,
     quit: Arc<AtomicBool>,
 }
 
@@ -201,26 +204,19 @@ impl Worker {
             // A host must survive whatever happens here.
             let answer = catch_unwind(AssertUnwindSafe(|| {
                 if reopen {
-                    self.model = None;
+                    self.models.opened = None;
                 }
                 match request {
                     Some(request) => self.answer(request),
                     None => {
-                        let Self {
-                            store,
-                            status,
-                            open: opens,
-                            known,
-                            model,
-                            ..
-                        } = self;
-                        let mut project = store.project();
-                        open(model, opens, *known, store, &mut project, status).map(drop)
+                        let mut project = self.store.project();
+                        let models = &mut self.models;
+                        models.of(&mut project, &self.store, &self.status).map(drop)
                     }
                 }
             }));
             let answer = answer.unwrap_or_else(|_| {
-                self.model = None;
+                self.models.opened = None;
                 Err(Error::setting("the model failed; it will be loaded again"))
             });
             match answer {
@@ -243,13 +239,11 @@ impl Worker {
         let Self {
             store,
             status,
-            open: opens,
-            known,
+            models,
             read,
             quit,
-            model,
         } = self;
-        let model = open(model, opens, *known, store, &mut project, status)?;
+        let model = models.of(&mut project, store, status)?;
         let info = &model.info;
         let jobs = read(info, request, &project)?;
         let is_new = |job: &Job| {

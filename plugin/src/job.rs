@@ -3,6 +3,7 @@
 use audiodiff::render::Init;
 use audiodiff::{Error, Result};
 
+use crate::kit::Making;
 use crate::params::PadParams;
 use crate::project::Project;
 use crate::status::ModelInfo;
@@ -35,12 +36,7 @@ impl Job {
             return Ok(vec![Self::of(pad, model, request, project)?]);
         };
         let making = &project.settings[request.pad].making;
-        let asked = pad.asked(making, request.seed);
-        let plain = Self {
-            recipe: recipe(&asked, model, request.pad)?,
-            init: None,
-            asked,
-        };
+        let plain = Self::plain(pad, model, request, making)?;
         let takes = 1..making.takes as u64;
         Ok(takes
             .map(|take| {
@@ -66,12 +62,7 @@ impl Job {
         project: &Project,
     ) -> Result<Self> {
         let making = &project.settings[request.pad].making;
-        let asked = pad.asked(making, request.seed);
-        let plain = Self {
-            recipe: recipe(&asked, model, request.pad)?,
-            init: None,
-            asked,
-        };
+        let plain = Self::plain(pad, model, request, making)?;
         let Some(own) = project.sound(request.pad) else {
             return Ok(plain);
         };
@@ -89,6 +80,21 @@ impl Job {
                 Ok(plain.morph(pad.morph_amount.value(), own, to))
             }
         }
+    }
+
+    /// The sound that the seed and the settings of a pad describe, from nothing.
+    fn plain(
+        pad: &PadParams,
+        model: &ModelInfo,
+        request: Request,
+        making: &Making,
+    ) -> Result<Self> {
+        let asked = pad.asked(making, request.seed);
+        Ok(Self {
+            recipe: recipe(&asked, model, request.pad)?,
+            init: None,
+            asked,
+        })
     }
 
     fn vary(self, amount: f32, sound: &StoredSound) -> Self {

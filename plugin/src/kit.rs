@@ -300,14 +300,20 @@ impl PadSettings {
                 otherwise
             };
         };
+        let first = Self::default();
         let Self {
             making, playing, ..
         } = &mut self;
         making.steps = making.steps.min(MAX_STEPS);
         within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
         within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
-        within(&mut making.variation, 0.0, 1.0, 0.3);
-        within(&mut making.takes_variation, 0.0, 1.0, 0.1);
+        within(&mut making.variation, 0.0, 1.0, first.making.variation);
+        within(
+            &mut making.takes_variation,
+            0.0,
+            1.0,
+            first.making.takes_variation,
+        );
         making.takes = making.takes.clamp(2, PadSounds::MOST);
         making.morph_with = making.morph_with.filter(|&other| other < PADS);
         within(&mut playing.fine, -100.0, 100.0, 0.0);

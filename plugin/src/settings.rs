@@ -58,7 +58,7 @@ impl Settings {
     /// wants it otherwise.
     #[must_use]
     pub fn threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = cores();
         self.threads.unwrap_or(cores / 2).clamp(1, cores)
     }
 
@@ -83,6 +83,11 @@ impl Settings {
         let text = serde_json::to_vec_pretty(self).expect("paths and numbers can be written");
         audiodiff::file::write_whole(path, &text)
     }
+}
+
+/// The cores of this machine that this process may use; 1 where the system does not tell.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Instances that wait for a sound in an offline rendering.
@@ -117,7 +122,7 @@ pub fn recent_models() -> Vec<PathBuf> {
 /// each core while [`AllCores`] says so.
 pub fn threads_in_use() -> usize {
     if WAITING.load(Ordering::Relaxed) > 0 {
-        return std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        return cores();
     }
     match THREADS.load(Ordering::Relaxed) {
         0 => Settings::load().threads(),

@@ -11,7 +11,7 @@ use crate::params::MACROS;
 const PROJECT: &str = "project";
 
 /// The parameters of pads that are settings of the project from 0.2 on, by the first part of their ids.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "class",
     "steps",
     "guidance",
@@ -26,6 +26,7 @@ const SETTINGS: [&str; 14] = [
     "filter",
     "choke",
     "velocity",
+    "output",
 ];
 
 /// Brings a state of any earlier version into the present form. A host loads it over a state that there is: parameters
@@ -45,8 +46,7 @@ fn upgrade_settings(state: &mut PluginState) {
     let mut take = |id: String| state.params.remove(&id);
     let pads = (1..=PADS).map(|pad| {
         let mut settings = Map::new();
-        let names = SETTINGS.iter().chain(&["output"]);
-        for &name in names {
+        for name in SETTINGS {
             if let Some(value) = take(format!("{name}_{pad}")) {
                 settings.insert(name.to_owned(), setting(name, &value));
             }

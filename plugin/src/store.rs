@@ -185,15 +185,14 @@ impl Store {
         self.ask_all([pad], task);
     }
 
-    /// Asks for new sounds for all of these pads; returns the gesture that this is.
+    /// Asks for new sounds for all of these pads, as one gesture.
     ///
     /// Real-time safe: atomic operations.
-    pub fn ask_all(&self, pads: impl IntoIterator<Item = usize>, task: Task) -> u64 {
+    pub fn ask_all(&self, pads: impl IntoIterator<Item = usize>, task: Task) {
         let gesture = self.gesture();
         for pad in pads {
             self.ask_with(gesture, pad, task, None);
         }
-        gesture
     }
 
     /// Asks for a new sound for a pad as a part of `gesture`, with a seed of its own: the parameter, which a host sets,

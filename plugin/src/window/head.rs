@@ -8,6 +8,7 @@ use super::files::{Picking, Purpose, file_name};
 use super::widget::{Editing, Format, KNOB};
 use super::{ACCENT, FAINT, PANEL, TROUBLE, WAVE, Window};
 use crate::pad::PADS;
+use crate::settings::cores;
 use crate::undo::Direction;
 
 impl Window {
@@ -45,7 +46,7 @@ impl Window {
             ui.horizontal(|ui| {
                 ui.label("Threads");
                 let mut threads = self.settings.threads();
-                let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                let most = cores();
                 let value = egui::DragValue::new(&mut threads).range(1..=most);
                 if ui.add(value).changed() {
                     self.prefer(|settings| settings.threads = Some(threads));
@@ -61,7 +62,7 @@ impl Window {
         let leftwards = Layout::right_to_left(Align::Center);
         ui.allocate_ui_with_layout(size, leftwards, |ui| {
             self.meter(ui);
-            edit.knob(ui, &self.params.gain, "Gain", Format::default());
+            edit.knob(ui, &self.params.gain, "Gain", Format::FROM_LEFT);
             let keys = ui.selectable_label(self.project.keys, "Keys");
             if keys
                 .on_hover_text("All keys play the selected pad at their pitch")

@@ -47,9 +47,9 @@ impl Window {
                 let name = param.name().trim_start_matches("All ");
                 let centred = param.default_normalized_value() == 0.5;
                 let format = if centred {
-                    Format::default().centred()
+                    Format::CENTRED
                 } else {
-                    Format::default()
+                    Format::FROM_LEFT
                 };
                 edit.knob_of_size(ui, param, name, format, size);
             }
@@ -159,12 +159,12 @@ impl Window {
         self.make(ui, edit, pad, params, &settings);
         ui.separator();
         ui.label(RichText::new("Playing").color(FAINT));
-        let plain = Format::default();
+        let plain = Format::FROM_LEFT;
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = KNOB_GAP;
             edit.knob(ui, &params.gain, "Gain", plain);
-            edit.knob(ui, &params.pan, "Pan", plain.centred());
-            edit.knob(ui, &params.pitch, "Pitch", plain.centred());
+            edit.knob(ui, &params.pan, "Pan", Format::CENTRED);
+            edit.knob(ui, &params.pitch, "Pitch", Format::CENTRED);
             edit.setting(ui, pad, &settings, &FINE);
             edit.knob(ui, &params.start, "Start", plain);
             edit.setting(ui, pad, &settings, &TONE);
@@ -312,7 +312,7 @@ impl Window {
             edit.setting(ui, pad, settings, &GUIDANCE);
             edit.setting(ui, pad, settings, &LENGTH);
             edit.setting(ui, pad, settings, &VARIATION);
-            edit.knob(ui, &params.morph_amount, "Morph", Format::default());
+            edit.knob(ui, &params.morph_amount, "Morph", Format::FROM_LEFT);
         });
         ui.horizontal(|ui| {
             let big = |text: &str| egui::Button::new(RichText::new(text).size(15.0));

@@ -32,19 +32,16 @@ const TRAVEL: f32 = 180.0;
 const SWEEP: f32 = 0.75 * std::f32::consts::TAU;
 
 /// How a knob looks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Format {
     centred: bool,
 }
 
 impl Format {
+    /// Its arc begins on the left.
     pub const FROM_LEFT: Self = Self { centred: false };
-    pub const CENTRED: Self = Self { centred: true };
-
     /// Its arc begins in the middle.
-    pub fn centred(self) -> Self {
-        Self { centred: true }
-    }
+    pub const CENTRED: Self = Self { centred: true };
 }
 
 /// Whoever sets parameters for the window: the host.
