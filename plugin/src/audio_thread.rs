@@ -23,7 +23,8 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// main one. `next_event` gives the notes in their order; `ended` is called with each note that has ended and the
     /// frame of its end.
     ///
-    /// Real-time safe: no allocation, no lock, no wait, no free.
+    /// Real-time safe: no allocation, no lock, no wait, no free. An instance whose host renders offline waits for the
+    /// sound of each note.
     pub fn play(
         &mut self,
         left: &mut [f32],
@@ -32,9 +33,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
         ended: &mut dyn FnMut(NoteAddress, u32),
     ) {
-        let voices = &mut self.voices;
-        self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
-        self.kit = *self.inbox.kit();
+        let pads = &self.params.pads;
+        self.inbox.date(&self.store, |pad| {
+            (pads[pad].seed.value(), pads[pad].morph_amount.value())
+        });
+        self.take_sounds();
         for pad in 0..PADS {
             if self.display.take_hit(pad) {
                 self.hit(pad);
@@ -80,6 +83,13 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             self.note(event, ended);
             next = next_event();
         }
+    }
+
+    /// Takes the newest sounds and settings.
+    pub(crate) fn take_sounds(&mut self) {
+        let voices = &mut self.voices;
+        self.inbox.take(|pad, sound| voices.set_sound(pad, sound));
+        self.kit = *self.inbox.kit();
     }
 
     /// Mixes the frames `range` of a block of `len` frames, at most [`STRIDE`] of them.
@@ -143,6 +153,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 key,
                 ..
             } => {
+                self.await_returning();
                 self.voices.note_off(named(voice_id, channel, key));
             }
             NoteEvent::Choke {
@@ -221,26 +232,42 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 channel,
                 cc,
                 value,
-            } => match cc {
-                control_change::DAMPER_PEDAL => self.voices.sustain(channel, value >= 0.5),
-                control_change::ALL_SOUND_OFF => {
-                    let all = NoteAddress {
-                        id: None,
-                        channel: Some(channel),
-                        key: None,
-                    };
-                    self.voices.choke(all, &mut |note| ended(note, timing));
+            } => {
+                self.await_returning();
+                match cc {
+                    control_change::DAMPER_PEDAL => self.voices.sustain(channel, value >= 0.5),
+                    control_change::ALL_SOUND_OFF => {
+                        let all = NoteAddress {
+                            id: None,
+                            channel: Some(channel),
+                            key: None,
+                        };
+                        self.voices.choke(all, &mut |note| ended(note, timing));
+                    }
+                    control_change::ALL_NOTES_OFF => self.voices.release_all(channel),
+                    _ => {}
                 }
-                control_change::ALL_NOTES_OFF => self.voices.release_all(channel),
-                _ => {}
-            },
+            }
             _ => {}
+        }
+    }
+
+    /// Does for monophonic pads what [`await_sound`](Self::await_sound) does: a key that is let go may begin a note
+    /// anew.
+    fn await_returning(&mut self) {
+        for pad in 0..PADS {
+            if self.kit.pads[pad].voices == Polyphony::Mono {
+                self.await_sound(pad);
+            }
         }
     }
 
     fn note_on(&mut self, note: NoteAddress, velocity: f32, ended: &mut dyn FnMut(NoteAddress)) {
         match note.key.and_then(|key| self.kit.route(key)) {
-            Some((pad, key)) => self.begin(note, Begin { pad, key, velocity }, ended),
+            Some((pad, key)) => {
+                self.await_sound(pad);
+                self.begin(note, Begin { pad, key, velocity }, ended);
+            }
             None => ended(note),
         }
     }

@@ -14,8 +14,9 @@ use nice_plug::prelude::nice_error;
 
 use crate::job::Job;
 use crate::project::Project;
+use crate::requests::{Request, Task};
 use crate::status::{ModelInfo, Status};
-use crate::store::{Request, Store, Task};
+use crate::store::Store;
 use crate::stored::{SoundRecipe, StoredSound};
 
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
@@ -48,7 +49,7 @@ pub type Open = Box<dyn Fn(Option<&Path>) -> Result<Box<dyn Model>> + Send>;
 pub type Known = fn() -> Vec<PathBuf>;
 
 /// Reads from the parameters the jobs that a request comes to, given the model and the project. None for a locked pad.
-pub type Read = Box<dyn Fn(&ModelInfo, Request, &Project) -> Result<Vec<Job>> + Send + Sync>;
+pub type Read = Box<dyn Fn(&ModelInfo, &Request, &Project) -> Result<Vec<Job>> + Send + Sync>;
 
 /// The thread, for as long as this lives. Dropping it breaks off the work and waits for the thread.
 #[derive(Debug)]
@@ -191,12 +192,11 @@ impl Worker {
     fn run(&mut self) {
         while !self.quit.load(Ordering::Acquire) {
             self.store.free_unused();
-            // Older projects may bring many: requests need not wait for all of them.
-            let packed = self.store.pack_one();
             let reopen = self.status.take_open_model();
             let request = self.store.next();
             if !reopen && request.is_none() {
-                if !packed {
+                // Older projects may bring many: requests need not wait for all of them.
+                if !self.store.pack_one() {
                     std::thread::park_timeout(LOOK);
                 }
                 continue;
@@ -206,7 +206,7 @@ impl Worker {
                 if reopen {
                     self.models.opened = None;
                 }
-                match request {
+                match &request {
                     Some(request) => self.answer(request),
                     None => {
                         let mut project = self.store.project();
@@ -225,7 +225,7 @@ impl Worker {
                 Err(error) => {
                     nice_error!("no sound: {error}");
                     self.status.set_trouble(Some(error.to_string()));
-                    if let Some(request) = request {
+                    if let Some(request) = &request {
                         self.store.settle(request);
                     }
                 }
@@ -233,8 +233,8 @@ impl Worker {
         }
     }
 
-    /// Makes the sound of `request`, or of a newer one that comes to the same job.
-    fn answer(&mut self, mut request: Request) -> Result<()> {
+    /// Makes the sound of `request`.
+    fn answer(&mut self, request: &Request) -> Result<()> {
         let (mut project, pad) = (self.store.project(), request.pad);
         let Self {
             store,
@@ -262,18 +262,7 @@ impl Worker {
         for (i, job) in jobs.iter().enumerate() {
             let mut keep_going = |done: f32| {
                 status.set_done(pad, (i as f32 + done) / jobs.len() as f32);
-                let newest = store.pending(pad);
-                if newest != Some(request) {
-                    let same = |newer: &Request| {
-                        newer.task == request.task
-                            && read(info, *newer, &project).is_ok_and(|r| r == jobs)
-                    };
-                    match newest.filter(same) {
-                        Some(newer) => request = newer,
-                        None => return ControlFlow::Break(()),
-                    }
-                }
-                if quit.load(Ordering::Acquire) {
+                if quit.load(Ordering::Acquire) || !store.is_wanted(request) {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
@@ -400,7 +389,8 @@ mod tests {
         let wanted = seed.clone();
         let read: Read = Box::new(move |info, request, project| {
             assert_eq!(info.labels, ["kick"]);
-            let recipe = recipe(wanted.load(Ordering::SeqCst));
+            let seed = request.seed.map(|seed| seed as u64);
+            let recipe = recipe(seed.unwrap_or_else(|| wanted.load(Ordering::SeqCst)));
             let sound = |pad| project.sound(pad).map(|sound| sound.clip());
             let init = match request.task {
                 Task::Generate | Task::Follow => None,
@@ -445,8 +435,9 @@ mod tests {
 
     impl Bench {
         fn ask(&self, seed: u64) {
-            self.seed.store(seed, Ordering::SeqCst);
-            self.store.ask(PAD, Task::Generate);
+            let gesture = self.store.gesture();
+            let seed = seed as i32;
+            self.store.ask_with(gesture, PAD, Task::Generate, seed);
         }
 
         fn step(&self, n: usize) {
@@ -459,7 +450,7 @@ mod tests {
 
         fn settled(&self) {
             let start = Instant::now();
-            while self.store.next().is_some() {
+            while self.store.newest() > 0 {
                 assert!(start.elapsed() < Duration::from_secs(10), "no answer");
                 std::thread::sleep(Duration::from_millis(1));
             }

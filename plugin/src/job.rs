@@ -6,8 +6,8 @@ use audiodiff::{Error, Result};
 use crate::kit::Making;
 use crate::params::PadParams;
 use crate::project::Project;
+use crate::requests::{Request, Task};
 use crate::status::ModelInfo;
-use crate::store::{Request, Task};
 use crate::stored::{Asked, SoundRecipe, StoredSound};
 
 /// A sound to make.
@@ -29,7 +29,7 @@ impl Job {
     pub fn all_of(
         pad: &PadParams,
         model: &ModelInfo,
-        request: Request,
+        request: &Request,
         project: &Project,
     ) -> Result<Vec<Self>> {
         let (Task::Takes, Some(sound)) = (request.task, project.sound(request.pad)) else {
@@ -58,7 +58,7 @@ impl Job {
     pub fn of(
         pad: &PadParams,
         model: &ModelInfo,
-        request: Request,
+        request: &Request,
         project: &Project,
     ) -> Result<Self> {
         let making = &project.settings[request.pad].making;
@@ -70,6 +70,7 @@ impl Job {
             Task::Generate | Task::Follow | Task::Takes => Ok(plain),
             Task::Vary => Ok(plain.vary(making.variation, own)),
             Task::Morph => {
+                let amount = request.amount.unwrap_or_else(|| pad.morph_amount.value());
                 let other = making.other(request.pad);
                 let to = project.sound(other).ok_or_else(|| {
                     Error::setting(format!(
@@ -77,7 +78,7 @@ impl Job {
                         other + 1
                     ))
                 })?;
-                Ok(plain.morph(pad.morph_amount.value(), own, to))
+                Ok(plain.morph(amount, own, to))
             }
         }
     }
@@ -86,7 +87,7 @@ impl Job {
     fn plain(
         pad: &PadParams,
         model: &ModelInfo,
-        request: Request,
+        request: &Request,
         making: &Making,
     ) -> Result<Self> {
         let asked = pad.asked(making, request.seed);
@@ -178,7 +179,7 @@ mod tests {
         for task in [Task::Takes, Task::Vary, Task::Morph] {
             store.ask(2, task);
             let request = store.pending(2).unwrap();
-            let jobs = Job::all_of(pad, &info(), request, &project).unwrap();
+            let jobs = Job::all_of(pad, &info(), &request, &project).unwrap();
             let [Job { recipe, init, .. }] = &jobs[..] else {
                 panic!("{task:?}: {jobs:?}");
             };
@@ -188,12 +189,12 @@ mod tests {
         let sound = |recipe, clip| Some(Arc::new(StoredSound::new(recipe, clip)));
         project.pads[2] = sound(recipe(77), &begin);
         let request = store.pending(2).unwrap();
-        let error = Job::of(pad, &info(), request, &project).unwrap_err();
+        let error = Job::of(pad, &info(), &request, &project).unwrap_err();
         assert!(error.to_string().contains("pad 4"), "{error}");
         project.pads[3] = sound(recipe(78), &other);
         let clips = [2, 3].map(|pad| project.pads[pad].as_ref().unwrap().clip());
 
-        let mut job = Job::of(pad, &info(), request, &project).unwrap();
+        let mut job = Job::of(pad, &info(), &request, &project).unwrap();
         let first = FIRST_SEEDS[2] as u64;
         assert_eq!((job.recipe.seed, job.recipe.morph), (first, Some(0.5)));
         assert_eq!(job.recipe.class.as_deref(), Some("kick"), "both are");
@@ -201,13 +202,13 @@ mod tests {
         assert_eq!(job.init, Some(Init::Morph { clips, fraction }));
         project.pads[2] = sound(job.recipe, &begin);
         project.pads[3] = sound(SoundRecipe::of_file("x.wav".as_ref()), &other);
-        job = Job::of(pad, &info(), request, &project).unwrap();
+        job = Job::of(pad, &info(), &request, &project).unwrap();
         assert_eq!((job.recipe.seed, job.recipe.class), (first + 1, None));
 
         store.ask(2, Task::Vary);
         let request = store.pending(2).unwrap();
         for seed in first..first + 3 {
-            let job = Job::of(pad, &info(), request, &project).unwrap();
+            let job = Job::of(pad, &info(), &request, &project).unwrap();
             assert_eq!((job.recipe.seed, job.recipe.variation), (seed, Some(0.3)));
             assert!(matches!(job.init, Some(Init::Vary { .. })));
             project.pads[2] = sound(job.recipe, &begin);
@@ -225,7 +226,7 @@ mod tests {
         let own = StoredSound::new(recipe(77), &clip(100, 0.1));
         project.set_sound(2, Some(Arc::new(own.clone())));
         project.settings[2].making.takes = 5;
-        let jobs = Job::all_of(pad, &info(), request, &project).unwrap();
+        let jobs = Job::all_of(pad, &info(), &request, &project).unwrap();
         let seeds: Vec<u64> = jobs.iter().map(|job| job.recipe.seed).collect();
         assert_eq!(seeds, [78, 79, 80, 81]);
         for job in &jobs {
@@ -234,6 +235,6 @@ mod tests {
             let (clip, strength) = (own.clip(), f64::from(0.1f32));
             assert_eq!(job.init, Some(Init::Vary { clip, strength }));
         }
-        assert_eq!(Job::all_of(pad, &info(), request, &project).unwrap(), jobs);
+        assert_eq!(Job::all_of(pad, &info(), &request, &project).unwrap(), jobs);
     }
 }

@@ -30,6 +30,7 @@ pub mod pad;
 pub mod params;
 mod placing;
 pub mod project;
+pub mod requests;
 pub mod settings;
 mod state;
 pub mod status;
@@ -42,13 +43,14 @@ pub mod window;
 use display::Display;
 use generator::Generator;
 use job::Job;
-use kit::Kit;
+use kit::{Kit, MAX_LENGTH_SECONDS};
 use offline::Offline;
 use pad::PADS;
 use params::PluginParams;
+use requests::Task;
 use settings::AllCores;
 use status::Status;
-use store::{Inbox, Store, Task};
+use store::{Inbox, Store};
 use voice::{PadControls, VOICES, Voices};
 
 /// How long an offline rendering waits for a step of a sound that is being made.
@@ -73,6 +75,8 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     /// The host's rate, Hz.
     sample_rate: f32,
     offline: Offline,
+    /// Whether a note waits for the sounds that it is to play.
+    waits: bool,
     /// The newest request that was waited for in vain.
     given_up: u64,
 }
@@ -113,6 +117,7 @@ impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS
             controls: [PadControls::PLAIN; PADS],
             sample_rate: 44_100.0,
             offline: Offline::default(),
+            waits: false,
             given_up: 0,
         }
     }
@@ -144,7 +149,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         if self.generator.is_none() {
             let project = self.store.project();
             for pad in (0..PADS).filter(|&pad| project.sound(pad).is_none()) {
-                if self.store.pending(pad).is_none() {
+                if !self.store.is_pending(pad) {
                     self.store.ask(pad, Task::Generate);
                 }
             }
@@ -169,24 +174,51 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     /// Waits until no sound is being made any more, for as long as steps of one are done within `patience`. What is
     /// given up is told, and not waited for again. Not in real time.
     pub fn settle(&mut self, patience: Duration) {
+        (0..PADS).for_each(|pad| self.settle_pad(pad, patience));
+    }
+
+    /// Does so for the sound of one pad, and whatever that needs.
+    fn settle_pad(&mut self, pad: usize, patience: Duration) {
+        let store = self.store.clone();
+        let waiting = || store.waiting(pad).filter(|&it| it > self.given_up);
+        if waiting().is_none() {
+            return;
+        }
+        store.want(Some(pad));
         let (mut seen, mut since) = (None, Instant::now());
         let _cores = AllCores::begin();
-        while self.store.newest_pending(self.given_up).is_some() {
-            let found = Some((self.store.next(), self.status.progress()));
+        while let Some(newest) = waiting() {
+            let found = Some((newest, self.status.progress()));
             if found != seen {
                 (seen, since) = (found, Instant::now());
             }
             if since.elapsed() > patience {
-                self.given_up = self.store.newest_pending(0).unwrap_or(0);
+                self.given_up = self.store.newest();
                 let seconds = patience.as_secs();
                 let tell = || {
                     self.status.set_trouble(Some(format!(
                         "rendered without sounds that were still being made: none had come nearer for {seconds} s"
                     )));
                 };
-                return nice_plug::util::permit_alloc(tell);
+                nice_plug::util::permit_alloc(tell);
+                break;
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+        store.want(None);
+    }
+
+    /// Whether any sound is yet to come.
+    fn is_pending(&self) -> bool {
+        (0..PADS).any(|pad| self.store.is_pending(pad))
+    }
+
+    /// Offline, waits for the sound of a pad, and takes it. In real time there is nothing to wait for.
+    fn await_sound(&mut self, pad: usize) {
+        if self.waits && self.store.is_pending(pad) {
+            self.settle_pad(pad, OFFLINE_WAIT);
+            self.offline.waited(Instant::now());
+            self.take_sounds();
         }
     }
 }
@@ -292,11 +324,8 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             }
         }
         let seconds = left.len() as f64 / f64::from(self.sample_rate);
-        let is_wanted = self.store.newest_pending(self.given_up).is_some();
-        if self.offline.may_wait(seconds, Instant::now(), is_wanted) {
-            self.settle(OFFLINE_WAIT);
-            self.offline.waited(Instant::now());
-        }
+        let is_wanted = self.is_pending();
+        self.waits = self.offline.may_wait(seconds, Instant::now(), is_wanted);
         // Both closures need the context, one after the other.
         let context = std::cell::RefCell::new(context);
         self.play(
@@ -318,7 +347,12 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         // Told when nothing sounds too: hosts ask for it then. It also keeps an instance awake whose pad may be clicked.
         let (params, kit, macros) = (&self.params, &self.kit, self.params.macros.values());
         let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros);
-        ProcessStatus::Tail(self.voices.tail(self.sample_rate, controls))
+        let known = self.voices.tail(self.sample_rate, controls);
+        let coming = match self.is_pending() {
+            true => (MAX_LENGTH_SECONDS * self.sample_rate) as u32,
+            false => 0,
+        };
+        ProcessStatus::Tail(known.max(coming))
     }
 }
 

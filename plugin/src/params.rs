@@ -10,7 +10,8 @@ use nice_plug::prelude::*;
 
 use crate::kit::{Making, Playing};
 use crate::pad::{FIRST_SEEDS, PADS};
-use crate::store::{ProjectField, Store, Task};
+use crate::requests::Task;
+use crate::store::{ProjectField, Store};
 use crate::stored::Asked;
 use crate::voice::PadControls;
 
@@ -374,7 +375,7 @@ pub(crate) mod tests {
             store.ask(pad, Task::Generate);
             let request = store.pending(pad).unwrap();
             let project = Project::default();
-            let job = Job::of(of_pad, &info(), request, &project).unwrap();
+            let job = Job::of(of_pad, &info(), &request, &project).unwrap();
             let seed = FIRST_SEEDS[pad] as u64;
             assert_eq!((job.recipe.seed, job.init), (seed, None));
         }

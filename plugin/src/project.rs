@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::kit::{Kit, PadSettings};
 use crate::pad::PADS;
-use crate::store::Task;
+use crate::requests::{Request, Task};
 use crate::stored::StoredSound;
 use crate::voice::PadSounds;
 
 /// A sound that is yet to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// The pad that is to have it, from 0 on.
     pub pad: usize,
@@ -23,6 +23,21 @@ pub struct Pending {
     /// The seed to make it with; none for the pad's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i32>,
+    /// How far a morph goes, `0..=1`; none for as far as the pad's parameter says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<f32>,
+}
+
+impl Pending {
+    /// What is kept of a request.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            pad: request.pad,
+            task: request.task,
+            seed: request.seed,
+            amount: request.amount.filter(|_| request.task == Task::Morph),
+        }
+    }
 }
 
 /// The version of the form in which projects are stored. A later one adds fields, which this one keeps as they are.
@@ -233,6 +248,11 @@ impl Project {
         let pads = self.pads.len().max(pad + 1);
         self.pads.resize(pads, None);
         self.pads[pad] = sound;
+    }
+
+    /// The other pad of a morph of `pad`.
+    pub(crate) fn other(&self, pad: usize) -> usize {
+        self.settings[pad].making.other(pad)
     }
 
     /// Whether a pad keeps its sound whatever is asked.

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use audiodiff::{Error, Result};
 use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::nice_warn;
-use serde::{Deserialize, Serialize};
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::kit::Kit;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
+use crate::requests::{Board, Queue, Request, Task};
 use crate::stored::StoredSound;
 use crate::undo::{Direction, Undo, Value};
 use crate::voice::{PadSounds, PlayableSound, Takes};
@@ -22,67 +22,24 @@ use crate::voice::{PadSounds, PlayableSound, Takes};
 const REMEMBERED: usize = 32;
 const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// The kind of sound that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// The sound that the pad's parameters describe, from nothing.
-    Generate,
-    /// A variation of the pad's sound.
-    Vary,
-    /// A sound between the pad's and another pad's.
-    Morph,
-    /// Small variations of the pad's sound, as further takes of it.
-    Takes,
-    /// [`Task::Generate`], unless the pad's sound, which may be varied or a file's, came to it while its parameters were
-    /// these.
-    Follow,
-}
-
-/// Bits of a request's code that hold its task.
-const TASK_BITS: u32 = 3;
-
-/// The highest number of a task that fits.
-const LAST_TASK: u64 = (1 << TASK_BITS) - 1;
-
-/// Bits of a request's code that hold its seed.
-const SEED_BITS: u32 = 14;
-
-/// In the place of a seed where there is none.
-const NO_SEED: u64 = (1 << SEED_BITS) - 1;
-
-/// The code of a request: a later one is the larger.
-fn code(gesture: u64, seed: Option<i32>, task: u64) -> u64 {
-    let seed = seed.and_then(|seed| u64::try_from(seed).ok());
-    let seed = seed.map_or(NO_SEED, |seed| seed.min(NO_SEED - 1));
-    gesture << (SEED_BITS + TASK_BITS) | seed << TASK_BITS | task
-}
-
-/// The gesture of the request of this code.
-fn gesture_of(code: u64) -> u64 {
-    code >> (SEED_BITS + TASK_BITS)
-}
-
-/// One request, among all of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// The pad whose sound is to be replaced.
-    pub pad: usize,
-    /// The kind of sound to replace it with.
-    pub task: Task,
-    /// The seed to make it with; none for the one that the pad's parameter has by then.
-    pub seed: Option<i32>,
-    ticket: u64,
-}
-
 /// The audio thread's end of the store: the newest sound of each pad, and the newest settings.
 #[derive(Debug)]
 pub struct Inbox {
     sounds: [Output<Option<Arc<PadSounds>>>; PADS],
     kit: Output<Kit>,
+    /// By pad, the newest request that was dated.
+    dated: [u64; PADS],
 }
 
 impl Inbox {
+    /// Writes down for new requests what `now` gives for their pad: its seed, and how far a morph of it goes. They are
+    /// answered by this whenever their turn comes.
+    ///
+    /// Real-time safe, as [`take`](Inbox::take) is.
+    pub fn date(&mut self, store: &Store, now: impl Fn(usize) -> (i32, f32)) {
+        store.board.date(&mut self.dated, now);
+    }
+
     /// Calls `each` with every pad whose sound is new, and that sound.
     ///
     /// Real-time safe: no allocation, no lock, no wait, no free.
@@ -109,11 +66,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
-    /// For each pad, the [`code`] of the newest request.
-    asked: [AtomicU64; PADS],
-    /// For each pad, the newest code that was answered or called off.
-    settled: [AtomicU64; PADS],
-    tickets: AtomicU64,
+    board: Board,
     /// How often the project was changed, other than by loading another.
     changes: AtomicU64,
 }
@@ -129,6 +82,7 @@ struct Held {
     kit: Input<Kit>,
     histories: [History; PADS],
     undo: Undo,
+    requests: Queue,
 }
 
 /// The sounds that a pad had, oldest first, and which of them it has now.
@@ -160,25 +114,25 @@ impl Store {
                 kit,
                 histories: Default::default(),
                 undo: Undo::default(),
+                requests: Queue::default(),
             }),
-            asked: Default::default(),
-            settled: Default::default(),
-            tickets: AtomicU64::new(0),
+            board: Board::default(),
             changes: AtomicU64::new(0),
         };
         let inbox = Inbox {
             sounds,
             kit: kit_output,
+            dated: [0; PADS],
         };
         (Arc::new(store), inbox)
     }
 
     /// A number for a gesture of the user's: the changes of one are taken back together.
     pub fn gesture(&self) -> u64 {
-        self.tickets.fetch_add(1, Ordering::AcqRel) + 1
+        self.board.gesture()
     }
 
-    /// Asks for a new sound for a pad, as a gesture of its own. Work on an earlier request of that pad is given up.
+    /// Asks for a new sound for a pad, as a gesture of its own.
     ///
     /// Real-time safe: two atomic operations.
     pub fn ask(&self, pad: usize, task: Task) {
@@ -191,95 +145,99 @@ impl Store {
     pub fn ask_all(&self, pads: impl IntoIterator<Item = usize>, task: Task) {
         let gesture = self.gesture();
         for pad in pads {
-            self.ask_with(gesture, pad, task, None);
+            self.board.ask(gesture, pad, task);
         }
     }
 
-    /// Asks for a new sound for a pad as a part of `gesture`, with a seed of its own: the parameter, which a host sets,
-    /// may have it later.
-    pub fn ask_with(&self, gesture: u64, pad: usize, task: Task, seed: Option<i32>) {
-        let code = code(gesture, seed, task as u64);
-        self.asked[pad].fetch_max(code, Ordering::AcqRel);
-    }
-
-    /// The newest request for a pad, if it waits for an answer.
-    pub fn pending(&self, pad: usize) -> Option<Request> {
-        let settled = self.settled[pad].load(Ordering::Acquire);
-        let ticket = self.asked[pad].load(Ordering::Acquire);
-        let task = match ticket & LAST_TASK {
-            1 => Task::Vary,
-            2 => Task::Morph,
-            3 => Task::Takes,
-            4 => Task::Follow,
-            _ => Task::Generate,
-        };
-        let seed = ticket >> TASK_BITS & NO_SEED;
-        let seed = (seed != NO_SEED).then_some(seed as i32);
-        (ticket > settled).then_some(Request {
+    /// Asks for a new sound for a pad as a part of `gesture`, with this seed: the parameter, which a host sets, may have
+    /// it later. Not for the audio thread.
+    pub fn ask_with(&self, gesture: u64, pad: usize, task: Task, seed: i32) {
+        let pending = Pending {
             pad,
             task,
-            seed,
-            ticket,
-        })
-    }
-
-    /// What is being made or waits for it, in the order in which it was asked for.
-    fn all_pending(&self) -> Vec<Pending> {
-        let mut all: Vec<Request> = (0..PADS).filter_map(|pad| self.pending(pad)).collect();
-        all.sort_by_key(|request| gesture_of(request.ticket));
-        let pending = |request: Request| Pending {
-            pad: request.pad,
-            task: request.task,
-            seed: request.seed,
+            seed: Some(seed),
+            amount: None,
         };
-        all.into_iter().map(pending).collect()
+        self.lock().ask(gesture, pending, &self.board);
     }
 
-    /// The request that has waited longest.
-    pub fn next(&self) -> Option<Request> {
-        let pending = (0..PADS).filter_map(|pad| self.pending(pad));
-        pending.min_by_key(|request| gesture_of(request.ticket))
-    }
-
-    /// The number of the newest request that waits for an answer, if it was made after the one of this number.
+    /// Whether a request for a pad waits for an answer.
     ///
     /// Real-time safe.
-    pub fn newest_pending(&self, after: u64) -> Option<u64> {
-        let pending = (0..PADS).filter_map(|pad| self.pending(pad));
-        pending
-            .map(|request| request.ticket)
-            .filter(|&ticket| ticket > after)
-            .max()
+    pub fn is_pending(&self, pad: usize) -> bool {
+        self.waiting(pad).is_some()
     }
 
-    /// Marks a request and those before it for its pad as answered.
-    pub fn settle(&self, request: Request) {
-        self.settled[request.pad].fetch_max(request.ticket, Ordering::AcqRel);
+    /// The number of the newest request for a pad, if it waits for an answer; a later request has a larger one.
+    ///
+    /// Real-time safe.
+    pub fn waiting(&self, pad: usize) -> Option<u64> {
+        self.board.waiting(pad)
     }
 
-    /// Answers `request` with a sound, unless a newer request came in between, or the pad was locked.
-    pub fn finish(&self, request: Request, sound: StoredSound) {
+    /// The number of the newest request that waits for an answer; 0 if none does.
+    ///
+    /// Real-time safe.
+    pub fn newest(&self) -> u64 {
+        let waiting = (0..PADS).filter_map(|pad| self.waiting(pad));
+        waiting.max().unwrap_or(0)
+    }
+
+    /// The request for a pad that is answered first.
+    pub fn pending(&self, pad: usize) -> Option<Request> {
+        let mut held = self.lock();
+        held.gather(&self.board);
+        held.requests.first(pad, &self.board)
+    }
+
+    /// The request to answer now.
+    pub fn next(&self) -> Option<Request> {
+        let mut held = self.lock();
+        held.gather(&self.board);
+        let Held {
+            requests, project, ..
+        } = &*held;
+        requests.next(&self.board, |pad| project.other(pad))
+    }
+
+    /// Whether `request` waits for an answer still, so that it is worth going on with it.
+    pub fn is_wanted(&self, request: &Request) -> bool {
+        let mut held = self.lock();
+        held.gather(&self.board);
+        held.requests.is_first(request, &self.board)
+    }
+
+    /// Has the requests of a pad answered before others, or of none.
+    pub fn want(&self, pad: Option<usize>) {
+        self.board.want(pad);
+    }
+
+    /// Marks a request as answered.
+    pub fn settle(&self, request: &Request) {
+        self.lock().requests.settle(request, &self.board);
+    }
+
+    /// Answers `request` with a sound, unless it was given up in between, or the pad was locked.
+    pub fn finish(&self, request: &Request, sound: StoredSound) {
         let sound = Arc::new(sound);
         let mut held = self.lock();
-        if held.project.is_locked(request.pad) {
-            self.settle(request);
-        } else if self.pending(request.pad) == Some(request) {
+        if !held.project.is_locked(request.pad) && held.requests.is_first(request, &self.board) {
             // There is no way back to before a pad's first sound.
             if held.project.sound(request.pad).is_some() {
-                held.remember(gesture_of(request.ticket));
+                held.remember(request.gesture());
             }
             held.histories[request.pad].push(sound.clone());
             held.replace(request.pad, sound);
             self.changes.fetch_add(1, Ordering::Relaxed);
-            self.settle(request);
         }
+        held.requests.settle(request, &self.board);
     }
 
-    /// Answers `request` with further takes of `sound`, unless its pad has another sound by now or was locked, or a newer
-    /// request came in between.
+    /// Answers `request` with further takes of `sound`, unless its pad has another sound by now or was locked, or the request
+    /// was given up in between.
     pub fn finish_takes(
         &self,
-        request: Request,
+        request: &Request,
         sound: &Arc<StoredSound>,
         takes: Vec<StoredSound>,
     ) {
@@ -289,8 +247,9 @@ impl Store {
             .project
             .sound(pad)
             .is_some_and(|it| Arc::ptr_eq(it, sound));
-        if self.pending(pad) == Some(request) && is_still && !held.project.is_locked(pad) {
-            held.remember(gesture_of(request.ticket));
+        let is_wanted = held.requests.is_first(request, &self.board);
+        if is_wanted && is_still && !held.project.is_locked(pad) {
+            held.remember(request.gesture());
             held.edit(|project| {
                 project.takes[pad] = takes.into_iter().map(Arc::new).collect();
                 let take = &mut project.settings[pad].playing.take;
@@ -302,7 +261,7 @@ impl Store {
             held.publish(pad);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        self.settle(request);
+        held.requests.settle(request, &self.board);
     }
 
     /// Whether a pad keeps its sound.
@@ -351,7 +310,7 @@ impl Store {
                         sounds.map(Arc::as_ptr).collect::<Vec<_>>()
                     });
                     if old != new {
-                        self.call_off(pad);
+                        held.requests.call_off(pad, &self.board);
                         held.publish(pad);
                         let sound = project.sound(pad).cloned();
                         held.histories[pad].load(sound);
@@ -384,7 +343,7 @@ impl Store {
         held.histories[pad].push(sound.clone());
         held.replace(pad, sound);
         self.changes.fetch_add(1, Ordering::Relaxed);
-        self.call_off(pad);
+        held.requests.call_off(pad, &self.board);
         Ok(())
     }
 
@@ -442,14 +401,9 @@ impl Store {
             held.remember(self.gesture());
             held.replace(pad, sound);
             self.changes.fetch_add(1, Ordering::Relaxed);
-            self.call_off(pad);
+            held.requests.call_off(pad, &self.board);
         }
         Ok(())
-    }
-
-    fn call_off(&self, pad: usize) {
-        let settled = code(self.gesture(), None, LAST_TASK);
-        self.settled[pad].fetch_max(settled, Ordering::AcqRel);
     }
 
     /// The project as it is now.
@@ -521,6 +475,21 @@ impl History {
 }
 
 impl Held {
+    /// Takes in the requests that were made meanwhile.
+    fn gather(&mut self, board: &Board) {
+        let Self {
+            requests, project, ..
+        } = self;
+        requests.gather(board, |pad| project.other(pad));
+    }
+
+    fn ask(&mut self, gesture: u64, pending: Pending, board: &Board) {
+        let Self {
+            requests, project, ..
+        } = self;
+        requests.ask(gesture, pending, board, |pad| project.other(pad));
+    }
+
     fn replace(&mut self, pad: usize, sound: Arc<StoredSound>) {
         self.edit(|project| project.set_sound(pad, Some(sound)));
         self.publish(pad);
@@ -592,17 +561,17 @@ impl PersistentField<'_, Project> for ProjectField {
         for pad in 0..PADS {
             // A request from before must not replace the project's sound; nor must one that loading the
             // parameters has made, which comes first: a project may have been saved with a trigger switched on.
-            store.call_off(pad);
+            held.requests.call_off(pad, &store.board);
             held.publish(pad);
             let sound = held.project.sound(pad).cloned();
             held.histories[pad].load(sound);
         }
         // What was being made is made after all; where the project brings no sound, one is made.
-        for Pending { pad, task, seed } in pending {
-            store.ask_with(store.gesture(), pad, task, seed);
+        for pending in pending {
+            held.ask(store.gesture(), pending, &store.board);
         }
         for pad in 0..PADS {
-            if held.project.sound(pad).is_none() && store.pending(pad).is_none() {
+            if held.project.sound(pad).is_none() && !store.is_pending(pad) {
                 store.ask(pad, Task::Generate);
             }
         }
@@ -612,10 +581,12 @@ impl PersistentField<'_, Project> for ProjectField {
     where
         F: Fn(&Project) -> R,
     {
-        let held = self.0.lock();
+        let mut held = self.0.lock();
+        held.gather(&self.0.board);
         let mut project = (*held.project).clone();
         // Sounds are finished under the lock: each is either made or pending.
-        project.pending = self.0.all_pending();
+        let requests = held.requests.all(&self.0.board);
+        project.pending = requests.iter().map(Pending::of).collect();
         drop(held);
         f(&project)
     }
@@ -641,7 +612,7 @@ mod tests {
     fn make(store: &Store, pad: usize, seed: u64, clip: &Clip) {
         store.ask(pad, Task::Generate);
         let sound = StoredSound::new(recipe(seed), clip);
-        store.finish(store.pending(pad).unwrap(), sound);
+        store.finish(&store.pending(pad).unwrap(), sound);
     }
 
     fn take(inbox: &mut Inbox) -> Vec<(usize, Option<Arc<PadSounds>>)> {
@@ -688,7 +659,8 @@ mod tests {
             );
         }
         // What it lacks is being made; nothing else is another.
-        std::iter::from_fn(|| opened.next()).for_each(|request| opened.settle(request));
+        opened_inbox.date(&opened, |_| (1, 0.5));
+        std::iter::from_fn(|| opened.next()).for_each(|request| opened.settle(&request));
         assert_eq!(save(&opened), text);
 
         // An instance that runs already is not activated again.
@@ -727,28 +699,36 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_request_of_a_pad_is_answered() {
+    fn requests_are_answered_in_their_order_and_those_that_were_given_up_are_not() {
         let (store, mut inbox) = Store::new();
         store.set_sample_rate(44_100);
         take(&mut inbox);
         assert_eq!(store.next(), None);
-        store.ask(4, Task::Generate);
-        let old = store.pending(4).unwrap();
-        store.ask(2, Task::Generate);
-        store.ask(4, Task::Vary);
+        let ask = |pad, task, seed| store.ask_with(store.gesture(), pad, task, seed);
+        ask(4, Task::Generate, 1);
+        let old = store.next().unwrap();
+        ask(2, Task::Generate, 2);
+        ask(4, Task::Generate, 3);
+        ask(4, Task::Vary, 3);
         let made = |seed| StoredSound::new(recipe(seed), &clip(44_100, 0.1));
-        store.finish(old, made(1));
+        assert!(!store.is_wanted(&old));
+        store.finish(&old, made(1));
         assert!(take(&mut inbox).is_empty());
-        // The longest wait comes first; a pad that was asked again waits anew.
-        let next = store.next().unwrap();
-        assert_eq!((next.pad, next.task), (2, Task::Generate));
-        store.finish(next, made(2));
-        let next = store.next().unwrap();
-        assert_eq!((next.pad, next.task), (4, Task::Vary));
-        store.finish(next, made(3));
-        assert_eq!(store.next(), None);
+        // A pad whose request was given up waits anew.
+        for (pad, task, seed) in [
+            (2, Task::Generate, 2),
+            (4, Task::Generate, 3),
+            (4, Task::Vary, 4),
+        ] {
+            let next = store.next().unwrap();
+            assert!(store.is_pending(pad) && store.is_wanted(&next));
+            assert_eq!((next.pad, next.task), (pad, task));
+            store.finish(&next, made(seed));
+        }
+        assert_eq!((store.next(), store.newest()), (None, 0));
         assert_eq!(take(&mut inbox).len(), 2);
-        assert_eq!((seeds(&store)[2], seeds(&store)[4]), (Some(2), Some(3)));
+        assert_eq!((seeds(&store)[2], seeds(&store)[4]), (Some(2), Some(4)));
+        assert_eq!(store.history(4), (2, 2));
     }
 
     #[test]
@@ -829,7 +809,7 @@ mod tests {
         for refused in [put, store.step(4, -1)] {
             assert!(refused.unwrap_err().to_string().contains("pad 5 is locked"));
         }
-        store.finish(late, StoredSound::new(recipe(4), &clip(44_100, 0.4)));
+        store.finish(&late, StoredSound::new(recipe(4), &clip(44_100, 0.4)));
         assert_eq!((seeds(&store)[4], store.pending(4)), (Some(2), None));
         assert_eq!(store.history(4), (2, 2));
         lock(false);
@@ -847,10 +827,11 @@ mod tests {
         assert_eq!(store.can_undo(), (false, false), "first sounds stay");
         // Sixteen sounds that were asked for at once, and a setting.
         store.ask_all(0..PADS, Task::Generate);
+        inbox.date(&store, |_| (2, 0.5));
         let answer = |seed| {
             while let Some(request) = store.next() {
                 let clip = clip(44_100, 0.1 * seed as f32);
-                store.finish(request, StoredSound::new(recipe(seed), &clip));
+                store.finish(&request, StoredSound::new(recipe(seed), &clip));
             }
         };
         answer(2);
@@ -913,34 +894,46 @@ mod tests {
 
     #[test]
     fn what_was_being_made_when_a_project_was_saved_is_made_when_it_opens() {
-        let (store, _inbox) = Store::new();
+        let (store, mut inbox) = Store::new();
         (0..PADS).for_each(|pad| make(&store, pad, 1, &clip(44_100, 0.1)));
         assert!(!save(&store).contains("pending"));
         store.ask(7, Task::Morph);
-        store.ask_with(store.gesture(), 2, Task::Generate, Some(9999));
+        inbox.date(&store, |pad| (pad as i32, 0.25));
+        store.ask_with(store.gesture(), 2, Task::Generate, 9999);
+        store.ask_with(store.gesture(), 2, Task::Vary, 8);
+        // Nobody has dated this one.
         store.ask(9, Task::Vary);
         let text = save(&store);
         let (opened, _inbox) = Store::new();
         load(&opened, &text);
-        let order: Vec<(usize, Task, Option<i32>)> = std::iter::from_fn(|| {
+        let order: Vec<Pending> = std::iter::from_fn(|| {
             let request = opened.next()?;
-            opened.settle(request);
-            Some((request.pad, request.task, request.seed))
+            opened.settle(&request);
+            Some(Pending::of(&request))
         })
         .collect();
-        let asked = [
-            (7, Task::Morph, None),
-            (2, Task::Generate, Some(9999)),
-            (9, Task::Vary, None),
-        ];
-        assert_eq!(order, asked);
+        let asked = |pad, task, seed, amount| Pending {
+            pad,
+            task,
+            seed,
+            amount,
+        };
+        assert_eq!(
+            order,
+            [
+                asked(7, Task::Morph, Some(7), Some(0.25)),
+                asked(2, Task::Generate, Some(9999), None),
+                asked(2, Task::Vary, Some(8), None),
+                asked(9, Task::Vary, None, None),
+            ]
+        );
         assert_eq!(seeds(&opened), [Some(1); PADS]);
         // A damaged one is counted, and one of a pad that there is not left out.
         let text = text
-            .replace("\"vary\"", "7")
+            .replace("\"generate\"", "7")
             .replace("\"pad\":7", "\"pad\":16");
         let project: Project = serde_json::from_str(&text).unwrap();
-        assert_eq!((project.pending.len(), project.damaged), (1, 1));
+        assert_eq!((project.pending.len(), project.damaged), (2, 1));
     }
 
     #[test]
@@ -976,7 +969,7 @@ mod tests {
         };
         store.ask(1, Task::Generate);
         let request = store.pending(1).unwrap();
-        store.finish(request, StoredSound::rendered(recipe(2), &rendered));
+        store.finish(&request, StoredSound::rendered(recipe(2), &rendered));
         let remarks = |store: &Store| store.project().sound(1).unwrap().remarks().to_vec();
         let told = remarks(&store);
         assert_eq!(told, [rendered.remarks[0].to_string()]);
@@ -1020,7 +1013,7 @@ mod tests {
         let request = store.pending(0).unwrap();
         load(&store, &save(&other));
         assert_eq!(store.pending(0), None);
-        store.finish(request, StoredSound::new(recipe(1), &clip(44_100, 0.1)));
+        store.finish(&request, StoredSound::new(recipe(1), &clip(44_100, 0.1)));
         assert_eq!(seeds(&store)[0], Some(9));
         // A pad that was saved before its sound was made asks for it.
         assert!(store.pending(1).is_some());

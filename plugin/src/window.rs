@@ -19,9 +19,10 @@ use crate::display::Display;
 use crate::pad::PADS;
 use crate::params::PluginParams;
 use crate::project::Project;
+use crate::requests::Task;
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::store::{Store, Task};
+use crate::store::Store;
 use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 use crate::undo::Direction;
 

@@ -12,8 +12,8 @@ use audiodiff::render::{Init, Rendered};
 use audiodiff_plugin::generator::{Model, Open};
 use audiodiff_plugin::pad::PADS;
 use audiodiff_plugin::project::Project;
+use audiodiff_plugin::requests::Task;
 use audiodiff_plugin::status::ModelInfo;
-use audiodiff_plugin::store::Task;
 use audiodiff_plugin::stored::{SoundRecipe, StoredSound};
 use audiodiff_plugin::voice::{
     Begin, FilterKind, Mode, NoteAddress, PadControls, PadSounds, PlayableSound, Polyphony, STRIDE,
@@ -182,7 +182,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                 };
                 let height = 0.1 + (made % 100) as f32 * 1e-3;
                 let clip = Clip::new(48_000, vec![vec![height; 2000]]);
-                store.finish(request, StoredSound::new(recipe, &clip));
+                store.finish(&request, StoredSound::new(recipe, &clip));
                 store.free_unused();
                 made += 1;
                 std::thread::sleep(Duration::from_micros(200));
@@ -359,8 +359,13 @@ fn whenever_it_is_saved_a_project_goes_on_as_if_nothing_had_happened() {
     for moment in 0..moments {
         for _ in 0..=random.below(3) {
             let pad = random.below(PADS);
-            if plugin.store().pending(pad).is_none() {
-                plugin.store().ask(pad, Task::Vary);
+            let store = plugin.store();
+            if !store.is_pending(pad) {
+                // What nobody dates is begun later.
+                match random.below(2) {
+                    0 => store.ask(pad, Task::Vary),
+                    _ => store.ask_with(store.gesture(), pad, Task::Vary, 0),
+                }
                 wanted[pad] += 1;
             }
         }

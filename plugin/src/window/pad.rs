@@ -13,7 +13,7 @@ use crate::kit::{
 };
 use crate::pad::{FIRST_KEY, PADS};
 use crate::params::{MAX_SEED, PadParams};
-use crate::store::Task;
+use crate::requests::Task;
 use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
 
 /// The number of rows, and of pads in a row.
@@ -136,7 +136,7 @@ impl Window {
         if making.lock {
             let corner = rect.right_bottom() + Vec2::new(-6.0, -4.0);
             painter.text(corner, Align2::RIGHT_BOTTOM, "locked", small, FAINT);
-        } else if self.store.pending(pad).is_some() {
+        } else if self.store.is_pending(pad) {
             let mut bar = rect.shrink(2.0);
             bar.set_top(bar.bottom() - 2.0);
             painter.rect_filled(bar, 1.0, EDGE);

@@ -14,7 +14,8 @@ use super::{ACCENT, EDGE, FAINT, INK};
 use crate::kit::PadSettings;
 use crate::params::PluginParams;
 use crate::project::Project;
-use crate::store::{Store, Task};
+use crate::requests::Task;
+use crate::store::Store;
 use crate::undo::{Direction, Value};
 
 /// The size of a knob with its name and value.
@@ -204,8 +205,7 @@ impl Editing<'_> {
     pub fn new_sound(&self, gesture: u64, pad: usize) {
         let seed = next_seed(self.params.pads[pad].seed.value());
         self.set_seed(gesture, pad, seed);
-        self.store
-            .ask_with(gesture, pad, Task::Generate, Some(seed));
+        self.store.ask_with(gesture, pad, Task::Generate, seed);
     }
 
     /// Takes the last gesture back, or makes it again.

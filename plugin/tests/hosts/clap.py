@@ -431,10 +431,45 @@ def check_blocks_and_rates(library, id, saved):
     instance.close()
 
 
+def arrangement(instance, dice, frames):
+    """Notes and triggers of a few pads that morph with each other, with their seeds and amounts, at any time."""
+    pads, events = [dice.randrange(14) for _ in range(2)], []
+    pads = pads + [pad + 1 for pad in pads]
+    for _ in range(30):
+        frame, pad = dice.randrange(frames), dice.choice(pads)
+        name = f"Pad {pad + 1} "
+        kind = dice.choice(("note", "note", "Generate", "Vary", "Morph", "Seed", "Morph amount"))
+        if kind == "note":
+            events.append(note_on(frame, 36 + pad))
+            continue
+        value = {"Seed": dice.randrange(5), "Morph amount": dice.random()}.get(kind, 1.0)
+        events.append(instance.set(frame, name + kind, value))
+        if kind in ("Generate", "Vary", "Morph"):
+            events.append(instance.set(min(frame + 1, frames - 1), name + kind, 0.0))
+    if dice.random() < 0.2:
+        events.append(instance.set(dice.randrange(frames), "Generate all", 1.0))
+    return events
+
+
 def check_bounces(library, id, saved, projects):
     """An automated Generate is heard at the first note after it, and a bounce is like another, bit for bit."""
     dice = random.Random(3)
     for project in range(projects):
+        seed = dice.random()
+
+        def render(block):
+            instance = Instance(library, id, block=block)
+            assert instance.load(saved)
+            instance.activate()
+            frames = 48_000
+            heard = instance.play(frames, arrangement(instance, random.Random(seed), frames))
+            instance.close()
+            return heard
+        first = render(512)
+        assert peak(first) > 0.01, "nothing is heard"
+        for block in (512, 512, 512, 64, 8192):
+            assert render(block) == first, f"block {block}: another bounce of triggers of all kinds"
+
         pad, seed = dice.randrange(16), dice.randrange(100, 9999)
         trigger, note = dice.randrange(4800), dice.randrange(4800)
         trigger, note = sorted((trigger, note + 4800)) if project else (0, 1)
