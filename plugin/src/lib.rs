@@ -398,3 +398,43 @@ impl<const MULTI: bool, const WHEELS: bool> Vst3Plugin for Instrument<MULTI, WHE
 
 nice_export_clap!(AudiodiffWithWheels, AudiodiffMultiWithWheels);
 nice_export_vst3!(Audiodiff, AudiodiffMulti);
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize, PartialEq, Debug)]
+    struct Class {
+        id: String,
+        name: String,
+        categories: Vec<String>,
+    }
+
+    fn class<P: Vst3Plugin>() -> Class {
+        let categories = P::VST3_SUBCATEGORIES.iter();
+        Class {
+            id: String::from_utf8(P::VST3_CLASS_ID.to_vec()).unwrap(),
+            name: P::NAME.to_owned(),
+            categories: categories.map(|it| format!("{it:?}")).collect(),
+        }
+    }
+
+    #[test]
+    fn the_bundle_tells_hosts_of_the_classes_that_are_in_it() {
+        #[derive(Deserialize)]
+        struct Entry {
+            vendor: String,
+            vst3: Vec<Class>,
+        }
+        let text = include_str!("../../bundler.toml");
+        let entries: std::collections::BTreeMap<String, Entry> = toml::from_str(text).unwrap();
+        let entry = &entries[env!("CARGO_PKG_NAME")];
+        assert_eq!(entry.vendor, Audiodiff::VENDOR);
+        assert_eq!(
+            entry.vst3,
+            [class::<Audiodiff>(), class::<AudiodiffMulti>()]
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// A package's entries in `bundler.toml`, and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,22 @@ pub struct Product {
     pub id: String,
     /// The package's version.
     pub version: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// Its VST3 classes.
+    pub classes: Vec<Class>,
+}
+
+/// A VST3 class in the library.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// Sixteen bytes.
+    pub id: String,
+    /// What hosts show.
+    pub name: String,
+    /// What kind of plugin it is.
+    pub categories: Vec<String>,
 }
 
 /// An operating system that bundles are made for.
@@ -118,6 +135,41 @@ struct Info {
     high_resolution: bool,
 }
 
+/// What hosts read about a VST3 without running it [VST 3 Plug-in Format Structure, moduleinfo.json]. The numbers are
+/// those of the library's factory: nice-plug tells of simple mode, and of any number of instances.
+fn module_info(product: &Product) -> serde_json::Value {
+    let class = |class: &Class| {
+        let id: String = class.id.bytes().map(|byte| format!("{byte:02X}")).collect();
+        json!({
+            "CID": id,
+            "Category": "Audio Module Class",
+            "Name": class.name,
+            "Vendor": product.vendor,
+            "Version": product.version,
+            "SDKVersion": "VST 3.6.14",
+            "Sub Categories": class.categories,
+            "Class Flags": 2,
+            "Cardinality": i32::MAX,
+            "Snapshots": [],
+        })
+    };
+    json!({
+        "Name": product.name,
+        "Version": product.version,
+        "Factory Info": {
+            "Vendor": product.vendor,
+            "URL": "",
+            "E-Mail": "",
+            "Flags": {
+                "Unicode": true,
+                "Classes Discardable": false,
+                "Component Non Discardable": false,
+            },
+        },
+        "Classes": product.classes.iter().map(class).collect::<Vec<_>>(),
+    })
+}
+
 /// Puts the shared library `binary` into `folder` as a plugin for `target`, and returns its path. A bundle
 /// that was there is replaced when the new one is whole.
 pub fn bundle(
@@ -140,6 +192,12 @@ pub fn bundle(
         };
         let contents = fresh.join("Contents");
         copy_file(binary, &contents.join(target.vst3_folder()).join(inside))?;
+        if format == Format::Vst3 {
+            let resources = contents.join("Resources");
+            fs::create_dir_all(&resources)?;
+            let info = serde_json::to_string_pretty(&module_info(product))?;
+            fs::write(resources.join("moduleinfo.json"), info)?;
+        }
         if target.system == System::Macos {
             let info = Info {
                 name: name.clone(),
@@ -239,6 +297,12 @@ mod tests {
             name: "sine".into(),
             id: "org.example.sine".into(),
             version: "1.2.3".into(),
+            vendor: "us".into(),
+            classes: vec![Class {
+                id: "sineSynth0000001".into(),
+                name: "sine".into(),
+                categories: vec!["Instrument".into()],
+            }],
         }
     }
 
@@ -290,22 +354,42 @@ mod tests {
 
     #[test]
     fn each_system_has_its_layout() {
-        let (_, found) = layout("x86_64-unknown-linux-gnu");
+        let (folder, found) = layout("x86_64-unknown-linux-gnu");
         assert_eq!(
             found,
-            ["sine.clap", "sine.vst3/Contents/x86_64-linux/sine.so"]
+            [
+                "sine.clap",
+                "sine.vst3/Contents/Resources/moduleinfo.json",
+                "sine.vst3/Contents/x86_64-linux/sine.so"
+            ]
         );
+        let info = folder
+            .path()
+            .join("out/sine.vst3/Contents/Resources/moduleinfo.json");
+        let info: serde_json::Value = serde_json::from_slice(&fs::read(info).unwrap()).unwrap();
+        assert_eq!(
+            info["Classes"][0]["CID"],
+            "73696E6553796E746830303030303031"
+        );
+        assert_eq!(info["Classes"][0]["Vendor"], "us");
         let (_, found) = layout("aarch64-pc-windows-msvc");
         assert_eq!(
             found,
-            ["sine.clap", "sine.vst3/Contents/arm64-win/sine.vst3"]
+            [
+                "sine.clap",
+                "sine.vst3/Contents/Resources/moduleinfo.json",
+                "sine.vst3/Contents/arm64-win/sine.vst3"
+            ]
         );
         let (_, found) = layout("x86_64-pc-windows-msvc");
-        assert_eq!(found[1], "sine.vst3/Contents/x86_64-win/sine.vst3");
+        assert_eq!(found[2], "sine.vst3/Contents/x86_64-win/sine.vst3");
         let (folder, found) = layout("aarch64-apple-darwin");
         let inside = ["Info.plist", "MacOS/sine", "PkgInfo"];
         let expected = ["clap", "vst3"].map(|x| inside.map(|i| format!("sine.{x}/Contents/{i}")));
-        assert_eq!(found, expected.concat());
+        let mut expected = expected.concat();
+        expected.push("sine.vst3/Contents/Resources/moduleinfo.json".to_owned());
+        expected.sort();
+        assert_eq!(found, expected);
         let plist = folder.path().join("out/sine.vst3/Contents/Info.plist");
         let info: Info = plist::from_file(plist).unwrap();
         assert_eq!(info.identifier, "org.example.sine.vst3");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 mod bundle;
 
-use bundle::{Format, Product, System, Target};
+use bundle::{Class, Format, Product, System, Target};
 
 const PACKAGE: &str = "audiodiff-plugin";
 
@@ -63,6 +63,8 @@ struct Entry {
     name: String,
     id: String,
     sign: Option<String>,
+    vendor: String,
+    vst3: Vec<Class>,
 }
 
 fn main() -> Result<()> {
@@ -103,38 +105,48 @@ fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
         name: entry.name,
         id: entry.id,
         version: package.version.clone(),
+        vendor: entry.vendor,
+        classes: entry.vst3,
     };
     let target = target(build)?;
     let folder = metadata.target_directory.join("bundled");
-    let mut binary = compile(build)?;
-    if build.release {
-        binary = without_builder(&binary, &metadata.workspace_root, &folder)?;
-    }
+    let built = compile(build)?;
+    let copy = folder.join("library");
+    let binary = if build.release {
+        without_builder(&built, &metadata.workspace_root, &copy)?;
+        &copy
+    } else {
+        &built
+    };
     let mut made = Vec::new();
     for format in Format::ALL {
-        let place = bundle::bundle(&product, &target, format, &binary, &folder)?;
+        let place = bundle::bundle(&product, &target, format, binary, &folder)?;
         if target.system == System::Macos {
             sign(entry.sign.as_deref(), &place)?;
         }
         println!("{}", place.display());
         made.push((format, place));
     }
+    if build.release {
+        std::fs::remove_file(&copy)?;
+    }
     Ok(made)
 }
 
-/// A copy of a library that does not tell where its builder keeps sources: panics name files by their whole paths.
-fn without_builder(binary: &Path, workspace: &Path, folder: &Path) -> Result<PathBuf> {
+/// Copies a library without the places where its builder keeps sources: panics name files by their whole paths.
+fn without_builder(binary: &Path, workspace: &Path, copy: &Path) -> Result<()> {
     let mut bytes = std::fs::read(binary)?;
     let own = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = own.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
     for place in cargo.iter().map(PathBuf::as_path).chain([workspace]) {
         bundle::forget(&mut bytes, place.as_os_str().as_encoded_bytes());
     }
-    let copy = folder.join("library");
-    std::fs::create_dir_all(folder)?;
-    std::fs::copy(binary, &copy)?;
-    std::fs::write(&copy, bytes)?;
-    Ok(copy)
+    if let Some(folder) = copy.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::copy(binary, copy)?;
+    std::fs::write(copy, bytes)?;
+    Ok(())
 }
 
 /// Where the bundles are to run: what was asked for, or else this machine.
