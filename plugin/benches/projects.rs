@@ -12,7 +12,7 @@ use audiodiff_plugin::pad::PADS;
 use audiodiff_plugin::project::Project;
 use audiodiff_plugin::stored::{SoundRecipe, StoredSound};
 
-const RATE: u32 = 48_000;
+const RATE: u32 = 44_100;
 const FRAMES: usize = 30 * RATE as usize;
 
 /// Sounds of two sides.

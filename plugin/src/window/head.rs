@@ -11,6 +11,9 @@ use crate::pad::PADS;
 use crate::settings::cores;
 use crate::undo::Direction;
 
+/// How fast the meter falls, dB a second.
+const FALL_DB: f32 = 28.0;
+
 impl Window {
     /// Chooses the model that makes the sounds, and on how many threads.
     fn model_menu(&mut self, ui: &mut Ui) {
@@ -98,7 +101,8 @@ impl Window {
     fn meter(&mut self, ui: &mut Ui) {
         let (rect, response) = ui.allocate_exact_size(Vec2::new(10.0, 48.0), Sense::click());
         let peak = self.display.take_peak();
-        self.level = peak.max(self.level * 0.88);
+        let seconds = ui.input(|input| input.unstable_dt);
+        self.level = peak.max(self.level * util::db_to_gain(-FALL_DB * seconds));
         self.over |= peak > 1.0;
         if response.clicked() {
             self.over = false;
@@ -121,7 +125,7 @@ impl Window {
     /// The row below all else: the generator's progress, or its trouble.
     pub(super) fn foot(&self, ui: &mut Ui) {
         let waiting = (0..PADS)
-            .filter(|&pad| self.store.pending(pad).is_some())
+            .filter(|&pad| self.store.is_pending(pad))
             .count();
         let (text, color) = match (self.status.trouble(), self.store.next()) {
             (_, Some(request)) if self.status.model().is_none() => (
