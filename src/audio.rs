@@ -1,7 +1,7 @@
 //! [`Clip`], the only audio type, and its way from and to files.
 //!
 //! [`read`] takes any sound file and trusts no header; [`Clip::resampled`] and
-//! [`Clip::with_channels`] bring it to a model's layout; [`finish`] and [`write_wav`] are the way
+//! [`Clip::with_channels`] bring it to a model's layout; [`finish`] and [`write`] are the way
 //! out.
 
 mod decode;
@@ -17,7 +17,7 @@ pub(crate) mod stft;
 pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, read};
-pub use encode::{BitDepth, wav_bytes, write_wav};
+pub use encode::{BitDepth, Container, Tags, bytes, wav_bytes, write, write_wav};
 pub use finish::{Ending, Level, finish, loudness, momentary_loudness};
 pub(crate) use finish::{amplitude, fade_end};
 pub(crate) use measure::onset;

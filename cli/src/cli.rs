@@ -183,6 +183,14 @@ fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(writeln!(out)?)
 }
 
+/// One line of JSON.
+fn print_json_line(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
 /// Repeats every value whose key was `renamed`, (now, in 0.1.0), under its older key: programs may read that until 0.3.
 fn with_older_keys(value: &mut Value, renamed: &[(&str, &str)]) {
     match value {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use audiodiff::audio::{self, BitDepth};
+use audiodiff::audio::{self, BitDepth, Tags};
 use egui::{Color32, Key, Modifiers, Ui, Vec2};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::prelude::*;
@@ -385,7 +385,15 @@ impl Window {
                         // Integers would clip louder samples.
                         _ => BitDepth::Float32,
                     };
-                    audio::write_wav(path, &clip, depth)?;
+                    let recipe = sound.recipe();
+                    let tags = Tags {
+                        title: recipe.class.clone().or_else(|| recipe.file.clone()),
+                        comment: (recipe.file.is_none())
+                            .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
+                        licence: None,
+                        pitch_hz: sound.pitch(),
+                    };
+                    audio::write(path, &clip, depth, &tags)?;
                     self.exported = path.parent().map(Path::to_owned);
                 }
                 Ok(format!("pad {} is in {}", pad + 1, path.display()))

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use audiodiff::audio::{self, BitDepth, Clip};
+use audiodiff::audio::{self, BitDepth, Clip, Container, Measures, Tags};
+use audiodiff::checkpoint::ModelConfig;
 use audiodiff::picture;
 use audiodiff::render::{Remark, Rendered};
 use clap::{Args, ValueEnum};
@@ -22,8 +23,8 @@ use super::{Global, usage};
   audiodiff render -o new.wav --init a.wav --morph-to b.wav       between the two
   audiodiff render -o - --class snare | sox -t wav - snare.mp3")]
 pub struct RenderArgs {
-    /// WAV file to write, its name ending in .wav, .wave or nothing; `-` for stdout. With -n, a number is added to the
-    /// name
+    /// File to write: WAV, FLAC or AIFF as its name ends in .wav, .flac or .aiff, and WAV if in nothing; `-` for stdout.
+    /// Its folder is made. With -n, a number is added to the name
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
@@ -37,6 +38,9 @@ pub struct RenderArgs {
     /// Print what was made as JSON
     #[arg(long)]
     json: bool,
+    /// Print each sound as a line of JSON once it is written
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,7 +68,8 @@ impl From<Bits> for BitDepth {
 
 #[derive(Serialize)]
 struct Made {
-    path: String,
+    #[serde(serialize_with = "lossy")]
+    path: PathBuf,
     seed: u64,
     /// As which it was made: asked for, or drawn.
     class: Option<String>,
@@ -72,6 +77,11 @@ struct Made {
     peak_db: f32,
     /// Wishes that could not be granted.
     remarks: Vec<String>,
+}
+
+/// JSON knows no other names than those of characters.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    path.to_string_lossy().serialize(serializer)
 }
 
 #[derive(Serialize)]
@@ -93,17 +103,17 @@ impl RenderArgs {
     fn check(&self) -> anyhow::Result<()> {
         let (out, count) = (&self.out, self.sound.count);
         if self.to_stdout() {
-            return match count > 1 || self.plot || self.json {
+            return match count > 1 || self.plot || self.json || self.jsonl {
                 true => Err(usage(
-                    "-o -: one sound goes to stdout, without -n, --plot or --json",
+                    "-o -: one sound goes to stdout, without -n, --plot, --json or --jsonl",
                 )),
                 false => Ok(()),
             };
         }
-        let extension = out.extension().map(|e| e.to_string_lossy());
-        if let Some(found) = extension.filter(|e| !["wav", "wave"].contains(&&*e.to_lowercase())) {
+        let container = Container::of(out).map_err(|error| usage(format!("-o {error}")))?;
+        if container == Container::Flac && self.bits == Bits::Float32 {
             return Err(usage(format!(
-                "-o {}: WAV is what is written; expected a name ending in .wav or .wave, found .{found}",
+                "-o {}: FLAC holds integers: expected --bits 16 or 24, found 32",
                 out.display()
             )));
         }
@@ -112,9 +122,6 @@ impl RenderArgs {
                 "-o {}: expected a file, found a folder",
                 out.display()
             )));
-        }
-        if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty()) {
-            std::fs::metadata(folder).map_err(audiodiff::Error::io(folder))?;
         }
         if self.plot && count > picture::MOST_SOUNDS {
             return Err(usage(format!(
@@ -125,25 +132,48 @@ impl RenderArgs {
         Ok(())
     }
 
+    /// Makes the folder of the files.
+    fn make_folder(&self) -> audiodiff::Result<()> {
+        match self.out.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !self.to_stdout() => {
+                std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a sound to stdout.
-    fn print(&self, seed: u64, rendered: &Rendered, global: &Global) -> anyhow::Result<()> {
+    fn print(
+        &self,
+        model: &ModelConfig,
+        seed: u64,
+        rendered: &Rendered,
+        global: &Global,
+    ) -> anyhow::Result<()> {
         if !global.quiet {
             eprintln!("{}", line(seed, rendered.class.as_deref()));
         }
-        let bytes = audio::wav_bytes(&rendered.clip, self.bits.into())?;
+        let (clip, depth) = (&rendered.clip, self.bits.into());
+        let bytes = audio::bytes(clip, Container::Wav, depth, &tags(model, seed, rendered))?;
         Ok(std::io::stdout().write_all(&bytes)?)
     }
 
     /// Writes the sound of this number, from 1, to its file.
-    fn write(&self, number: usize, seed: u64, rendered: &Rendered) -> anyhow::Result<Made> {
+    fn write(
+        &self,
+        model: &ModelConfig,
+        number: usize,
+        seed: u64,
+        rendered: &Rendered,
+    ) -> anyhow::Result<Made> {
         let clip = &rendered.clip;
         let path = match self.sound.count {
             1 => self.out.clone(),
             count => numbered(&self.out, number, count.to_string().len().max(2)),
         };
-        audio::write_wav(&path, clip, self.bits.into())?;
+        audio::write(&path, clip, self.bits.into(), &tags(model, seed, rendered))?;
         Ok(Made {
-            path: path.display().to_string(),
+            path,
             seed,
             class: rendered.class.clone(),
             seconds: clip.seconds(),
@@ -153,18 +183,33 @@ impl RenderArgs {
     }
 }
 
+/// What the file of a sound says of it.
+fn tags(model: &ModelConfig, seed: u64, rendered: &Rendered) -> Tags {
+    Tags {
+        title: rendered.class.clone(),
+        comment: Some(format!("seed {seed}, model {}", model.name)),
+        licence: model.training.licence.clone(),
+        pitch_hz: Measures::of(&rendered.clip).pitch,
+    }
+}
+
 pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     args.check()?;
     let (mut made, mut clips, mut steps) = (Vec::new(), Vec::new(), 0);
     let start = Instant::now();
     let renderer = args.sound.renderer()?;
     let settings = args.sound.settings(renderer.config())?;
+    args.make_folder()?;
     let mut each = |seed, rendered: Rendered| {
         steps = rendered.steps;
         if args.to_stdout() {
-            return args.print(seed, &rendered, global);
+            return args.print(renderer.config(), seed, &rendered, global);
         }
-        made.push(args.write(made.len() + 1, seed, &rendered)?);
+        let sound = args.write(renderer.config(), made.len() + 1, seed, &rendered)?;
+        if args.jsonl {
+            super::print_json_line(&sound)?;
+        }
+        made.push(sound);
         if args.plot {
             clips.push((format!("seed {seed}"), rendered.clip));
         }
@@ -182,11 +227,12 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
             milliseconds_per_sound: milliseconds,
             sounds: &made,
         })?;
-    } else if !global.quiet && !args.to_stdout() {
+    } else if !global.quiet && !args.to_stdout() && !args.jsonl {
         let mut out = std::io::stdout().lock();
         for sound in &made {
             let named = line(sound.seed, sound.class.as_deref());
-            writeln!(out, "{}  {named}", sound.path)?;
+            out.write_all(sound.path.as_os_str().as_encoded_bytes())?;
+            writeln!(out, "  {named}")?;
         }
     }
     rendered?;
@@ -200,13 +246,12 @@ pub fn render(args: &RenderArgs, global: &Global) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `out.wav` → `out-07.wav`.
+/// `out.wav` → `out-07.wav`. A name stays as it is, whatever its bytes.
 fn numbered(path: &Path, number: usize, width: usize) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path
-        .extension()
-        .map_or("wav".into(), |e| e.to_string_lossy());
-    path.with_file_name(format!("{stem}-{number:0width$}.{extension}"))
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number:0width$}."));
+    name.push(path.extension().unwrap_or("wav".as_ref()));
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -220,5 +265,17 @@ mod tests {
             Path::new("a/out-07.wav")
         );
         assert_eq!(numbered(Path::new("out"), 12, 3), Path::new("out-012.wav"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_no_text_keeps_its_bytes() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let name = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        assert_eq!(
+            numbered(&name(b"k\xefck.wav"), 3, 2),
+            name(b"k\xefck-03.wav")
+        );
     }
 }

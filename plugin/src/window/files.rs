@@ -63,7 +63,7 @@ impl Picking {
                 dialog
                     .set_title("Export the pad")
                     .set_file_name(name)
-                    .add_filter("WAV", &["wav"])
+                    .add_filter("WAV, FLAC or AIFF", &["wav", "flac", "aiff"])
                     .save_file(),
             ),
         };

@@ -124,9 +124,7 @@ impl Window {
 
     /// The row below all else: the generator's progress, or its trouble.
     pub(super) fn foot(&self, ui: &mut Ui) {
-        let waiting = (0..PADS)
-            .filter(|&pad| self.store.is_pending(pad))
-            .count();
+        let waiting = (0..PADS).filter(|&pad| self.store.is_pending(pad)).count();
         let (text, color) = match (self.status.trouble(), self.store.next()) {
             (_, Some(request)) if self.status.model().is_none() => (
                 format!("opening the model for pad {}", request.pad + 1),

@@ -704,7 +704,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plugin")
     parser.add_argument("--soak", type=float, default=5.0, metavar="SECONDS")
-    parser.add_argument("--bounces", type=int, default=5, metavar="PROJECTS")
+    parser.add_argument("--bounces", type=int, default=2, metavar="PROJECTS")
     parser.add_argument("--kits", metavar="FOLDER")
     options = parser.parse_args()
     library = Library(options.plugin)
