@@ -1,7 +1,7 @@
 //! [`Clip`], the only audio type, and its way from and to files.
 //!
 //! [`read`] takes any sound file and trusts no header; [`Clip::resampled`] and
-//! [`Clip::with_channels`] bring it to a model's layout; [`finish`] and [`write`] are the way
+//! [`Clip::with_channels`] bring it to a model's layout; [`finish()`] and [`write()`] are the way
 //! out.
 
 mod decode;

@@ -332,7 +332,9 @@ impl Queue {
     /// Marks a request as answered.
     pub fn settle(&mut self, request: &Request, board: &Board) {
         let queue = &mut self.of_pads[request.pad];
-        queue.pop_front_if(|it| it.ticket == request.ticket);
+        if queue.front().is_some_and(|it| it.ticket == request.ticket) {
+            queue.pop_front();
+        }
         self.newest[request.pad] = self.newest[request.pad].max(request.ticket);
         board.settle(request.pad, request.ticket);
     }

@@ -119,10 +119,10 @@ pub fn write(path: &Path, clip: &Clip, depth: BitDepth, tags: &Tags) -> Result<(
     write_as(path, clip, Container::of(path)?, depth, tags)
 }
 
-/// Writes `clip` as a WAV file at `path`, whatever its name ends in. Else as [`write`], without tags.
+/// Writes `clip` as a WAV file at `path`, whatever its name ends in. Else as [`write()`], without tags.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_wav(path: &Path, clip: &Clip, depth: BitDepth) -> Result<()> {
     write_as(path, clip, Container::Wav, depth, &Tags::default())
 }
