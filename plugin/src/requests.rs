@@ -1,10 +1,10 @@
 //! Requests for sounds, from whoever asks to the thread that makes them.
 //!
-//! Hosts ask by parameters, on any thread and the audio thread too, so that asking is one atomic operation on a
-//! [`Board`]. What the parameters say besides is read by the audio thread, when the next block begins
-//! ([`Board::date`]): automation may have moved on by the time the sound is made. The [`Queue`], under a lock, has the
-//! requests of each pad in their order. They are answered as if each had been answered at once, whenever that is: so a
-//! rendering that waits only for what it plays always sounds the same.
+//! Hosts ask by parameters, on any thread and the audio thread too, so that asking is one atomic operation on a board.
+//! When the next block begins, the audio thread writes down beside each request what the parameters say: automation may
+//! have moved on by the time the sound is made. The queue, under a lock, has the requests of each pad in their order.
+//! They come to what they had come to if each had been answered at once, whenever that is done: so a rendering that waits
+//! only for what it plays always sounds the same.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
