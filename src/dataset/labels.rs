@@ -156,47 +156,49 @@ fn decided(told: &[Told]) -> (Labels, String) {
     let count = |is: &dyn Fn(&Told) -> bool| told.iter().filter(|one| is(one)).count();
     let kinds =
         |of: &dyn Fn(&Told) -> Option<Kind>| told.iter().filter_map(of).collect::<BTreeSet<_>>();
-    let (all, own) = (told.len(), count(&|one| one.own.is_some()));
+    let all = told.len();
     let firsts: BTreeSet<&str> = (told.iter().filter_map(|one| one.folders.first()))
         .map(|(name, _)| &**name)
         .collect();
-    if firsts.is_empty() {
-        return match own > 0 && 2 * own >= all {
-            true => {
-                let example = kinds(&|one| one.own)
-                    .first()
-                    .map(|kind| kind.name())
-                    .unwrap_or_default();
-                let why = format!(
-                    "there are no folders, and the names of {own} of {all} files tell a kind, such as `{example}`"
-                );
-                (Labels::Kinds, why)
-            }
-            false => (Labels::Folders, "there are none".to_owned()),
-        };
+    let loose = count(&|one| one.folders.is_empty());
+    let told_loose = count(&|one| one.folders.is_empty() && one.own.is_some());
+    if told_loose > 0 && 2 * loose > all && 2 * told_loose >= all {
+        let example = kinds(&|one| one.own).first().map(|kind| kind.name());
+        let why = format!(
+            "most files lie in no folder, and the names of {told_loose} of {all} tell a kind, such as `{}`",
+            example.unwrap_or_default()
+        );
+        return (Labels::Kinds, why);
     }
+    if firsts.is_empty() {
+        return (
+            Labels::Folders,
+            "there are none, and names of files tell no kinds".to_owned(),
+        );
+    }
+    let is_pack = |name: &&str| {
+        let is_known =
+            |word: &String| PACK.contains(&&**word) || word.chars().all(char::is_numeric);
+        words(name).iter().any(is_known)
+    };
+    let are_packs = firsts.len() == 1 || firsts.iter().all(is_pack);
     let is_told_first = |one: &Told| one.first().is_some() && one.below().is_none();
     let (first, below) = (count(&is_told_first), count(&|one| one.below().is_some()));
-    if 2 * below >= all && below > first && kinds(&Told::below).len() > 1 {
+    let is_told_below = 2 * below >= all && below > first;
+    if is_told_below && (are_packs || kinds(&Told::below).len() > 1) {
         let why = format!(
             "the folders below the first level ({}) tell what the sounds are",
             some_of(&firsts)
         );
         return (Labels::Kinds, why);
     }
-    let is_pack = |name: &str| {
-        let words = words(name);
-        let is_known =
-            |word: &String| PACK.contains(&&**word) || word.chars().all(char::is_numeric);
-        firsts.len() == 1 || words.iter().any(is_known)
-    };
     let by_name = |one: &Told| one.kind().filter(|_| !one.folders.is_empty());
     let deep = count(&|one| !one.folders.is_empty());
     let is_mixed = first == 0
         && kinds(&by_name).len() > 1
         && 3 * count(&|one| by_name(one).is_some()) >= 2 * deep;
     match is_mixed {
-        true if firsts.iter().all(|name| is_pack(name)) => {
+        true if are_packs => {
             let why = format!(
                 "the names of files tell what they are, those of folders ({}) do not",
                 some_of(&firsts)
@@ -406,6 +408,11 @@ mod tests {
         assert_eq!(by, "kinds");
         assert_eq!(found.keys().collect::<Vec<_>>(), ["", "kick", "snare"]);
         assert_eq!(found["snare"], "TR-808");
+        let mixed = ["Kick 1.wav", "Kick 2.wav", "Snare 1.wav", "misc/x.wav"];
+        assert_eq!(automatic(&mixed).0, "kinds");
+        let one_kind = ["Pack 1/Kicks/1.wav", "Pack 2/BD/2.wav"];
+        let (by, found) = automatic(&one_kind);
+        assert_eq!((by, &*found[1].0), ("kinds", "kick"));
         // Of names that tell nothing a flat folder has no classes, as ever.
         assert_eq!(automatic(&["one.wav", "two.wav", "Kick.wav"]).0, "folders");
         assert_eq!(automatic(&[]).0, "folders");

@@ -23,17 +23,21 @@ impl Room {
     pub fn now() -> Self {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
-        let (free, swap) = (system.available_memory(), system.free_swap());
+        let (all, free) = (system.total_memory(), system.available_memory());
         let mut room = Self {
             free,
-            most: free.saturating_add(swap),
+            most: match all {
+                // Nobody knows.
+                0 => u64::MAX,
+                _ => free.saturating_add(system.free_swap()),
+            },
             bound: "of memory are free",
         };
-        if let Some(group) = system.cgroup_limits() {
-            room.limit(
-                group.free_memory,
-                "are left of the memory of its control group",
-            );
+        let group = (all > 0).then(|| system.cgroup_limits()).flatten();
+        // What the group has of files is given back where it is wanted.
+        if let Some(group) = group.filter(|group| group.total_memory < all) {
+            let left = group.total_memory.saturating_sub(group.rss);
+            room.limit(left, "are left of the memory of its control group");
         }
         if let Some(left) = address_space_left() {
             room.limit(left, "are left of the process's address space (ulimit -v)");
