@@ -116,6 +116,10 @@ impl Import {
             (path.to_owned(), beside(path)?)
         };
         let source = TensorFile::open(&file)?;
+        if source.is_ours {
+            let what = "a model of audiodiff already: expected one of another program";
+            return Err(Error::checkpoint(&file, what));
+        }
         let dance = Dance::of(&source)?;
         let network = NetworkConfig::Dance(dance.config.clone());
         let format = Format {

@@ -242,6 +242,25 @@ fn a_run_folder_is_one_training_s_and_no_other_program_s() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
+    let model = run.join("model.safetensors");
+    let other = small(&wavs, &run, &["--steps", "2"]);
+    let none = other.iter().position(|word| *word == "none").unwrap();
+    let sized = other.iter().position(|word| *word == "--preset").unwrap();
+    let mut other = other.clone();
+    other[none] = text(&model);
+    other.drain(sized..sized + 2);
+    let error = fails(2, &other);
+    assert!(
+        error.contains("its run began from nothing, not from the model"),
+        "{error}"
+    );
+    let error = fails(
+        1,
+        &["import", text(&run), "-o", text(&folder.path().join("y"))],
+    );
+    assert!(error.contains("a model of audiodiff already"), "{error}");
+    let out = folder.path().join("y.wav");
+    done(&["render", "-m", text(&run), "--steps", "2", "-o", text(&out)]);
     // Name, licence and length may differ.
     done(&small(&wavs, &run, &["--name", "x", "--steps", "2", "-q"]));
 }

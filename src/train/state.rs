@@ -126,6 +126,20 @@ impl SavedState {
                 run.folder.display()
             )))
         };
+        // Before the settings, which are those of the beginning.
+        if note.from != run.from {
+            let name = note.model.training.fine_tuned_from.as_deref();
+            let name = name.map_or(String::new(), |name| format!("`{name}` "));
+            let began = |fingerprint: &Option<String>, name: &str| match fingerprint {
+                Some(hex) => format!("the model {name}{}", hex.get(..8).unwrap_or(hex)),
+                None => "nothing".to_owned(),
+            };
+            return refuse(format!(
+                "its run began from {}, not from {}: go on with the --from of the run, or choose another --out",
+                began(&note.from, &name),
+                began(&run.from, "")
+            ));
+        }
         if let Some(what) = config.difference(&note.config) {
             return refuse(format!(
                 "holds a run with other settings: {what}. Go on with those of its config.json, or choose another --out"
@@ -162,17 +176,6 @@ impl SavedState {
                 "its run has clips that begin as --crop {} says, found {}: go on with that, or choose another --out",
                 in_words(own),
                 in_words(crop)
-            ));
-        }
-        if note.from != run.from {
-            let began = |fingerprint: &Option<String>| match fingerprint {
-                Some(hex) => format!("the model {}", hex.get(..8).unwrap_or(hex)),
-                None => "nothing".to_owned(),
-            };
-            return refuse(format!(
-                "its run began from {}, not from {}: go on with the --from of the run, or choose another --out",
-                began(&note.from),
-                began(&run.from)
             ));
         }
         if note.sounds != run.dataset.fingerprint() {
