@@ -75,7 +75,7 @@ pub enum Outcome {
 /// The folder holds `config.json`, `stats.jsonl`, `model.safetensors` (averaged weights: all that
 /// rendering needs) and `state.safetensors` (all that resuming needs). A batch, its noise and its
 /// noise levels depend only on the seed and the step, so a run that was interrupted ends with the same
-/// weights, to the bit, as one that was not.
+/// weights, to the bit, as one that was not. Until it is dropped, no other trainer opens the folder.
 ///
 /// ```
 /// use std::ops::ControlFlow;

@@ -16,8 +16,8 @@ const KINDS: [&str; 36] = [
      grancassa|cassa|kd",
     "snare|sd|sn|snr|snare drum|snaredrum|caja|caixa|caisse claire|caisseclaire|rullante|tarola|redoblante",
     CLOSED_HAT,
-    "hat open|open hat|oh|ohh|hho|ho|open hihat|hihat open|open hh|hh open|open hi hat|hi hat open|hhopen|hat o|hihat o|\
-     openhat|openhihat|hatopen|charley ouvert|charleston ouverte|charles abierto|chimbal aberto|charleston aperto",
+    "hat open|open hat|oh|ohh|hho|ho|open hihat|hihat open|open hh|hh open|open hi hat|hi hat open|hhopen|hat o|\
+     hihat o|openhat|openhihat|hatopen|charley ouvert|charleston ouverte|charles abierto|chimbal aberto|charleston aperto",
     "clap|cp|clp|hand clap|handclap|palma|palmada|clapping",
     "rim|rs|rimshot|rim shot|sidestick|side stick|cross stick|crossstick|rim click|rimclick|stick|aro",
     "tom|tomtom|tom tom|lt|mt|ht|low tom|mid tom|high tom|hi tom|floor tom|rack tom|tom low|tom mid|tom high|tom hi|\
@@ -111,9 +111,9 @@ impl Kind {
         }
     }
 
-    /// The kind that the words anywhere in the name of a file or folder tell (`VENDOR_Kick_Hard_03`), where these do not
-    /// tell two. Numbers tell none, for `808` is a drum machine as often as a bass; a drum goes before what is none, and
-    /// any percussion by its own name before `perc`.
+    /// The kind that the words anywhere in the name of a file or folder tell (`VENDOR_Kick_Hard_03`), where these do
+    /// not tell two. Numbers tell none, for `808` is a drum machine as often as a bass; a drum goes before what is
+    /// none, and any percussion by its own name before `perc`.
     pub fn within(name: &str) -> Option<Self> {
         let mut words = words(&plain(name));
         words.retain(|word| !is_number(word));

@@ -159,8 +159,8 @@ impl SavedState {
                 labels => labels.join(", "),
             };
             return refuse(format!(
-                "its run has the classes {}, the sounds now have {} (by {}). --labels says where classes come from, and \
-                 --include which are used: go on with those of the run, or choose another --out",
+                "its run has the classes {}, the sounds now have {} (by {}). --labels says where classes come \
+                 from, and --include which are used: go on with those of the run, or choose another --out",
                 in_words(&own),
                 in_words(labels),
                 run.dataset.labels_from()
@@ -180,9 +180,8 @@ impl SavedState {
         }
         if note.sounds != run.dataset.fingerprint() {
             return refuse(format!(
-                "its run learnt from other sounds, or held back others (--validation, --include): go on with the folder as \
-                 it was, or choose another --out \
-                 (--from {} goes on from its weights)",
+                "its run learnt from other sounds, or held back others (--validation, --include): go on with the folder \
+                 as it was, or choose another --out (--from {} goes on from its weights)",
                 model_in(&run.folder).display()
             ));
         }

@@ -51,8 +51,8 @@ pub struct TrainingArgs {
     /// Name of the model [default: that of the folder of sounds; where a model is distilled, its own]
     #[arg(long)]
     name: Option<String>,
-    /// Licence of the model, as `info` shows it: what your sounds allow [default: unknown, whatever that of the model it
-    /// begins from]
+    /// Licence of the model, as `info` shows it: what your sounds allow [default: unknown, whatever that of the model
+    /// it begins from]
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
     #[command(flatten)]
