@@ -5,6 +5,7 @@
 //! follows is fixed by the files' content and a seed: the order of sounds, the split, the draws and
 //! the batches are the same for any number of threads and any size of cache.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,7 @@ mod augment;
 mod batch;
 mod cache;
 mod folder;
+mod labels;
 mod report;
 mod scan;
 mod sound;
@@ -31,6 +33,7 @@ mod survey;
 pub(crate) use augment::SEMITONES_PER_UNIT;
 pub use augment::{Augment, Change, Descriptor, SHORTEST_T60};
 pub use batch::Batch;
+pub use labels::{LabelSource, Labels};
 pub use report::{Action, Amount, Issue, IssueKind, Report};
 pub use split::{HeldBack, Whole};
 pub(crate) use survey::{Surveyed, reread, survey};
@@ -40,26 +43,14 @@ use scan::NOTHING_LEFT;
 use sound::{READ_SECONDS, TrainingSound};
 use survey::{Gathered, gather};
 
-/// Where a sound's label comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Labels {
-    /// The first level of folders below the root; a file directly in the root has none.
-    #[default]
-    Folders,
-    /// A CSV file whose header names `path` and `label`. Paths are absolute, or relative to the root
-    /// or to the manifest. Files it does not name have no label.
-    Manifest(PathBuf),
-    /// No sound has one.
-    None,
-}
-
 /// Which sounds of a folder to use, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScanOptions {
     /// Where labels come from.
     pub labels: Labels,
-    /// Only sounds with one of these labels; all sounds if empty.
+    /// Only sounds with one of these labels; all sounds if empty. Each is a label or, where none is called like the
+    /// whole, several with commas between them; letters may be composed in any way and, where that leaves but one, in
+    /// upper or lower case.
     pub include: Vec<String>,
     /// Part of the sounds to hold back for validation, 0 to 0.5.
     pub validation: f32,
@@ -80,7 +71,7 @@ pub const CACHE_MB: u64 = 512;
 impl Default for ScanOptions {
     fn default() -> Self {
         Self {
-            labels: Labels::Folders,
+            labels: Labels::Auto,
             include: Vec::new(),
             validation: 0.1,
             crop: Crop::Onset,
@@ -95,6 +86,16 @@ impl Default for ScanOptions {
 /// When `root` is no folder, or the manifest or `include` make no sense.
 pub fn count(root: &Path, options: &ScanOptions) -> Result<usize> {
     Ok(scan::walk(root, options)?.files.len())
+}
+
+/// The labels that the files below `root` have which look like sounds and `options` choose, sorted: nothing is opened.
+///
+/// # Errors
+/// As [`count`].
+pub fn labels(root: &Path, options: &ScanOptions) -> Result<Vec<String>> {
+    let files = scan::walk(root, options)?.files.into_iter();
+    let labels: BTreeSet<String> = files.filter_map(|file| file.label).collect();
+    Ok(labels.into_iter().collect())
 }
 
 /// Reads every sound below `root` and tells what is there; keeps nothing.
@@ -155,6 +156,7 @@ pub struct Dataset {
     format: Format,
     crop: Crop,
     labels: Vec<String>,
+    labels_from: LabelSource,
     sounds: Vec<Entry>,
     train: Vec<usize>,
     validation: Vec<usize>,
@@ -238,6 +240,7 @@ impl Dataset {
             format,
             crop: options.crop,
             labels,
+            labels_from: report.labels_from.clone(),
             sounds,
             train,
             validation,
@@ -257,6 +260,12 @@ impl Dataset {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Where the labels came from.
+    #[must_use]
+    pub fn labels_from(&self) -> &LabelSource {
+        &self.labels_from
     }
 
     /// Stands for the sounds' content, their order, labels and split, and where clips begin: two data sets

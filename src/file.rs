@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and folders that one at a time works in.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -67,6 +67,33 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
     file.persist(&place)
         .map_err(|e| Error::io(path)(bare(e.error)))?;
     Ok(())
+}
+
+/// A claim on a folder, which ends with this value and with its process, however that ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    /// The system's lock is on this handle.
+    _file: fs::File,
+}
+
+impl FolderLock {
+    /// The name of the empty file that is locked. It stays: were it removed, two could hold two files of that name.
+    const NAME: &str = ".lock";
+
+    /// Claims `folder`; none where another claim holds it. Where the file system knows no locks, every claim is granted.
+    ///
+    /// # Errors
+    /// When the folder is not there or cannot be written to.
+    pub fn take(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(Self::NAME);
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(Error::io(&path))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Some(Self { _file: file })),
+        }
+    }
 }
 
 /// Where `path` leads in the end, whether or not something is there yet.

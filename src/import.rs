@@ -88,11 +88,15 @@ const PUBLISHED: [(&str, u32, usize); 6] = [
 /// Longest note that is read, in bytes.
 const LONGEST_NOTE: u64 = 1 << 20;
 
-/// Reads a model, ours or another program's.
+/// Reads a model, ours or another program's: a file, a folder of another program's, or a run folder.
 ///
 /// # Errors
 /// As [`Checkpoint::load`] and [`Import::open`].
 pub fn load(path: &Path) -> Result<Checkpoint> {
+    let run = path.join("model.safetensors");
+    if path.is_dir() && TensorFile::open(&run).is_ok_and(|source| source.is_ours) {
+        return Checkpoint::load(&run);
+    }
     if path.is_dir() || TensorFile::open(path).is_ok_and(|source| !source.is_ours) {
         return Import::open(path, &ImportSettings::default())?.checkpoint();
     }
@@ -112,19 +116,23 @@ impl Import {
             (path.to_owned(), beside(path)?)
         };
         let source = TensorFile::open(&file)?;
+        if source.is_ours {
+            let what = "a model of audiodiff already: expected one of another program";
+            return Err(Error::checkpoint(&file, what));
+        }
         let dance = Dance::of(&source)?;
         let network = NetworkConfig::Dance(dance.config.clone());
         let format = Format {
             channels: dance.channels,
             ..sound_format(path, settings, &notes, &source, network.frames_multiple())?
         };
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = stem(path);
         // `stable-audio-tools` trains and samples at times that are spread evenly.
         let schedule = match notes.model_type.as_deref() {
             Some("diffusion_uncond") => Schedule::Linear,
             _ => Schedule::Crash,
         };
-        let name = settings.name.clone().unwrap_or_else(|| stem.into_owned());
+        let name = settings.name.clone().unwrap_or(stem);
         let config = config_of(name, format, network, schedule);
         config.validate().map_err(|error| match error {
             Error::Setting(reason) => Error::checkpoint(path, reason),
@@ -213,6 +221,21 @@ impl Import {
     }
 }
 
+/// What a file or folder is called.
+fn stem(path: &Path) -> String {
+    // `.` and `..` have no names of their own.
+    let full = std::fs::canonicalize(path);
+    let path = match &full {
+        Ok(full) if path.file_name().is_none() => full,
+        _ => path,
+    };
+    let name = match path.is_dir() {
+        true => path.file_name(),
+        false => path.file_stem(),
+    };
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Rate and length of the sounds, in mono: as the settings, the notes or the file say, or as is known of a published
 /// model. The length is a multiple of `unit`.
 fn sound_format(
@@ -229,7 +252,7 @@ fn sound_format(
             .map(|(_, value)| *value)
             .find(|x| *x >= 1.0 && *x < 1e9)
     };
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem(path);
     let published = PUBLISHED
         .iter()
         .find(|(name, ..)| stem.to_lowercase().contains(name));
@@ -333,7 +356,8 @@ fn beside(path: &Path) -> Result<Note> {
     Ok(found)
 }
 
-/// The weights of a `diffusers` folder, and its notes.
+/// The weights in a folder, and their notes: one of `diffusers`, or one that a checkpoint lies in, as those of
+/// `stable-audio-tools` with their `model_config.json`.
 fn folder(path: &Path) -> Result<(PathBuf, Note)> {
     let fail = |what: String| Error::checkpoint(path, what);
     if let Some(index) = note(&path.join("model_index.json"))? {
@@ -360,8 +384,46 @@ fn folder(path: &Path) -> Result<(PathBuf, Note)> {
             return Ok((file, notes));
         }
     }
-    Err(fail(
-        "a folder without a model: expected a diffusers folder with unet/diffusion_pytorch_model.safetensors or .bin"
-            .into(),
-    ))
+    let file = checkpoint_in(path)?;
+    let notes = beside(&file)?;
+    Ok((file, notes))
+}
+
+/// The one checkpoint that lies in a folder; of `model.safetensors` and `model.ckpt`, which hold the same, the former.
+fn checkpoint_in(folder: &Path) -> Result<PathBuf> {
+    let fail = |what: String| Err(Error::checkpoint(folder, what));
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    let is_checkpoint = |path: &PathBuf| {
+        let ending = path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        path.is_file() && ["ckpt", "safetensors", "pt", "pth"].contains(&&*ending)
+    };
+    let mut found: Vec<PathBuf> = (entries.flatten().map(|entry| entry.path()))
+        .filter(is_checkpoint)
+        .collect();
+    found.sort();
+    let usual = ["model.safetensors", "model.ckpt"].map(|name| folder.join(name));
+    if let Some(usual) = usual.into_iter().find(|usual| found.contains(usual)) {
+        return Ok(usual);
+    }
+    match &found[..] {
+        [one] => Ok(one.clone()),
+        [] => fail(
+            "a folder without a model: expected one of diffusers with unet/diffusion_pytorch_model.safetensors or .bin, \
+             or one with a checkpoint (.ckpt, .safetensors, .pt) and its model_config.json"
+                .into(),
+        ),
+        several => {
+            let names = several.iter().filter_map(|path| path.file_name());
+            let names: Vec<_> = names.take(4).map(|name| name.to_string_lossy()).collect();
+            fail(format!(
+                "expected one checkpoint in the folder, found {}, such as {}: name the file itself",
+                several.len(),
+                names.join(", ")
+            ))
+        }
+    }
 }

@@ -24,7 +24,7 @@
 //!
 //! # Map
 //!
-//! Each module uses only those above it; [`noise`], [`file`](mod@file) and [`error`] are for all.
+//! Each module uses only those above it; [`noise`], [`file`](mod@file), [`names`] and [`error`] are for all.
 //!
 //! | Module | What it does |
 //! |---|---|
@@ -117,6 +117,7 @@ pub mod error;
 pub mod eval;
 pub mod file;
 pub mod import;
+pub mod names;
 pub mod network;
 pub mod noise;
 pub mod optim;

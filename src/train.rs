@@ -7,11 +7,13 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 
 mod begin;
+mod claim;
 mod classes;
 mod conditioning;
 mod config;
 mod demo;
 mod fine_tune;
+mod memory;
 mod recipe;
 mod state;
 mod stats;
@@ -25,6 +27,7 @@ pub use stats::{StepReport, read_stats};
 use begin::{OnProgress, fresh};
 use conditioning::{BatchConditions, BatchSource};
 use fine_tune::{adapted, fine_tuned};
+use memory::Room;
 use state::{Run, SavedState, State, model_in, path_in};
 use stats::Stats;
 
@@ -32,7 +35,7 @@ use crate::checkpoint::{Checkpoint, ModelConfig, TrainingRecord};
 use crate::dataset::{Batch, Dataset};
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
-use crate::file::write_whole;
+use crate::file::{FolderLock, write_whole};
 use crate::network::{Conditioning, Network, on_device};
 use crate::noise::Noise;
 use crate::representation::Representation;
@@ -72,7 +75,7 @@ pub enum Outcome {
 /// The folder holds `config.json`, `stats.jsonl`, `model.safetensors` (averaged weights: all that
 /// rendering needs) and `state.safetensors` (all that resuming needs). A batch, its noise and its
 /// noise levels depend only on the seed and the step, so a run that was interrupted ends with the same
-/// weights, to the bit, as one that was not.
+/// weights, to the bit, as one that was not. Until it is dropped, no other trainer opens the folder.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -117,6 +120,8 @@ pub struct Trainer<'d> {
     /// The teacher of a distillation: the model that it began from.
     teacher: Option<Preconditioned<Box<dyn Network>>>,
     state: State,
+    /// While it is held, no other training writes into the folder.
+    _lock: FolderLock,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -134,8 +139,9 @@ impl<'d> Trainer<'d> {
     /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
     ///
     /// # Errors
-    /// When settings make no sense, when `folder` holds a run with other settings, other sounds or another
-    /// beginning, or a model without the state to go on from, or when `from` does not fit.
+    /// When settings make no sense or take more memory than there is, when `folder` holds a run with other settings,
+    /// other sounds or another beginning, a model without the state to go on from or files of another program, when
+    /// another training is at work in it, or when `from` does not fit.
     pub fn open(
         mut config: TrainConfig,
         dataset: &'d Dataset,
@@ -149,22 +155,30 @@ impl<'d> Trainer<'d> {
             dataset,
             from: from.map(Checkpoint::fingerprint).transpose()?,
         };
+        let lock = claim::claim(folder)?;
         let saved = SavedState::read(folder)?;
-        let before = saved.as_ref().and_then(|saved| saved.config().batch);
-        config.batch = config.batch.or(before);
-        if config.batch.is_none() {
-            config.batch = Some(config.fitting_batch(device));
+        let before = saved.as_ref().map(SavedState::config);
+        config.batch = config.batch.or(before.and_then(|before| before.batch));
+        if config.licence.is_none() {
+            config.licence = before.and_then(|before| before.licence.clone());
         }
+        let room = Room::now();
+        let batch = config
+            .batch
+            .unwrap_or_else(|| config.fitting_batch(room, device));
+        config.batch = Some(batch);
         config.validate()?;
+        room.check(&config, batch, device)?;
         match saved {
             Some(saved) => {
                 saved.check(&config, &run)?;
                 let (model, state) = saved.restore(&config, device)?;
-                let trainer = Self::assemble(config, model, run, from, state, device)?;
+                let lock = lock.map_or_else(|| claim::lock(folder), Ok)?;
+                let trainer = Self::assemble(config, model, run, from, state, (device, lock))?;
                 Stats::truncate(folder, trainer.step())?;
                 Ok(trainer)
             }
-            None => Self::begin(config, run, from, device, on_progress),
+            None => Self::begin(config, run, from, device, lock, on_progress),
         }
     }
 
@@ -174,6 +188,7 @@ impl<'d> Trainer<'d> {
         run: Run<'d>,
         from: Option<&Checkpoint>,
         device: &Device,
+        lock: Option<FolderLock>,
         on_progress: OnProgress<'_>,
     ) -> Result<Self> {
         let folder = run.folder.clone();
@@ -184,6 +199,7 @@ impl<'d> Trainer<'d> {
             )));
         }
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let lock = lock.map_or_else(|| claim::lock(&folder), Ok)?;
         let (model, parameters, matched) = match from {
             Some(from) => fine_tuned(&config, run.dataset, from, device, on_progress)?,
             None => {
@@ -192,7 +208,7 @@ impl<'d> Trainer<'d> {
             }
         };
         let state = State::new(parameters, &config)?;
-        let mut trainer = Self::assemble(config, model, run, from, state, device)?;
+        let mut trainer = Self::assemble(config, model, run, from, state, (device, lock))?;
         trainer.matched = matched;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
@@ -207,7 +223,7 @@ impl<'d> Trainer<'d> {
         run: Run<'d>,
         from: Option<&Checkpoint>,
         state: State,
-        device: &Device,
+        (device, lock): (&Device, FolderLock),
     ) -> Result<Self> {
         model.validate()?;
         let batch = config
@@ -232,6 +248,7 @@ impl<'d> Trainer<'d> {
             denoiser,
             averaged,
             state,
+            _lock: lock,
         })
     }
 

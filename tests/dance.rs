@@ -101,6 +101,59 @@ fn every_form_is_the_same_network_and_says_what_it_is() {
 }
 
 #[test]
+fn a_folder_is_read_as_the_one_checkpoint_in_it() {
+    for (folder, file) in [
+        ("wrapped", "tools.ckpt"),
+        ("unwrapped", "tools.safetensors"),
+    ] {
+        let settings = ImportSettings::default();
+        let of_folder = Import::open(&fixtures().join(folder), &settings).expect(folder);
+        let of_file = Import::open(&fixtures().join(folder).join(file), &settings).expect(file);
+        assert_eq!(of_folder.config().name, folder);
+        assert_eq!(of_folder.config().rendering, of_file.config().rendering);
+        assert_eq!(of_folder.config().format, of_file.config().format);
+        assert_eq!(of_folder.config().network, of_file.config().network);
+        let loaded = audiodiff::import::load(&fixtures().join(folder)).expect(folder);
+        assert_eq!(loaded.config.network, of_file.config().network);
+    }
+    // Several are named; of the usual two one is taken; none is said.
+    let made = tempfile::tempdir().expect("a folder");
+    let refusal = || {
+        let refused = Import::open(made.path(), &ImportSettings::default());
+        refused.expect_err("no model").to_string()
+    };
+    assert!(
+        refusal().contains("with a checkpoint (.ckpt, .safetensors, .pt)"),
+        "{}",
+        refusal()
+    );
+    for name in ["a.ckpt", "b.ckpt"] {
+        std::fs::copy(
+            fixtures().join("wrapped/tools.ckpt"),
+            made.path().join(name),
+        )
+        .expect(name);
+    }
+    assert!(
+        refusal().contains("found 2, such as a.ckpt, b.ckpt"),
+        "{}",
+        refusal()
+    );
+    let (config, usual) = ("model_config.json", "model.ckpt");
+    std::fs::copy(
+        fixtures().join("wrapped").join(config),
+        made.path().join(config),
+    )
+    .expect(config);
+    std::fs::copy(
+        fixtures().join("wrapped/tools.ckpt"),
+        made.path().join(usual),
+    )
+    .expect(usual);
+    Import::open(made.path(), &ImportSettings::default()).expect("the usual one");
+}
+
+#[test]
 fn what_is_written_is_what_was_read_and_half_as_long_in_16_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let import = import("lightning.ckpt", None);

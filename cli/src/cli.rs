@@ -18,9 +18,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use audiodiff::Error;
 use audiodiff::checkpoint::Checkpoint;
+use audiodiff::dataset::{self, Action};
 use audiodiff::error::printable;
-use audiodiff::{Error, dataset};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 
@@ -95,7 +96,7 @@ enum Verb {
 
 #[derive(Args)]
 struct CheckArgs {
-    /// Folder of sounds; its first level of folders names the classes
+    /// Folder of sounds; its folders name the classes (--labels)
     #[arg(value_name = "SOUNDS")]
     folder: PathBuf,
     #[command(flatten)]
@@ -166,9 +167,19 @@ fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
     let report = dataset::check(&args.folder, &options, &mut |done, all| bar.set(done, all))?;
     bar.finish();
     if args.json {
-        print_json(&report)
+        print_json(&report)?;
     } else {
-        Ok(write!(std::io::stdout(), "{report}")?)
+        write!(std::io::stdout(), "{report}")?;
+    }
+    let mut issues = report.issues.iter();
+    match issues.find(|issue| issue.action == Action::Refused) {
+        Some(issue) => anyhow::bail!(
+            "{}: training refuses the class name {:?}: {}",
+            args.folder.display(),
+            issue.path.display().to_string(),
+            issue.detail
+        ),
+        None => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::diffusion::sampler::Sampler;
 use crate::diffusion::schedule::{NoiseSchedule, Schedule};
 use crate::diffusion::{Modulation, ModulationSpectrum, Preconditioned, Preconditioning, Target};
 use crate::error::{Error, Result};
+use crate::names::{find, meant};
 use crate::network::{Network, NetworkConfig, NetworkDims, Weights};
 use crate::representation::{ClipLengths, Crop, Format, RepresentationConfig, Statistics};
 
@@ -229,8 +230,12 @@ pub struct TrainingRecord {
     /// their files tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<TrainingTotals>,
-    /// Licence of the weights.
+    /// Licence of the weights, as whoever trained them stated it. That of a model it was fine-tuned or distilled from is
+    /// not taken over: it says nothing of the sounds that were learnt since.
     pub licence: Option<String>,
+    /// Licence of the model it was fine-tuned or distilled from, as that stated it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence_before: Option<String>,
 }
 
 /// How long a model and those before it were trained.
@@ -291,7 +296,8 @@ impl ModelConfig {
             .chain(&self.descriptors)
             .chain([&self.name, &record.audiodiff_version])
             .chain(&record.fine_tuned_from)
-            .chain(&record.licence);
+            .chain(&record.licence)
+            .chain(&record.licence_before);
         for name in names {
             if name.len() > MAX_NAME {
                 return Err(Error::setting(format!(
@@ -445,7 +451,8 @@ impl ModelConfig {
     /// # Errors
     /// When there is none, or it changes nothing: the sentence lists those that do.
     pub fn descriptor(&self, name: &str) -> Result<usize> {
-        let known = self.descriptor_names().join(", ");
+        let names = self.descriptor_names();
+        let known = names.join(", ");
         if self.is_unheard(name) {
             return Err(Error::setting(format!(
                 "descriptor {name}: expected one of {known}; over {} frames, which hold neither the level of a sound nor \
@@ -456,7 +463,8 @@ impl ModelConfig {
         let found = self.descriptors.iter().position(|own| own == name);
         found.ok_or_else(|| {
             Error::setting(format!(
-                "descriptor: expected one of {known}, found `{name}`"
+                "descriptor: expected one of {known}, found `{name}`{}",
+                meant(name, &names)
             ))
         })
     }
@@ -485,22 +493,25 @@ impl ModelConfig {
         self.is_few_step() || own.is_some_and(|own| own.undistilled.is_some())
     }
 
-    /// The class index of `label`; the error lists what there is.
+    /// The class index of `label`, however its letters are composed and, where that leaves but one, in upper or lower
+    /// case; the error lists what there is, and what was probably meant.
     ///
     /// # Errors
     /// When the model has no such class.
     pub fn class(&self, label: &str) -> Result<u32> {
-        let found = self.labels.iter().position(|known| known == label);
-        found.map(|index| index as u32).ok_or_else(|| {
-            let known = if self.labels.is_empty() {
-                "none".to_owned()
-            } else {
-                self.labels.join(", ")
-            };
-            Error::setting(format!(
-                "class: expected one of the model's classes ({known}), found `{label}`"
-            ))
-        })
+        find(label, &self.labels)
+            .map(|index| index as u32)
+            .ok_or_else(|| {
+                let known = if self.labels.is_empty() {
+                    "none".to_owned()
+                } else {
+                    self.labels.join(", ")
+                };
+                Error::setting(format!(
+                    "class: expected one of the model's classes ({known}), found `{label}`{}",
+                    meant(label, &self.labels)
+                ))
+            })
     }
 }
 

@@ -5,10 +5,11 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Labels;
+use super::labels::{self, LabelSource, Labels};
 use super::report::{Action, Issue, IssueKind};
 use crate::audio;
 use crate::error::{Error, Result};
+use crate::names::{composed, find, meant};
 
 /// A file that looks like a sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) struct Folder {
     /// Files of other extensions, by extension.
     pub others: BTreeMap<String, usize>,
     pub issues: Vec<Issue>,
+    /// Where the labels are from.
+    pub labels_from: LabelSource,
 }
 
 impl Folder {
@@ -87,50 +90,34 @@ impl Folder {
         Ok(found)
     }
 
-    /// Gives every file its label, and remarks on those that got none though others did.
-    pub fn label(&mut self, root: &Path, labels: &Labels) -> Result<()> {
-        match labels {
-            Labels::None => (),
-            Labels::Folders => {
-                for file in &mut self.files {
-                    let mut parts = file.relative.components();
-                    let first = parts.next();
-                    // A file directly in the root has one part, its own name.
-                    if parts.next().is_some() {
-                        file.label =
-                            first.map(|part| part.as_os_str().to_string_lossy().into_owned());
-                    }
-                }
+    /// Gives every file its label, and remarks on those that got none though others did. Returns what they were given by.
+    pub fn label(&mut self, root: &Path, asked: &Labels) -> Result<Labels> {
+        let (labels, source) = match asked {
+            Labels::Auto => labels::decide(&self.files),
+            asked => {
+                let (by, why) = (asked.name(), String::new());
+                (asked.clone(), LabelSource { by, why })
             }
+        };
+        self.labels_from = source;
+        match &labels {
             Labels::Manifest(manifest) => self.label_by(root, manifest)?,
+            labels => labels::assign(&mut self.files, labels),
         }
         if self.files.iter().any(|file| file.label.is_some()) {
-            let place = if matches!(labels, Labels::Folders) {
-                "it lies in no folder"
-            } else {
-                "the manifest does not name it"
-            };
-            let bare: Vec<_> = self
-                .files
-                .iter()
-                .filter(|f| f.label.is_none())
-                .map(|f| f.relative.clone())
-                .collect();
-            for path in bare {
-                self.remark(
-                    &path,
-                    IssueKind::NoLabel,
-                    place.into(),
-                    Action::KeptUnlabelled,
-                );
+            let bare = self.files.iter().filter(|file| file.label.is_none());
+            for path in bare.map(|file| file.relative.clone()).collect::<Vec<_>>() {
+                let detail = labels.without().to_owned();
+                self.remark(&path, IssueKind::NoLabel, detail, Action::KeptUnlabelled);
             }
         }
-        Ok(())
+        Ok(labels)
     }
 
     /// Tells every file the source that it comes from together with others, where there is one: what the manifest's
-    /// column `group` says; else the folder below that of its label, `kit` in `label/kit/x.wav`; else what stands
-    /// before `__` in its name, if it does so in another file's as well.
+    /// column `group` says; else, where its label is not that of the first level of folders, its first folder; else the
+    /// folder below that of its label, `kit` in `label/kit/x.wav`; else what stands before `__` in its name, if it does
+    /// so in another file's as well.
     pub fn attribute(&mut self) {
         let prefix = |file: &File| -> Option<String> {
             let name = file.relative.file_name()?.to_string_lossy();
@@ -187,7 +174,7 @@ impl Folder {
                 self.remark(manifest, IssueKind::Manifest, detail, Action::Ignored);
                 continue;
             };
-            let (path, label) = (path_from(path), String::from_utf8_lossy(label).into_owned());
+            let (path, label) = (path_from(path), composed(&String::from_utf8_lossy(label)));
             // Joining an absolute path replaces what it is joined to.
             let real = fs::canonicalize(root.join(&path))
                 .or_else(|_| fs::canonicalize(beside.join(&path)));
@@ -227,27 +214,14 @@ impl Folder {
         if include.is_empty() {
             return Ok(());
         }
-        let known: BTreeSet<&str> = self
-            .files
-            .iter()
-            .filter_map(|file| file.label.as_deref())
-            .collect();
-        if let Some(missing) = include.iter().find(|label| !known.contains(label.as_str())) {
-            let labels = if known.is_empty() {
-                "none".into()
-            } else {
-                known.into_iter().collect::<Vec<_>>().join(", ")
-            };
-            let reason = format!("no sound is labelled {missing:?}; the labels are: {labels}");
-            return Err(Error::Dataset {
-                path: root.to_owned(),
-                reason,
-            });
-        }
+        let chosen = self.chosen(include).map_err(|reason| Error::Dataset {
+            path: root.to_owned(),
+            reason,
+        })?;
         let wanted = |file: &File| {
             file.label
                 .as_ref()
-                .is_some_and(|label| include.contains(label))
+                .is_some_and(|label| chosen.contains(label))
         };
         let dropped: HashSet<PathBuf> = self
             .files
@@ -256,16 +230,43 @@ impl Folder {
             .map(|f| f.relative.clone())
             .collect();
         let elsewhere = |path: &Path| {
-            let folder = path.components().next().map(|part| part.as_os_str());
-            *labels == Labels::Folders
-                && !include
-                    .iter()
-                    .any(|label| folder == Some(label.as_str().as_ref()))
+            let folder = path.components().next();
+            let folder = folder.map(|part| composed(&part.as_os_str().to_string_lossy()));
+            *labels == Labels::Folders && folder.is_none_or(|folder| !chosen.contains(&folder))
         };
         self.issues
             .retain(|issue| !dropped.contains(&issue.path) && !elsewhere(&issue.path));
         self.files.retain(wanted);
         Ok(())
+    }
+
+    /// The labels that are meant by what was asked for: whole, or with commas between them.
+    fn chosen(&self, include: &[String]) -> std::result::Result<BTreeSet<String>, String> {
+        let known = self.files.iter().filter_map(|file| file.label.as_deref());
+        let known: Vec<&str> = known.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut chosen = BTreeSet::new();
+        for asked in include {
+            let parts: Vec<&str> = match find(asked, &known) {
+                Some(_) => vec![asked],
+                None => asked.split(',').collect(),
+            };
+            for part in parts {
+                let place = find(part, &known).ok_or_else(|| {
+                    let meant = meant(part, &known);
+                    let labels = if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    };
+                    format!(
+                        "no sound is labelled {part:?}; the labels are: {labels} (by {}){meant}",
+                        self.labels_from
+                    )
+                })?;
+                chosen.insert(known[place].to_owned());
+            }
+        }
+        Ok(chosen)
     }
 
     /// How many things with a sound's extension are among the issues, and not among the files.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use super::labels::LabelSource;
 use super::split::HeldBack;
 use crate::error::printable;
 
@@ -162,6 +163,8 @@ pub struct Report {
     pub others: BTreeMap<String, usize>,
     /// The usable files.
     pub total: Amount,
+    /// Where the labels came from.
+    pub labels_from: LabelSource,
     /// The usable files by label.
     pub labels: BTreeMap<String, Amount>,
     /// The usable files without a label.
@@ -232,6 +235,10 @@ impl fmt::Display for Report {
             duration(self.total.seconds),
             self.skipped()
         )?;
+        if !self.labels_from.by.is_empty() {
+            let from = printable(&self.labels_from.to_string());
+            writeln!(f, "  labels by     {from}")?;
+        }
         self.fmt_labels(f)?;
         self.fmt_formats(f)?;
         self.fmt_lengths(f)?;

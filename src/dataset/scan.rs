@@ -55,9 +55,9 @@ impl Facts {
 /// The files below `root` that `options` choose, without a look into them.
 pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
     let mut folder = Folder::walk(root)?;
-    folder.label(root, &options.labels)?;
+    let labels = folder.label(root, &options.labels)?;
     folder.attribute();
-    folder.retain(root, &options.labels, &options.include)?;
+    folder.retain(root, &labels, &options.include)?;
     Ok(folder)
 }
 
@@ -78,12 +78,14 @@ pub(super) fn read<T: Send>(
         files,
         others,
         issues,
+        labels_from,
     } = folder;
     let mut report = Report {
         root: root.to_owned(),
         found,
         others,
         issues,
+        labels_from,
         ..Report::default()
     };
     if report.found == 0 {

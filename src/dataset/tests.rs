@@ -594,10 +594,10 @@ fn include_chooses_labels_and_knows_the_others() {
     let error = Dataset::open(root.path(), FORMAT, &include("snair"), &mut |_, _| ())
         .unwrap_err()
         .to_string();
-    assert!(
-        error.ends_with("no sound is labelled \"snair\"; the labels are: kick, snare"),
-        "{error}"
-    );
+    let told = "no sound is labelled \"snair\"; the labels are: kick, snare (by folders: the first level of folders); \
+                did you mean `snare`?";
+    assert!(error.ends_with(told), "{error}");
+    assert_eq!(labels(root.path(), &include("Snare")).unwrap(), ["snare"]);
 }
 
 #[cfg(unix)]

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diffusion::Denoiser;
 use crate::error::{Error, Result};
+use crate::names::meant;
 use crate::network::Conditioning;
 use crate::noise::Noise;
 use solvers::Sampling;
@@ -247,8 +248,12 @@ impl FromStr for Sampler {
         };
         let found = Self::ALL.into_iter().find(|s| s.name() == name);
         found.ok_or_else(|| {
-            let names = Self::ALL.map(Sampler::name).join(", ");
-            Error::setting(format!("unknown sampler {text:?}: expected one of {names}"))
+            let names = Self::ALL.map(Sampler::name);
+            Error::setting(format!(
+                "unknown sampler {text:?}: expected one of {}{}",
+                names.join(", "),
+                meant(text, &names)
+            ))
         })
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::names::meant;
 
 /// How the noise levels of a sampling are spread between the highest and the lowest.
 ///
@@ -103,7 +104,8 @@ impl FromStr for Schedule {
         };
         let schedule = schedule.ok_or_else(|| {
             Error::setting(format!(
-                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr, consistency, crash or linear"
+                "unknown schedule {text:?}: expected karras, karras:RHO, logsnr, consistency, crash or linear{}",
+                meant(text, &["karras", "logsnr", "consistency", "crash", "linear"])
             ))
         })?;
         check_rho(schedule)?;

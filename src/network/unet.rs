@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::{Conv, ResBlock, Scope, norm};
 use super::{Conditioning, Initializer, Network, NetworkDims, Weights};
 use crate::error::{Error, Result};
+use crate::names::meant;
 pub(super) use adapt::retell;
 
 /// Sines and cosines that describe `c_noise`.
@@ -62,7 +63,8 @@ impl UNetConfig {
                 };
                 free.split(',').map(level).collect::<Option<_>>().ok_or_else(|| {
                     Error::setting(format!(
-                        "preset: expected nano, tiny, base or levels such as 128x1,192x2,256x2, found `{free}`"
+                        "preset: expected nano, tiny, base or levels such as 128x1,192x2,256x2, found `{free}`{}",
+                        meant(free, &["nano", "tiny", "base"])
                     ))
                 })?
             }

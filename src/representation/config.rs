@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClipLengths, Format, MdctConfig, MelConfig, Representation, Statistics, WaveConfig};
 use crate::audio::Clip;
 use crate::error::{Error, Result};
+use crate::names::meant;
 
 /// Most values that one encoded clip may hold: a bound on what a hostile file can make us allocate.
 const MAX_VALUES: usize = 1 << 26;
@@ -140,7 +141,8 @@ impl FromStr for RepresentationConfig {
             Error::setting(format!(
                 "unknown representation {text:?}: expected mdct, wave or mel, or with settings \
                  mdct:BINS:COMPANDING:EMPHASIS, \
-                 wave:PATCH or mel:WINDOW:HOP:BANDS:FLOOR"
+                 wave:PATCH or mel:WINDOW:HOP:BANDS:FLOOR{}",
+                meant(name.unwrap_or_default(), &["mdct", "wave", "mel"])
             ))
         })
     }

@@ -1,8 +1,10 @@
 //! Everything that decides a training.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::dataset::Augment;
 use crate::diffusion::Denoiser;
@@ -249,21 +251,92 @@ impl TrainConfig {
         }
     }
 
-    /// Whether a run may be resumed with `other`: all must agree but name, licence, length and pace of reporting.
-    pub(super) fn resumable_as(&self, other: &Self) -> bool {
-        let (length, validate_every) = (self.length, self.validate_every);
-        let (save_every_s, patience) = (self.save_every_s, self.patience);
-        let other = Self {
-            length,
-            validate_every,
-            save_every_s,
-            patience,
-            name: self.name.clone(),
-            licence: self.licence.clone(),
-            ..other.clone()
-        };
-        *self == other
+    /// What keeps a run of the configuration `run` from going on with this one, in words: all must agree but name,
+    /// licence, length and pace of reporting. Each setting is named as files name it, with its flag.
+    pub(super) fn difference(&self, run: &Self) -> Option<String> {
+        const FREE: [&str; 6] = [
+            "name",
+            "licence",
+            "length",
+            "validate_every",
+            "save_every_s",
+            "patience",
+        ];
+        let plain =
+            |config: &Self| serde_json::to_value(config).expect("the configuration is plain data");
+        let (mut own, mut other) = (plain(run), plain(self));
+        for value in [&mut own, &mut other]
+            .into_iter()
+            .filter_map(Value::as_object_mut)
+        {
+            value.retain(|key, _| !FREE.contains(&&**key));
+        }
+        let mut found = Vec::new();
+        differences("", &own, &other, &mut found);
+        let listed: Vec<String> = found.iter().take(LISTED).cloned().collect();
+        match found.len().saturating_sub(LISTED) {
+            0 if found.is_empty() => None,
+            0 => Some(listed.join(", ")),
+            more => Some(format!("{} and {more} more", listed.join(", "))),
+        }
     }
+}
+
+/// So many settings that differ are listed.
+const LISTED: usize = 4;
+
+/// The flags of settings, by how their paths in files begin.
+const FLAGS: [(&str, &str); 15] = [
+    ("batch", "--batch"),
+    ("seed", "--seed"),
+    ("learning_rate.peak", "--learning-rate"),
+    ("precision", "--precision"),
+    ("format.sample_rate", "--sample-rate"),
+    ("format.channels", "--channels"),
+    ("format.len_frames", "--seconds"),
+    ("representation", "--representation"),
+    ("network", "--preset"),
+    ("target", "--target"),
+    ("objective.p_mean", "--p-mean"),
+    ("objective.p_std", "--p-std"),
+    ("objective.min_snr_gamma", "--min-snr-gamma"),
+    ("augment", "--no-augment"),
+    ("attributes", "--no-attributes"),
+];
+
+/// Adds to `found` every setting below `path` in which a run and what is asked for differ.
+fn differences(path: &str, run: &Value, asked: &Value, found: &mut Vec<String>) {
+    if run == asked {
+        return;
+    }
+    if let (Value::Object(own), Value::Object(other)) = (run, asked) {
+        let keys: BTreeSet<&String> = own.keys().chain(other.keys()).collect();
+        for key in keys {
+            let below = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            let side = |side: &'_ serde_json::Map<String, Value>| {
+                side.get(key).cloned().unwrap_or_default()
+            };
+            differences(&below, &side(own), &side(other), found);
+        }
+        return;
+    }
+    let flag = FLAGS.iter().find(|(begin, _)| path.starts_with(begin));
+    let flag = flag.map_or(String::new(), |(_, flag)| format!(" ({flag})"));
+    let shown = |value: &Value| match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(_) => "some".to_owned(),
+        other => other.to_string(),
+    };
+    found.push(format!(
+        "{path}{flag} is {} there, found {}",
+        shown(run),
+        shown(asked)
+    ));
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub(super) fn fine_tuned(
             fine_tuned_from: Some(old.name.clone()),
             before: Some(old.training.totals()),
             licence: config.licence.clone(),
+            licence_before: old.training.licence.clone(),
             ..TrainingRecord::default()
         },
         ..old.clone()

@@ -8,6 +8,7 @@ use candle_core::Device;
 
 use super::Trainer;
 use super::config::{Distillation, Length, Loss, TrainConfig};
+use super::memory::Room;
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
 use crate::diffusion::Target;
@@ -290,19 +291,20 @@ impl TrainConfig {
     }
 
     /// As many clips a step as half of the memory that is free has room for, so that other programs stay in memory.
-    pub(super) fn fitting_batch(&self, device: &Device) -> NonZeroUsize {
+    pub(super) fn fitting_batch(&self, room: Room, device: &Device) -> NonZeroUsize {
         if !device.is_cpu() {
             return BATCHES.1;
         }
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let room = system.available_memory() / 2;
-        let frames = self.representation.frames(self.format.len_frames);
-        let clip = self.network.training_bytes(frames);
         let (least, most) = BATCHES;
         let most = rayon::current_num_threads().clamp(least.get(), most.get());
-        let fitting = usize::try_from(room / clip.max(1)).unwrap_or(most);
+        let fitting = usize::try_from(room.free / 2 / self.clip_bytes().max(1)).unwrap_or(most);
         NonZeroUsize::new(fitting.min(most)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Memory that each clip of a batch takes, about.
+    pub(super) fn clip_bytes(&self) -> u64 {
+        let frames = self.representation.frames(self.format.len_frames);
+        self.network.training_bytes(frames)
     }
 }
 
@@ -359,7 +361,7 @@ mod tests {
         let base = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, base);
         assert_eq!(base.learning_rate.peak, 4e-4);
         for config in [&mel, &base] {
-            let batch = config.fitting_batch(&Device::Cpu);
+            let batch = config.fitting_batch(Room::now(), &Device::Cpu);
             assert!(batch.get() <= 64, "{batch}");
             assert!(
                 TrainConfig {

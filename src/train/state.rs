@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::validation::{Kept, Losses, Validations};
 use super::{TrainConfig, Trainer};
 use crate::checkpoint::{ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors};
-use crate::dataset::Dataset;
+use crate::dataset::{Crop, Dataset};
 use crate::error::{Error, Result};
+use crate::names::composed;
 use crate::network::Parameters;
 use crate::optim::{Adam, Ema};
 
@@ -125,35 +126,62 @@ impl SavedState {
                 run.folder.display()
             )))
         };
-        if !config.resumable_as(&note.config) {
-            return refuse(
-                "holds a run with other settings (see its config.json); resume with those, or choose another --out"
-                    .to_owned(),
-            );
-        }
-        let labels = run.dataset.labels();
-        if note.model.network.is_conditional() && note.model.labels != labels {
-            return refuse(format!(
-                "its run has the classes {}, the sounds now have {}",
-                note.model.labels.join(", "),
-                labels.join(", ")
-            ));
-        }
+        // Before the settings, which are those of the beginning.
         if note.from != run.from {
-            let began = |fingerprint: &Option<String>| match fingerprint {
-                Some(hex) => format!("the model {}", hex.get(..8).unwrap_or(hex)),
+            let name = note.model.training.fine_tuned_from.as_deref();
+            let name = name.map_or(String::new(), |name| format!("`{name}` "));
+            let began = |fingerprint: &Option<String>, name: &str| match fingerprint {
+                Some(hex) => format!("the model {name}{}", hex.get(..8).unwrap_or(hex)),
                 None => "nothing".to_owned(),
             };
             return refuse(format!(
-                "its run began from {}, not from {}; choose another --out",
-                began(&note.from),
-                began(&run.from)
+                "its run began from {}, not from {}: go on with the --from of the run, or choose another --out",
+                began(&note.from, &name),
+                began(&run.from, "")
+            ));
+        }
+        if let Some(what) = config.difference(&note.config) {
+            return refuse(format!(
+                "holds a run with other settings: {what}. Go on with those of its config.json, or choose another --out"
+            ));
+        }
+        let labels = run.dataset.labels();
+        // Earlier editions kept them as the file system had them.
+        let own: Vec<String> = note
+            .model
+            .labels
+            .iter()
+            .map(|label| composed(label))
+            .collect();
+        if note.model.network.is_conditional() && own != labels {
+            let in_words = |labels: &[String]| match labels {
+                [] => "none".to_owned(),
+                labels => labels.join(", "),
+            };
+            return refuse(format!(
+                "its run has the classes {}, the sounds now have {} (by {}). --labels says where classes come \
+                 from, and --include which are used: go on with those of the run, or choose another --out",
+                in_words(&own),
+                in_words(labels),
+                run.dataset.labels_from()
+            ));
+        }
+        let crop = run.dataset.crop();
+        if let Some(own) = note.model.crop.filter(|own| *own != crop) {
+            let in_words = |crop| match crop {
+                Crop::Onset => "onset",
+                Crop::Anywhere => "anywhere",
+            };
+            return refuse(format!(
+                "its run has clips that begin as --crop {} says, found {}: go on with that, or choose another --out",
+                in_words(own),
+                in_words(crop)
             ));
         }
         if note.sounds != run.dataset.fingerprint() {
             return refuse(format!(
-                "its run learnt from other sounds, or took them apart otherwise; choose another --out \
-                 (--from {} goes on from its weights)",
+                "its run learnt from other sounds, or held back others (--validation, --include): go on with the folder \
+                 as it was, or choose another --out (--from {} goes on from its weights)",
                 model_in(&run.folder).display()
             ));
         }

@@ -397,6 +397,7 @@ fn a_distilled_model_says_at_once_what_its_guided_teacher_says() {
             _ => ControlFlow::Continue(()),
         })
         .unwrap();
+    drop(trainer);
     let mut trainer = open();
     assert_eq!(trainer.step(), 40);
     trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();

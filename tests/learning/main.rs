@@ -254,6 +254,7 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
         "{error}"
     );
     assert!(before == files(), "the last checkpoint is as it was");
+    drop(trainer);
     // Without a checkpoint, none is promised.
     for file in ["state.safetensors", "model.safetensors"] {
         std::fs::remove_file(run.join(file)).unwrap();

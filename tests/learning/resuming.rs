@@ -71,7 +71,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     let fewer = open(&folder.path().join("sounds"));
     assert!(refusal(&config, &fewer).contains("other sounds"));
     config.seed = 4;
-    assert!(refusal(&config, &set).contains("other settings"));
+    assert!(refusal(&config, &set).contains("other settings: seed (--seed) is"));
     // A model whose state is gone is not overwritten by a run from nothing.
     std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
     assert!(refusal(&config, &set).contains("no state.safetensors"));

@@ -30,7 +30,7 @@ Examples:
 pub struct DistillArgs {
     /// The model to distill
     model: PathBuf,
-    /// Folder of sounds; its first level of folders names the classes
+    /// Folder of sounds; its folders name the classes (--labels)
     #[arg(long, value_name = "SOUNDS")]
     data: PathBuf,
     /// Run folder
@@ -58,7 +58,9 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
     let teacher = super::load_model(Some(&args.model))?;
     let config = args.config(&teacher)?;
     let crop = teacher.config.training_crop().unwrap_or_default();
-    let options = args.training.scan_options(crop);
+    let options = args
+        .training
+        .scan_options_of_run(crop, &args.data, &args.out, global)?;
     let dataset = training::open_sounds(&args.data, config.format, &options, global)?;
     let (out, from) = (&args.out, Some(&teacher));
     let mut trainer = training::open_run(config, &dataset, out, from, &device, global)?;

@@ -21,14 +21,21 @@ use super::usage;
 /// How the sounds of a folder are labelled, and which of them are used.
 #[derive(Args)]
 pub struct LabelArgs {
-    /// Where classes come from: `folders`, `none`, or a CSV file with the columns path and label
+    /// Where classes come from: `folders`, the first level of them; `innermost`, the folder that a file lies in;
+    /// `kinds`, what the innermost folder or else the file's name tells in common words (Kicks, BD and Bombo are kick);
+    /// `names`, those of files without their numbers; `none`; a CSV file with the columns path and label; or `auto`,
+    /// which takes the first level of folders unless that has the names of packs or there is none, and the names below
+    /// tell kinds
     #[arg(
-        long, default_value = "folders", value_name = "SOURCE",
+        long, default_value = "auto", value_name = "SOURCE",
         value_parser = OsStringValueParser::new().map(labels)
     )]
     labels: Labels,
-    /// Use only these classes
-    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    /// Use only these classes; may be given again, also for a class with a comma in its name
+    #[arg(
+        long, value_name = "CLASS,…",
+        value_parser = OsStringValueParser::new().map(|class| class.to_string_lossy().into_owned())
+    )]
     include: Vec<String>,
 }
 
@@ -44,11 +51,16 @@ impl LabelArgs {
 }
 
 fn labels(source: OsString) -> Labels {
-    match source.to_str() {
-        Some("folders") => Labels::Folders,
-        Some("none") => Labels::None,
-        _ => Labels::Manifest(source.into()),
-    }
+    let named = [
+        Labels::Auto,
+        Labels::Folders,
+        Labels::Innermost,
+        Labels::Kinds,
+        Labels::Names,
+        Labels::None,
+    ];
+    let known = named.into_iter().find(|known| source == known.name());
+    known.unwrap_or_else(|| Labels::Manifest(source.into()))
 }
 
 /// How noise becomes a sound.
@@ -209,8 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_two_words_or_a_file() {
+    fn labels_are_one_of_six_words_or_a_file() {
+        assert_eq!(labels("auto".into()), Labels::Auto);
         assert_eq!(labels("folders".into()), Labels::Folders);
+        assert_eq!(labels("innermost".into()), Labels::Innermost);
+        assert_eq!(labels("kinds".into()), Labels::Kinds);
+        assert_eq!(labels("names".into()), Labels::Names);
         assert_eq!(labels("none".into()), Labels::None);
         let file = Labels::Manifest("none.csv".into());
         assert_eq!(labels("none.csv".into()), file);

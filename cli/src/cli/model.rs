@@ -173,10 +173,15 @@ fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
             ),
             _ => format!("`{from}`; how long that was trained is not recorded"),
         };
-        rows.push(("began from", before));
+        let licence = training.licence_before.as_ref();
+        let licence = licence.map_or(String::new(), |licence| {
+            format!("; licence of that: {licence}")
+        });
+        rows.push(("began from", before + &licence));
     }
+    let unknown = "unknown: none was stated for what it learnt (train --licence, pack --licence)";
     let licence = training.licence.clone();
-    rows.push(("licence", licence.unwrap_or_else(|| "not stated".into())));
+    rows.push(("licence", licence.unwrap_or_else(|| unknown.to_owned())));
     rows
 }
 
@@ -202,7 +207,7 @@ pub struct PackArgs {
     /// A new name
     #[arg(long)]
     name: Option<String>,
-    /// Licence of the weights, as `info` shows it
+    /// Licence of the weights, as `info` shows it [default: as the model states it]
     #[arg(long)]
     licence: Option<String>,
     /// Steps that a rendering takes where it asks for none
@@ -247,7 +252,7 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
 #[command(
     after_help = "Reads what Dance Diffusion's programs saved: its trainer's checkpoints (.ckpt, whole or trimmed), \
 those that sample-diffusion converted, those of stable-audio-tools (.ckpt or .safetensors, with model_config.json \
-beside them), and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is \
+beside them, or the folder of both), and folders of diffusers. Averaged weights are taken where there are any. Nothing in a file is \
 executed.
 
 Examples:
@@ -256,7 +261,7 @@ Examples:
   audiodiff render --model glitch.safetensors -o out.wav --steps 50"
 )]
 pub struct ImportArgs {
-    /// A checkpoint, or a folder of diffusers
+    /// A checkpoint, a folder of diffusers, or one with a checkpoint and its model_config.json
     path: PathBuf,
     /// File to write
     #[arg(long, short, value_name = "FILE", default_value = "model.safetensors")]

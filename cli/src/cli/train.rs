@@ -28,7 +28,7 @@ Examples:
   audiodiff train ./loops --crop anywhere --seconds 3 --labels none"
 )]
 pub struct TrainArgs {
-    /// Folder of sounds; its first level of folders names the classes
+    /// Folder of sounds; its folders name the classes (--labels)
     #[arg(value_name = "SOUNDS")]
     folder: PathBuf,
     /// Run folder
@@ -153,8 +153,11 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
     if let (Some(why), false) = (why_none, global.quiet) {
         eprintln!("{}: training from nothing", printable(&why));
     }
-    let options = args.training.scan_options(args.crop(from));
-    let dataset = training::open_sounds(&args.folder, config.format, &options, global)?;
+    let (sounds, crop) = (&args.folder, args.crop(from));
+    let options = args
+        .training
+        .scan_options_of_run(crop, sounds, &args.out, global)?;
+    let dataset = training::open_sounds(sounds, config.format, &options, global)?;
     let begin = match from {
         Some(model) => format!("fine-tuning `{}`", model.config.name),
         None => "training from nothing".to_owned(),

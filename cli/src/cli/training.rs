@@ -1,13 +1,15 @@
 //! The shared part of `train` and `distill`: flags, run folder, the run itself with progress, demo sounds, pictures.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{self, Crop, Dataset, ScanOptions};
+use audiodiff::dataset::{self, Crop, Dataset, Labels, ScanOptions};
 use audiodiff::error::printable;
+use audiodiff::names::composed;
 use audiodiff::representation::Format;
 use audiodiff::train::{self, Event, Length, Outcome, TrainConfig, Trainer};
 use candle_core::Device;
@@ -49,7 +51,8 @@ pub struct TrainingArgs {
     /// Name of the model [default: that of the folder of sounds; where a model is distilled, its own]
     #[arg(long)]
     name: Option<String>,
-    /// Licence of the model, as `info` shows it: what your sounds allow [default: none is stated]
+    /// Licence of the model, as `info` shows it: what your sounds allow [default: unknown, whatever that of the model
+    /// it begins from]
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
     #[command(flatten)]
@@ -85,6 +88,55 @@ impl TrainingArgs {
             cache_mb: self.cache_mb,
             ..self.labels.scan_options()
         }
+    }
+
+    /// The same for the run in `out`: where nobody says where classes come from, that run says it, for runs of earlier
+    /// versions took the first level of folders whatever it is called.
+    pub fn scan_options_of_run(
+        &self,
+        crop: Crop,
+        sounds: &Path,
+        out: &Path,
+        global: &Global,
+    ) -> anyhow::Result<ScanOptions> {
+        let options = self.scan_options(crop);
+        let is_run = options.labels == Labels::Auto && out.join("state.safetensors").is_file();
+        // What is wrong with it is told when the run is opened.
+        let model = is_run.then(|| Checkpoint::load(&out.join("model.safetensors")));
+        let Some(Ok(model)) = model else {
+            return Ok(options);
+        };
+        let own: BTreeSet<String> = model
+            .config
+            .labels
+            .iter()
+            .map(|own| composed(own))
+            .collect();
+        let of = |labels: Labels| {
+            // All of them: which are used is seen when they are opened.
+            let include = Vec::new();
+            let options = ScanOptions {
+                labels,
+                include,
+                ..options.clone()
+            };
+            Ok::<BTreeSet<String>, audiodiff::Error>(
+                dataset::labels(sounds, &options)?.into_iter().collect(),
+            )
+        };
+        let is_of =
+            |known: &BTreeSet<String>| own.is_subset(known) && own.is_empty() == known.is_empty();
+        if is_of(&of(Labels::Auto)?) || !is_of(&of(Labels::Folders)?) {
+            return Ok(options);
+        }
+        if !global.quiet {
+            eprintln!(
+                "the run in {} has the first level of folders as its classes: --labels folders",
+                out.display()
+            );
+        }
+        let labels = Labels::Folders;
+        Ok(ScanOptions { labels, ..options })
     }
 
     /// Changes of a recipe what a flag says.
