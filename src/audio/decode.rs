@@ -19,7 +19,7 @@ use std::io;
 use std::path::Path;
 
 use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::default::formats::{AdtsReader, FlacReader};
+use symphonia::default::formats::FlacReader;
 
 use self::part::Part;
 use super::{Clip, MAX_CHANNELS, MAX_SAMPLE_RATE, MAX_SAMPLES};
@@ -216,11 +216,11 @@ fn decode_file(file: File, max_seconds: Option<f64>) -> Result<RawAudio, Failure
     if let Some(sound) = mpeg::decode(&file, tags, max_seconds)? {
         return Ok(sound);
     }
-    let head = file.from(tags).bytes(64)?;
+    let head = file.from(tags).head(64)?;
     if let Some(name) = foreign::by_content(&head) {
         return foreign::refuse(name);
     }
-    if tags > 0 {
+    if tags > 0 || head.starts_with(b"ID3") || head.starts_with(b"APETAGEX") {
         return sound("cannot be decoded: found a tag and no MPEG frames behind it");
     }
     let head = &head[..head.len().min(12)];
@@ -239,7 +239,7 @@ fn decode_file(file: File, max_seconds: Option<f64>) -> Result<RawAudio, Failure
 
 /// Decodes what is known by its first bytes.
 fn decode_by_head(part: &Part, max_seconds: Option<f64>) -> Result<Option<RawAudio>, Failure> {
-    let head = part.bytes(16)?;
+    let head = part.head(16)?;
     Ok(Some(match &head[..] {
         [
             b'R',
@@ -314,17 +314,7 @@ fn decode_by_head(part: &Part, max_seconds: Option<f64>) -> Result<Option<RawAud
             au::decode(part, max_seconds)?
         }
         [_, _, _, _, kind @ ..] if mp4::opens(kind) => mp4::decode(part, max_seconds)?,
-        _ if mpeg::is_adts(part)? => adts(part, max_seconds)?,
+        _ if mpeg::is_adts(part)? => mpeg::decode_adts(part, max_seconds)?,
         _ => return Ok(None),
     }))
-}
-
-/// AAC without a container.
-fn adts(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
-    stream::read(part, max_seconds, || {
-        Ok(Box::new(AdtsReader::try_new(
-            part.clone().stream_forward(),
-            Default::default(),
-        )?))
-    })
 }

@@ -117,7 +117,7 @@ impl Adpcm {
             .with_max_frames_per_packet(self.frames as u64)
             .with_frames_per_block(self.frames as u64);
         let block = |n: u64| -> io::Result<Option<(Vec<u8>, u64)>> {
-            let mut bytes = part.from(n * block_len).bytes(block_len)?;
+            let mut bytes = part.from(n * block_len).head(block_len)?;
             bytes.resize(self.block_len, 0);
             Ok(Some((bytes, self.frames as u64)))
         };

@@ -15,7 +15,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     if chunks.all(b"SSND").count() > 1 {
         return sound("expected one SSND chunk, found several");
     }
-    let comm = comm.body.bytes(64)?;
+    let comm = comm.body.head(64)?;
     let Some(Ok([a, b, _, _, _, _, c, d, rate @ ..])) = comm.get(..18).map(<[u8; 18]>::try_from)
     else {
         return sound(format!(
@@ -33,14 +33,14 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     let sample_rate = rate_of(rate);
     check_layout(sample_rate, channels)?;
     // The sound begins so many bytes behind the offset itself and the length of blocks that nobody uses.
-    let offset = ssnd.body.bytes(4)?;
+    let offset = ssnd.body.head(4)?;
     let offset = offset.try_into().map_or(0, u32::from_be_bytes);
     let offset = Some(u64::from(offset))
         .filter(|&offset| offset < ssnd.body.len())
         .unwrap_or(0);
     let data = ssnd.body.from(8 + offset);
 
-    let is_compressed = part.from(8).bytes(4)? == b"AIFC";
+    let is_compressed = part.from(8).head(4)? == b"AIFC";
     let compression = comm
         .get(18..22)
         .filter(|_| is_compressed)

@@ -6,7 +6,7 @@ use super::{Failure, RawAudio, foreign, sound};
 
 /// Decodes an AU file, in either byte order.
 pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
-    let head = part.bytes(24)?;
+    let head = part.head(24)?;
     let (words, []) = head.as_chunks::<4>() else {
         return sound(format!(
             "expected an AU header of 24 bytes, found {}",

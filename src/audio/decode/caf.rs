@@ -19,7 +19,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     if chunks.all(b"data").count() > 1 {
         return sound("expected one data chunk, found several");
     }
-    let desc = desc.body.bytes(32)?;
+    let desc = desc.body.head(32)?;
     let Some((&rate, rest)) = desc
         .split_first_chunk::<8>()
         .filter(|(_, rest)| rest.len() == 24)
@@ -37,7 +37,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     // A count of edits comes first.
     let body = data.body.from(4);
     let pakt = match chunks.find(b"pakt") {
-        Some(pakt) => pakt.body.bytes(u64::MAX)?,
+        Some(pakt) => pakt.body.head(u64::MAX)?,
         None => Vec::new(),
     };
     let table = Packets::read(&pakt);
@@ -62,7 +62,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
         b"ima4" => Codec::Adpcm(Adpcm::ima4(sample_rate, channels)?),
         b"aac " | b"alac" => {
             let kuki = match chunks.find(b"kuki") {
-                Some(kuki) => kuki.body.bytes(4096)?,
+                Some(kuki) => kuki.body.head(4096)?,
                 None => Vec::new(),
             };
             match &rest[..4] {
@@ -90,7 +90,13 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
             };
             let frames = u64::from(packet_frames);
             let packets = std::iter::from_fn(|| packets.next_packet(frames).transpose());
-            stream::decode(&params, packets, span, part.len(), max_seconds)?
+            let mut sound = stream::decode(&params, packets, span, part.len(), max_seconds)?;
+            // Some programs count the last packet as a whole one.
+            if sound.lost.is_empty() && sound.present.saturating_sub(sound.frames() as u64) < frames
+            {
+                sound.present = 0;
+            }
+            sound
         }
     };
     sound.lost.splice(0..0, chunks.lost);
@@ -167,7 +173,7 @@ impl PacketReader<'_> {
             self.done = true;
             return Ok(Some(None));
         }
-        let bytes = self.body.from(self.at).bytes(len)?;
+        let bytes = self.body.from(self.at).head(len)?;
         self.at += len;
         Ok(Some(Some((bytes, frames))))
     }

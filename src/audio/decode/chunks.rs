@@ -159,7 +159,7 @@ impl Chunks {
         let mut elsewhere = None;
         let mut at = dialect.start();
         while found.chunks.len() < MAX_CHUNKS {
-            let head = part.from(at).bytes(dialect.head_len())?;
+            let head = part.from(at).head(dialect.head_len())?;
             let Some((id, claimed)) = dialect.head(&head) else {
                 break;
             };
@@ -252,7 +252,7 @@ impl Walk<'_> {
 
     /// Whether a chunk begins at `at`: of a name that is `known`, or of four letters and a length that the file has.
     fn is_chunk(&self, at: u64, known: bool) -> io::Result<bool> {
-        let bytes = self.part.from(at).bytes(self.dialect.head_len())?;
+        let bytes = self.part.from(at).head(self.dialect.head_len())?;
         if known {
             return Ok(self.dialect.is_known(&bytes));
         }
@@ -264,7 +264,7 @@ impl Walk<'_> {
 
     /// The next chunk of a known name from `start` on whose length can be true.
     fn search(&self, start: u64) -> io::Result<Option<u64>> {
-        let bytes = self.part.from(start).bytes(SEARCHED)?;
+        let bytes = self.part.from(start).head(SEARCHED)?;
         Ok((0..bytes.len())
             .find(|&at| {
                 self.dialect.is_known(&bytes[at..])
@@ -287,7 +287,9 @@ impl Walk<'_> {
     ) -> io::Result<(u64, u64)> {
         let rest = self.rest(start);
         let is_unwritten = UNWRITTEN.contains(&claimed) || claimed >= 1 << 62;
-        if is_unwritten && !(claimed == 0 && self.ends_at(start)?) {
+        let is_empty = claimed == 0
+            && (rest == 0 || rest >= self.dialect.head_len() && self.ends_at(start)?);
+        if is_unwritten && !is_empty {
             if claimed <= rest && claimed > 0 && self.ends_at(start + claimed)? {
                 return Ok((claimed, 0));
             }
@@ -332,7 +334,7 @@ impl Walk<'_> {
         if self.rest(end) < self.dialect.head_len() || self.next(end)?.is_some() {
             return Ok(true);
         }
-        let bytes = self.part.from(end).bytes(1 << 20)?;
+        let bytes = self.part.from(end).head(1 << 20)?;
         let is_whole = bytes.len() as u64 == self.rest(end);
         let is_tag = [
             &b"TAG"[..],
@@ -356,7 +358,7 @@ impl Walk<'_> {
     fn tail(&self, from: u64) -> io::Result<u64> {
         let len = self.part.len();
         let from = from.max(len.saturating_sub(1 << 20));
-        let bytes = self.part.from(from).bytes(1 << 20)?;
+        let bytes = self.part.from(from).head(1 << 20)?;
         for at in 0..bytes.len() {
             if !self.dialect.is_known(&bytes[at..]) {
                 continue;
@@ -367,7 +369,7 @@ impl Walk<'_> {
                 let Some(at) = next.filter(|&at| self.rest(at) >= self.dialect.head_len()) else {
                     break;
                 };
-                let head = self.part.from(at).bytes(self.dialect.head_len())?;
+                let head = self.part.from(at).head(self.dialect.head_len())?;
                 let end = self
                     .dialect
                     .head(&head)

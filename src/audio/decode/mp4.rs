@@ -65,7 +65,7 @@ fn atoms(part: &Part) -> io::Result<Vec<Atom>> {
     let mut atoms = Vec::new();
     let mut at = 0;
     while atoms.len() < MAX_ATOMS {
-        let head = part.from(at).bytes(16)?;
+        let head = part.from(at).head(16)?;
         let Some((&[a, b, c, d, kind @ ..], long)) = head.split_first_chunk::<8>() else {
             break;
         };
@@ -111,6 +111,13 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// Decodes the first sound track.
 pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+    let top = atoms(part)?;
+    let has = |kind: &[u8; 4]| top.iter().any(|atom| &atom.kind == kind);
+    if has(b"moof") {
+        return sound(
+            "an MP4 file in fragments is not read; `ffmpeg -i old.mp4 -c copy new.m4a` puts it together",
+        );
+    }
     let Some(moov) = find(part, &[b"moov"])? else {
         return sound(
             "expected an MP4 file with an index (moov), found none: its recording was not finished, or it is cut",
@@ -121,7 +128,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
         .filter(|atom| &atom.kind == b"trak")
     {
         let handler = match find(&trak.body, &[b"mdia", b"hdlr"])? {
-            Some(hdlr) => hdlr.bytes(12)?,
+            Some(hdlr) => hdlr.head(12)?,
             None => continue,
         };
         if handler.get(8..12) == Some(b"soun") {
@@ -170,7 +177,7 @@ impl Track {
     fn read(moov: &Part, trak: &Part) -> Result<Self, Failure> {
         let table = |path: &[&[u8; 4]]| -> Result<Vec<u8>, Failure> {
             match find(trak, path)? {
-                Some(part) => Ok(part.bytes(MAX_TABLE)?),
+                Some(part) => Ok(part.head(MAX_TABLE)?),
                 None => Ok(Vec::new()),
             }
         };
@@ -198,10 +205,7 @@ impl Track {
         };
         let count = u32_at(&offsets, 4).unwrap_or(0);
         if count == 0 {
-            return sound(
-                "expected an MP4 file in one piece, found one in fragments or without sound; `ffmpeg -i x.mp4 -c copy \
-                 y.m4a` puts it together",
-            );
+            return sound("expected an MP4 file with samples in its sound track, found none");
         }
         offsets.drain(..8.min(offsets.len()));
         let mut runs: Vec<[u64; 2]> = Vec::new();
@@ -222,7 +226,7 @@ impl Track {
         };
         let elst = table(&[b"edts", b"elst"])?;
         let mvhd = find(moov, &[b"mvhd"])?
-            .map(|mvhd| mvhd.bytes(32))
+            .map(|mvhd| mvhd.head(32))
             .transpose()?
             .unwrap_or_default();
         let at = if mvhd.first() == Some(&1) { 20 } else { 12 };
@@ -230,7 +234,7 @@ impl Track {
         let span = edited(&elst, clock, sample_rate, frames(total), frames);
         let span = match span {
             Some(span) => span,
-            None => gapless(&moov.bytes(MAX_TABLE)?).unwrap_or(Span {
+            None => gapless(&moov.head(MAX_TABLE)?).unwrap_or(Span {
                 skip: 0,
                 frames: Some(frames(total)).filter(|&frames| frames > 0),
             }),
@@ -359,7 +363,7 @@ impl PacketReader<'_> {
             self.packet = track.packets;
             return Ok(Some(None));
         }
-        let bytes = self.part.from(self.at).bytes(len)?;
+        let bytes = self.part.from(self.at).head(len)?;
         self.budget -= len;
         self.at += len;
         self.left -= 1;
@@ -428,7 +432,7 @@ fn gapless(moov: &[u8]) -> Option<Span> {
 
 /// Sample rate and codec of a track's description.
 fn codec_of(entry: &Atom) -> Result<(u32, Codec), Failure> {
-    let head = entry.body.bytes(64)?;
+    let head = entry.body.head(64)?;
     let u16_at = |at: usize| {
         head.get(at..at + 2)
             .map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
@@ -464,7 +468,7 @@ fn codec_of(entry: &Atom) -> Result<(u32, Codec), Failure> {
             None => find(&inside, &[b"wave", kind])?,
             found => found,
         };
-        found.map(|part| part.bytes(1 << 16)).transpose()
+        found.map(|part| part.head(1 << 16)).transpose()
     };
     let layout = |channels: usize| match channels {
         1..=MAX_CHANNELS => Ok(()),
@@ -578,9 +582,7 @@ pub(super) fn aac_of(descriptors: &[u8]) -> Result<Codec, Failure> {
     }
     let rate = match usize::from((a & 7) << 1 | b >> 7) {
         15 => match config {
-            &[_, b, c, d, e, ..] => {
-                (u32::from_be_bytes([b & 0x7f, c, d, e]) << 1 | 0) >> 8 & 0xff_ffff
-            }
+            &[_, b, c, d, e, ..] => u32::from_be_bytes([b & 0x7f, c, d, e]) >> 7,
             _ => 0,
         },
         index => AAC_RATES.get(index).copied().unwrap_or(0),

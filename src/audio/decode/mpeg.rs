@@ -1,8 +1,8 @@
 //! MPEG audio, layers I to III: found by its frames, whatever stands in front of them.
 
-use std::io;
+use std::io::{self, BufReader, Read};
 
-use symphonia::default::formats::MpaReader;
+use symphonia::default::formats::{AdtsReader, MpaReader};
 
 use super::part::Part;
 use super::{Failure, RawAudio, frame_limit, sound, stream};
@@ -19,7 +19,7 @@ const MAX_FRAME: u64 = 1729;
 pub(super) fn tags_len(part: &Part) -> io::Result<u64> {
     let mut at = 0;
     for _ in 0..64 {
-        let head = part.from(at).bytes(32)?;
+        let head = part.from(at).head(32)?;
         let len = match &head[..] {
             // The size has 7 bits a byte; a flag tells of a footer as long as the header.
             &[b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {
@@ -60,20 +60,51 @@ pub(super) fn tags_len(part: &Part) -> io::Result<u64> {
     Ok(at)
 }
 
+/// Bytes and frames of sound of a frame of AAC that carries its own header, by its first seven bytes.
+fn adts_frame(head: &[u8]) -> Option<(u64, u64)> {
+    let &[0xff, b, _, d, e, f, g, ..] = head else {
+        return None;
+    };
+    // The layer, which is 0, and a length of 13 bits.
+    let len = u64::from(d & 3) << 11 | u64::from(e) << 3 | u64::from(f >> 5);
+    let frames = 1024 * (u64::from(g & 3) + 1);
+    Some((len, frames)).filter(|_| b & 0xf6 == 0xf0 && len > 7)
+}
+
 /// Whether `part` begins with two frames of AAC that carry their own headers.
 pub(super) fn is_adts(part: &Part) -> io::Result<bool> {
-    let len = |head: &[u8]| match head {
-        // The layer, which is 0, and a length of 13 bits.
-        &[0xff, b, _, d, e, f, _, ..] if b & 0xf6 == 0xf0 => {
-            Some(u64::from(d & 3) << 11 | u64::from(e) << 3 | u64::from(f >> 5))
-                .filter(|&len| len > 7)
-        }
-        _ => None,
-    };
-    Ok(match len(&part.bytes(7)?) {
-        Some(first) => first == part.len() || len(&part.from(first).bytes(7)?).is_some(),
+    Ok(match adts_frame(&part.head(7)?) {
+        Some((len, _)) => len == part.len() || adts_frame(&part.from(len).head(7)?).is_some(),
         None => false,
     })
+}
+
+/// Decodes AAC without a container.
+pub(super) fn decode_adts(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+    let mut sound = stream::read(part, max_seconds, || {
+        Ok(Box::new(AdtsReader::try_new(
+            part.clone().stream_forward(),
+            Default::default(),
+        )?))
+    })?;
+    let mut reader = BufReader::with_capacity(1 << 16, part.from(0));
+    let (mut at, mut total) = (0, 0);
+    let mut head = [0; 7];
+    while reader.read_exact(&mut head).is_ok() {
+        let Some((len, frames)) = adts_frame(&head) else {
+            break;
+        };
+        total += frames;
+        at += len;
+        reader.seek_relative(len as i64 - 7)?;
+    }
+    sound.present = total;
+    if at < part.len() && !is_trailer(part, at)? && sound.lost.is_empty() {
+        sound
+            .lost
+            .push(format!("its last {} bytes are no frames", part.len() - at));
+    }
+    Ok(sound)
 }
 
 /// What the four bytes in front of a frame say.
@@ -163,7 +194,7 @@ impl Frames {
         let (mut block, mut block_at) = (Vec::new(), 0);
         while at < part.len() {
             if at + 4 > block_at + block.len() as u64 || at < block_at {
-                block = part.from(at).bytes(1 << 16)?;
+                block = part.from(at).head(1 << 16)?;
                 block_at = at;
             }
             let head = &block[(at - block_at) as usize..];
@@ -201,7 +232,7 @@ impl Frames {
 
 /// Where frames begin from `from` on: two or three one after the other of the same kind, or one that ends the file.
 fn next_frames(part: &Part, from: u64, kind: Option<[u8; 3]>) -> io::Result<Option<u64>> {
-    let bytes = part.from(from).bytes(SEARCHED + 4 * MAX_FRAME)?;
+    let bytes = part.from(from).head(SEARCHED + 4 * MAX_FRAME)?;
     let is_all = from + bytes.len() as u64 == part.len();
     let header = |at: u64| bytes.get(at as usize..).and_then(Header::read);
     let searched = SEARCHED.min(bytes.len() as u64);
@@ -231,7 +262,7 @@ fn next_frames(part: &Part, from: u64, kind: Option<[u8; 3]>) -> io::Result<Opti
 
 /// Whether what stands from `at` to the end is a tag or filled up, and no sound.
 fn is_trailer(part: &Part, at: u64) -> io::Result<bool> {
-    let bytes = part.from(at).bytes(SEARCHED)?;
+    let bytes = part.from(at).head(SEARCHED)?;
     let tags = [&b"TAG"[..], b"APETAGEX", b"LYRICSBEGIN", b"ID3", b"3DI"];
     Ok(tags.iter().any(|tag| bytes.starts_with(tag)) || bytes.iter().all(|&b| b == 0))
 }
@@ -244,8 +275,11 @@ pub(super) fn decode(
     max_seconds: Option<f64>,
 ) -> Result<Option<RawAudio>, Failure> {
     let mut found = Frames::find(part, from)?;
-    if found.is_none() && from > 0 {
-        found = Frames::find(part, 10)?;
+    if from > 0 && found.as_ref().is_none_or(|found| found.start > from) {
+        // A tag's length is a lie like others: the frames may begin within it.
+        let earlier = Frames::find(part, 10)?;
+        let is_first = |one: &Frames| found.as_ref().is_none_or(|found| one.start < found.start);
+        found = earlier.filter(is_first).or(found);
     }
     let Some(found) = found else { return Ok(None) };
     let frames = part.from(found.start);
@@ -263,6 +297,13 @@ pub(super) fn decode(
         sound.present = 0;
     }
     if there < frame_limit(sound.sample_rate, max_seconds) as u64 {
+        let junk = part.from(from).head(found.start.saturating_sub(from))?;
+        if junk.iter().any(|&b| b != 0) {
+            sound.lost.push(format!(
+                "its first {} bytes are no whole frame and are left out",
+                junk.len()
+            ));
+        }
         if found.skipped > 0 {
             sound
                 .lost

@@ -18,7 +18,7 @@ const OTHERS: [(&[u8], &str); 4] = [
 /// Decodes the first Vorbis or FLAC stream of an Ogg file.
 pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
     // The first packet of each stream comes before all others.
-    let head = part.bytes(1024)?;
+    let head = part.head(1024)?;
     let has = |what: &[u8]| head.windows(what.len()).any(|bytes| bytes == what);
     if !has(b"\x01vorbis") && !has(b"\x7fFLAC") {
         if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| has(magic)) {
@@ -55,7 +55,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
 /// stream's end.
 fn promised_frames(part: &Part) -> io::Result<Option<u64>> {
     // A page has at most 65307 bytes; byte 5 of it holds the flags, the next 8 the position.
-    let tail = part.from(part.len().saturating_sub(65_307)).bytes(65_307)?;
+    let tail = part.from(part.len().saturating_sub(65_307)).head(65_307)?;
     let last = tail
         .windows(14)
         .rev()

@@ -49,7 +49,7 @@ impl Part {
     }
 
     /// The first `limit` bytes, or all there are: memory grows with what is read, not with what is asked for.
-    pub fn bytes(&self, limit: u64) -> io::Result<Vec<u8>> {
+    pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.from(0).take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)

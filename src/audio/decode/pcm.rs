@@ -74,7 +74,7 @@ impl Pcm {
         }
         let mut data = Vec::new();
         for part in parts {
-            data.append(&mut part.bytes(frames * frame_len - data.len() as u64)?);
+            data.append(&mut part.head(frames * frame_len - data.len() as u64)?);
         }
         Ok(RawAudio {
             sample_rate: self.sample_rate,

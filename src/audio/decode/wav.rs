@@ -4,7 +4,7 @@ use super::adpcm::Adpcm;
 use super::chunks::{Chunk, Chunks, Dialect};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::{Failure, RawAudio, adts, check_layout, decode_by_head, foreign, mpeg, sound};
+use super::{Failure, RawAudio, check_layout, decode_by_head, foreign, mpeg, sound};
 
 const PCM: u16 = 1;
 const MS_ADPCM: u16 = 2;
@@ -100,25 +100,25 @@ impl Format {
 
 /// Decodes a WAV, RIFX, RF64, BW64 or W64 file.
 pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
-    let dialect = match &part.bytes(4)?[..] {
+    let dialect = match &part.head(4)?[..] {
         b"RIFX" => Dialect::Rifx,
         b"riff" => Dialect::Wave64,
         _ => Dialect::Riff,
     };
     // RF64 keeps the true length of the samples behind that of the whole file.
     let chunks = Chunks::of(part, dialect, |id, body| {
-        let ds64 = body.bytes(16).ok().filter(|_| id == b"ds64")?;
+        let ds64 = body.head(16).ok().filter(|_| id == b"ds64")?;
         let len = ds64.get(8..16)?;
         Some(u64::from_le_bytes(std::array::from_fn(|i| len[i])))
     })?;
     let (Some(fmt), Some(data)) = (chunks.find(b"fmt "), chunks.find(b"data")) else {
         return sound("expected a WAV file with fmt and data chunks, found none");
     };
-    let fmt = fmt.body.bytes(4096)?;
+    let fmt = fmt.body.head(4096)?;
     let data: Vec<&Chunk> = std::iter::once(data)
         .chain(chunks.all(b"data").skip(1))
         .collect();
-    let mut sound = decode_data(&chunks, &fmt, &data, dialect == Dialect::Rifx, max_seconds)?;
+    let mut sound = decode_data(&chunks, &fmt, &data, dialect, max_seconds)?;
     sound.lost.splice(0..0, chunks.lost);
     sound.mended.splice(0..0, chunks.mended);
     Ok(sound)
@@ -128,9 +128,10 @@ fn decode_data(
     chunks: &Chunks,
     fmt: &[u8],
     data: &[&Chunk],
-    big_endian: bool,
+    dialect: Dialect,
     max_seconds: Option<f64>,
 ) -> Result<RawAudio, Failure> {
+    let big_endian = dialect == Dialect::Rifx;
     let format = Format::read(fmt, big_endian)?;
     let coding = match format.tag {
         PCM => Coding::Int {
@@ -141,7 +142,7 @@ fn decode_data(
         A_LAW => Coding::ALaw,
         _ => return decode_compressed(chunks, &format, data, max_seconds),
     };
-    let parts: Vec<Part> = data.iter().map(|chunk| chunk.body.clone()).collect();
+    let mut parts: Vec<Part> = data.iter().map(|chunk| chunk.body.clone()).collect();
     let missing = data
         .iter()
         .fold(0u64, |sum, chunk| sum.saturating_add(chunk.missing));
@@ -150,6 +151,9 @@ fn decode_data(
         Coding::MuLaw | Coding::ALaw => Pcm::new(format.sample_rate, format.channels, coding, 1),
         coding => format.pcm(coding, big_endian)?,
     };
+    if let ([part], true) = (&mut parts[..], dialect == Dialect::Wave64) {
+        *part = unpadded(part, pcm.frame_len())?;
+    }
     let mut sound = pcm.decode(&parts, missing, max_seconds)?;
     if parts.len() > 1 {
         sound.mended.push(format!(
@@ -158,6 +162,21 @@ fn decode_data(
         ));
     }
     Ok(sound)
+}
+
+/// Samples of W64 without the bytes up to a multiple of eight, which some programs count in: no multiple of a frame is
+/// then the length.
+fn unpadded(part: &Part, frame_len: u64) -> std::io::Result<Part> {
+    let len = part.len();
+    if len < 8 || !len.is_multiple_of(8) || len.is_multiple_of(frame_len) {
+        return Ok(part.clone());
+    }
+    let kept = (len - 7).next_multiple_of(frame_len).min(len);
+    let padding = part.from(kept).head(8)?;
+    Ok(match padding.iter().all(|&b| b == 0) {
+        true => part.sub(0, kept),
+        false => part.clone(),
+    })
 }
 
 /// What lies in the data chunk in another coding than samples.
@@ -181,7 +200,7 @@ fn decode_compressed(
         ..
     } = *format;
     // The last block of ADPCM is filled up; the fact chunk tells where the sound ends.
-    let frames = || match chunks.find(b"fact").map(|fact| fact.body.bytes(4)) {
+    let frames = || match chunks.find(b"fact").map(|fact| fact.body.head(4)) {
         Some(Ok(bytes)) => bytes
             .try_into()
             .ok()
@@ -201,8 +220,10 @@ fn decode_compressed(
     }
     let within = match tag {
         MPEG | MP3 => mpeg::decode(body, mpeg::tags_len(body)?, max_seconds)?,
-        _ if AAC.contains(&tag) && mpeg::is_adts(body)? => Some(adts(body, max_seconds)?),
-        _ if VORBIS.contains(&tag) || tag == FLAC => match &body.bytes(4)?[..] {
+        _ if AAC.contains(&tag) && mpeg::is_adts(body)? => {
+            Some(mpeg::decode_adts(body, max_seconds)?)
+        }
+        _ if VORBIS.contains(&tag) || tag == FLAC => match &body.head(4)?[..] {
             b"OggS" | b"fLaC" => decode_by_head(body, max_seconds)?,
             _ => None,
         },
