@@ -10,6 +10,7 @@ use audiodiff::Error;
 use audiodiff::audio;
 use audiodiff::noise::Noise;
 
+#[allow(dead_code)] // Its other half is for other tests.
 mod corpus;
 
 /// Rounds for each file; more than 500 in all.

@@ -5,6 +5,7 @@ mod aiff;
 mod au;
 mod caf;
 mod chunks;
+mod codec;
 mod foreign;
 mod mp4;
 mod mpeg;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::adpcm::Adpcm;
 use super::chunks::{Chunks, Dialect};
-use super::mp4::{self, Codec};
+use super::codec::{Codec, aac_of};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
 use super::stream::{self, Span};
@@ -67,7 +67,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
             };
             match &rest[..4] {
                 b"alac" => Codec::alac(kuki),
-                _ => mp4::aac_of(&kuki)?,
+                _ => aac_of(&kuki)?,
             }
         }
         other => return foreign::refuse(&format!("{} in CAF", foreign::of_apple(other))),
