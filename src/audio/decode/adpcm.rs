@@ -9,7 +9,7 @@ use symphonia::core::codecs::audio::well_known::{
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::part::Part;
-use super::stream::{self, Span};
+use super::stream::{self, Found, Span};
 use super::{Failure, RawAudio, check_layout, sound};
 
 /// The layout of a stream of blocks, each of which can be decoded by itself.
@@ -116,7 +116,7 @@ impl Adpcm {
             .with_channels(Channels::Positioned(positions))
             .with_max_frames_per_packet(self.frames as u64)
             .with_frames_per_block(self.frames as u64);
-        let block = |n: u64| -> io::Result<Option<(Vec<u8>, u64)>> {
+        let block = |n: u64| -> io::Result<Found> {
             let mut bytes = part.from(n * block_len).head(block_len)?;
             bytes.resize(self.block_len, 0);
             Ok(Some((bytes, self.frames as u64)))

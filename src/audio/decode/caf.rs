@@ -7,7 +7,7 @@ use super::chunks::{Chunks, Dialect};
 use super::codec::{Codec, aac_of};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::stream::{self, Span};
+use super::stream::{self, Found, Span};
 use super::{Failure, RawAudio, check_layout, foreign, sound};
 
 /// Decodes a CAF file.
@@ -156,7 +156,7 @@ impl PacketReader<'_> {
         None
     }
 
-    fn next_packet(&mut self, frames: u64) -> io::Result<Option<Option<(Vec<u8>, u64)>>> {
+    fn next_packet(&mut self, frames: u64) -> io::Result<Option<Found>> {
         if self.done || self.at >= self.body.len() {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use super::adpcm::Adpcm;
 use super::codec::{Codec, aac_of, mp3};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::stream::{self, Span};
+use super::stream::{self, Found, Span};
 use super::{Failure, MAX_CHANNELS, RawAudio, check_layout, foreign, sound};
 
 /// More atoms than any sound file has side by side.
@@ -311,7 +311,7 @@ struct PacketReader<'a> {
 }
 
 impl PacketReader<'_> {
-    fn next_packet(&mut self) -> io::Result<Option<Option<(Vec<u8>, u64)>>> {
+    fn next_packet(&mut self) -> io::Result<Option<Found>> {
         let track = self.track;
         while self.left == 0 {
             self.stretch += 1;

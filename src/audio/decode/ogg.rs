@@ -20,10 +20,12 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     // The first packet of each stream comes before all others.
     let head = part.head(1024)?;
     let has = |what: &[u8]| head.windows(what.len()).any(|bytes| bytes == what);
-    if !has(b"\x01vorbis") && !has(b"\x7fFLAC") {
-        if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| has(magic)) {
-            return foreign::refuse(name);
-        }
+    let other = || OTHERS.iter().find(|(magic, _)| has(magic));
+    if !has(b"\x01vorbis")
+        && !has(b"\x7fFLAC")
+        && let Some((_, name)) = other()
+    {
+        return foreign::refuse(name);
     }
     let promised = promised_frames(part)?;
     // Seeking finds the last page, which tells how much of the last block is sound.

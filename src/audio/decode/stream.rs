@@ -27,6 +27,9 @@ pub(super) struct Span {
     pub frames: Option<u64>,
 }
 
+/// The bytes of a packet and the frames that it should hold; `None` where it lies beyond the end of the file.
+pub(super) type Found = Option<(Vec<u8>, u64)>;
+
 /// Opens `part` with one of symphonia's readers and decodes its first sound track.
 pub(super) fn read<'s>(
     part: &Part,
@@ -54,11 +57,10 @@ pub(super) fn read<'s>(
     })
 }
 
-/// Decodes the packets that `packets` gives, each with its bytes and the frames that it should hold; a packet that is
-/// `None` lies outside of the file.
+/// Decodes the packets that `packets` gives.
 pub(super) fn decode(
     params: &AudioCodecParameters,
-    mut packets: impl Iterator<Item = std::io::Result<Option<(Vec<u8>, u64)>>>,
+    mut packets: impl Iterator<Item = std::io::Result<Found>>,
     span: Span,
     file_len: u64,
     max_seconds: Option<f64>,
