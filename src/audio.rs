@@ -8,7 +8,6 @@ mod decode;
 pub(crate) mod effect;
 mod encode;
 mod finish;
-mod iff;
 mod measure;
 mod pitch;
 mod resample;
@@ -16,7 +15,7 @@ pub mod sinc;
 pub(crate) mod stft;
 pub mod texture;
 
-pub use decode::{Decoded, decode, extensions, read};
+pub use decode::{Decoded, decode, extensions, foreign_extensions, read};
 pub use encode::{BitDepth, Container, Tags, bytes, wav_bytes, write, write_wav};
 pub use finish::{Ending, Level, finish, loudness, momentary_loudness};
 pub(crate) use finish::{amplitude, fade_end};

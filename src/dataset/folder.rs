@@ -446,7 +446,11 @@ fn extension(path: &Path) -> String {
 }
 
 fn is_sound(path: &Path) -> bool {
-    audio::extensions().contains(&extension(path).as_str())
+    let extension = extension(path);
+    let known = [audio::extensions(), audio::foreign_extensions()];
+    known
+        .iter()
+        .any(|known| known.contains(&extension.as_str()))
 }
 
 #[cfg(unix)]

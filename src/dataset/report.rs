@@ -29,6 +29,8 @@ pub enum IssueKind {
     Duplicate,
     /// The file ends before its header says so, or parts of it are damaged.
     Truncated,
+    /// Its header says something else than the file holds: it was read all the same.
+    Mended,
     /// Eight or more consecutive values stand at full scale.
     Clipped,
     /// Its values lie around something other than zero.
@@ -57,6 +59,7 @@ impl IssueKind {
             IssueKind::TooShort => "too-short",
             IssueKind::Duplicate => "duplicate",
             IssueKind::Truncated => "truncated",
+            IssueKind::Mended => "mended",
             IssueKind::Clipped => "clipped",
             IssueKind::DcOffset => "dc-offset",
             IssueKind::TooLong => "too-long",
@@ -165,6 +168,9 @@ pub struct Report {
     pub total: Amount,
     /// Where the labels came from.
     pub labels_from: LabelSource,
+    /// Seconds of sound that the usable files hold or promise, read or not: more than those of `total` where files go on
+    /// after what is read of them, or are damaged.
+    pub present_seconds: f64,
     /// The usable files by label.
     pub labels: BTreeMap<String, Amount>,
     /// The usable files without a label.
@@ -217,6 +223,9 @@ impl Report {
 
 /// Fraction of all seconds beyond which the report says that they are not used: the tails of one-shots are no loss.
 const MISSED: f64 = 0.5;
+
+/// Seconds beyond which the report says that they were not read: less than a frame of the slowest sound.
+const UNREAD: f64 = 1e-4;
 
 /// How many issues of a kind `Display` lists.
 const LISTED: usize = 8;
@@ -291,8 +300,16 @@ impl Report {
         writeln!(f, "  channels      {}", channels.join(", "))
     }
 
-    /// How much lies beyond the model's length, where that is not little.
+    /// How much was not read, and how much lies beyond the model's length, where that is not little.
     fn fmt_lengths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unread = self.present_seconds - self.total.seconds;
+        if unread > UNREAD {
+            writeln!(
+                f,
+                "  not read       {unread:.3} s of the {:.3} s that these files hold or promise",
+                self.present_seconds
+            )?;
+        }
         let Some(longer) = self.longer_than_model.filter(|&n| n > 0) else {
             return Ok(());
         };

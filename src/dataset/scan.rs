@@ -43,6 +43,8 @@ pub(super) struct Facts {
     sample_rate: u32,
     channels: usize,
     frames: usize,
+    /// Seconds that the file holds or promises, read or not.
+    present: f64,
 }
 
 impl Facts {
@@ -165,6 +167,7 @@ fn duplicate_of(first: &File, file: &File) -> Remark {
 fn count_in(report: &mut Report, file: &File, facts: &Facts, model: Option<ModelFormat>) {
     let seconds = facts.seconds();
     report.total.add(seconds);
+    report.present_seconds += facts.present;
     match &file.label {
         Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
         None => report.unlabelled.add(seconds),
@@ -266,13 +269,26 @@ fn hear<T>(
             found: None,
         };
     }
-    if decoded.truncated {
-        let seconds = clip.seconds();
-        let detail = format!("it is damaged or ends early, {seconds:.3} s were found");
+    if !decoded.lost.is_empty() {
+        let detail = format!(
+            "{}; {:.3} s were found",
+            decoded.lost.join(", and "),
+            clip.seconds()
+        );
         remarks.push((IssueKind::Truncated, detail, Action::KeptTheStart));
     }
+    if !decoded.mended.is_empty() {
+        let detail = decoded.mended.join(", and ");
+        remarks.push((IssueKind::Mended, detail, Action::Kept));
+    }
     if clip.seconds() > LONGEST_SECONDS {
-        let detail = format!("it goes on after {LONGEST_SECONDS} s");
+        let detail = match decoded.seconds > clip.seconds() {
+            true => format!(
+                "it goes on after {LONGEST_SECONDS} s, up to {:.1} s",
+                decoded.seconds
+            ),
+            false => format!("it goes on after {LONGEST_SECONDS} s"),
+        };
         remarks.push((IssueKind::TooLong, detail, Action::KeptTheStart));
     }
     let facts = Facts {
@@ -282,6 +298,7 @@ fn hear<T>(
         sample_rate: clip.sample_rate(),
         channels: clip.channels().len(),
         frames: clip.len_frames(),
+        present: decoded.seconds,
     };
     let mut source = None;
     if let Some(ModelFormat { format, crop }) = model {
