@@ -16,6 +16,7 @@ pub(crate) mod stft;
 pub mod texture;
 
 pub use decode::{Decoded, decode, extensions, foreign_extensions, read};
+pub(crate) use decode::{decode_part, decode_pieces};
 pub use encode::{BitDepth, Container, Tags, bytes, wav_bytes, write, write_wav};
 pub use finish::{Ending, Level, finish, loudness, momentary_loudness};
 pub(crate) use finish::{amplitude, fade_end};

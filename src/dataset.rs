@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 
 use crate::attributes::Attributes;
-use crate::audio::{self, Clip};
+use crate::audio::Clip;
 use crate::error::{Error, Result};
 pub use crate::representation::Crop;
 use crate::representation::{ClipLengths, Format};
@@ -24,6 +24,7 @@ mod batch;
 mod cache;
 mod folder;
 mod labels;
+mod long;
 mod report;
 mod scan;
 mod sound;
@@ -34,13 +35,14 @@ pub(crate) use augment::SEMITONES_PER_UNIT;
 pub use augment::{Augment, Change, Descriptor, SHORTEST_T60};
 pub use batch::Batch;
 pub use labels::{LabelSource, Labels};
-pub use report::{Action, Amount, Issue, IssueKind, Report};
+pub(crate) use long::Stretch;
+pub use report::{Action, Amount, Cut, Issue, IssueKind, Report};
 pub use split::{HeldBack, Whole};
 pub(crate) use survey::{Surveyed, reread, survey};
 
 use cache::Cache;
 use scan::NOTHING_LEFT;
-use sound::{READ_SECONDS, TrainingSound};
+use sound::TrainingSound;
 use survey::{Gathered, gather};
 
 /// Which sounds of a folder to use, and how.
@@ -167,6 +169,8 @@ pub struct Dataset {
 
 struct Entry {
     path: PathBuf,
+    /// Of a long file, the part that this is.
+    stretch: Option<Stretch>,
     label: Option<u32>,
     /// Of its content as it was when opened.
     hash: blake3::Hash,
@@ -181,8 +185,9 @@ struct Entry {
 impl Dataset {
     /// Reads every sound below `root`, for a model of this `format`.
     ///
-    /// `on_progress` hears how many of how many files are done. Of a file longer than 120 s only
-    /// these are used. What is odd about a file is in the report; reading goes on with the rest.
+    /// `on_progress` hears how many of how many files are done. Long recordings become many sounds: those of
+    /// more than 30 s are cut at their onsets where clips begin there, those of more than 120 s into pieces of 30 s where
+    /// clips begin anywhere. What is odd about a file is in the report; reading goes on with the rest.
     ///
     /// # Errors
     /// When `root` is no folder or nothing in it is usable (the sentence counts the reasons), or
@@ -227,6 +232,7 @@ impl Dataset {
             .zip(sources)
             .map(|((file, label, hash), source)| Entry {
                 path: file.path,
+                stretch: file.stretch,
                 label,
                 hash,
                 source: source.map(Arc::new),
@@ -395,12 +401,16 @@ impl Dataset {
     /// From the cache, or read again.
     fn source(&self, index: usize) -> Result<Arc<TrainingSound>> {
         let Entry {
-            path, source, hash, ..
+            path,
+            stretch,
+            source,
+            hash,
+            ..
         } = &self.sounds[index];
         if let Some(source) = source {
             return Ok(source.clone());
         }
-        let mut clip = audio::decode(path, Some(READ_SECONDS))?.clip;
+        let mut clip = long::read(path, *stretch)?;
         let spoilt = |reason: &str| {
             Error::sound(
                 path,

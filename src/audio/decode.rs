@@ -79,6 +79,53 @@ pub fn read(path: &Path) -> Result<Clip> {
 /// # Errors
 /// As [`read`].
 pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
+    let length = max_seconds.map_or(Length::All, Length::Seconds);
+    decode_wanted(
+        path,
+        &mut Wanted {
+            skip: 0,
+            length,
+            pieces: None,
+        },
+    )
+}
+
+/// As [`decode`], but hands a long sound to `each` in pieces of so many seconds, as it is read: memory holds one of them.
+/// The last one, from half of that to half as much again, or the whole of a short sound, is in the result.
+///
+/// # Errors
+/// As [`read`], but for the length; pieces may have been handed on before.
+pub(crate) fn decode_pieces(
+    path: &Path,
+    seconds: f64,
+    each: &mut dyn FnMut(Clip),
+) -> Result<Decoded> {
+    decode_wanted(
+        path,
+        &mut Wanted {
+            skip: 0,
+            length: Length::All,
+            pieces: Some((seconds, each)),
+        },
+    )
+}
+
+/// The frames from `start` on, at most so many.
+///
+/// Samples as they are stored are sought; what is compressed is decoded from its beginning on.
+///
+/// # Errors
+/// As [`read`]; [`Error::EmptySound`] where there is none of them.
+pub(crate) fn decode_part(path: &Path, start: u64, frames: u64) -> Result<Clip> {
+    let mut wanted = Wanted {
+        skip: start,
+        length: Length::Frames(frames),
+        pieces: None,
+    };
+    Ok(decode_wanted(path, &mut wanted)?.clip)
+}
+
+fn decode_wanted(path: &Path, wanted: &mut Wanted<'_>) -> Result<Decoded> {
     // Asked before opening: to open a named pipe would wait for a writer.
     let kind = fs::metadata(path).map_err(Error::io(path))?.file_type();
     if !kind.is_file() {
@@ -93,8 +140,8 @@ pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
         ));
     }
     let file = File::open(path).map_err(Error::io(path))?;
-    decode_file(file, max_seconds)
-        .and_then(|sound| sound.check(max_seconds))
+    decode_file(file, wanted)
+        .and_then(|sound| sound.check(wanted))
         .map_err(|failure| match failure {
             Failure::Io(source) => Error::io(path)(source),
             Failure::Sound(reason) => Error::sound(path, reason),
@@ -140,6 +187,8 @@ fn sound<T>(reason: impl Into<String>) -> Result<T, Failure> {
 struct RawAudio {
     sample_rate: u32,
     channels: Vec<Vec<f32>>,
+    /// Frames in front of these that were not wanted, or are handed on.
+    passed: u64,
     /// Frames that the file holds or promises, where more is known than what was decoded.
     present: u64,
     lost: Vec<String>,
@@ -147,17 +196,18 @@ struct RawAudio {
 }
 
 impl RawAudio {
+    /// Frames of the file that were decoded.
     fn frames(&self) -> usize {
-        self.channels.first().map_or(0, Vec::len)
+        self.passed as usize + self.channels.first().map_or(0, Vec::len)
     }
 
-    fn check(mut self, max_seconds: Option<f64>) -> Result<Decoded, Failure> {
+    fn check(mut self, wanted: &Wanted<'_>) -> Result<Decoded, Failure> {
         let frames = self.frames();
-        if frames == 0 {
+        if self.channels.first().is_none_or(Vec::is_empty) {
             return Err(Failure::Empty);
         }
         // What is missing after the limit is not missed.
-        let is_whole = frames >= frame_limit(self.sample_rate, max_seconds);
+        let is_whole = frames >= wanted.end(self.sample_rate);
         let rate = f64::from(self.sample_rate);
         if self.present > frames as u64 && self.lost.is_empty() && !is_whole {
             self.lost.push(format!(
@@ -190,11 +240,52 @@ fn check_layout(sample_rate: u32, channels: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The frames that `max_seconds` allows; without it, as many as exist.
-fn frame_limit(sample_rate: u32, max_seconds: Option<f64>) -> usize {
-    max_seconds.map_or(usize::MAX, |seconds| {
-        ((seconds * f64::from(sample_rate)).ceil() as usize).max(1)
-    })
+/// What a caller wants of a file, and what is done with it.
+struct Wanted<'a> {
+    /// Frames in front that are not.
+    skip: u64,
+    length: Length,
+    /// Takes the sound as it comes, in pieces of so many seconds; without it, it is collected.
+    pieces: Option<(f64, &'a mut dyn FnMut(Clip))>,
+}
+
+/// How much is wanted.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    All,
+    Seconds(f64),
+    Frames(u64),
+}
+
+impl Wanted<'_> {
+    /// The first frame of a file at `sample_rate` that is not wanted any more.
+    fn end(&self, sample_rate: u32) -> usize {
+        let frames = match self.length {
+            Length::All => return usize::MAX,
+            Length::Seconds(seconds) => (seconds * f64::from(sample_rate)).ceil() as u64,
+            Length::Frames(frames) => frames,
+        };
+        let end = self.skip.saturating_add(frames.max(1));
+        usize::try_from(end).unwrap_or(usize::MAX)
+    }
+
+    /// Hands on the pieces that `sound` has in full. What remains is at least half a piece long, unless the sound is
+    /// shorter: so the last piece is no scrap.
+    fn hand_on(&mut self, sound: &mut RawAudio) {
+        let Some((seconds, each)) = &mut self.pieces else {
+            return;
+        };
+        let piece = ((*seconds * f64::from(sound.sample_rate)) as usize).max(1);
+        while sound.channels.first().map_or(0, Vec::len) >= piece + piece / 2 {
+            let cut = |channel: &mut Vec<f32>| {
+                let rest = channel.split_off(piece);
+                std::mem::replace(channel, rest)
+            };
+            let channels = sound.channels.iter_mut().map(cut).collect();
+            sound.passed += piece as u64;
+            each(Clip::new(sound.sample_rate, channels));
+        }
+    }
 }
 
 /// The refusal of what exceeds [`MAX_SAMPLES`].
@@ -204,17 +295,17 @@ fn too_long<T>() -> Result<T, Failure> {
     ))
 }
 
-fn decode_file(file: File, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+fn decode_file(file: File, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let file = Part::whole(file)?;
     if file.len() == 0 {
         return sound("expected a sound file, found no bytes");
     }
     let tags = mpeg::tags_len(&file)?;
-    if let Some(sound) = decode_by_head(&file.from(tags), max_seconds)? {
+    if let Some(sound) = decode_by_head(&file.from(tags), wanted)? {
         return Ok(sound);
     }
     // Whatever stands in front of them: MPEG frames are known by one another.
-    if let Some(sound) = mpeg::decode(&file, tags, max_seconds)? {
+    if let Some(sound) = mpeg::decode(&file, tags, wanted)? {
         return Ok(sound);
     }
     let head = file.from(tags).head(64)?;
@@ -239,83 +330,88 @@ fn decode_file(file: File, max_seconds: Option<f64>) -> Result<RawAudio, Failure
 }
 
 /// Decodes what is known by its first bytes.
-fn decode_by_head(part: &Part, max_seconds: Option<f64>) -> Result<Option<RawAudio>, Failure> {
+fn decode_by_head(part: &Part, wanted: &mut Wanted<'_>) -> Result<Option<RawAudio>, Failure> {
     let head = part.head(16)?;
+    let form = head.get(8..12).unwrap_or_default();
     Ok(Some(match &head[..] {
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F' | b'X',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..,
-        ]
-        | [
-            b'R',
-            b'F',
-            b'6',
-            b'4',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..,
-        ]
-        | [
-            b'B',
-            b'W',
-            b'6',
-            b'4',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..,
-        ] => wav::decode(part, max_seconds)?,
-        [b'r', b'i', b'f', b'f', 0x2e, 0x91, ..] => wav::decode(part, max_seconds)?,
-        [
-            b'F',
-            b'O',
-            b'R',
-            b'M',
-            _,
-            _,
-            _,
-            _,
-            b'A',
-            b'I',
-            b'F',
-            b'F' | b'C',
-            ..,
-        ] => aiff::decode(part, max_seconds)?,
-        [b'f', b'L', b'a', b'C', ..] => stream::read(part, max_seconds, || {
+        [b'R', b'I', b'F', b'F' | b'X', ..] | [b'R', b'F', b'6', b'4', ..] if form == b"WAVE" => {
+            wav::decode(part, wanted)?
+        }
+        [b'B', b'W', b'6', b'4', ..] if form == b"WAVE" => wav::decode(part, wanted)?,
+        [b'r', b'i', b'f', b'f', 0x2e, 0x91, ..] => wav::decode(part, wanted)?,
+        [b'F', b'O', b'R', b'M', ..] if form == b"AIFF" || form == b"AIFC" => {
+            aiff::decode(part, wanted)?
+        }
+        [b'f', b'L', b'a', b'C', ..] => stream::read(part, wanted, || {
             Ok(Box::new(FlacReader::try_new(
                 part.clone().stream_forward(),
                 Default::default(),
             )?))
         })?,
-        [b'O', b'g', b'g', b'S', ..] => ogg::decode(part, max_seconds)?,
-        [b'c', b'a', b'f', b'f', ..] => caf::decode(part, max_seconds)?,
-        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => {
-            au::decode(part, max_seconds)?
-        }
-        [_, _, _, _, kind @ ..] if mp4::opens(kind) => mp4::decode(part, max_seconds)?,
-        _ if mpeg::is_adts(part)? => mpeg::decode_adts(part, max_seconds)?,
+        [b'O', b'g', b'g', b'S', ..] => ogg::decode(part, wanted)?,
+        [b'c', b'a', b'f', b'f', ..] => caf::decode(part, wanted)?,
+        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => au::decode(part, wanted)?,
+        [_, _, _, _, kind @ ..] if mp4::opens(kind) => mp4::decode(part, wanted)?,
+        _ if mpeg::is_adts(part)? => mpeg::decode_adts(part, wanted)?,
         _ => return Ok(None),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{BitDepth, Tags, write};
+    use crate::noise::Noise;
+
+    #[test]
+    fn pieces_and_parts_of_a_file_are_those_of_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut noise = Noise::new(4);
+        let channel = |_| noise.normals(25_000).iter().map(|x| 0.2 * x).collect();
+        let clip = Clip::new(1000, (0..2).map(channel).collect());
+        for name in ["a.wav", "a.flac", "a.aiff"] {
+            let path = folder.path().join(name);
+            write(&path, &clip, BitDepth::Int24, &Tags::default()).unwrap();
+            let whole = read(&path).unwrap();
+            for seconds in [0.3, 7.0, 16.0, 17.0, 100.0] {
+                let mut lengths = Vec::new();
+                let mut joined = vec![Vec::new(); 2];
+                let mut take = |piece: Clip| {
+                    lengths.push(piece.len_frames());
+                    for (joined, channel) in joined.iter_mut().zip(piece.channels()) {
+                        joined.extend_from_slice(channel);
+                    }
+                };
+                let rest = decode_pieces(&path, seconds, &mut take).unwrap();
+                assert_eq!((rest.seconds, &rest.lost), (25.0, &vec![]));
+                take(rest.clip);
+                assert!(joined == whole.channels(), "{name}, {seconds} s");
+                // None is a scrap.
+                let piece = (1000.0 * seconds) as usize;
+                let (last, others) = lengths.split_last().unwrap();
+                assert!(others.iter().all(|&length| length == piece), "{lengths:?}");
+                let is_short = others.is_empty() && *last == 25_000;
+                assert!(is_short || (piece / 2..piece + piece / 2).contains(last));
+            }
+            for (start, frames) in [
+                (0, 1),
+                (0, 25_000),
+                (9_999, 4_097),
+                (24_999, 1),
+                (20_000, 9_999),
+            ] {
+                let part = decode_part(&path, start, frames).unwrap();
+                let wanted = whole.slice(
+                    start as usize,
+                    (frames as usize).min(25_000 - start as usize),
+                );
+                assert!(part == wanted, "{name}: {frames} from {start}");
+            }
+            let beyond = decode_part(&path, 25_000, 5);
+            assert!(
+                matches!(beyond, Err(Error::EmptySound { .. })),
+                "{beyond:?}"
+            );
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::labels::{self, LabelSource, Labels};
+use super::long::Stretch;
 use super::report::{Action, Issue, IssueKind};
 use crate::audio;
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ pub(super) struct File {
     pub label: Option<String>,
     /// Name of the source it comes from with others: a pack, a kit, a folder.
     pub source: Option<String>,
+    /// The part of it that is a sound of its own; none for all of it.
+    pub stretch: Option<Stretch>,
 }
 
 /// The files below a root, in order of their relative paths' bytes.
@@ -383,6 +386,7 @@ impl Walk<'_> {
             relative,
             label: None,
             source: None,
+            stretch: None,
         });
     }
 

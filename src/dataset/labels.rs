@@ -300,6 +300,7 @@ mod tests {
             relative: path.into(),
             label: None,
             source: None,
+            stretch: None,
         };
         paths.iter().map(file).collect()
     }

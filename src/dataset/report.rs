@@ -35,8 +35,6 @@ pub enum IssueKind {
     Clipped,
     /// Its values lie around something other than zero.
     DcOffset,
-    /// It goes on after what is read of it.
-    TooLong,
     /// Its sample rate is less than half the model's: nothing sounds above half of it.
     LowRate,
     /// It has no label, though others have.
@@ -62,7 +60,6 @@ impl IssueKind {
             IssueKind::Mended => "mended",
             IssueKind::Clipped => "clipped",
             IssueKind::DcOffset => "dc-offset",
-            IssueKind::TooLong => "too-long",
             IssueKind::LowRate => "low-rate",
             IssueKind::NoLabel => "no-label",
             IssueKind::Manifest => "manifest",
@@ -84,6 +81,8 @@ pub enum Action {
     DcRemoved,
     /// The file is used as far as it was read.
     KeptTheStart,
+    /// The file is used without these parts.
+    KeptTheRest,
     /// The file is used without a label.
     KeptUnlabelled,
     /// The line of the manifest has no effect.
@@ -99,6 +98,7 @@ impl fmt::Display for Action {
             Action::Kept => "kept",
             Action::DcRemoved => "kept, offset removed",
             Action::KeptTheStart => "kept as far as it was read",
+            Action::KeptTheRest => "kept without these parts",
             Action::KeptUnlabelled => "kept without a label",
             Action::Ignored => "ignored",
             Action::Refused => "refused by training",
@@ -134,6 +134,17 @@ impl Amount {
         self.files += 1;
         self.seconds += seconds;
     }
+}
+
+/// The long files of a folder, and what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Cut {
+    /// How many files.
+    pub files: usize,
+    /// How many sounds they are cut into.
+    pub sounds: usize,
+    /// Whether they are cut at their onsets, or into pieces of equal length.
+    pub at_onsets: bool,
 }
 
 /// The contents of a folder: totals of what is usable, and a list of everything odd.
@@ -179,6 +190,8 @@ pub struct Report {
     pub sample_rates: BTreeMap<u32, usize>,
     /// Usable files by number of channels.
     pub channels: BTreeMap<usize, usize>,
+    /// Usable files that are cut, since they are long, into how many sounds, and whether at their onsets.
+    pub cut: Cut,
     /// Usable files longer than the model's length, which are cut or windowed; `None` without a model.
     pub longer_than_model: Option<usize>,
     /// Seconds of these that lie beyond the model's length from the onset on, which training does not use; `None`
@@ -309,6 +322,19 @@ impl Report {
                 "  not read       {unread:.3} s of the {:.3} s that these files hold or promise",
                 self.present_seconds
             )?;
+        }
+        if let Cut {
+            files: files @ 1..,
+            sounds,
+            at_onsets,
+        } = self.cut
+        {
+            let into = if at_onsets {
+                "hits at their onsets"
+            } else {
+                "pieces of 30 s"
+            };
+            writeln!(f, "  long files    {files}, cut into {sounds} {into}")?;
         }
         let Some(longer) = self.longer_than_model.filter(|&n| n > 0) else {
             return Ok(());

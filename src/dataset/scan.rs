@@ -1,6 +1,6 @@
 //! Reading every file of a folder once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use super::alike::Fingerprint;
 use super::folder::{self, File, Folder};
+use super::long::{self, PIECE_SECONDS, Stretch};
 use super::report::{Action, Amount, Issue, IssueKind, Report};
-use super::sound::{self, LONGEST_SECONDS, READ_SECONDS, Remark, TrainingSound};
+use super::sound::{self, Remark, TrainingSound};
 use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
-use crate::audio::{self, Faults};
+use crate::audio::{self, Clip, Decoded, Faults};
 use crate::error::{Error, NO_FRAME, Result};
 use crate::representation::Format;
 
@@ -31,9 +32,20 @@ struct Heard<T> {
     remarks: Vec<Remark>,
     /// Absent when it cannot be used.
     found: Option<(Facts, T)>,
+    /// Whether it is to be cut, and was not read to its end.
+    is_long: bool,
 }
 
-/// Facts of a usable file.
+/// How each file is heard.
+struct Hearing<'a, L> {
+    model: Option<ModelFormat>,
+    crop: Crop,
+    /// Whether sounds are held back from a model.
+    splits: bool,
+    look: &'a L,
+}
+
+/// Facts of a usable sound.
 pub(super) struct Facts {
     pub hash: blake3::Hash,
     /// Its outline; taken where sounds are held back from a model only.
@@ -43,12 +55,18 @@ pub(super) struct Facts {
     sample_rate: u32,
     channels: usize,
     frames: usize,
-    /// Seconds that the file holds or promises, read or not.
-    present: f64,
 }
 
 impl Facts {
-    /// Length of the file, as far as it was read.
+    /// The same, for totals only.
+    fn without_outline(&self) -> Self {
+        Self {
+            fingerprint: None,
+            ..*self
+        }
+    }
+
+    /// Length of the sound.
     pub fn seconds(&self) -> f64 {
         self.frames as f64 / f64::from(self.sample_rate)
     }
@@ -102,6 +120,13 @@ pub(super) fn read<T: Send>(
         .collect();
     report.longer_than_model = model.map(|_| 0);
     report.not_learnt_seconds = model.map(|_| 0.0);
+    report.cut.at_onsets = options.crop == Crop::Onset;
+    let hearing = Hearing {
+        model,
+        crop: options.crop,
+        splits: options.validation > 0.0,
+        look: &look,
+    };
 
     let count = files.len();
     let mut first_of: HashMap<blake3::Hash, File> = HashMap::new();
@@ -114,12 +139,36 @@ pub(super) fn read<T: Send>(
             .by_ref()
             .take(4 * rayon::current_num_threads())
             .collect();
-        let heard: Vec<Heard<T>> = part
+        let heard: Vec<(Heard<T>, f64)> = part
             .par_iter()
-            .map(|file| hear(&file.path, model, options.validation > 0.0, &look))
+            .map(|file| hearing.file(&file.path))
             .collect();
         done += part.len();
-        for (file, Heard { remarks, found }) in part.into_iter().zip(heard) {
+        for (file, (heard, present)) in part.into_iter().zip(heard) {
+            let Heard {
+                remarks,
+                found,
+                is_long,
+            } = heard;
+            if is_long {
+                let cut = hearing.long_file(&file, &first_of, &mut keep);
+                let remarks = cut.remarks.into_iter();
+                remarks.for_each(|one| remark(&mut report, &file, one));
+                if let Some((hash, facts)) = cut.first {
+                    let (read, present) = (cut.read_seconds, cut.present_seconds);
+                    count_in(&mut report, &file, &facts, read, present);
+                    report.cut.files += 1;
+                    report.cut.sounds += cut.sounds;
+                    if let (true, Some(longer)) = (cut.is_longer, &mut report.longer_than_model) {
+                        *longer += 1;
+                    }
+                    if let Some(missed) = &mut report.not_learnt_seconds {
+                        *missed += cut.missed_seconds;
+                    }
+                    first_of.insert(hash, file);
+                }
+                continue;
+            }
             let hash = found.as_ref().map(|(facts, _)| facts.hash);
             if let Some(first) = hash.and_then(|hash| first_of.get(&hash)) {
                 remark(&mut report, &file, duplicate_of(first, &file));
@@ -128,7 +177,16 @@ pub(super) fn read<T: Send>(
             let remarks = remarks.into_iter();
             remarks.for_each(|one| remark(&mut report, &file, one));
             let Some((facts, seen)) = found else { continue };
-            count_in(&mut report, &file, &facts, model);
+            count_in(&mut report, &file, &facts, facts.seconds(), present);
+            if let Some(ModelFormat { format, crop }) = model {
+                let over = beyond(&facts, format);
+                if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
+                    *longer += 1;
+                }
+                if let (Crop::Onset, Some(missed)) = (crop, &mut report.not_learnt_seconds) {
+                    *missed += over.max(0.0);
+                }
+            }
             first_of.insert(facts.hash, file.clone());
             keep(file, facts, seen);
         }
@@ -163,27 +221,21 @@ fn duplicate_of(first: &File, file: &File) -> Remark {
     (IssueKind::Duplicate, detail, Action::Skipped)
 }
 
-/// Adds a usable file to the totals of the report.
-fn count_in(report: &mut Report, file: &File, facts: &Facts, model: Option<ModelFormat>) {
-    let seconds = facts.seconds();
+/// Adds a usable file to the totals of the report, of which so many seconds were read and are there.
+fn count_in(report: &mut Report, file: &File, facts: &Facts, seconds: f64, present: f64) {
     report.total.add(seconds);
-    report.present_seconds += facts.present;
+    report.present_seconds += present;
     match &file.label {
         Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
         None => report.unlabelled.add(seconds),
     }
     *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
     *report.channels.entry(facts.channels).or_default() += 1;
-    let Some(ModelFormat { format, crop }) = model else {
-        return;
-    };
-    let over = seconds - format.len_frames as f64 / f64::from(format.sample_rate);
-    if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
-        *longer += 1;
-    }
-    if let (Crop::Onset, Some(missed)) = (crop, &mut report.not_learnt_seconds) {
-        *missed += over.max(0.0);
-    }
+}
+
+/// Seconds by which a sound is longer than a model's clips.
+fn beyond(facts: &Facts, format: Format) -> f64 {
+    facts.seconds() - format.len_frames as f64 / f64::from(format.sample_rate)
 }
 
 /// Labels become names of a model's classes, which are printed to terminals: those that cannot are refused before
@@ -233,92 +285,245 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
     Ok(())
 }
 
-/// Reads one file, and prepares it for a model if there is one.
-fn hear<T>(
-    path: &Path,
-    model: Option<ModelFormat>,
-    splits: bool,
-    look: &impl Fn(&Facts, Option<TrainingSound>) -> T,
-) -> Heard<T> {
-    let refused = |kind, detail| Heard {
-        remarks: vec![(kind, detail, Action::Skipped)],
-        found: None,
-    };
-    let decoded = match audio::decode(path, Some(READ_SECONDS)) {
-        Ok(decoded) => decoded,
-        Err(error) => {
-            let empty = matches!(error, Error::EmptySound { .. })
-                || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-            let kind = match empty {
-                true => IssueKind::Empty,
-                false => IssueKind::Unreadable,
-            };
-            return refused(kind, reason(error));
-        }
-    };
-    let mut clip = decoded.clip;
-    let hash = sound::content(&clip);
-    let faults = Faults::of(&clip);
-    let mut remarks = sound::examine(&mut clip);
-    if remarks
-        .iter()
-        .any(|(_, _, action)| *action == Action::Skipped)
-    {
-        return Heard {
-            remarks,
-            found: None,
+/// What became of a long file.
+#[derive(Default)]
+struct CutFile {
+    remarks: Vec<Remark>,
+    /// The hash of the first sound that is used, and its facts.
+    first: Option<(blake3::Hash, Facts)>,
+    sounds: usize,
+    read_seconds: f64,
+    present_seconds: f64,
+    /// Seconds that lie in none of its sounds, or beyond the model's length.
+    missed_seconds: f64,
+    /// Whether one of its sounds is longer than the model's.
+    is_longer: bool,
+}
+
+impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
+    /// Reads one file, and the seconds that it holds or promises.
+    fn file(&self, path: &Path) -> (Heard<T>, f64) {
+        let longest = long::longest_seconds(self.crop);
+        // A moment more is read, to know which files go on.
+        let decoded = match audio::decode(path, Some(longest + 0.001)) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let empty = matches!(error, Error::EmptySound { .. })
+                    || fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+                let kind = match empty {
+                    true => IssueKind::Empty,
+                    false => IssueKind::Unreadable,
+                };
+                return (refused(kind, reason(error)), 0.0);
+            }
         };
+        if decoded.clip.seconds() > longest {
+            let heard = Heard {
+                remarks: Vec::new(),
+                found: None,
+                is_long: true,
+            };
+            return (heard, 0.0);
+        }
+        let (present, seconds) = (decoded.seconds, decoded.clip.seconds());
+        let said = said_of(&decoded, seconds);
+        let mut heard = self.sound(decoded.clip);
+        if heard.found.is_some() {
+            heard.remarks.extend(said);
+        }
+        (heard, present)
     }
+
+    /// Hears one sound, and prepares it for a model if there is one.
+    fn sound(&self, mut clip: Clip) -> Heard<T> {
+        let hash = sound::content(&clip);
+        let faults = Faults::of(&clip);
+        let mut remarks = sound::examine(&mut clip);
+        if remarks
+            .iter()
+            .any(|(_, _, action)| *action == Action::Skipped)
+        {
+            return Heard {
+                remarks,
+                found: None,
+                is_long: false,
+            };
+        }
+        let facts = Facts {
+            hash,
+            fingerprint: (self.model.is_some() && self.splits).then(|| Fingerprint::of(&clip)),
+            faults,
+            sample_rate: clip.sample_rate(),
+            channels: clip.channels().len(),
+            frames: clip.len_frames(),
+        };
+        let mut source = None;
+        if let Some(ModelFormat { format, crop }) = self.model {
+            if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
+                let detail = format!(
+                    "{} Hz, the model has {} Hz",
+                    facts.sample_rate, format.sample_rate
+                );
+                remarks.push((IssueKind::LowRate, detail, Action::Kept));
+            }
+            source = match TrainingSound::new(clip, format, crop) {
+                Ok(Some(source)) => Some(source),
+                Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
+                Err(error) => return refused(IssueKind::Unreadable, reason(error)),
+            };
+        }
+        let seen = (self.look)(&facts, source);
+        Heard {
+            remarks,
+            found: Some((facts, seen)),
+            is_long: false,
+        }
+    }
+
+    /// Reads a long file piece by piece, and hands the sounds that it is cut into to `keep`, unless it is the same as one
+    /// of `first_of`.
+    fn long_file(
+        &self,
+        file: &File,
+        first_of: &HashMap<blake3::Hash, File>,
+        keep: &mut impl FnMut(File, Facts, T),
+    ) -> CutFile {
+        let mut cut = CutFile::default();
+        let mut oddities: BTreeMap<IssueKind, (usize, String, Action)> = BTreeMap::new();
+        let mut same_as = None;
+        let (mut at, mut pieces) = (0u64, Vec::new());
+        let mut hear = |pieces: &mut Vec<(u64, Clip)>| {
+            let sounds: Vec<(u64, Clip)> = pieces
+                .drain(..)
+                .flat_map(|(start, piece)| {
+                    cut.read_seconds += piece.seconds();
+                    let ranges = long::cut(&piece, self.crop);
+                    let sound = |range: std::ops::Range<usize>| {
+                        let clip = piece.slice(range.start, range.len());
+                        (start + range.start as u64, clip)
+                    };
+                    ranges.into_iter().map(sound).collect::<Vec<_>>()
+                })
+                .collect();
+            if same_as.is_some() {
+                return;
+            }
+            let heard: Vec<(Stretch, Heard<T>)> = sounds
+                .into_par_iter()
+                .map(|(start, clip)| {
+                    let frames = clip.len_frames() as u64;
+                    (Stretch { start, frames }, self.sound(clip))
+                })
+                .collect();
+            for (stretch, Heard { remarks, found, .. }) in heard {
+                for (kind, detail, action) in remarks {
+                    oddities.entry(kind).or_insert((0, detail, action)).0 += 1;
+                }
+                let Some((facts, seen)) = found else { continue };
+                if cut.sounds == 0 {
+                    same_as = first_of.get(&facts.hash).cloned();
+                    if same_as.is_some() {
+                        return;
+                    }
+                    cut.first = Some((facts.hash, facts.without_outline()));
+                }
+                cut.sounds += 1;
+                let over = self.model.map_or(0.0, |model| beyond(&facts, model.format));
+                cut.is_longer |= over > 0.0;
+                cut.missed_seconds -= facts.seconds() - over.max(0.0);
+                let part = File {
+                    stretch: Some(stretch),
+                    ..file.clone()
+                };
+                keep(part, facts, seen);
+            }
+        };
+        let decoded = audio::decode_pieces(&file.path, PIECE_SECONDS, &mut |clip| {
+            let frames = clip.len_frames() as u64;
+            pieces.push((at, clip));
+            at += frames;
+            if pieces.len() >= rayon::current_num_threads() {
+                hear(&mut pieces);
+            }
+        });
+        let decoded = decoded.map(|mut decoded| {
+            let empty = Clip::new(decoded.clip.sample_rate(), vec![Vec::new()]);
+            pieces.push((at, std::mem::replace(&mut decoded.clip, empty)));
+            decoded
+        });
+        hear(&mut pieces);
+        if let Some(first) = &same_as {
+            cut.remarks = vec![duplicate_of(first, file)];
+            return cut;
+        }
+        cut.missed_seconds = match self.crop {
+            Crop::Onset => cut.missed_seconds + cut.read_seconds,
+            Crop::Anywhere => 0.0,
+        };
+        let is_used = cut.sounds > 0;
+        for (kind, (count, detail, action)) in oddities {
+            let (detail, action) = match (action, is_used) {
+                // What is silent between hits is no loss.
+                (Action::Skipped, true) if self.crop == Crop::Onset => continue,
+                (Action::Skipped, true) => (of_parts(count, &detail), Action::KeptTheRest),
+                _ => (of_parts(count, &detail), action),
+            };
+            cut.remarks.push((kind, detail, action));
+        }
+        match decoded {
+            Ok(decoded) => {
+                cut.present_seconds = decoded.seconds.max(cut.read_seconds);
+                if is_used {
+                    let said = said_of(&decoded, cut.read_seconds);
+                    cut.remarks.extend(said);
+                }
+            }
+            Err(error) => {
+                cut.present_seconds = cut.read_seconds;
+                let (kind, action) = match is_used {
+                    true => (IssueKind::Truncated, Action::KeptTheStart),
+                    false => (IssueKind::Unreadable, Action::Skipped),
+                };
+                cut.remarks.push((kind, reason(error), action));
+            }
+        }
+        if !is_used && cut.remarks.is_empty() {
+            let detail = "no onset was found in it".to_owned();
+            cut.remarks
+                .push((IssueKind::Silent, detail, Action::Skipped));
+        }
+        cut
+    }
+}
+
+/// A remark on so many parts of a file, of which `detail` says the first.
+fn of_parts(count: usize, detail: &str) -> String {
+    match count {
+        1 => format!("in one part, {detail}"),
+        _ => format!("in {count} parts; in the first, {detail}"),
+    }
+}
+
+/// What is to be said of a file that was read otherwise than it says itself.
+fn said_of(decoded: &Decoded, seconds: f64) -> Vec<Remark> {
+    let mut said = Vec::new();
     if !decoded.lost.is_empty() {
-        let detail = format!(
-            "{}; {:.3} s were found",
-            decoded.lost.join(", and "),
-            clip.seconds()
-        );
-        remarks.push((IssueKind::Truncated, detail, Action::KeptTheStart));
+        let lost = decoded.lost.join(", and ");
+        let detail = format!("{lost}; {seconds:.3} s were found");
+        said.push((IssueKind::Truncated, detail, Action::KeptTheStart));
     }
     if !decoded.mended.is_empty() {
         let detail = decoded.mended.join(", and ");
-        remarks.push((IssueKind::Mended, detail, Action::Kept));
+        said.push((IssueKind::Mended, detail, Action::Kept));
     }
-    if clip.seconds() > LONGEST_SECONDS {
-        let detail = match decoded.seconds > clip.seconds() {
-            true => format!(
-                "it goes on after {LONGEST_SECONDS} s, up to {:.1} s",
-                decoded.seconds
-            ),
-            false => format!("it goes on after {LONGEST_SECONDS} s"),
-        };
-        remarks.push((IssueKind::TooLong, detail, Action::KeptTheStart));
-    }
-    let facts = Facts {
-        hash,
-        fingerprint: (model.is_some() && splits).then(|| Fingerprint::of(&clip)),
-        faults,
-        sample_rate: clip.sample_rate(),
-        channels: clip.channels().len(),
-        frames: clip.len_frames(),
-        present: decoded.seconds,
-    };
-    let mut source = None;
-    if let Some(ModelFormat { format, crop }) = model {
-        if u64::from(facts.sample_rate) * 2 < u64::from(format.sample_rate) {
-            let detail = format!(
-                "{} Hz, the model has {} Hz",
-                facts.sample_rate, format.sample_rate
-            );
-            remarks.push((IssueKind::LowRate, detail, Action::Kept));
-        }
-        source = match TrainingSound::new(clip, format, crop) {
-            Ok(Some(source)) => Some(source),
-            Ok(None) => return refused(IssueKind::Silent, NOTHING_LEFT.into()),
-            Err(error) => return refused(IssueKind::Unreadable, reason(error)),
-        };
-    }
-    let seen = look(&facts, source);
+    said
+}
+
+fn refused<T>(kind: IssueKind, detail: String) -> Heard<T> {
     Heard {
-        remarks,
-        found: Some((facts, seen)),
+        remarks: vec![(kind, detail, Action::Skipped)],
+        found: None,
+        is_long: false,
     }
 }
 

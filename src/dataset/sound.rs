@@ -8,11 +8,6 @@ use crate::audio::{Clip, Measures, effect, onset};
 use crate::error::Result;
 use crate::representation::{Format, PEAK};
 
-/// Of longer files only this much is used.
-pub(super) const LONGEST_SECONDS: f64 = 120.0;
-/// A moment more is read, to know which files go on.
-pub(super) const READ_SECONDS: f64 = LONGEST_SECONDS + 0.001;
-
 /// A window of a long file may be raised by this at most, so that its pauses stay quiet: 40 dB.
 const MOST_GAIN: f32 = 100.0;
 /// Sounds below this are silence: -60 dB of full scale.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::alike::{self, Fingerprint};
 use super::folder::File;
+use super::long::{self, Stretch};
 use super::report::Report;
 use super::scan::{self, Facts, ModelFormat};
-use super::sound::{READ_SECONDS, TrainingSound};
+use super::sound::TrainingSound;
 use super::split::{self, HeldBack};
 use super::{ScanOptions, prepare};
-use crate::audio::{self, Clip, Faults};
+use crate::audio::{Clip, Faults};
 use crate::error::{Error, Result};
 use crate::representation::Format;
 
@@ -18,6 +19,8 @@ use crate::representation::Format;
 #[derive(Debug)]
 pub(crate) struct Surveyed<T> {
     pub path: PathBuf,
+    /// Of a long file, the part that this is.
+    pub stretch: Option<Stretch>,
     pub label: Option<String>,
     /// Whether it is held back for validation.
     pub held: bool,
@@ -51,6 +54,7 @@ pub(crate) fn survey<T: Send>(
         let Some(seen) = seen else { continue };
         found.push(Surveyed {
             path: file.path,
+            stretch: file.stretch,
             label: label.map(|label| gathered.labels[label as usize].clone()),
             held: gathered.held.contains(&n),
             seen: seen?,
@@ -59,12 +63,17 @@ pub(crate) fn survey<T: Send>(
     Ok((found, gathered.report))
 }
 
-/// The file at `path` as one of [`survey`]'s clips, from its onset; `None` if nothing audible is left.
+/// The file at `path`, or that part of it, as one of [`survey`]'s clips, from its onset; `None` if nothing audible is
+/// left.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn reread(path: &Path, format: Format) -> Result<Option<Clip>> {
-    prepare(audio::decode(path, Some(READ_SECONDS))?.clip, format)
+pub(crate) fn reread(
+    path: &Path,
+    stretch: Option<Stretch>,
+    format: Format,
+) -> Result<Option<Clip>> {
+    prepare(long::read(path, stretch)?, format)
 }
 
 /// A usable file, the place of its label among the labels, and the hash of its content.

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
+use crate::audio;
 use crate::noise::Noise;
 use crate::representation::{Decoding, Frames, Representation};
 
@@ -706,4 +707,130 @@ fn a_file_that_vanished_is_an_error_with_its_name() {
             .to_string()
             .contains("has changed since the folder was opened")
     );
+}
+
+/// A recording of so many hits of 0.4 s each, a second apart, of a pitch of their own each; FLAC as the name ends.
+fn recording(path: &Path, hits: usize) {
+    let mut channel = vec![0f32; 8000 * hits];
+    for hit in 0..hits {
+        let hz = 100.0 + 10.0 * hit as f32;
+        for (n, x) in channel[8000 * hit + 1000..][..3200].iter_mut().enumerate() {
+            let t = n as f32 / 8000.0;
+            *x = 0.7 * (-12.0 * t).exp() * (std::f32::consts::TAU * hz * t).sin();
+        }
+    }
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let clip = Clip::new(8000, vec![channel]);
+    let tags = audio::Tags::default();
+    audio::write(path, &clip, audio::BitDepth::Int24, &tags).unwrap();
+}
+
+#[test]
+fn all_of_a_long_recording_is_learnt_from_memory_or_from_disk() {
+    for name in ["a.wav", "a.flac"] {
+        let root = tempfile::tempdir().unwrap();
+        recording(&root.path().join("hits").join(name), 200);
+        write(&root.path().join("hits/short.wav"), 1, 900);
+        for (crop, sounds) in [(Crop::Onset, 200), (Crop::Anywhere, 7)] {
+            let options = |cache_mb| ScanOptions {
+                crop,
+                cache_mb,
+                validation: 0.0,
+                ..ScanOptions::default()
+            };
+            let (data, report) = open(root.path(), &options(64));
+            assert_eq!(data.len(), sounds + 1, "{crop:?}");
+            assert_eq!((report.cut.files, report.cut.sounds), (1, sounds));
+            assert_eq!((report.found, report.total.files), (2, 2));
+            let seconds = 200.0 + 900.0 / 8000.0;
+            assert!((report.total.seconds - seconds).abs() < 1e-9);
+            assert_eq!(report.present_seconds, report.total.seconds);
+            assert!(report.issues.is_empty(), "{:?}", report.issues);
+            let checked = check(root.path(), &options(0), &mut |_, _| ()).unwrap();
+            assert_eq!((checked.cut, checked.total), (report.cut, report.total));
+
+            let (again, _) = open(root.path(), &options(0));
+            assert_eq!(again.uncached(), again.len());
+            assert_eq!(again.fingerprint(), data.fingerprint());
+            for n in [0, 1, sounds / 2, sounds - 1] {
+                assert!(data.clip(n).unwrap() == again.clip(n).unwrap(), "{n}");
+            }
+            let indices: Vec<usize> = (0..sounds).collect();
+            let draw = |data: &Dataset| {
+                let augment = Some((&Augment::NONE, 1, 5));
+                data.batch(&indices, &Rows, augment, false).unwrap().frames
+            };
+            assert!(draw(&data) == draw(&again));
+            if crop == Crop::Onset {
+                // Each begins with a hit of its own, and 0.128 s of the second of each are the clip.
+                let mut clips: Vec<Vec<u32>> = (0..sounds)
+                    .map(|n| {
+                        data.clip(n).unwrap().channels()[0]
+                            .iter()
+                            .map(|x| x.to_bits())
+                            .collect()
+                    })
+                    .collect();
+                clips.sort();
+                clips.dedup();
+                assert_eq!(clips.len(), sounds);
+                let missed = report.not_learnt_seconds.unwrap();
+                let wanted = 200.0 * (1.0 - 0.128);
+                assert!((missed - wanted).abs() < 2.0, "{missed}, not {wanted}");
+                assert!(
+                    report
+                        .to_string()
+                        .contains("1, cut into 200 hits at their onsets")
+                );
+            } else {
+                assert_eq!(report.not_learnt_seconds, Some(0.0));
+                assert!(report.to_string().contains("1, cut into 7 pieces of 30 s"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_recording_is_learnt_once_and_its_silence_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    recording(&root.path().join("a.wav"), 150);
+    recording(&root.path().join("b.flac"), 150);
+    let silence = Clip::new(8000, vec![vec![0.0; 8000 * 130]]);
+    audio::write_wav(&root.path().join("c.wav"), &silence, audio::BitDepth::Int16).unwrap();
+    for (crop, sounds) in [(Crop::Onset, 150), (Crop::Anywhere, 5)] {
+        let options = ScanOptions {
+            crop,
+            ..ScanOptions::default()
+        };
+        let (data, report) = open(root.path(), &options);
+        assert_eq!(
+            (data.len(), report.cut.sounds, report.skipped()),
+            (sounds, sounds, 2)
+        );
+        let told = [("b.flac", "duplicate"), ("c.wav", "silent")];
+        let told = told.map(|(path, kind)| (path.to_owned(), kind));
+        assert_eq!(kinds(&report), told);
+    }
+    // Half of it silent, it is kept, and the silent parts are named where they would have been learnt.
+    let path = root.path().join("d.wav");
+    let mut half = vec![0.0f32; 8000 * 260];
+    let mut noise = Noise::new(3);
+    half[..8000 * 130].copy_from_slice(&noise.normals(8000 * 130));
+    half.iter_mut().for_each(|x| *x *= 0.1);
+    audio::write_wav(&path, &Clip::new(8000, vec![half]), audio::BitDepth::Int16).unwrap();
+    let options = ScanOptions {
+        crop: Crop::Anywhere,
+        ..ScanOptions::default()
+    };
+    let (_, report) = open(root.path(), &options);
+    let said = report
+        .issues
+        .iter()
+        .find(|it| it.path.ends_with("d.wav"))
+        .unwrap();
+    assert_eq!(
+        (said.kind, said.action),
+        (IssueKind::Silent, Action::KeptTheRest)
+    );
+    assert!(said.detail.starts_with("in 4 parts"), "{}", said.detail);
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::features::Features;
 use crate::audio::{Clip, Faults, Measures, Texture};
-use crate::dataset::{self, ScanOptions, Surveyed};
+use crate::dataset::{self, ScanOptions, Stretch, Surveyed};
 use crate::error::{Error, Result};
 use crate::render::{RenderSettings, Renderer};
 use crate::representation::Format;
@@ -77,7 +77,7 @@ struct Heard {
 #[derive(Debug, Clone)]
 enum Audio {
     Kept(Arc<Clip>),
-    File(PathBuf),
+    File(PathBuf, Option<Stretch>),
     Gone,
 }
 
@@ -243,16 +243,20 @@ impl Sounds {
         let (mut held, mut training) = (empty(unusable), empty(0));
         for Surveyed {
             path,
+            stretch,
             label,
             held: is_held,
             seen,
         } in found
         {
             let name = path.strip_prefix(root).unwrap_or(&path);
-            let name = name.display().to_string();
+            let name = match stretch {
+                None => name.display().to_string(),
+                Some(stretch) => format!("{} from frame {}", name.display(), stretch.start),
+            };
             let part = if is_held { &mut held } else { &mut training };
             part.sounds
-                .push(Sound::of(name, label, seen, Audio::File(path)));
+                .push(Sound::of(name, label, seen, Audio::File(path, stretch)));
         }
         Ok((held, training))
     }
@@ -286,7 +290,9 @@ impl Sounds {
         let clip = |sound: &&'_ Sound| -> Result<Option<Arc<Clip>>> {
             Ok(match &sound.audio {
                 Audio::Kept(clip) => Some(clip.clone()),
-                Audio::File(path) => dataset::reread(path, self.format)?.map(Arc::new),
+                Audio::File(path, stretch) => {
+                    dataset::reread(path, *stretch, self.format)?.map(Arc::new)
+                }
                 Audio::Gone => None,
             })
         };

@@ -10,7 +10,7 @@ use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::part::Part;
 use super::stream::{self, Found, Span};
-use super::{Failure, RawAudio, check_layout, sound};
+use super::{Failure, RawAudio, Wanted, check_layout, sound};
 
 /// The layout of a stream of blocks, each of which can be decoded by itself.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ impl Adpcm {
         &self,
         part: &Part,
         frames: Option<u64>,
-        max_seconds: Option<f64>,
+        wanted: &mut Wanted<'_>,
     ) -> Result<RawAudio, Failure> {
         let block_len = self.block_len as u64;
         let rest = (part.len() % block_len) as usize;
@@ -126,6 +126,6 @@ impl Adpcm {
             skip: 0,
             frames: Some(frames.unwrap_or(all)),
         };
-        stream::decode(&params, packets, span, part.len(), max_seconds)
+        stream::decode(&params, packets, span, part.len(), wanted)
     }
 }

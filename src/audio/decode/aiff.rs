@@ -4,10 +4,10 @@ use super::adpcm::Adpcm;
 use super::chunks::{Chunks, Dialect};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::{Failure, MAX_CHANNELS, RawAudio, check_layout, foreign, sound};
+use super::{Failure, MAX_CHANNELS, RawAudio, Wanted, check_layout, foreign, sound};
 
 /// Decodes an AIFF or AIFF-C file.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let chunks = Chunks::of(part, Dialect::Form, |_, _| None)?;
     let (Some(comm), Some(ssnd)) = (chunks.find(b"COMM"), chunks.find(b"SSND")) else {
         return sound("expected an AIFF file with COMM and SSND chunks, found none");
@@ -61,7 +61,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
         b"alaw" | b"ALAW" => (Coding::ALaw, 1, true),
         b"ima4" => {
             let adpcm = Adpcm::ima4(sample_rate, channels)?;
-            let mut sound = adpcm.decode(&data, None, max_seconds)?;
+            let mut sound = adpcm.decode(&data, None, wanted)?;
             let (block_len, frames) = adpcm.block();
             sound.present += ssnd.missing / block_len as u64 * frames as u64;
             sound.lost.splice(0..0, chunks.lost);
@@ -74,7 +74,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
         big_endian,
         ..Pcm::new(sample_rate, channels, coding, width)
     };
-    let mut sound = pcm.decode(&[data], ssnd.missing, max_seconds)?;
+    let mut sound = pcm.decode(&[data], ssnd.missing, wanted)?;
     sound.lost.splice(0..0, chunks.lost);
     sound.mended.splice(0..0, chunks.mended);
     Ok(sound)

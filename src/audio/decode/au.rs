@@ -2,10 +2,10 @@
 
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::{Failure, RawAudio, foreign, sound};
+use super::{Failure, RawAudio, Wanted, foreign, sound};
 
 /// Decodes an AU file, in either byte order.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let head = part.head(24)?;
     let (words, []) = head.as_chunks::<4>() else {
         return sound(format!(
@@ -53,7 +53,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     } else {
         claimed.saturating_sub(rest)
     };
-    let mut sound = pcm.decode(&[data], missing, max_seconds)?;
+    let mut sound = pcm.decode(&[data], missing, wanted)?;
     if claimed < rest && rest - claimed >= pcm.frame_len() {
         sound.mended.push(format!(
             "its header says {claimed} bytes of sound, but it goes on; all {rest} bytes are read"

@@ -8,10 +8,10 @@ use super::codec::{Codec, aac_of};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
 use super::stream::{self, Found, Span};
-use super::{Failure, RawAudio, check_layout, foreign, sound};
+use super::{Failure, RawAudio, Wanted, check_layout, foreign, sound};
 
 /// Decodes a CAF file.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let chunks = Chunks::of(part, Dialect::Caf, |_, _| None)?;
     let (Some(desc), Some(data)) = (chunks.find(b"desc"), chunks.find(b"data")) else {
         return sound("expected a CAF file with desc and data chunks, found none");
@@ -73,8 +73,8 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
         other => return foreign::refuse(&format!("{} in CAF", foreign::of_apple(other))),
     };
     let mut sound = match codec {
-        Codec::Pcm(pcm) => pcm.decode(&[body], data.missing, max_seconds)?,
-        Codec::Adpcm(adpcm) => adpcm.decode(&body, table.frames(), max_seconds)?,
+        Codec::Pcm(pcm) => pcm.decode(&[body], data.missing, wanted)?,
+        Codec::Adpcm(adpcm) => adpcm.decode(&body, table.frames(), wanted)?,
         Codec::Other(params) => {
             let span = Span {
                 skip: table.priming,
@@ -90,7 +90,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
             };
             let frames = u64::from(packet_frames);
             let packets = std::iter::from_fn(|| packets.next_packet(frames).transpose());
-            let mut sound = stream::decode(&params, packets, span, part.len(), max_seconds)?;
+            let mut sound = stream::decode(&params, packets, span, part.len(), wanted)?;
             // Some programs count the last packet as a whole one.
             if sound.lost.is_empty() && sound.present.saturating_sub(sound.frames() as u64) < frames
             {

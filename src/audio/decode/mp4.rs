@@ -12,7 +12,7 @@ use super::codec::{Codec, aac_of, mp3};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
 use super::stream::{self, Found, Span};
-use super::{Failure, MAX_CHANNELS, RawAudio, check_layout, foreign, sound};
+use super::{Failure, MAX_CHANNELS, RawAudio, Wanted, check_layout, foreign, sound};
 
 /// More atoms than any sound file has side by side.
 const MAX_ATOMS: usize = 65_536;
@@ -83,7 +83,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Decodes the first sound track.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let top = atoms(part)?;
     let has = |kind: &[u8; 4]| top.iter().any(|atom| &atom.kind == kind);
     if has(b"moof") {
@@ -105,7 +105,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
             None => continue,
         };
         if handler.get(8..12) == Some(b"soun") {
-            return Track::read(&moov, &trak.body)?.decode(part, max_seconds);
+            return Track::read(&moov, &trak.body)?.decode(part, wanted);
         }
     }
     sound("expected an MP4 file with sound in it, found none")
@@ -237,13 +237,13 @@ impl Track {
         run.checked_sub(1).map_or(0, |run| self.runs[run][1])
     }
 
-    fn decode(&self, part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+    fn decode(&self, part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
         check_layout(self.sample_rate, 1)?;
         let params = match &self.codec {
             Codec::Other(params) => params,
             Codec::Pcm(pcm) => {
                 let (parts, missing) = self.stretches(part, pcm.frame_len(), 1);
-                return pcm.decode(&parts, missing, max_seconds);
+                return pcm.decode(&parts, missing, wanted);
             }
             Codec::Adpcm(adpcm) => {
                 let (len, frames) = adpcm.block();
@@ -252,7 +252,7 @@ impl Track {
                 let [part] = &parts[..] else {
                     return sound("expected ADPCM in one piece, found several");
                 };
-                return adpcm.decode(part, self.span.frames, max_seconds);
+                return adpcm.decode(part, self.span.frames, wanted);
             }
         };
         let mut reader = PacketReader {
@@ -265,7 +265,7 @@ impl Track {
             budget: part.len(),
         };
         let packets = std::iter::from_fn(|| reader.next_packet().transpose());
-        stream::decode(params, packets, self.span, part.len(), max_seconds)
+        stream::decode(params, packets, self.span, part.len(), wanted)
     }
 
     /// The bytes of all stretches where `frames` take `len` bytes, joined where they touch, and the bytes that lie

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use symphonia::default::formats::{AdtsReader, MpaReader};
 
 use super::part::Part;
-use super::{Failure, RawAudio, frame_limit, sound, stream};
+use super::{Failure, RawAudio, Wanted, sound, stream};
 
 /// Bytes in front of the first frame that are searched, beyond tags.
 const SEARCHED: u64 = 1 << 20;
@@ -80,8 +80,8 @@ pub(super) fn is_adts(part: &Part) -> io::Result<bool> {
 }
 
 /// Decodes AAC without a container.
-pub(super) fn decode_adts(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
-    let mut sound = stream::read(part, max_seconds, || {
+pub(super) fn decode_adts(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
+    let mut sound = stream::read(part, wanted, || {
         Ok(Box::new(AdtsReader::try_new(
             part.clone().stream_forward(),
             Default::default(),
@@ -272,7 +272,7 @@ fn is_trailer(part: &Part, at: u64) -> io::Result<bool> {
 pub(super) fn decode(
     part: &Part,
     from: u64,
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
 ) -> Result<Option<RawAudio>, Failure> {
     let mut found = Frames::find(part, from)?;
     if from > 0 && found.as_ref().is_none_or(|found| found.start > from) {
@@ -284,7 +284,7 @@ pub(super) fn decode(
     let Some(found) = found else { return Ok(None) };
     let frames = part.from(found.start);
     // With seeking the length would be guessed from the bit rate, which is no promise.
-    let mut sound = stream::read(&frames, max_seconds, || {
+    let mut sound = stream::read(&frames, wanted, || {
         Ok(Box::new(MpaReader::try_new(
             frames.clone().stream_forward(),
             Default::default(),
@@ -296,7 +296,7 @@ pub(super) fn decode(
     if there.saturating_add(2 * 1152) >= promised {
         sound.present = 0;
     }
-    if there < frame_limit(sound.sample_rate, max_seconds) as u64 {
+    if there < wanted.end(sound.sample_rate) as u64 {
         let junk = part.from(from).head(found.start.saturating_sub(from))?;
         if junk.iter().any(|&b| b != 0) {
             sound.lost.push(format!(

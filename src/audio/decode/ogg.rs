@@ -5,7 +5,7 @@ use std::io;
 use symphonia::default::formats::OggReader;
 
 use super::part::Part;
-use super::{Failure, RawAudio, foreign, frame_limit, stream};
+use super::{Failure, RawAudio, Wanted, foreign, stream};
 
 /// What the first packets of streams begin with that are not read, and their names.
 const OTHERS: [(&[u8], &str); 4] = [
@@ -16,7 +16,7 @@ const OTHERS: [(&[u8], &str); 4] = [
 ];
 
 /// Decodes the first Vorbis or FLAC stream of an Ogg file.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     // The first packet of each stream comes before all others.
     let head = part.head(1024)?;
     let has = |what: &[u8]| head.windows(what.len()).any(|bytes| bytes == what);
@@ -29,7 +29,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     }
     let promised = promised_frames(part)?;
     // Seeking finds the last page, which tells how much of the last block is sound.
-    let mut sound = stream::read(part, max_seconds, || {
+    let mut sound = stream::read(part, wanted, || {
         Ok(Box::new(OggReader::try_new(
             part.clone().stream(),
             Default::default(),
@@ -38,7 +38,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     // Pages that are damaged are left out without a word.
     let found = sound.frames() as u64;
     sound.present = sound.present.max(promised.unwrap_or(0));
-    if found < frame_limit(sound.sample_rate, max_seconds) as u64 && sound.lost.is_empty() {
+    if found < wanted.end(sound.sample_rate) as u64 && sound.lost.is_empty() {
         match promised {
             None => sound
                 .lost

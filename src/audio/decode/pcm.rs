@@ -1,7 +1,10 @@
 //! Samples that stand in a file as they are, or by G.711.
 
 use super::part::Part;
-use super::{Failure, MAX_SAMPLES, RawAudio, check_layout, frame_limit, sound, too_long};
+use super::{Failure, MAX_SAMPLES, RawAudio, Wanted, check_layout, sound, too_long};
+
+/// Frames that are read at once where a sound is handed on in pieces.
+const AT_ONCE: u64 = 1 << 16;
 
 /// What the bytes of a sample mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Pcm {
         &self,
         parts: &[Part],
         missing: u64,
-        max_seconds: Option<f64>,
+        wanted: &mut Wanted<'_>,
     ) -> Result<RawAudio, Failure> {
         check_layout(self.sample_rate, self.channels)?;
         let known = match self.coding {
@@ -67,21 +70,58 @@ impl Pcm {
         }
         let frame_len = self.frame_len();
         let data_len: u64 = parts.iter().map(Part::len).sum();
-        let limit = frame_limit(self.sample_rate, max_seconds) as u64;
-        let frames = (data_len / frame_len).min(limit);
-        if frames.saturating_mul(self.channels as u64) > MAX_SAMPLES as u64 {
+        let present = data_len.saturating_add(missing) / frame_len;
+        let start = wanted.skip.min(data_len / frame_len);
+        let end = (data_len / frame_len).min(wanted.end(self.sample_rate) as u64);
+        let frames = end.saturating_sub(start);
+        if wanted.pieces.is_none()
+            && frames.saturating_mul(self.channels as u64) > MAX_SAMPLES as u64
+        {
             return too_long();
         }
+        let mut sound = RawAudio {
+            sample_rate: self.sample_rate,
+            channels: vec![Vec::new(); self.channels],
+            passed: start,
+            present,
+            ..RawAudio::default()
+        };
+        // As much at once as is collected anyway, and never a whole recording.
+        let most = match wanted.pieces {
+            Some(_) => AT_ONCE,
+            None => u64::MAX,
+        };
+        let mut raise = None;
+        let mut at = start;
+        while at < end {
+            let count = most.min(end - at);
+            let data = self.bytes(parts, at * frame_len, count * frame_len)?;
+            let raise = *raise.get_or_insert_with(|| self.raise(&data));
+            for (channel, new) in sound
+                .channels
+                .iter_mut()
+                .zip(self.channels_of(&data, raise))
+            {
+                match channel.is_empty() {
+                    true => *channel = new,
+                    false => channel.extend(new),
+                }
+            }
+            wanted.hand_on(&mut sound);
+            at += count;
+        }
+        Ok(sound)
+    }
+
+    /// Up to `len` bytes from `start`, counted through all parts.
+    fn bytes(&self, parts: &[Part], mut start: u64, len: u64) -> Result<Vec<u8>, Failure> {
         let mut data = Vec::new();
         for part in parts {
-            data.append(&mut part.head(frames * frame_len - data.len() as u64)?);
+            let left = len - data.len() as u64;
+            data.append(&mut part.from(start).head(left)?);
+            start = start.saturating_sub(part.len());
         }
-        Ok(RawAudio {
-            sample_rate: self.sample_rate,
-            channels: self.channels_of(&data),
-            present: data_len.saturating_add(missing) / frame_len,
-            ..RawAudio::default()
-        })
+        Ok(data)
     }
 
     /// How many bits the integers in `data` lie below the top of 32 bits, beyond the width of their container.
@@ -115,8 +155,7 @@ impl Pcm {
     }
 
     /// The interleaved samples in `data` as channels.
-    fn channels_of(&self, data: &[u8]) -> Vec<Vec<f32>> {
-        let raise = self.raise(data);
+    fn channels_of(&self, data: &[u8], raise: usize) -> Vec<Vec<f32>> {
         let int = |value: i32| (f64::from(value << raise) / 2f64.powi(31)) as f32;
         match (self.coding, self.container) {
             (Coding::Float, 4) => self.planar(data, f32::from_le_bytes),

@@ -9,7 +9,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, Timestamp};
 
 use super::part::Part;
-use super::{Failure, MAX_SAMPLES, RawAudio, check_layout, frame_limit, sound, too_long};
+use super::{Failure, MAX_SAMPLES, RawAudio, Wanted, check_layout, sound, too_long};
 
 /// Packets in a row without a frame of sound after which a stream counts as ended.
 const MAX_SILENT_PACKETS: usize = 10_000;
@@ -33,7 +33,7 @@ pub(super) type Found = Option<(Vec<u8>, u64)>;
 /// Opens `part` with one of symphonia's readers and decodes its first sound track.
 pub(super) fn read<'s>(
     part: &Part,
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
     open: impl FnOnce() -> Result<Box<dyn FormatReader + 's>, SymphoniaError>,
 ) -> Result<RawAudio, Failure> {
     guarded(|| {
@@ -51,7 +51,7 @@ pub(super) fn read<'s>(
                 other => return other,
             }
         };
-        let mut sound = decode_packets(&params, next, Span::default(), part.len(), max_seconds)?;
+        let mut sound = decode_packets(&params, next, Span::default(), part.len(), wanted)?;
         sound.present = promised.unwrap_or(0);
         Ok(sound)
     })
@@ -63,7 +63,7 @@ pub(super) fn decode(
     mut packets: impl Iterator<Item = std::io::Result<Found>>,
     span: Span,
     file_len: u64,
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
 ) -> Result<RawAudio, Failure> {
     let mut at = 0i64;
     let next = || match packets.next() {
@@ -76,7 +76,7 @@ pub(super) fn decode(
         Some(Ok(None)) => Err(SymphoniaError::DecodeError("beyond the end of the file")),
         Some(Err(error)) => Err(SymphoniaError::IoError(error)),
     };
-    guarded(|| decode_packets(params, next, span, file_len, max_seconds))
+    guarded(|| decode_packets(params, next, span, file_len, wanted))
 }
 
 /// Turns a panic into an error.
@@ -93,7 +93,7 @@ fn decode_packets(
     mut next: impl FnMut() -> Result<Option<Packet>, SymphoniaError>,
     span: Span,
     file_len: u64,
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
 ) -> Result<RawAudio, Failure> {
     if let Some(rate) = params.sample_rate {
         check_layout(rate, params.channels.as_ref().map_or(1, |c| c.count()))?;
@@ -101,14 +101,14 @@ fn decode_packets(
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(params, &AudioDecoderOptions::default())?;
     let budget = FREE_SAMPLES.saturating_add(SAMPLES_PER_BYTE.saturating_mul(file_len));
-    let budget = budget.min(MAX_SAMPLES as u64) as usize;
 
     let mut sound = RawAudio::default();
     let mut scratch: Vec<Vec<f32>> = Vec::new();
     let mut silent_packets = 0;
     let mut damaged = 0;
+    // Frames of the sound end here; those of the encoder in front of it are not counted.
     let mut limit = usize::MAX;
-    let skip = usize::try_from(span.skip).unwrap_or(usize::MAX);
+    let mut priming = usize::try_from(span.skip).unwrap_or(usize::MAX);
     while silent_packets < MAX_SILENT_PACKETS {
         silent_packets += 1;
         let packet = match next() {
@@ -134,13 +134,8 @@ fn decode_packets(
             check_layout(rate, count)?;
             sound.sample_rate = rate;
             sound.channels = vec![Vec::new(); count];
-            let wanted = span
-                .frames
-                .unwrap_or(u64::MAX)
-                .min(frame_limit(rate, max_seconds) as u64);
-            limit = usize::try_from(wanted)
-                .unwrap_or(usize::MAX)
-                .saturating_add(skip);
+            let frames = usize::try_from(span.frames.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+            limit = frames.min(wanted.end(rate));
         } else if rate != sound.sample_rate || count != sound.channels.len() {
             // A second stream chained to the first; a clip has one layout.
             sound.lost.push(format!(
@@ -152,16 +147,25 @@ fn decode_packets(
         for (channel, new) in sound.channels.iter_mut().zip(&scratch) {
             channel.extend_from_slice(new);
         }
+        let own = priming.min(sound.channels[0].len());
+        priming -= own;
+        let left = wanted.skip.saturating_sub(sound.passed);
+        let unwanted = (sound.channels[0].len() - own).min(left as usize);
+        for channel in &mut sound.channels {
+            channel.drain(..own + unwanted);
+        }
+        sound.passed += unwanted as u64;
         if sound.frames() >= limit {
             break;
         }
-        if sound.frames() * count > budget {
-            return match budget {
-                MAX_SAMPLES => too_long(),
-                _ => super::sound(format!(
-                    "expected at most {budget} samples of {file_len} bytes, found more"
-                )),
-            };
+        wanted.hand_on(&mut sound);
+        if sound.channels[0].len() * count > MAX_SAMPLES {
+            return too_long();
+        }
+        if (sound.frames() * count) as u64 > budget {
+            return super::sound(format!(
+                "expected at most {budget} samples of {file_len} bytes, found more"
+            ));
         }
     }
     if damaged > 0 {
@@ -174,9 +178,9 @@ fn decode_packets(
             "{damaged} {parts} of it {were} damaged and could not be decoded"
         ));
     }
+    let beyond = sound.frames().saturating_sub(limit);
     for channel in &mut sound.channels {
-        channel.truncate(limit);
-        channel.drain(..skip.min(channel.len()));
+        channel.truncate(channel.len().saturating_sub(beyond));
     }
     sound.present = span.frames.unwrap_or(0);
     Ok(sound)

@@ -4,7 +4,7 @@ use super::adpcm::Adpcm;
 use super::chunks::{Chunk, Chunks, Dialect};
 use super::part::Part;
 use super::pcm::{Coding, Pcm};
-use super::{Failure, RawAudio, check_layout, decode_by_head, foreign, mpeg, sound};
+use super::{Failure, RawAudio, Wanted, check_layout, decode_by_head, foreign, mpeg, sound};
 
 const PCM: u16 = 1;
 const MS_ADPCM: u16 = 2;
@@ -99,7 +99,7 @@ impl Format {
 }
 
 /// Decodes a WAV, RIFX, RF64, BW64 or W64 file.
-pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, Failure> {
+pub(super) fn decode(part: &Part, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure> {
     let dialect = match &part.head(4)?[..] {
         b"RIFX" => Dialect::Rifx,
         b"riff" => Dialect::Wave64,
@@ -118,7 +118,7 @@ pub(super) fn decode(part: &Part, max_seconds: Option<f64>) -> Result<RawAudio, 
     let data: Vec<&Chunk> = std::iter::once(data)
         .chain(chunks.all(b"data").skip(1))
         .collect();
-    let mut sound = decode_data(&chunks, &fmt, &data, dialect, max_seconds)?;
+    let mut sound = decode_data(&chunks, &fmt, &data, dialect, wanted)?;
     sound.lost.splice(0..0, chunks.lost);
     sound.mended.splice(0..0, chunks.mended);
     Ok(sound)
@@ -129,7 +129,7 @@ fn decode_data(
     fmt: &[u8],
     data: &[&Chunk],
     dialect: Dialect,
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
 ) -> Result<RawAudio, Failure> {
     let big_endian = dialect == Dialect::Rifx;
     let format = Format::read(fmt, big_endian)?;
@@ -140,7 +140,7 @@ fn decode_data(
         FLOAT => Coding::Float,
         MU_LAW => Coding::MuLaw,
         A_LAW => Coding::ALaw,
-        _ => return decode_compressed(chunks, &format, data, max_seconds),
+        _ => return decode_compressed(chunks, &format, data, wanted),
     };
     let mut parts: Vec<Part> = data.iter().map(|chunk| chunk.body.clone()).collect();
     let missing = data
@@ -154,7 +154,7 @@ fn decode_data(
     if let ([part], true) = (&mut parts[..], dialect == Dialect::Wave64) {
         *part = unpadded(part, pcm.frame_len())?;
     }
-    let mut sound = pcm.decode(&parts, missing, max_seconds)?;
+    let mut sound = pcm.decode(&parts, missing, wanted)?;
     if parts.len() > 1 {
         sound.mended.push(format!(
             "its sound lies in {} data chunks, which are joined",
@@ -184,7 +184,7 @@ fn decode_compressed(
     chunks: &Chunks,
     format: &Format,
     data: &[&Chunk],
-    max_seconds: Option<f64>,
+    wanted: &mut Wanted<'_>,
 ) -> Result<RawAudio, Failure> {
     let &[Chunk { body, missing, .. }] = data else {
         return sound(format!(
@@ -213,18 +213,16 @@ fn decode_compressed(
         _ => None,
     };
     if let Some(adpcm) = adpcm {
-        let mut sound = adpcm.decode(body, frames(), max_seconds)?;
+        let mut sound = adpcm.decode(body, frames(), wanted)?;
         let (block_len, frames) = adpcm.block();
         sound.present += missing / block_len as u64 * frames as u64;
         return Ok(sound);
     }
     let within = match tag {
-        MPEG | MP3 => mpeg::decode(body, mpeg::tags_len(body)?, max_seconds)?,
-        _ if AAC.contains(&tag) && mpeg::is_adts(body)? => {
-            Some(mpeg::decode_adts(body, max_seconds)?)
-        }
+        MPEG | MP3 => mpeg::decode(body, mpeg::tags_len(body)?, wanted)?,
+        _ if AAC.contains(&tag) && mpeg::is_adts(body)? => Some(mpeg::decode_adts(body, wanted)?),
         _ if VORBIS.contains(&tag) || tag == FLAC => match &body.head(4)?[..] {
-            b"OggS" | b"fLaC" => decode_by_head(body, max_seconds)?,
+            b"OggS" | b"fLaC" => decode_by_head(body, wanted)?,
             _ => None,
         },
         _ => None,

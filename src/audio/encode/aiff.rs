@@ -1,4 +1,4 @@
-//! AIFF and AIFF-C files [Audio Interchange File Format, Apple 1989 and 1991].
+//! AIFF and AIFF-C files, as Apple defined them in 1989 and 1991.
 
 use super::{BitDepth, SOFTWARE, Tags, integers, interleaved};
 use crate::audio::Clip;
@@ -70,7 +70,7 @@ fn push(file: &mut Vec<u8>, id: &[u8; 4], content: &[u8]) {
     file.resize(file.len().next_multiple_of(2), 0);
 }
 
-/// A sample rate as an extended float: sign and exponent in 16 bits, then all 64 of the mantissa [IEEE 754-1985].
+/// A sample rate as an extended float: sign and exponent in 16 bits, then all 64 of the mantissa, as in IEEE 754.
 fn extended(rate: u32) -> [u8; 10] {
     let mut bytes = [0; 10];
     if rate > 0 {
