@@ -295,7 +295,7 @@ fn zoo() -> Zoo {
     zoo.put(
         "odd/long.wav",
         wav(1, 16, 8000, 1, &int16(&next(8000, 8000 * 121, 1))),
-        &[LowRate, TooLong],
+        &[LowRate],
     );
 
     // Damage and lies.

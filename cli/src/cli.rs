@@ -20,12 +20,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use audiodiff::Error;
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{self, Action};
+use audiodiff::dataset::{self, Action, ScanOptions};
 use audiodiff::error::printable;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 
-use flags::LabelArgs;
+use flags::{CropChoice, LabelArgs};
 use progress::Bar;
 
 /// An audio diffusion synthesizer: learns a folder of sounds and makes new ones.
@@ -101,6 +101,9 @@ struct CheckArgs {
     folder: PathBuf,
     #[command(flatten)]
     labels: LabelArgs,
+    /// Where clips would begin, and where long recordings are cut
+    #[arg(long, default_value = "onset")]
+    crop: CropChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -163,7 +166,10 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
 
 fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {
     let bar = Bar::new("reading sounds", global);
-    let options = args.labels.scan_options();
+    let options = ScanOptions {
+        crop: args.crop.into(),
+        ..args.labels.scan_options()
+    };
     let report = dataset::check(&args.folder, &options, &mut |done, all| bar.set(done, all))?;
     bar.finish();
     if args.json {

@@ -50,18 +50,18 @@ const FLOOR_DB: f32 = -90.0;
 const SHORTEST_SECONDS: f64 = 0.06;
 const LEAD_SECONDS: f64 = 0.005;
 
-/// The sounds of a piece of a recording.
-pub(super) fn cut(piece: &Clip, crop: Crop) -> Vec<Range<usize>> {
+/// The sounds of a piece of a recording; `is_first` where nothing was before it.
+pub(super) fn cut(piece: &Clip, crop: Crop, is_first: bool) -> Vec<Range<usize>> {
     match crop {
         Crop::Anywhere => std::iter::once(0..piece.len_frames()).collect(),
-        Crop::Onset => hits(piece),
+        Crop::Onset => hits(piece, is_first),
     }
 }
 
 /// From each onset to the next one.
 ///
 /// An onset is a block that is louder by [`RISE_DB`] than those before it: what fades or swells slowly has none.
-fn hits(clip: &Clip) -> Vec<Range<usize>> {
+fn hits(clip: &Clip, is_first: bool) -> Vec<Range<usize>> {
     let rate = f64::from(clip.sample_rate());
     let block = ((BLOCK_SECONDS * rate) as usize).max(1);
     let blocks = clip.len_frames() / block;
@@ -75,14 +75,18 @@ fn hits(clip: &Clip) -> Vec<Range<usize>> {
     let levels: Vec<f32> = (0..blocks).map(level).collect();
     let loudest = levels.iter().copied().fold(FLOOR_DB, f32::max);
     let least = (loudest - RANGE_DB).max(FLOOR_DB + RISE_DB);
+    // What was before a later piece is not known: not less than what it begins with.
+    let front = match (is_first, levels.first()) {
+        (false, Some(&level)) => level,
+        _ => FLOOR_DB,
+    };
     let apart = ((SHORTEST_SECONDS * rate) as usize).max(1);
     let lead = (LEAD_SECONDS * rate) as usize;
     let mut starts: Vec<usize> = Vec::new();
     for n in 0..blocks {
         let before = &levels[n.saturating_sub(BEFORE)..n];
         let sum: f32 = before.iter().sum();
-        // In front of the recording there was silence, or nobody knows what: a hit at its very start is one.
-        let before = (sum + FLOOR_DB * (BEFORE - before.len()) as f32) / BEFORE as f32;
+        let before = (sum + front * (BEFORE - before.len()) as f32) / BEFORE as f32;
         let start = (n * block).saturating_sub(lead);
         let is_onset = levels[n] > least && levels[n] > before + RISE_DB;
         if is_onset && starts.last().is_none_or(|last| start >= last + apart) {
@@ -117,7 +121,7 @@ mod tests {
     #[test]
     fn a_recording_is_cut_at_its_onsets_and_nowhere_else() {
         let at = [0, 12_000, 30_000, 44_100, 70_000];
-        let found = hits(&recording(&at, 100_000));
+        let found = hits(&recording(&at, 100_000), true);
         assert_eq!(found.len(), at.len(), "{found:?}");
         for (range, &onset) in found.iter().zip(&at) {
             // At most the lead and a block before it, never behind it.
@@ -128,14 +132,18 @@ mod tests {
         }
         assert!(found.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert_eq!(found[4].end, 100_000);
+        // Of a sound that goes on from the piece before, this is no beginning.
+        let later = hits(&recording(&at, 100_000), false);
+        assert_eq!(later, found[1..]);
     }
 
     #[test]
     fn what_swells_or_is_silent_has_no_onset_but_its_first() {
         let swell = |n: usize| (n as f32 / 90_000.0) * (0.05 * n as f32).sin();
         let clip = Clip::new(44_100, vec![(0..90_000).map(swell).collect()]);
-        assert!(hits(&clip).len() <= 1, "{:?}", hits(&clip));
-        assert!(hits(&Clip::new(44_100, vec![vec![0.0; 90_000]])).is_empty());
-        assert_eq!(cut(&clip, Crop::Anywhere).len(), 1);
+        let found = hits(&clip, true);
+        assert!(found.len() <= 1, "{found:?}");
+        assert!(hits(&Clip::new(44_100, vec![vec![0.0; 90_000]]), true).is_empty());
+        assert_eq!(cut(&clip, Crop::Anywhere, true), [0..90_000]);
     }
 }

@@ -397,7 +397,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                 .drain(..)
                 .flat_map(|(start, piece)| {
                     cut.read_seconds += piece.seconds();
-                    let ranges = long::cut(&piece, self.crop);
+                    let ranges = long::cut(&piece, self.crop, start == 0);
                     let sound = |range: std::ops::Range<usize>| {
                         let clip = piece.slice(range.start, range.len());
                         (start + range.start as u64, clip)

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{Labels, ScanOptions};
+use audiodiff::dataset::{Crop, Labels, ScanOptions};
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::diffusion::schedule::Schedule;
 use audiodiff::network::ComputeType;
@@ -61,6 +61,24 @@ fn labels(source: OsString) -> Labels {
     ];
     let known = named.into_iter().find(|known| source == known.name());
     known.unwrap_or_else(|| Labels::Manifest(source.into()))
+}
+
+/// Where a clip begins in its sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CropChoice {
+    /// One-shots: at the onset; a recording of more than 30 s is cut at its onsets
+    Onset,
+    /// Loops and textures
+    Anywhere,
+}
+
+impl From<CropChoice> for Crop {
+    fn from(choice: CropChoice) -> Self {
+        match choice {
+            CropChoice::Onset => Self::Onset,
+            CropChoice::Anywhere => Self::Anywhere,
+        }
+    }
 }
 
 /// How noise becomes a sound.

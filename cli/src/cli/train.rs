@@ -9,10 +9,10 @@ use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::Crop;
 use audiodiff::error::printable;
 use audiodiff::train::{Loss, TrainConfig};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::Global;
-use super::flags::{positive, within};
+use super::flags::{CropChoice, positive, within};
 use super::training::{self, TrainingArgs};
 use start::StartArgs;
 
@@ -86,24 +86,11 @@ pub struct TrainArgs {
     save_every: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CropChoice {
-    /// One-shots
-    Onset,
-    /// Loops and textures
-    Anywhere,
-}
-
 impl TrainArgs {
     /// Where clips begin.
     fn crop(&self, from: Option<&Checkpoint>) -> Crop {
-        match self.crop {
-            Some(CropChoice::Onset) => Crop::Onset,
-            Some(CropChoice::Anywhere) => Crop::Anywhere,
-            None => from
-                .and_then(|model| model.config.training_crop())
-                .unwrap_or_default(),
-        }
+        let own = || from.and_then(|model| model.config.training_crop());
+        self.crop.map(Crop::from).or_else(own).unwrap_or_default()
     }
 
     /// The name of the folder of sounds.
