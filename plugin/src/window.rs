@@ -364,17 +364,24 @@ impl Window {
                 Ok(format!("sounds are made by {} from now on", path.display()))
             }
             Purpose::Sound(pad) => {
-                let clip = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?.clip;
-                let sound = StoredSound::new(SoundRecipe::of_file(path), &clip)
+                let decoded = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?;
+                let sound = StoredSound::new(SoundRecipe::of_file(path), &decoded.clip)
                     .asked(self.params.pads[pad].asked(&self.project.settings[pad].making, None))
                     .measured();
                 self.store.put(pad, sound)?;
                 self.store.ask(pad, Task::Vary);
-                Ok(format!(
+                let mut news = format!(
                     "{} is varied on pad {}; the sound before is the file's",
                     path.display(),
                     pad + 1
-                ))
+                );
+                if decoded.seconds > decoded.clip.seconds() && decoded.lost.is_empty() {
+                    news += &format!("; its first {MAX_STORED_SECONDS} s are");
+                }
+                for remark in decoded.lost.iter().chain(&decoded.mended) {
+                    news += &format!("; {remark}");
+                }
+                Ok(news)
             }
             Purpose::Export(pad) => {
                 let project = self.store.project();

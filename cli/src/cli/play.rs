@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use audiodiff::audio::{self, Clip};
+use audiodiff::audio::Clip;
 use clap::{Args, Command, Id};
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{Device, FromSample, I24, Sample, SampleFormat, SizedSample, Stream, StreamConfig, U24};
 
 use super::Global;
 use super::progress::{catch_interrupts, keep_going};
-use super::sound::{SoundArgs, line};
+use super::sound::{SoundArgs, heard, line};
 
 #[derive(Args)]
 pub struct PlayArgs {
@@ -37,7 +37,7 @@ fn ids_of_sound() -> Vec<Id> {
 pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
     if let Some(path) = &args.file {
         catch_interrupts()?;
-        return sound(&audio::read(path)?);
+        return sound(&heard(path)?);
     }
     let renderer = args.sound.renderer()?;
     let settings = args.sound.settings(renderer.config())?;

@@ -1,9 +1,9 @@
 //! The sound to make: flags that `render` and `play` share, and making it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use audiodiff::audio::{self, Level};
+use audiodiff::audio::{self, Clip, Decoded, Level};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::error::printable;
@@ -96,6 +96,17 @@ fn span(text: &str) -> Result<(f64, f64), String> {
     Ok((seconds(from)?, seconds(to)?))
 }
 
+/// A sound to begin with; what its file lacks, or says wrongly, is told.
+pub fn heard(path: &Path) -> anyhow::Result<Clip> {
+    let Decoded {
+        clip, lost, mended, ..
+    } = audio::decode(path, None)?;
+    for remark in lost.iter().chain(&mended) {
+        eprintln!("{}: {remark}", printable(&path.display().to_string()));
+    }
+    Ok(clip)
+}
+
 impl SoundArgs {
     /// The model's settings, changed where a flag says so; reads the sounds to begin with.
     pub fn settings(&self, model: &ModelConfig) -> anyhow::Result<RenderSettings> {
@@ -129,12 +140,12 @@ impl SoundArgs {
         let Some(path) = &self.init else {
             return Ok(None);
         };
-        let clip = audio::read(path)?;
+        let clip = heard(path)?;
         let usual = if self.keep.is_empty() { 0.5 } else { 1.0 };
         let strength = self.strength.unwrap_or(usual);
         Ok(Some(match &self.morph_to {
             Some(to) => Init::Morph {
-                clips: [clip, audio::read(to)?],
+                clips: [clip, heard(to)?],
                 fraction: strength,
             },
             None if self.keep.is_empty() => Init::Vary { clip, strength },
