@@ -144,6 +144,6 @@ mod tests {
         let found = hits(&clip, true);
         assert!(found.len() <= 1, "{found:?}");
         assert!(hits(&Clip::new(44_100, vec![vec![0.0; 90_000]]), true).is_empty());
-        assert_eq!(cut(&clip, Crop::Anywhere, true), [0..90_000]);
+        assert_eq!(cut(&clip, Crop::Anywhere, true), vec![0..90_000; 1]);
     }
 }
