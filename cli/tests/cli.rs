@@ -5,21 +5,12 @@ mod fixture;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use fixture::{audiodiff, done, said, sounds, text};
+use fixture::{audiodiff, done, fails, said, sounds, text};
 use serde_json::Value;
 
 /// The JSON that a command prints.
 fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&done(args)).unwrap()
-}
-
-/// Runs and expects this exit code; returns stderr.
-fn fails(code: i32, args: &[&str]) -> String {
-    let output = audiodiff(args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
 }
 
 /// The flags of a training of this many steps, from nothing, of a network of this size, over sounds of 0.1 s.

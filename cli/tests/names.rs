@@ -8,16 +8,7 @@ use std::path::Path;
 
 use audiodiff::audio::{self, BitDepth, Clip};
 use audiodiff::file::FolderLock;
-use fixture::{audiodiff, done, said, sounds, text};
-
-/// Runs and expects this exit code; returns stderr.
-fn fails(code: i32, args: &[&str]) -> String {
-    let output = audiodiff(args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
-}
+use fixture::{audiodiff, done, fails, said, sounds, text};
 
 /// A short sound of its own at each of these paths.
 fn put(root: &Path, paths: &[&str]) {

@@ -329,15 +329,17 @@ fn decode_file(file: File, wanted: &mut Wanted<'_>) -> Result<RawAudio, Failure>
     ))
 }
 
+/// What the forms of WAV begin with, whose form is WAVE.
+const WAVE: [&[u8; 4]; 4] = [b"RIFF", b"RIFX", b"RF64", b"BW64"];
+
 /// Decodes what is known by its first bytes.
 fn decode_by_head(part: &Part, wanted: &mut Wanted<'_>) -> Result<Option<RawAudio>, Failure> {
     let head = part.head(16)?;
     let form = head.get(8..12).unwrap_or_default();
     Ok(Some(match &head[..] {
-        [b'R', b'I', b'F', b'F' | b'X', ..] | [b'R', b'F', b'6', b'4', ..] if form == b"WAVE" => {
+        [a, b, c, d, ..] if WAVE.contains(&&[*a, *b, *c, *d]) && form == b"WAVE" => {
             wav::decode(part, wanted)?
         }
-        [b'B', b'W', b'6', b'4', ..] if form == b"WAVE" => wav::decode(part, wanted)?,
         [b'r', b'i', b'f', b'f', 0x2e, 0x91, ..] => wav::decode(part, wanted)?,
         [b'F', b'O', b'R', b'M', ..] if form == b"AIFF" || form == b"AIFC" => {
             aiff::decode(part, wanted)?

@@ -294,20 +294,14 @@ mod tests {
                 }
             }
         }
-        let refused = bytes(
-            &clip(1, 9),
-            Container::Flac,
-            BitDepth::Float32,
-            &Tags::default(),
-        );
-        assert!(refused.unwrap_err().to_string().contains("16 or 24"));
-        let refused = bytes(
-            &clip(9, 9),
-            Container::Flac,
-            BitDepth::Int16,
-            &Tags::default(),
-        );
-        assert!(refused.unwrap_err().to_string().contains("at most 8"));
+        for (channels, depth, expected) in [
+            (1, BitDepth::Float32, "16 or 24"),
+            (9, BitDepth::Int16, "at most 8"),
+        ] {
+            let clip = clip(channels, 9);
+            let refused = bytes(&clip, Container::Flac, depth, &Tags::default());
+            assert!(refused.unwrap_err().to_string().contains(expected));
+        }
     }
 
     #[test]

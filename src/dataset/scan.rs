@@ -32,8 +32,6 @@ struct Heard<T> {
     remarks: Vec<Remark>,
     /// Absent when it cannot be used.
     found: Option<(Facts, T)>,
-    /// Whether it is to be cut, and was not read to its end.
-    is_long: bool,
 }
 
 /// How each file is heard.
@@ -58,12 +56,9 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The same, for totals only.
-    fn without_outline(&self) -> Self {
-        Self {
-            fingerprint: None,
-            ..*self
-        }
+    /// Its sample rate, Hz, and channels.
+    fn layout(&self) -> (u32, usize) {
+        (self.sample_rate, self.channels)
     }
 
     /// Length of the sound.
@@ -139,24 +134,19 @@ pub(super) fn read<T: Send>(
             .by_ref()
             .take(4 * rayon::current_num_threads())
             .collect();
-        let heard: Vec<(Heard<T>, f64)> = part
+        let heard: Vec<Option<(Heard<T>, f64)>> = part
             .par_iter()
             .map(|file| hearing.file(&file.path))
             .collect();
         done += part.len();
-        for (file, (heard, present)) in part.into_iter().zip(heard) {
-            let Heard {
-                remarks,
-                found,
-                is_long,
-            } = heard;
-            if is_long {
+        for (file, heard) in part.into_iter().zip(heard) {
+            let Some((Heard { remarks, found }, present)) = heard else {
                 let cut = hearing.long_file(&file, &first_of, &mut keep);
                 let remarks = cut.remarks.into_iter();
                 remarks.for_each(|one| remark(&mut report, &file, one));
-                if let Some((hash, facts)) = cut.first {
+                if let Some((hash, layout)) = cut.first {
                     let (read, present) = (cut.read_seconds, cut.present_seconds);
-                    count_in(&mut report, &file, &facts, read, present);
+                    count_in(&mut report, &file, layout, read, present);
                     report.cut.files += 1;
                     report.cut.sounds += cut.sounds;
                     if let (true, Some(longer)) = (cut.is_longer, &mut report.longer_than_model) {
@@ -168,7 +158,7 @@ pub(super) fn read<T: Send>(
                     first_of.insert(hash, file);
                 }
                 continue;
-            }
+            };
             let hash = found.as_ref().map(|(facts, _)| facts.hash);
             if let Some(first) = hash.and_then(|hash| first_of.get(&hash)) {
                 remark(&mut report, &file, duplicate_of(first, &file));
@@ -177,7 +167,7 @@ pub(super) fn read<T: Send>(
             let remarks = remarks.into_iter();
             remarks.for_each(|one| remark(&mut report, &file, one));
             let Some((facts, seen)) = found else { continue };
-            count_in(&mut report, &file, &facts, facts.seconds(), present);
+            count_in(&mut report, &file, facts.layout(), facts.seconds(), present);
             if let Some(ModelFormat { format, crop }) = model {
                 let over = beyond(&facts, format);
                 if let (true, Some(longer)) = (over > 0.0, &mut report.longer_than_model) {
@@ -222,15 +212,21 @@ fn duplicate_of(first: &File, file: &File) -> Remark {
 }
 
 /// Adds a usable file to the totals of the report, of which so many seconds were read and are there.
-fn count_in(report: &mut Report, file: &File, facts: &Facts, seconds: f64, present: f64) {
+fn count_in(
+    report: &mut Report,
+    file: &File,
+    (sample_rate, channels): (u32, usize),
+    seconds: f64,
+    present: f64,
+) {
     report.total.add(seconds);
     report.present_seconds += present;
     match &file.label {
         Some(label) => report.labels.entry(label.clone()).or_default().add(seconds),
         None => report.unlabelled.add(seconds),
     }
-    *report.sample_rates.entry(facts.sample_rate).or_default() += 1;
-    *report.channels.entry(facts.channels).or_default() += 1;
+    *report.sample_rates.entry(sample_rate).or_default() += 1;
+    *report.channels.entry(channels).or_default() += 1;
 }
 
 /// Seconds by which a sound is longer than a model's clips.
@@ -289,8 +285,8 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
 #[derive(Default)]
 struct CutFile {
     remarks: Vec<Remark>,
-    /// The hash of the first sound that is used, and its facts.
-    first: Option<(blake3::Hash, Facts)>,
+    /// The hash of the first sound that is used, its sample rate and channels.
+    first: Option<(blake3::Hash, (u32, usize))>,
     sounds: usize,
     read_seconds: f64,
     present_seconds: f64,
@@ -301,8 +297,8 @@ struct CutFile {
 }
 
 impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
-    /// Reads one file, and the seconds that it holds or promises.
-    fn file(&self, path: &Path) -> (Heard<T>, f64) {
+    /// Reads one file, and the seconds that it holds or promises; none of a long one, which is to be cut.
+    fn file(&self, path: &Path) -> Option<(Heard<T>, f64)> {
         let longest = long::longest_seconds(self.crop);
         // A moment more is read, to know which files go on.
         let decoded = match audio::decode(path, Some(longest + 0.001)) {
@@ -314,16 +310,11 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     true => IssueKind::Empty,
                     false => IssueKind::Unreadable,
                 };
-                return (refused(kind, reason(error)), 0.0);
+                return Some((refused(kind, reason(error)), 0.0));
             }
         };
         if decoded.clip.seconds() > longest {
-            let heard = Heard {
-                remarks: Vec::new(),
-                found: None,
-                is_long: true,
-            };
-            return (heard, 0.0);
+            return None;
         }
         let (present, seconds) = (decoded.seconds, decoded.clip.seconds());
         let said = said_of(&decoded, seconds);
@@ -331,7 +322,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
         if heard.found.is_some() {
             heard.remarks.extend(said);
         }
-        (heard, present)
+        Some((heard, present))
     }
 
     /// Hears one sound, and prepares it for a model if there is one.
@@ -346,7 +337,6 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
             return Heard {
                 remarks,
                 found: None,
-                is_long: false,
             };
         }
         let facts = Facts {
@@ -376,7 +366,6 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
         Heard {
             remarks,
             found: Some((facts, seen)),
-            is_long: false,
         }
     }
 
@@ -415,7 +404,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     (Stretch { start, frames }, self.sound(clip))
                 })
                 .collect();
-            for (stretch, Heard { remarks, found, .. }) in heard {
+            for (stretch, Heard { remarks, found }) in heard {
                 for (kind, detail, action) in remarks {
                     oddities.entry(kind).or_insert((0, detail, action)).0 += 1;
                 }
@@ -425,7 +414,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     if same_as.is_some() {
                         return;
                     }
-                    cut.first = Some((facts.hash, facts.without_outline()));
+                    cut.first = Some((facts.hash, facts.layout()));
                 }
                 cut.sounds += 1;
                 let over = self.model.map_or(0.0, |model| beyond(&facts, model.format));
@@ -523,7 +512,6 @@ fn refused<T>(kind: IssueKind, detail: String) -> Heard<T> {
     Heard {
         remarks: vec![(kind, detail, Action::Skipped)],
         found: None,
-        is_long: false,
     }
 }
 
