@@ -34,6 +34,14 @@ struct Heard<T> {
     found: Option<(Facts, T)>,
 }
 
+/// What a first look at a file gives.
+enum Look<T> {
+    /// It was read, and holds or promises so many seconds.
+    Read(Heard<T>, f64),
+    /// It is long, and is to be cut. The hash is of its beginning and its length.
+    Long(blake3::Hash),
+}
+
 /// How each file is heard.
 struct Hearing<'a, L> {
     model: Option<ModelFormat>,
@@ -134,30 +142,25 @@ pub(super) fn read<T: Send>(
             .by_ref()
             .take(4 * rayon::current_num_threads())
             .collect();
-        let heard: Vec<Option<(Heard<T>, f64)>> = part
+        let heard: Vec<Look<T>> = part
             .par_iter()
             .map(|file| hearing.file(&file.path))
             .collect();
         done += part.len();
         for (file, heard) in part.into_iter().zip(heard) {
-            let Some((Heard { remarks, found }, present)) = heard else {
-                let cut = hearing.long_file(&file, &first_of, &mut keep);
-                let remarks = cut.remarks.into_iter();
-                remarks.for_each(|one| remark(&mut report, &file, one));
-                if let Some((hash, layout)) = cut.first {
-                    let (read, present) = (cut.read_seconds, cut.present_seconds);
-                    count_in(&mut report, &file, layout, read, present);
-                    report.cut.files += 1;
-                    report.cut.sounds += cut.sounds;
-                    if let (true, Some(longer)) = (cut.is_longer, &mut report.longer_than_model) {
-                        *longer += 1;
+            let (Heard { remarks, found }, present) = match heard {
+                Look::Read(heard, present) => (heard, present),
+                Look::Long(hash) => {
+                    if let Some(first) = first_of.get(&hash) {
+                        remark(&mut report, &file, duplicate_of(first, &file));
+                        continue;
                     }
-                    if let Some(missed) = &mut report.not_learnt_seconds {
-                        *missed += cut.missed_seconds;
+                    let cut = hearing.long_file(&file, &mut keep);
+                    if count_cut(&mut report, &file, cut) {
+                        first_of.insert(hash, file);
                     }
-                    first_of.insert(hash, file);
+                    continue;
                 }
-                continue;
             };
             let hash = found.as_ref().map(|(facts, _)| facts.hash);
             if let Some(first) = hash.and_then(|hash| first_of.get(&hash)) {
@@ -229,6 +232,26 @@ fn count_in(
     *report.channels.entry(channels).or_default() += 1;
 }
 
+/// Adds a long file to the report, and says whether any of it is used.
+fn count_cut(report: &mut Report, file: &File, cut: CutFile) -> bool {
+    let remarks = cut.remarks.into_iter();
+    remarks.for_each(|one| remark(report, file, one));
+    let Some(layout) = cut.layout else {
+        return false;
+    };
+    let (read, present) = (cut.read_seconds, cut.present_seconds);
+    count_in(report, file, layout, read, present);
+    report.cut.files += 1;
+    report.cut.sounds += cut.sounds;
+    if let Some(longer) = &mut report.longer_than_model {
+        *longer += usize::from(cut.is_longer);
+    }
+    if let Some(missed) = &mut report.not_learnt_seconds {
+        *missed += cut.missed_seconds;
+    }
+    true
+}
+
 /// Seconds by which a sound is longer than a model's clips.
 fn beyond(facts: &Facts, format: Format) -> f64 {
     facts.seconds() - format.len_frames as f64 / f64::from(format.sample_rate)
@@ -285,8 +308,8 @@ fn check_labels(root: &Path, folder: &mut Folder, is_model: bool) -> Result<()> 
 #[derive(Default)]
 struct CutFile {
     remarks: Vec<Remark>,
-    /// The hash of the first sound that is used, its sample rate and channels.
-    first: Option<(blake3::Hash, (u32, usize))>,
+    /// Sample rate and channels of its sounds, where any is used.
+    layout: Option<(u32, usize)>,
     sounds: usize,
     read_seconds: f64,
     present_seconds: f64,
@@ -297,8 +320,8 @@ struct CutFile {
 }
 
 impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
-    /// Reads one file, and the seconds that it holds or promises; none of a long one, which is to be cut.
-    fn file(&self, path: &Path) -> Option<(Heard<T>, f64)> {
+    /// Reads one file, or the beginning of a long one.
+    fn file(&self, path: &Path) -> Look<T> {
         let longest = long::longest_seconds(self.crop);
         // A moment more is read, to know which files go on.
         let decoded = match audio::decode(path, Some(longest + 0.001)) {
@@ -310,11 +333,14 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     true => IssueKind::Empty,
                     false => IssueKind::Unreadable,
                 };
-                return Some((refused(kind, reason(error)), 0.0));
+                return Look::Read(refused(kind, reason(error)), 0.0);
             }
         };
         if decoded.clip.seconds() > longest {
-            return None;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(sound::content(&decoded.clip).as_bytes());
+            hasher.update(&decoded.seconds.to_le_bytes());
+            return Look::Long(hasher.finalize());
         }
         let (present, seconds) = (decoded.seconds, decoded.clip.seconds());
         let said = said_of(&decoded, seconds);
@@ -322,7 +348,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
         if heard.found.is_some() {
             heard.remarks.extend(said);
         }
-        Some((heard, present))
+        Look::Read(heard, present)
     }
 
     /// Hears one sound, and prepares it for a model if there is one.
@@ -369,17 +395,10 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
         }
     }
 
-    /// Reads a long file piece by piece, and hands the sounds that it is cut into to `keep`, unless it is the same as one
-    /// of `first_of`.
-    fn long_file(
-        &self,
-        file: &File,
-        first_of: &HashMap<blake3::Hash, File>,
-        keep: &mut impl FnMut(File, Facts, T),
-    ) -> CutFile {
+    /// Reads a long file piece by piece, and hands the sounds that it is cut into to `keep`.
+    fn long_file(&self, file: &File, keep: &mut impl FnMut(File, Facts, T)) -> CutFile {
         let mut cut = CutFile::default();
         let mut oddities: BTreeMap<IssueKind, (usize, String, Action)> = BTreeMap::new();
-        let mut same_as = None;
         let (mut at, mut pieces) = (0u64, Vec::new());
         let mut hear = |pieces: &mut Vec<(u64, Clip)>| {
             let sounds: Vec<(u64, Clip)> = pieces
@@ -394,9 +413,6 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     ranges.into_iter().map(sound).collect::<Vec<_>>()
                 })
                 .collect();
-            if same_as.is_some() {
-                return;
-            }
             let heard: Vec<(Stretch, Heard<T>)> = sounds
                 .into_par_iter()
                 .map(|(start, clip)| {
@@ -409,13 +425,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
                     oddities.entry(kind).or_insert((0, detail, action)).0 += 1;
                 }
                 let Some((facts, seen)) = found else { continue };
-                if cut.sounds == 0 {
-                    same_as = first_of.get(&facts.hash).cloned();
-                    if same_as.is_some() {
-                        return;
-                    }
-                    cut.first = Some((facts.hash, facts.layout()));
-                }
+                cut.layout.get_or_insert(facts.layout());
                 cut.sounds += 1;
                 let over = self.model.map_or(0.0, |model| beyond(&facts, model.format));
                 cut.is_longer |= over > 0.0;
@@ -441,10 +451,6 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
             decoded
         });
         hear(&mut pieces);
-        if let Some(first) = &same_as {
-            cut.remarks = vec![duplicate_of(first, file)];
-            return cut;
-        }
         cut.missed_seconds = match self.crop {
             Crop::Onset => cut.missed_seconds + cut.read_seconds,
             Crop::Anywhere => 0.0,

@@ -811,6 +811,10 @@ fn the_same_recording_is_learnt_once_and_its_silence_is_told() {
         let told = told.map(|(path, kind)| (path.to_owned(), kind));
         assert_eq!(kinds(&report), told);
     }
+    // One that only begins like another is another.
+    recording(&root.path().join("e.wav"), 160);
+    let (data, report) = open(root.path(), &ScanOptions::default());
+    assert_eq!((data.len(), report.skipped()), (150 + 160, 2));
     // Half of it silent, it is kept, and the silent parts are named where they would have been learnt.
     let path = root.path().join("d.wav");
     let mut half = vec![0.0f32; 8000 * 260];
