@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use audiodiff_kernels::{AdamStep, adam_step, follow};
+use audiodiff_kernels::{AdamStep, Update, adam_steps, follow, square_sum};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -81,9 +81,7 @@ impl Adam {
     /// When the device refuses the memory.
     pub fn new(parameters: &Parameters, config: AdamConfig) -> Result<Self> {
         let zeros = |tensor: &Tensor| Tensor::zeros(tensor.shape(), DType::F32, tensor.device());
-        let pair = |(name, var): (&str, &candle_core::Var)| {
-            Ok((name.to_owned(), (zeros(var)?, zeros(var)?)))
-        };
+        let pair = |(name, var): (&str, &Var)| Ok((name.to_owned(), (zeros(var)?, zeros(var)?)));
         Ok(Self {
             config,
             steps: 0,
@@ -103,13 +101,40 @@ impl Adam {
         gradients: &GradStore,
         learning_rate: f64,
     ) -> Result<f64> {
-        let mut square = 0f64;
-        for (_, var) in parameters.iter() {
-            if let Some(gradient) = gradients.get(var) {
-                square += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            }
-        }
-        let norm = square.sqrt();
+        self.descend(parameters, gradients, learning_rate, None)
+    }
+
+    /// [`Adam::step`] number `t`, counted from 1, after which `average` takes the weights in: as
+    /// [`Ema::update`] does, without reading them once more.
+    ///
+    /// # Errors
+    /// As [`Adam::step`].
+    pub fn step_with(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &GradStore,
+        learning_rate: f64,
+        (average, t): (&mut Ema, u64),
+    ) -> Result<f64> {
+        self.descend(parameters, gradients, learning_rate, Some((average, t)))
+    }
+
+    fn descend(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &GradStore,
+        learning_rate: f64,
+        average: Option<(&mut Ema, u64)>,
+    ) -> Result<f64> {
+        let found = |(name, var)| {
+            let gradient = gradients.get(var)?.contiguous();
+            Some(gradient.map(|gradient| (name, var, gradient)))
+        };
+        let found: Vec<(&str, &Var, Tensor)> = parameters
+            .iter()
+            .filter_map(found)
+            .collect::<candle_core::Result<_>>()?;
+        let norm = square_sum(&Vec::from_iter(found.iter().map(|(.., gradient)| gradient)))?.sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -141,10 +166,28 @@ impl Adam {
                 1.0
             },
         };
-        for (name, var) in parameters.iter() {
-            let (m, v) = &self.moments[name];
-            if let Some(gradient) = gradients.get(var) {
-                adam_step(var, gradient, m, v, step)?;
+        let keep = average
+            .as_ref()
+            .map_or(1.0, |(average, t)| average.keep(*t));
+        let update = |(name, parameter, gradient): &'_ (&str, &Var, Tensor)| {
+            let (m, v) = &self.moments[*name];
+            let average = average.as_ref().map(|(average, _)| &average.average[*name]);
+            Update {
+                parameter,
+                gradient,
+                m,
+                v,
+                average,
+            }
+        };
+        let updates: Vec<Update<'_>> = found.iter().map(update).collect();
+        adam_steps(&updates, step, keep)?;
+        // Weights without a gradient are taken in too: they may have come otherwise.
+        if let Some((average, _)) = average {
+            for (name, var) in parameters.iter() {
+                if gradients.get(var).is_none() {
+                    follow(&average.average[name], var, keep)?;
+                }
             }
         }
         Ok(norm)
@@ -259,11 +302,15 @@ impl Ema {
     /// # Errors
     /// When the device fails.
     pub fn update(&mut self, parameters: &Parameters, t: u64) -> Result<()> {
-        let keep = (1.0 - 1.0 / t as f64).powf(self.gamma + 1.0);
         for (name, var) in parameters.iter() {
-            follow(&self.average[name], var, keep as f32)?;
+            follow(&self.average[name], var, self.keep(t))?;
         }
         Ok(())
+    }
+
+    /// What stays of the average at step `t`.
+    fn keep(&self, t: u64) -> f32 {
+        (1.0 - 1.0 / t as f64).powf(self.gamma + 1.0) as f32
     }
 
     /// The averaged weights.

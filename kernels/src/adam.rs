@@ -24,11 +24,78 @@ pub struct AdamStep {
     pub gradient_scale: f32,
 }
 
-/// Updates the moments with `gradient`, then `parameter` with the moments. All are f32 of one shape.
+/// The tensors of one parameter's step: all f32, contiguous and of one shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Update<'a> {
+    /// The parameter.
+    pub parameter: &'a Var,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// The first moment.
+    pub m: &'a Tensor,
+    /// The second moment.
+    pub v: &'a Tensor,
+    /// The average that follows the parameter afterwards, if there is one.
+    pub average: Option<&'a Tensor>,
+}
+
+/// Updates the moments with the gradients, then the parameters with the moments, then the averages: `average += (1 -
+/// keep)·(parameter - average)`. On an NVIDIA GPU it is one kernel for all of them.
 ///
 /// # Errors
 /// When the shapes differ, or the state is not contiguous f32.
-pub fn adam_step(
+pub fn adam_steps(updates: &[Update<'_>], step: AdamStep, keep: f32) -> Result<()> {
+    for update in updates {
+        let expected = update.parameter.shape();
+        let rest = [update.gradient, update.m, update.v].into_iter();
+        if let Some(other) = rest.chain(update.average).find(|x| x.shape() != expected) {
+            bail!(
+                "a parameter's step: expected {expected:?}, found {:?}",
+                other.shape()
+            );
+        }
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(Update { parameter, .. }) = updates.first()
+        && let candle_core::Device::Cuda(device) = parameter.device()
+    {
+        return crate::program::gpu::adam_steps(device, updates, step, keep);
+    }
+    for update in updates {
+        let Update {
+            parameter,
+            gradient,
+            m,
+            v,
+            average,
+        } = *update;
+        adam_step(parameter, gradient, m, v, step)?;
+        if let Some(average) = average {
+            follow(average, parameter, keep)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sum of the squares of all values. On an NVIDIA GPU it is one kernel for all tensors.
+///
+/// # Errors
+/// When a tensor is not f32.
+pub fn square_sum(tensors: &[&Tensor]) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if let Some(tensor) = tensors.first()
+        && let candle_core::Device::Cuda(device) = tensor.device()
+    {
+        return crate::program::gpu::square_sum(device, tensors);
+    }
+    let squares = |tensor: &&Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f32>();
+    tensors
+        .iter()
+        .map(|tensor| Ok(f64::from(squares(tensor)?)))
+        .sum()
+}
+
+fn adam_step(
     parameter: &Var,
     gradient: &Tensor,
     m: &Tensor,

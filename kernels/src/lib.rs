@@ -2,8 +2,9 @@
 //!
 //! A network is a [`Program`]: a list of few fused ops over maps `[B, T, C]` (batch, frames, channels). An [`Engine`]
 //! runs it in two ways. On the CPU, in f32 and f64, it uses the kernels of this crate: memory is planned ahead, a run
-//! of a known size allocates its output only, and the backward run is one op in candle's graph. On other devices, and
-//! as the definition that the tests compare with, it uses plain candle operations. Tests check the gradients of both
+//! of a known size allocates its output only, and the backward run is one op in candle's graph. On NVIDIA's GPUs a run is
+//! a list of kernels and products, as long as it is known. On other devices, and as the definition that the tests
+//! compare with, it uses plain candle operations. Tests check the gradients of both
 //! against finite differences in f64, at batch > 1 and odd lengths.
 //!
 //! Stock candle 0.11 cannot be trained with here: its `conv1d` weight gradient is wrong for batch > 1, and
@@ -39,9 +40,14 @@ mod real;
 mod resample;
 
 pub use activation::Activation;
-pub use adam::{AdamStep, adam_step, follow};
+pub use adam::{AdamStep, Update, adam_steps, follow, square_sum};
 pub use compute_type::ComputeType;
 pub use isa::Isa;
+/// NVIDIA's GPUs.
+#[cfg(feature = "cuda")]
+pub mod cuda {
+    pub use crate::program::gpu::{device, memory};
+}
 pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! planned memory and a backward run of its own ([`Engine::run`]).
 
 mod engine;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod gpu;
 mod graph;
 mod memory;
 mod ops;

@@ -4,12 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::op::BackpropOp;
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 
-use super::graph::{RunTensors, in_pool, proceed, track};
+#[cfg(feature = "cuda")]
+use super::gpu::{CudaSession, aligned};
+#[cfg(feature = "cuda")]
+use super::graph::Back;
+use super::graph::{RunTensors, back, in_pool, proceed, track};
 use super::plan::Kind;
 use super::pool::Pool;
 use super::session::Session;
+use super::weights::PackedWeights;
 use super::{Map, Program};
 use crate::compute_type::ComputeType;
 use crate::real::Real;
@@ -26,8 +33,25 @@ pub struct Engine {
     compute_type: ComputeType,
     frozen: bool,
     stop: Arc<AtomicBool>,
-    singles: Arc<Pool<f32>>,
-    doubles: Arc<Pool<f64>>,
+    singles: Sessions<f32>,
+    doubles: Sessions<f64>,
+    #[cfg(feature = "cuda")]
+    cuda: Arc<Pool<CudaSession>>,
+}
+
+/// Sessions on the CPU, and the packed form of weights that are frozen.
+struct Sessions<T> {
+    pool: Arc<Pool<Session<T>>>,
+    packs: Arc<PackedWeights<T>>,
+}
+
+impl<T> Default for Sessions<T> {
+    fn default() -> Self {
+        Self {
+            pool: Arc::default(),
+            packs: Arc::default(),
+        }
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -47,21 +71,32 @@ impl Engine {
             compute_type: ComputeType::F32,
             frozen: false,
             stop: Arc::default(),
-            singles: Arc::default(),
-            doubles: Arc::default(),
+            singles: Sessions::default(),
+            doubles: Sessions::default(),
+            #[cfg(feature = "cuda")]
+            cuda: Arc::default(),
+        }
+    }
+
+    /// Forgets all sessions.
+    fn clear(&mut self) {
+        (self.singles, self.doubles) = (Sessions::default(), Sessions::default());
+        #[cfg(feature = "cuda")]
+        {
+            self.cuda = Arc::default();
         }
     }
 
     /// Declares that the parameters change no more, so that they are packed once.
     pub fn freeze(&mut self) {
         self.frozen = true;
-        (self.singles, self.doubles) = (Arc::default(), Arc::default());
+        self.clear();
     }
 
     /// Sets the type that products are computed in. Sums, and all values between products, stay in f32.
     pub fn set_compute_type(&mut self, compute_type: ComputeType) {
         self.compute_type = compute_type;
-        (self.singles, self.doubles) = (Arc::default(), Arc::default());
+        self.clear();
     }
 
     /// Makes every run end with an error, between two ops, as soon as `stop` is true.
@@ -99,6 +134,10 @@ impl Engine {
             Some((Device::Cpu, DType::F64)) => {
                 self.fused(&self.doubles, key, describe, inputs, indices)
             }
+            #[cfg(feature = "cuda")]
+            Some((Device::Cuda(device), DType::F32)) => {
+                self.on_gpu(device, key, describe, inputs, indices)
+            }
             _ => self.reference(describe, inputs, indices),
         }
     }
@@ -125,20 +164,14 @@ impl Engine {
 
     fn fused<T: Real>(
         &self,
-        pool: &Arc<Pool<T>>,
+        Sessions { pool, packs }: &Sessions<T>,
         key: (usize, usize),
         describe: impl FnOnce(&mut Program) -> Result<Map>,
         inputs: &[Tensor],
         indices: &[Tensor],
     ) -> Result<Tensor> {
-        let tracked = || inputs.iter().chain(&*self.parameters).enumerate();
-        let kind = if tracked().any(|(_, tensor)| tensor.track_op()) {
-            Kind::Training(inputs.iter().map(|x| x.track_op()).collect())
-        } else {
-            Kind::Inference
-        };
-        let mut session = pool.take((key, kind), |kind| {
-            let packs = self.frozen.then(|| Arc::clone(&pool.packs));
+        let mut session = pool.take((key, self.kind(inputs)), |kind| {
+            let packs = self.frozen.then(|| Arc::clone(packs));
             Session::new(self.program(describe)?, kind, packs)
         })?;
         session.program().check(inputs, indices)?;
@@ -155,9 +188,55 @@ impl Engine {
             return Tensor::from_vec(output, dims, &Device::Cpu);
         }
 
-        let tracked = tracked().filter(|(_, tensor)| tensor.track_op());
-        let (output, stop) = ((output, dims.into()), Arc::clone(&self.stop));
-        track(output, session, tensors, tracked, stop)
+        let output = (Storage::Cpu(T::to_cpu_storage_owned(output)), dims.into());
+        let back = back(session, tensors, Arc::clone(&self.stop));
+        track(output, back, self.tracked(inputs))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(
+        &self,
+        device: &candle_core::CudaDevice,
+        key: (usize, usize),
+        describe: impl FnOnce(&mut Program) -> Result<Map>,
+        inputs: &[Tensor],
+        indices: &[Tensor],
+    ) -> Result<Tensor> {
+        let session = self.cuda.take((key, self.kind(inputs)), |kind| {
+            CudaSession::new(self.program(describe)?, kind, device, &self.parameters)
+        })?;
+        session.program().check(inputs, indices)?;
+        let tensors = RunTensors::new(&self.parameters, inputs, indices)?.aligned()?;
+        let dims = session.program().output.dims();
+        let output = session.forward(&tensors, || proceed(&self.stop))?;
+        if session.key.1 == Kind::Inference {
+            return Ok(Tensor::from_storage(
+                output,
+                dims,
+                BackpropOp::none(),
+                false,
+            ));
+        }
+        let stop = Arc::clone(&self.stop);
+        let back: Back = Box::new(move |dy| {
+            session.backward(&tensors, &aligned(dy.clone())?, || proceed(&stop))
+        });
+        track((output, dims.into()), back, self.tracked(inputs))
+    }
+
+    /// The tensors that track gradients, with their places among inputs and parameters.
+    fn tracked<'a>(&'a self, inputs: &'a [Tensor]) -> impl Iterator<Item = (usize, &'a Tensor)> {
+        let all = inputs.iter().chain(&*self.parameters).enumerate();
+        all.filter(|(_, tensor)| tensor.track_op())
+    }
+
+    /// The kind of a run on these inputs.
+    fn kind(&self, inputs: &[Tensor]) -> Kind {
+        if self.tracked(inputs).next().is_some() {
+            Kind::Training(inputs.iter().map(|x| x.track_op()).collect())
+        } else {
+            Kind::Inference
+        }
     }
 }
 

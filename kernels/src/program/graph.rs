@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Storage, StorageRef, Tensor,
-    WithDType, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Storage,
+    StorageRef, Tensor, WithDType, bail,
 };
 
 use super::memory::{Gradients, Numbers};
 use super::pool::{PooledSession, lock};
+use super::session::Session;
 use crate::real::{Real, slice};
 
 /// Runs `f` on a thread of the current rayon pool: entering the pool takes longer than most ops.
@@ -42,6 +44,28 @@ impl RunTensors {
         })
     }
 
+    /// The inputs.
+    #[cfg(feature = "cuda")]
+    pub fn inputs(&self) -> &[Tensor] {
+        &self.inputs
+    }
+
+    /// The rows.
+    #[cfg(feature = "cuda")]
+    pub fn indices(&self) -> &[Tensor] {
+        &self.indices
+    }
+
+    /// The same, at addresses that a GPU's kernels accept.
+    #[cfg(feature = "cuda")]
+    pub fn aligned(self) -> Result<Self> {
+        let each = |tensors: Vec<Tensor>| tensors.into_iter().map(super::gpu::aligned).collect();
+        Ok(Self {
+            inputs: Result::<_>::from(each(self.inputs))?,
+            ..self
+        })
+    }
+
     /// Calls `f` with their values.
     pub fn read<T: Real, R>(&self, f: impl FnOnce(&Numbers<'_, T>) -> Result<R>) -> Result<R> {
         let [parameters, inputs, indices] = [&*self.parameters, &self.inputs, &self.indices]
@@ -69,13 +93,15 @@ fn values<'a, T: WithDType>((storage, layout): &'a (StorageRef<'_>, &Layout)) ->
 /// The gradients of a run's tracked tensors, inputs before parameters, on their way to candle.
 type Found = Arc<Mutex<Vec<Option<Tensor>>>>;
 
+/// The other half of a run: the gradients of its inputs, then of its parameters, given that of its output.
+pub(super) type Back = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
+
 /// A whole run as an op of candle's graph. The memory of the run is its own until the backward pass or,
 /// without one, until the graph is dropped.
-struct Run<T: Real> {
-    output: Mutex<Option<(Vec<T>, Shape)>>,
-    /// The other half of the run, until it is done.
-    pending: Mutex<Option<(PooledSession<T>, RunTensors)>>,
-    stop: Arc<AtomicBool>,
+struct Run {
+    output: Mutex<Option<(Storage, Shape)>>,
+    /// Until it is done.
+    back: Mutex<Option<Back>>,
     found: Found,
 }
 
@@ -83,59 +109,81 @@ struct Run<T: Real> {
 /// inputs and parameters that track gradients, with the tensors.
 ///
 /// The run has one input in the graph, the end of a chain that links all tracked tensors, since candle's ops have few.
-pub(super) fn track<'a, T: Real>(
-    output: (Vec<T>, Shape),
-    session: PooledSession<T>,
-    tensors: RunTensors,
+pub(super) fn track<'a>(
+    (output, shape): (Storage, Shape),
+    back: Back,
     tracked: impl Iterator<Item = (usize, &'a Tensor)>,
-    stop: Arc<AtomicBool>,
 ) -> Result<Tensor> {
     let found = Found::default();
-    let mut chain = Tensor::zeros(1, T::DTYPE, &Device::Cpu)?;
+    let mut chain = Tensor::zeros(1, output.dtype(), &output.device())?;
     for (index, tensor) in tracked {
         let found = Arc::clone(&found);
         chain = tensor.apply_op2(&chain, Link { index, found })?;
     }
     chain.apply_op1(Run {
-        output: Mutex::new(Some(output)),
-        pending: Mutex::new(Some((session, tensors))),
-        stop,
+        output: Mutex::new(Some((output, shape))),
+        back: Mutex::new(Some(back)),
         found,
     })
 }
 
-impl<T: Real> CustomOp1 for Run<T> {
+impl Run {
+    fn output(&self) -> Result<(Storage, Shape)> {
+        match lock(&self.output).take() {
+            Some(output) => Ok(output),
+            None => bail!("a program's output is handed out once"),
+        }
+    }
+}
+
+impl CustomOp1 for Run {
     fn name(&self) -> &'static str {
         "program"
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        match lock(&self.output).take() {
-            Some((output, shape)) => Ok((T::to_cpu_storage_owned(output), shape)),
-            None => bail!("a program's output is handed out once"),
+        match self.output()? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => bail!("a program's output is on another device than its chain"),
+        }
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        match self.output()? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => bail!("a program's output is on another device than its chain"),
         }
     }
 
     fn bwd(&self, chain: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let Some((mut session, tensors)) = lock(&self.pending).take() else {
+        let Some(back) = lock(&self.back).take() else {
             bail!("a program goes back once: its maps were overwritten on the way");
         };
-        let dy = dy.contiguous()?;
+        *lock(&self.found) = back(&dy.contiguous()?)?;
+        Ok(Some(chain.zeros_like()?))
+    }
+}
+
+/// The backward run of a session on the CPU.
+pub(super) fn back<T: Real>(
+    mut session: PooledSession<Session<T>>,
+    tensors: RunTensors,
+    stop: Arc<AtomicBool>,
+) -> Back {
+    Box::new(move |dy| {
         let Gradients { inputs, parameters } = in_pool(|| {
             let dy = (dy.storage_and_layout(),);
-            tensors
-                .read(|numbers| session.backward(numbers, values(&dy.0)?, || proceed(&self.stop)))
+            tensors.read(|numbers| session.backward(numbers, values(&dy.0)?, || proceed(&stop)))
         })?;
         let tensors = tensors.inputs.iter().chain(&*tensors.parameters);
         let found = inputs.into_iter().chain(parameters).zip(tensors);
-        *lock(&self.found) = found
+        found
             .map(|(gradient, of)| {
                 let tensor = |gradient| Tensor::from_vec(gradient, of.shape(), &Device::Cpu);
                 gradient.map(tensor).transpose()
             })
-            .collect::<Result<_>>()?;
-        Ok(Some(chain.zeros_like()?))
-    }
+            .collect()
+    })
 }
 
 /// One tracked tensor in the chain below a [`Run`], for candle to visit after it.
@@ -157,6 +205,16 @@ impl CustomOp2 for Link {
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok((chain.clone(), layout.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        chain: &CudaStorage,
+        layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((chain.try_clone(layout)?, layout.shape().clone()))
     }
 
     fn bwd(

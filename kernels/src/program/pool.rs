@@ -6,9 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::Result;
 
 use super::plan::Kind;
-use super::session::Session;
-use super::weights::PackedWeights;
-use crate::real::Real;
 
 /// Sessions an engine keeps for later: one or two sizes of training batch, validation, guidance.
 pub(super) const KEPT: usize = 4;
@@ -16,30 +13,27 @@ pub(super) const KEPT: usize = 4;
 /// The program and the kind of run that a session serves.
 pub(super) type Key = ((usize, usize), Kind);
 
-/// Sessions and packed weights kept between runs.
-pub(super) struct Pool<T> {
+/// Sessions kept between runs.
+pub(super) struct Pool<S> {
     /// Sessions that wait for their next run, the one used last at the end.
-    pub sessions: Mutex<Vec<(Key, Session<T>)>>,
-    /// Frozen weights, once for all of them.
-    pub packs: Arc<PackedWeights<T>>,
+    pub sessions: Mutex<Vec<(Key, S)>>,
 }
 
-impl<T> Default for Pool<T> {
+impl<S> Default for Pool<S> {
     fn default() -> Self {
         Self {
             sessions: Mutex::default(),
-            packs: Arc::default(),
         }
     }
 }
 
-impl<T: Real> Pool<T> {
+impl<S> Pool<S> {
     /// The session that was used last with this key, or a new one.
     pub fn take(
         self: &Arc<Self>,
         key: Key,
-        make: impl FnOnce(&Kind) -> Result<Session<T>>,
-    ) -> Result<PooledSession<T>> {
+        make: impl FnOnce(&Kind) -> Result<S>,
+    ) -> Result<PooledSession<S>> {
         let waiting = {
             let mut sessions = lock(&self.sessions);
             let at = sessions.iter().rposition(|(found, _)| *found == key);
@@ -58,28 +52,28 @@ impl<T: Real> Pool<T> {
 }
 
 /// A session in use, which goes back to its pool when dropped.
-pub(super) struct PooledSession<T: Real> {
+pub(super) struct PooledSession<S> {
     pub key: Key,
     /// Always there, until the drop.
-    session: Option<Session<T>>,
-    pool: Arc<Pool<T>>,
+    session: Option<S>,
+    pool: Arc<Pool<S>>,
 }
 
-impl<T: Real> Deref for PooledSession<T> {
-    type Target = Session<T>;
+impl<S> Deref for PooledSession<S> {
+    type Target = S;
 
-    fn deref(&self) -> &Session<T> {
+    fn deref(&self) -> &S {
         self.session.as_ref().expect("there until the drop")
     }
 }
 
-impl<T: Real> DerefMut for PooledSession<T> {
-    fn deref_mut(&mut self) -> &mut Session<T> {
+impl<S> DerefMut for PooledSession<S> {
+    fn deref_mut(&mut self) -> &mut S {
         self.session.as_mut().expect("there until the drop")
     }
 }
 
-impl<T: Real> Drop for PooledSession<T> {
+impl<S> Drop for PooledSession<S> {
     fn drop(&mut self) {
         // A panic may have come while a slot was taken out.
         if std::thread::panicking() {

@@ -6,6 +6,7 @@ use super::super::pool::{KEPT, lock};
 use super::*;
 use crate::activation::Activation;
 use crate::isa::on_each;
+use crate::program::gpu::emulator::{self, Given};
 use crate::program::{Norm, Parameter};
 use crate::testing::{assert_close, check_gradients, values};
 
@@ -50,6 +51,9 @@ fn check(
     };
     let tensors = [drawn(inputs, 1), drawn(parameters, 20)].concat();
     let defined = run(&tensors, false)?;
+    check_gpu(inputs.len(), &tensors, rows, &describe, |tensors| {
+        run(tensors, false)
+    })?;
     check_gradients(&tensors, |tensors| run(tensors, false))?;
     on_each(|_| {
         assert_close(&run(&tensors, true)?, &defined, 1e-11);
@@ -61,6 +65,69 @@ fn check(
         }
         check_gradients(free, |free| run(&[fixed, free].concat(), true))
     })
+}
+
+/// What a GPU would make of the program, forwards and backwards, equals the definition to the digits of its numbers.
+fn check_gpu(
+    inputs: usize,
+    tensors: &[Tensor],
+    rows: &[Tensor],
+    describe: impl Fn(&mut Program) -> Result<Map>,
+    define: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> Result<()> {
+    if cfg!(miri) {
+        return Ok(()); // another process
+    }
+    let variables = tensors
+        .iter()
+        .map(Var::from_tensor)
+        .collect::<Result<Vec<_>>>()?;
+    let tracked: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let output = define(&tracked)?;
+    let seed = values(output.dims(), 99);
+    let gradients = (&output * &seed)?.sum_all()?.backward()?;
+    let single = |x: &Tensor| x.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
+    let singles = tensors.iter().map(single).collect::<Result<Vec<_>>>()?;
+    let rows = rows
+        .iter()
+        .map(|rows| rows.to_vec1::<u32>())
+        .collect::<Result<Vec<_>>>()?;
+    let given = Given {
+        inputs: &singles[..inputs],
+        parameters: &singles[inputs..],
+        rows: &rows,
+        seed: &single(&seed)?,
+    };
+    for (compute_type, bound) in [(ComputeType::F32, 2e-5), (ComputeType::Bf16, 3e-2)] {
+        let shapes = tensors[inputs..].iter().map(|p| p.dims().to_vec());
+        let program = Program::describe(shapes.collect(), compute_type, &describe)?;
+        let made = emulator::run(&program, &given)?;
+        let close = |found: &[f32], of: &Tensor, what: &str| -> Result<()> {
+            let exact = single(of)?;
+            assert_eq!(found.len(), exact.len());
+            let size = exact.iter().map(|x| x.powi(2)).sum::<f32>().sqrt();
+            let gap = found
+                .iter()
+                .zip(&exact)
+                .map(|(a, b)| (a - b).powi(2))
+                .sum::<f32>()
+                .sqrt();
+            assert!(
+                gap <= bound * size.max(1e-3),
+                "{what}, {compute_type:?}: {gap:e} of {size:e}"
+            );
+            Ok(())
+        };
+        close(&made.output, &output, "output")?;
+        let found = made.input_gradients.iter().chain(&made.parameter_gradients);
+        for (i, (found, variable)) in found.zip(&variables).enumerate() {
+            match (found, gradients.get(variable)) {
+                (Some(found), Some(exact)) => close(found, exact, &format!("gradient {i}"))?,
+                (found, exact) => assert_eq!(found.is_some(), exact.is_some(), "gradient {i}"),
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -322,7 +389,7 @@ fn graphs_that_live_at_the_same_time_keep_their_own_maps() -> Result<()> {
         assert_close(&b, &alone(&second)?, 0.0);
         assert_close(&gradient(&a, &variables[0])?, &expected(&first)?, 0.0);
         assert_close(&gradient(&b, &variables[0])?, &expected(&second)?, 0.0);
-        assert_eq!(lock(&engine.doubles.sessions).len(), 2);
+        assert_eq!(lock(&engine.doubles.pool.sessions).len(), 2);
     }
     Ok(())
 }
@@ -330,7 +397,7 @@ fn graphs_that_live_at_the_same_time_keep_their_own_maps() -> Result<()> {
 #[test]
 fn sessions_return_after_a_backward_pass_or_without_one() -> Result<()> {
     let (engine, _, inputs) = trained()?;
-    let waiting = || lock(&engine.doubles.sessions).len();
+    let waiting = || lock(&engine.doubles.pool.sessions).len();
     let y = run(&engine, &inputs)?;
     assert_eq!(waiting(), 0);
     drop(y);
