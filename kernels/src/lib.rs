@@ -42,7 +42,7 @@ pub use activation::Activation;
 pub use adam::{AdamStep, adam_step, follow};
 pub use compute_type::ComputeType;
 pub use isa::Isa;
-pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
+pub use program::{Engine, Indices, Map, Norm, OnGradient, Parameter, Program};
 
 #[cfg(test)]
 mod testing;

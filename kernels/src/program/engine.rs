@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::graph::{RunTensors, in_pool, proceed, track};
+use super::graph::{RunTensors, Watch, in_pool, proceed, track};
 use super::plan::Kind;
 use super::pool::Pool;
 use super::session::Session;
 use super::{Map, Program};
 use crate::compute_type::ComputeType;
 use crate::real::Real;
+
+/// Hears a parameter and its gradient, row-major, as soon as it is complete in a backward run: on the way back others
+/// are still computed.
+pub type OnGradient<T> = Arc<dyn Fn(&Tensor, &[T]) + Send + Sync>;
 
 /// Runs programs over its parameters.
 ///
@@ -26,6 +30,7 @@ pub struct Engine {
     compute_type: ComputeType,
     frozen: bool,
     stop: Arc<AtomicBool>,
+    on_gradient: Option<OnGradient<f32>>,
     singles: Arc<Pool<f32>>,
     doubles: Arc<Pool<f64>>,
 }
@@ -47,6 +52,7 @@ impl Engine {
             compute_type: ComputeType::F32,
             frozen: false,
             stop: Arc::default(),
+            on_gradient: None,
             singles: Arc::default(),
             doubles: Arc::default(),
         }
@@ -67,6 +73,11 @@ impl Engine {
     /// Makes every run end with an error, between two ops, as soon as `stop` is true.
     pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
         self.stop = stop;
+    }
+
+    /// Calls `on_gradient` in every later backward run on the CPU in f32; elsewhere nobody calls it.
+    pub fn on_gradient(&mut self, on_gradient: OnGradient<f32>) {
+        self.on_gradient = Some(on_gradient);
     }
 
     /// Whether `stop` is true.
@@ -94,10 +105,11 @@ impl Engine {
         let place = inputs.first().map(|x| (x.device(), x.dtype()));
         match place {
             Some((Device::Cpu, DType::F32)) => {
-                self.fused(&self.singles, key, describe, inputs, indices)
+                let on_gradient = self.on_gradient.clone();
+                self.fused(&self.singles, key, describe, (inputs, indices), on_gradient)
             }
             Some((Device::Cpu, DType::F64)) => {
-                self.fused(&self.doubles, key, describe, inputs, indices)
+                self.fused(&self.doubles, key, describe, (inputs, indices), None)
             }
             _ => self.reference(describe, inputs, indices),
         }
@@ -128,8 +140,8 @@ impl Engine {
         pool: &Arc<Pool<T>>,
         key: (usize, usize),
         describe: impl FnOnce(&mut Program) -> Result<Map>,
-        inputs: &[Tensor],
-        indices: &[Tensor],
+        (inputs, indices): (&[Tensor], &[Tensor]),
+        on_gradient: Option<OnGradient<T>>,
     ) -> Result<Tensor> {
         let tracked = || inputs.iter().chain(&*self.parameters).enumerate();
         let kind = if tracked().any(|(_, tensor)| tensor.track_op()) {
@@ -156,8 +168,11 @@ impl Engine {
         }
 
         let tracked = tracked().filter(|(_, tensor)| tensor.track_op());
-        let (output, stop) = ((output, dims.into()), Arc::clone(&self.stop));
-        track(output, session, tensors, tracked, stop)
+        let watch = Watch {
+            stop: Arc::clone(&self.stop),
+            on_gradient,
+        };
+        track((output, dims.into()), session, tensors, tracked, watch)
     }
 }
 

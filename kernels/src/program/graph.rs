@@ -8,6 +8,8 @@ use candle_core::{
     WithDType, bail,
 };
 
+use super::Parameter;
+use super::engine::OnGradient;
 use super::memory::{Gradients, Numbers};
 use super::pool::{PooledSession, lock};
 use crate::real::{Real, slice};
@@ -75,8 +77,15 @@ struct Run<T: Real> {
     output: Mutex<Option<(Vec<T>, Shape)>>,
     /// The other half of the run, until it is done.
     pending: Mutex<Option<(PooledSession<T>, RunTensors)>>,
-    stop: Arc<AtomicBool>,
+    watch: Watch<T>,
     found: Found,
+}
+
+/// Those who look on at a run's way back.
+pub(super) struct Watch<T> {
+    /// The run ends as soon as it is true.
+    pub stop: Arc<AtomicBool>,
+    pub on_gradient: Option<OnGradient<T>>,
 }
 
 /// The output of a forward run, `[B, T, C]`, as a tensor that depends on `tracked`: the indices of those of the run's
@@ -88,7 +97,7 @@ pub(super) fn track<'a, T: Real>(
     session: PooledSession<T>,
     tensors: RunTensors,
     tracked: impl Iterator<Item = (usize, &'a Tensor)>,
-    stop: Arc<AtomicBool>,
+    watch: Watch<T>,
 ) -> Result<Tensor> {
     let found = Found::default();
     let mut chain = Tensor::zeros(1, T::DTYPE, &Device::Cpu)?;
@@ -99,7 +108,7 @@ pub(super) fn track<'a, T: Real>(
     chain.apply_op1(Run {
         output: Mutex::new(Some(output)),
         pending: Mutex::new(Some((session, tensors))),
-        stop,
+        watch,
         found,
     })
 }
@@ -123,8 +132,13 @@ impl<T: Real> CustomOp1 for Run<T> {
         let dy = dy.contiguous()?;
         let Gradients { inputs, parameters } = in_pool(|| {
             let dy = (dy.storage_and_layout(),);
-            tensors
-                .read(|numbers| session.backward(numbers, values(&dy.0)?, || proceed(&self.stop)))
+            let on_gradient = |parameter: Parameter, gradient: &[T]| {
+                if let Some(on_gradient) = &self.watch.on_gradient {
+                    on_gradient(&tensors.parameters[parameter.0], gradient);
+                }
+            };
+            let go_on = || proceed(&self.watch.stop);
+            tensors.read(|numbers| session.backward(numbers, values(&dy.0)?, go_on, on_gradient))
         })?;
         let tensors = tensors.inputs.iter().chain(&*tensors.parameters);
         let found = inputs.into_iter().chain(parameters).zip(tensors);
