@@ -188,3 +188,78 @@ impl GradientSums {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Lengths of four parameters, of which the second and the third fill buckets of their own.
+    const LENGTHS: [usize; 4] = [7, BUCKET + 5, BUCKET, 11];
+
+    fn parameters() -> Result<Parameters> {
+        let weights = LENGTHS.iter().enumerate();
+        let weights: BTreeMap<String, Tensor> = weights
+            .map(|(i, &n)| {
+                Ok((
+                    i.to_string(),
+                    Tensor::ones(n, candle_core::DType::F32, &Device::Cpu)?,
+                ))
+            })
+            .collect::<Result<_>>()?;
+        Parameters::from_weights(&weights, &Device::Cpu)
+    }
+
+    /// Two steps of a rank, whose gradients are `rank + 1`, those of the first parameter on rank 0 alone, and none of
+    /// the last. In the second step gradients arrive on the way back, in an order of the rank's own.
+    fn steps(group: Group) -> Result<Vec<Vec<Option<Vec<f32>>>>> {
+        let (rank, group) = (group.rank(), Arc::new(group));
+        let parameters = parameters()?;
+        let sums = GradientSums::new(&group, &parameters).expect("several ranks");
+        let vars: Vec<_> = parameters.iter().map(|(_, var)| var.clone()).collect();
+        let own = (rank + 1) as f64;
+        let mut found = Vec::new();
+        for step in 0..2 {
+            let used = if rank == 0 { 0..3 } else { 1..3 };
+            let mut loss = Tensor::new(0f32, &Device::Cpu)?;
+            for var in &vars[used.clone()] {
+                loss = (loss + (var.as_tensor() * own)?.sum_all()?)?;
+            }
+            let mut gradients = loss.backward()?;
+            if step == 1 {
+                let order = if rank == 1 { [2, 1] } else { [1, 2] };
+                for i in order {
+                    sums.arrive(&vars[i], &vec![own as f32; LENGTHS[i]]);
+                }
+            }
+            sums.finish(&parameters, &mut gradients)?;
+            let each = vars.iter().map(|var| {
+                let gradient = gradients.get(var);
+                Ok(gradient
+                    .map(|gradient| gradient.to_vec1::<f32>())
+                    .transpose()?)
+            });
+            found.push(each.collect::<Result<_>>()?);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn gradients_are_sums_over_the_ranks_whenever_and_wherever_they_arrive() {
+        let expected = [Some(1.0), Some(6.0), Some(6.0), None];
+        std::thread::scope(|scope| {
+            let ranks = Group::threads(3).into_iter();
+            let ranks: Vec<_> = ranks.map(|group| scope.spawn(|| steps(group))).collect();
+            for rank in ranks {
+                let steps = rank.join().expect("no panic").expect("sums");
+                for step in steps {
+                    for ((found, expected), n) in step.iter().zip(expected).zip(LENGTHS) {
+                        let expected = expected.map(|value| vec![value; n]);
+                        assert!(*found == expected);
+                    }
+                }
+            }
+        });
+    }
+}
