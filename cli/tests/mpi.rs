@@ -157,6 +157,13 @@ fn ranks_of(parent: u32) -> Vec<u32> {
     ranks
 }
 
+/// Whether a process is there, and not merely its exit code.
+fn is_running(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let state = status.lines().find(|line| line.starts_with("State:"));
+    state.is_some_and(|state| !state.contains('Z'))
+}
+
 /// Waits for the end; returns whether it was a good one, and stderr.
 fn end_of(mut child: Child) -> (bool, String) {
     let start = Instant::now();
@@ -183,7 +190,7 @@ fn a_rank_that_is_killed_ends_the_job_and_what_was_saved_goes_on_to_the_same_bit
     let at = |name: &str| folder.path().join(name);
     let wavs = at("wavs");
     sounds(&wavs, 8);
-    let child = begun(&wavs, &at("killed"), "100000");
+    let child = begun(&wavs, &at("killed"), "400");
     let ranks = ranks_of(child.id());
     assert_eq!(ranks.len(), 2);
     let kill = Command::new("kill")
@@ -192,7 +199,11 @@ fn a_rank_that_is_killed_ends_the_job_and_what_was_saved_goes_on_to_the_same_bit
     assert!(kill.unwrap().success());
     let (success, said) = end_of(child);
     assert!(!success && said.contains("rank 1"), "{said}");
-    assert!(ranks_of(1).is_empty(), "nobody is left behind");
+    let start = Instant::now();
+    while is_running(ranks[0]) {
+        assert!(start.elapsed() < PATIENCE, "the other rank ends too");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     // At most the step under way when it was killed was not saved.
     let path = at("killed").join("model.safetensors");
     let saved = audiodiff::Checkpoint::load(&path)
@@ -200,28 +211,14 @@ fn a_rank_that_is_killed_ends_the_job_and_what_was_saved_goes_on_to_the_same_bit
         .config
         .training
         .steps;
-    assert!(saved as usize + 2 >= stats(&at("killed")).len(), "{saved}");
-    let steps = (saved + 5).to_string();
-    let flags = |run: &str| -> Vec<String> {
-        let run = at(run);
-        let args = training(&wavs, &run, &steps);
-        args.into_iter().map(str::to_owned).collect()
-    };
+    let begun = stats(&at("killed")).len() as u64;
+    assert!(saved < 400 && saved + 2 >= begun, "{saved} {begun}");
     for run in ["killed", "whole"] {
-        let flags = flags(run);
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        together(2, &flags);
+        together(2, &training(&wavs, &at(run), "400"));
     }
-    let whole = stats(&at("whole"));
-    assert_eq!(stats(&at("killed")).len(), whole.len());
-    // The learning rate follows the length, of which the killed run had another.
-    let first = |run: &str| {
-        stats(&at(run))[..1]
-            .iter()
-            .map(|report| report.loss)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(first("killed"), first("whole"));
+    assert!(state(&at("killed")) == state(&at("whole")));
+    let losses = |run: &str| -> Vec<f32> { stats(&at(run)).iter().map(|step| step.loss).collect() };
+    assert_eq!(losses("killed"), losses("whole"));
 }
 
 #[test]
@@ -294,7 +291,6 @@ fn ranks_render_the_files_of_one_process_and_keep_what_is_whole() {
         let args = args.into_iter().chain([text(out)]);
         args.map(str::to_owned).collect()
     };
-    let args = |args: &[String]| -> Vec<String> { args.to_vec() };
     let lines = |bytes: &[u8]| -> Vec<Value> {
         let lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty());
         let mut lines: Vec<Value> = lines
@@ -306,10 +302,10 @@ fn ranks_render_the_files_of_one_process_and_keep_what_is_whole() {
         }
         lines
     };
-    let own = args(&render(&alone));
+    let own = render(&alone);
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     let told = lines(&done(&own));
-    let both = args(&render(&shared));
+    let both = render(&shared);
     let both: Vec<&str> = both.iter().map(String::as_str).collect();
     assert_eq!(lines(&together(2, &both)), told);
     let whole = files(alone.parent().unwrap());
