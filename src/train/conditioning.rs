@@ -10,7 +10,7 @@ use crate::checkpoint::ModelConfig;
 use crate::dataset::{Augment, Batch, Dataset, Descriptor};
 use crate::error::Result;
 use crate::network::Conditioning;
-use crate::noise::Noise;
+use crate::noise::{Noise, unit_normals};
 use crate::representation::{ClipLengths, Representation};
 
 /// Probability with which a whole set of attributes is hidden, whether the class is hidden or not.
@@ -33,9 +33,26 @@ pub(super) struct BatchSource<'d> {
     pub attributes: bool,
 }
 
+/// All that a step needs of the host.
+pub(super) struct Prepared {
+    pub batch: Batch,
+    /// Of the shape of the batch's frames: unit noise, of which each clip's depends on its place alone.
+    pub noise: Vec<f32>,
+}
+
 impl BatchSource<'_> {
+    /// What a step needs, made on all cores.
+    pub fn prepare(&self, step: u64) -> Result<Prepared> {
+        let batch = self.batch(step)?;
+        let (_, t, c) = batch.shape;
+        let of_clip = |j: usize| Noise::at(self.config.seed, &[place::NOISE, step, j as u64]);
+        let mut noises: Vec<Noise> = self.places.clone().map(of_clip).collect();
+        let noise = unit_normals(&mut noises, t * c);
+        Ok(Prepared { batch, noise })
+    }
+
     /// The batch of a step.
-    pub fn batch(&self, step: u64) -> Result<Batch> {
+    fn batch(&self, step: u64) -> Result<Batch> {
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::DRAW, step]);
         let drawn = self
