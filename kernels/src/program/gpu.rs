@@ -16,6 +16,8 @@ pub(crate) mod emulator;
 mod lower;
 
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::{CudaSession, adam_steps, aligned, square_sum};
+pub(super) use cuda::{CudaSession, aligned};
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::{adam_steps, square_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{device, memory};

@@ -59,9 +59,9 @@ impl RunTensors {
     /// The same, at addresses that a GPU's kernels accept.
     #[cfg(feature = "cuda")]
     pub fn aligned(self) -> Result<Self> {
-        let each = |tensors: Vec<Tensor>| tensors.into_iter().map(super::gpu::aligned).collect();
+        let inputs = self.inputs.into_iter().map(super::gpu::aligned);
         Ok(Self {
-            inputs: Result::<_>::from(each(self.inputs))?,
+            inputs: inputs.collect::<Result<_>>()?,
             ..self
         })
     }

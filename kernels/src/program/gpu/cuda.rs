@@ -161,7 +161,7 @@ impl Addresses<'_> {
 /// A program with its memory on a GPU, and its commands made ready.
 ///
 /// Between a forward run and its backward run the memory belongs to that pair.
-pub(crate) struct CudaSession {
+pub(in crate::program) struct CudaSession {
     program: Program,
     device: CudaDevice,
     stream: Arc<CudaStream>,
@@ -606,7 +606,7 @@ fn address(tensor: &Tensor) -> Result<u64> {
 }
 
 /// The same tensor, at an address that kernels accept.
-pub(crate) fn aligned(tensor: Tensor) -> Result<Tensor> {
+pub(in crate::program) fn aligned(tensor: Tensor) -> Result<Tensor> {
     if address(&tensor)? % ALIGNMENT == 0 {
         Ok(tensor)
     } else {
