@@ -609,15 +609,14 @@ impl Batch {
             let copies = vec![x; size.div_ceil(few)];
             Ok(Tensor::cat(&copies, 0)?.narrow(0, 0, size)?.contiguous()?)
         };
-        let labels = (0..size)
-            .map(|i| Some((i % dims.labels) as u32))
-            .collect::<Vec<_>>();
+        let classes = (0..size).map(|i| 1 + (i % dims.labels) as u32);
         Ok(Self {
             x: draw(&[frames, dims.width])?,
             c_noise: draw(&[])?,
             cond: Conditioning {
+                classes: Tensor::from_iter(classes, device)?,
                 descriptors: draw(&[dims.descriptors])?,
-                ..Conditioning::new(&labels, &[], device)?
+                attributes: 0,
             },
             target: draw(&[frames, dims.outputs()])?,
         })
@@ -857,11 +856,11 @@ fn peak(
 
 /// Clips a second of training, and the memory that it takes.
 fn train(options: &Options) -> Result<()> {
+    let before = memory(&options.device)?.map_or(0, |(free, _)| free);
     for name in options.models(&["nano", "built-in"]) {
         let checkpoint = checkpoint(&name)?;
         for &size in &options.batches {
-            options.device.synchronize()?;
-            let before = memory(&options.device)?.map_or(0, |(free, _)| free);
+            options.device.synchronize()?; // what was freed is given back
             let batch = Batch::random(
                 &checkpoint,
                 1,

@@ -27,7 +27,7 @@ mkdir -p "$(dirname "$out")" && : >"$out" || exit 1
 # The folders of the libraries in PyTorch's wheels.
 wheels=$("$python" -c 'import glob, nvidia
 print(":".join(d for p in nvidia.__path__ for d in sorted(glob.glob(p + "/*/lib"))))' 2>/dev/null)
-export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels"
+[ -n "$wheels" ] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels"
 
 if [ -z "$binary" ]; then
     features='' && [ "$device" = cuda ] && features='--features cuda'
@@ -64,7 +64,7 @@ part() {
     code=$? took=$(($(date +%s) - start))
     what=$([ "$code" -ne 0 ] && quoted <"$errors")
     echo "{\"part\":\"end\",\"of\":\"$name\",\"code\":$code,\"seconds\":$took,\"box\":$box,\"error\":\"$what\"}" >>"$out"
-    wrong=$(tail -n "+$((before + 1))" "$out" | grep -c '"ok":false')
+    wrong=$(tail -n "+$((before + 1))" "$out" | grep -cE '"ok": ?false')
     echo "$name: $(($(wc -l <"$out") - before - 1)) results, $wrong not ok, code $code, $took s $what"
 }
 
@@ -102,6 +102,6 @@ ours profile 20 --precision bf16
 theirs profile 25
 ours memory 25 --precision bf16
 theirs compile 150
-wrong=$(grep -c '"ok":false' "$out")
+wrong=$(grep -cE '"ok": ?false' "$out")
 echo "{\"part\":\"summary\",\"not_ok\":$wrong,\"seconds\":$(($(date +%s) - begun))}" >>"$out"
 tail -n 1 "$out"
