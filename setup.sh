@@ -1,9 +1,20 @@
 #!/bin/sh
 # Installs what building and testing audiodiff needs and this machine lacks: a C compiler, ALSA's headers,
-# Python for a test, Rust.
+# Python for a test, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and libclang, by which its headers are
+# read.
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
+
+mpi=
+case "${1-}" in
+    "") ;;
+    --mpi) mpi=1 ;;
+    *)
+        echo "setup.sh: expected nothing or --mpi, found $1" >&2
+        exit 2
+        ;;
+esac
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -20,6 +31,12 @@ command -v pkg-config >/dev/null || missing="$missing pkg-config"
 command -v python3 >/dev/null || missing="$missing python3"
 if ! command -v pkg-config >/dev/null || ! pkg-config --exists alsa; then
     missing="$missing libasound2-dev"
+fi
+if [ -n "$mpi" ]; then
+    command -v mpirun >/dev/null || missing="$missing openmpi-bin"
+    command -v mpicc >/dev/null || missing="$missing libopenmpi-dev"
+    # Of every version, where Debian and its relatives have it.
+    ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing="$missing libclang-dev"
 fi
 # shellcheck disable=SC2086 # one word a package
 [ -z "$missing" ] || install $missing

@@ -21,7 +21,8 @@ pub use config::{
     Excess, FORMAT_VERSION, MAX_ATTRIBUTES, ModelConfig, Rendering, TrainingRecord, TrainingTotals,
 };
 pub(crate) use safetensors::{
-    Header, KEY, decode_floats, float_width, foreign_content, header_len, write_tensors,
+    Header, KEY, decode_floats, float_width, foreign_content, header_len, tensor_bytes, tensors_of,
+    write_tensors,
 };
 pub use safetensors::{StorageType, load_tensors, save_tensors};
 

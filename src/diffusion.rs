@@ -46,6 +46,8 @@ pub use modulation::{Modulation, ModulationSpectrum};
 pub trait Denoiser {
     /// `x: [B, T, C]` is a clean clip plus `sigma: [B]` times unit noise; returns `[B, T, C]`.
     ///
+    /// `sigma` is on the CPU, wherever `x` is: its caller knows it, and no GPU need be waited for to read it.
+    ///
     /// # Errors
     /// When the shapes disagree.
     fn denoise(&self, x: &Tensor, sigma: &Tensor, cond: &Conditioning) -> Result<Tensor>;

@@ -72,6 +72,14 @@ pub enum Error {
         /// Whether the run folder holds an earlier checkpoint.
         saved: bool,
     },
+    /// One of the ranks that work together cannot go on.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// Its number in the [`Group`](crate::group::Group).
+        rank: usize,
+        /// Expected and found, in words.
+        reason: String,
+    },
     /// The caller asked to stop before the work was done.
     #[error("stopped before the work was done")]
     Stopped,

@@ -28,6 +28,7 @@
 //!
 //! | Module | What it does |
 //! |---|---|
+//! | [`group`] | ranks that work on one task together |
 //! | [`audio`] | [`audio::Clip`], read and written, resampled, finished |
 //! | [`attributes`] | what a sound is like, as models are conditioned on it |
 //! | [`representation`] | clips to whitened frames and back: `mdct`, `wave`, `mel` |
@@ -116,6 +117,7 @@ pub mod distill;
 pub mod error;
 pub mod eval;
 pub mod file;
+pub mod group;
 pub mod import;
 pub mod names;
 pub mod network;

@@ -126,14 +126,12 @@ impl Adam {
         learning_rate: f64,
         average: Option<(&mut Ema, u64)>,
     ) -> Result<f64> {
-        let found = |(name, var)| {
-            let gradient = gradients.get(var)?.contiguous();
-            Some(gradient.map(|gradient| (name, var, gradient)))
-        };
-        let found: Vec<(&str, &Var, Tensor)> = parameters
-            .iter()
-            .filter_map(found)
-            .collect::<candle_core::Result<_>>()?;
+        let mut found: Vec<(&str, &Var, Tensor)> = Vec::new();
+        for (name, var) in parameters.iter() {
+            if let Some(gradient) = gradients.get(var) {
+                found.push((name, var, gradient.contiguous()?));
+            }
+        }
         let norm = square_sum(&Vec::from_iter(found.iter().map(|(.., gradient)| gradient)))?.sqrt();
         if !norm.is_finite() {
             return Ok(norm);
@@ -169,18 +167,18 @@ impl Adam {
         let keep = average
             .as_ref()
             .map_or(1.0, |(average, t)| average.keep(*t));
-        let update = |(name, parameter, gradient): &'_ (&str, &Var, Tensor)| {
+        let mut updates = Vec::with_capacity(found.len());
+        for (name, parameter, gradient) in &found {
             let (m, v) = &self.moments[*name];
-            let average = average.as_ref().map(|(average, _)| &average.average[*name]);
-            Update {
+            let average = average.as_ref().map(|(ema, _)| &ema.average[*name]);
+            updates.push(Update {
                 parameter,
                 gradient,
                 m,
                 v,
                 average,
-            }
-        };
-        let updates: Vec<Update<'_>> = found.iter().map(update).collect();
+            });
+        }
         adam_steps(&updates, step, keep)?;
         // Weights without a gradient are taken in too: they may have come otherwise.
         if let Some((average, _)) = average {

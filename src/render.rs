@@ -7,6 +7,7 @@ mod batch;
 mod conditions;
 mod init;
 mod mend;
+mod seal;
 mod settings;
 mod tail;
 
@@ -22,6 +23,7 @@ use crate::network::{Engine, Network, on_device};
 
 pub use init::Init;
 pub use mend::Remark;
+pub use seal::Seal;
 pub use settings::{MOST_FEW_STEPS, RenderSettings};
 
 /// First number of the place ([`Noise::at`](crate::noise::Noise::at)) that rendering draws from.

@@ -1,7 +1,8 @@
 //! The training loop: batches in, a model out, resumable at any step.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -13,6 +14,7 @@ mod conditioning;
 mod config;
 mod demo;
 mod fine_tune;
+mod gradients;
 mod memory;
 mod recipe;
 mod state;
@@ -27,6 +29,7 @@ pub use stats::{StepReport, read_stats};
 use begin::{OnProgress, fresh};
 use conditioning::{BatchConditions, BatchSource};
 use fine_tune::{adapted, fine_tuned};
+use gradients::GradientSums;
 use memory::Room;
 use state::{Run, SavedState, State, model_in, path_in};
 use stats::Stats;
@@ -36,6 +39,7 @@ use crate::dataset::{Batch, Dataset};
 use crate::diffusion::{Denoiser, Preconditioned};
 use crate::error::{Error, Result};
 use crate::file::{FolderLock, write_whole};
+use crate::group::Group;
 use crate::network::{Conditioning, Network, on_device};
 use crate::noise::Noise;
 use crate::representation::Representation;
@@ -77,6 +81,10 @@ pub enum Outcome {
 /// noise levels depend only on the seed and the step, so a run that was interrupted ends with the same
 /// weights, to the bit, as one that was not. Until it is dropped, no other trainer opens the folder.
 ///
+/// Ranks of a [`Group`] train one model together ([`Trainer::open_in`]): each learns from its part of every batch, and
+/// the gradients are added up. The batch, its noise and its noise levels are those of one process, so the losses are
+/// the same but for rounding; with the same number of ranks all is the same to the bit.
+///
 /// ```
 /// use std::ops::ControlFlow;
 ///
@@ -107,8 +115,11 @@ pub enum Outcome {
 /// ```
 pub struct Trainer<'d> {
     config: TrainConfig,
-    /// Clips a step.
+    group: Arc<Group>,
+    /// Clips a step, of all ranks together.
     batch: usize,
+    /// Where there are several ranks.
+    sums: Option<Arc<GradientSums>>,
     model: ModelConfig,
     run: Run<'d>,
     representation: Box<dyn Representation>,
@@ -120,8 +131,8 @@ pub struct Trainer<'d> {
     /// The teacher of a distillation: the model that it began from.
     teacher: Option<Preconditioned<Box<dyn Network>>>,
     state: State,
-    /// While it is held, no other training writes into the folder.
-    _lock: FolderLock,
+    /// While it is held, no other training writes into the folder. Only rank 0 does.
+    _lock: Option<FolderLock>,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -134,15 +145,36 @@ impl std::fmt::Debug for Trainer<'_> {
 }
 
 impl<'d> Trainer<'d> {
+    /// [`Trainer::open_in`] a group of one.
+    ///
+    /// # Errors
+    /// As [`Trainer::open_in`].
+    pub fn open(
+        config: TrainConfig,
+        dataset: &'d Dataset,
+        folder: &Path,
+        from: Option<&Checkpoint>,
+        device: &Device,
+        on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        let group = Arc::new(Group::alone());
+        Self::open_in(group, config, dataset, folder, from, device, on_progress)
+    }
+
     /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then its
     /// representation, statistics and network are kept, and fitted to another length, rate or number of channels), or
     /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
     ///
+    /// All ranks of the group are given the same. Rank 0 alone reads and writes the folder, and tells the others how the
+    /// run stands; a batch that is left open is chosen by its memory and cores, times the number of ranks.
+    ///
     /// # Errors
+    /// [`Error::Rank`] when a rank was given something else than rank 0, or has ended.
     /// When settings make no sense or take more memory than there is, when `folder` holds a run with other settings,
     /// other sounds or another beginning, a model without the state to go on from or files of another program, when
     /// another training is at work in it, or when `from` does not fit.
-    pub fn open(
+    pub fn open_in(
+        group: Arc<Group>,
         mut config: TrainConfig,
         dataset: &'d Dataset,
         folder: &Path,
@@ -155,6 +187,9 @@ impl<'d> Trainer<'d> {
             dataset,
             from: from.map(Checkpoint::fingerprint).transpose()?,
         };
+        if !group.is_first() {
+            return Self::follow(group, config, run, from, device);
+        }
         let lock = claim::claim(folder)?;
         let saved = SavedState::read(folder)?;
         let before = saved.as_ref().map(SavedState::config);
@@ -165,25 +200,54 @@ impl<'d> Trainer<'d> {
         let room = Room::now();
         let batch = config
             .batch
-            .unwrap_or_else(|| config.fitting_batch(room, device));
+            .unwrap_or_else(|| config.fitting_batch(room, &group, device));
         config.batch = Some(batch);
         config.validate()?;
-        room.check(&config, batch, device)?;
-        match saved {
+        if batch.get() < group.size() {
+            return Err(Error::setting(format!(
+                "batch: expected at least a clip a step for each of the {} ranks, found {batch}",
+                group.size()
+            )));
+        }
+        room.check(&config, batch, &group, device)?;
+        let trainer = match saved {
             Some(saved) => {
                 saved.check(&config, &run)?;
                 let (model, state) = saved.restore(&config, device)?;
                 let lock = lock.map_or_else(|| claim::lock(folder), Ok)?;
-                let trainer = Self::assemble(config, model, run, from, state, (device, lock))?;
+                let trainer =
+                    Self::assemble(group, config, model, run, from, state, (device, Some(lock)))?;
                 Stats::truncate(folder, trainer.step())?;
-                Ok(trainer)
+                trainer
             }
-            None => Self::begin(config, run, from, device, lock, on_progress),
-        }
+            None => Self::begin(group, config, run, from, device, lock, on_progress)?,
+        };
+        trainer.tell()?;
+        Ok(trainer)
+    }
+
+    /// Goes on from where rank 0 is.
+    fn follow(
+        group: Arc<Group>,
+        mut config: TrainConfig,
+        run: Run<'d>,
+        from: Option<&Checkpoint>,
+        device: &Device,
+    ) -> Result<Self> {
+        let saved = SavedState::told(&run.folder, &group.broadcast(Vec::new())?)?;
+        let first = saved.config();
+        (config.batch, config.licence) = (first.batch, first.licence.clone());
+        saved.check(&config, &run).map_err(|error| Error::Rank {
+            rank: group.rank(),
+            reason: format!("expected to be given the same as rank 0, found another run: {error}"),
+        })?;
+        let (model, state) = saved.restore(&config, device)?;
+        Self::assemble(group, config, model, run, from, state, (device, None))
     }
 
     /// Begins a run in a folder that holds none.
     fn begin(
+        group: Arc<Group>,
         config: TrainConfig,
         run: Run<'d>,
         from: Option<&Checkpoint>,
@@ -208,7 +272,8 @@ impl<'d> Trainer<'d> {
             }
         };
         let state = State::new(parameters, &config)?;
-        let mut trainer = Self::assemble(config, model, run, from, state, (device, lock))?;
+        let mut trainer =
+            Self::assemble(group, config, model, run, from, state, (device, Some(lock)))?;
         trainer.matched = matched;
         let json =
             serde_json::to_string_pretty(&trainer.config).expect("the configuration is plain data");
@@ -218,12 +283,13 @@ impl<'d> Trainer<'d> {
     }
 
     fn assemble(
+        group: Arc<Group>,
         config: TrainConfig,
         model: ModelConfig,
         run: Run<'d>,
         from: Option<&Checkpoint>,
         state: State,
-        (device, lock): (&Device, FolderLock),
+        (device, lock): (&Device, Option<FolderLock>),
     ) -> Result<Self> {
         model.validate()?;
         let batch = config
@@ -231,7 +297,15 @@ impl<'d> Trainer<'d> {
             .ok_or_else(|| Error::setting("batch: expected a number, found none"))?;
         // Both networks share storage with the state's weights, and so follow every update.
         let mut denoiser = model.denoiser(&mut &state.parameters)?;
-        denoiser.network.engine().set_compute_type(config.precision);
+        let engine = denoiser.network.engine();
+        engine.set_compute_type(config.precision);
+        let sums = GradientSums::new(&group, &state.parameters);
+        if let Some(sums) = &sums {
+            let sums = Arc::clone(sums);
+            engine.on_gradient(Arc::new(move |parameter, gradient| {
+                sums.arrive(parameter, gradient);
+            }));
+        }
         let averaged = model.denoiser(&mut state.ema.weights().clone())?;
         let representation = model
             .representation
@@ -240,6 +314,8 @@ impl<'d> Trainer<'d> {
             teacher: teacher(&config, &model, from, device)?,
             batch: batch.get(),
             config,
+            group,
+            sums,
             model,
             run,
             representation,
@@ -306,17 +382,21 @@ impl<'d> Trainer<'d> {
         .min(1.0)
     }
 
-    /// Trains to the end of the configured length, reporting to `on_event`, whose `Break` ends the run
-    /// after the present step. Either way the run is saved.
+    /// Trains to the end of the configured length, reporting to `on_event`, whose `Break`, on any rank, ends the run
+    /// after the present step. Either way the run is saved. Only rank 0 hears of files.
     ///
     /// # Errors
+    /// [`Error::Rank`] when another rank has ended, or its weights are no longer those of rank 0.
     /// [`Error::Diverged`] when the loss or the gradient stops being a number: the files then still
     /// hold the last good state.
     pub fn run(
         &mut self,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        let mut stats = Stats::append(&self.run.folder)?;
+        let mut stats = match self.group.is_first() {
+            true => Some(Stats::append(&self.run.folder)?),
+            false => None,
+        };
         let lengths = self.model.clip_lengths();
         let model = &self.model;
         let source = BatchSource {
@@ -329,6 +409,7 @@ impl<'d> Trainer<'d> {
             lengths,
             config: self.config.clone(),
             batch: self.batch,
+            places: self.places(),
             attributes: self.has_attributes(),
         };
         // A model that others would only spoil is the best of its fine-tuning.
@@ -348,8 +429,9 @@ impl<'d> Trainer<'d> {
                     .recv()
                     .expect("the source goes on as long as it is listened to")?;
                 let mut report = self.learn(batch)?;
-                self.state.done.seconds += clock.elapsed().as_secs_f64();
+                let seconds = self.state.done.seconds + clock.elapsed().as_secs_f64();
                 clock = Instant::now();
+                self.state.done.seconds = self.of_first(seconds)?;
                 if self.progress() >= 1.0 || self.step().is_multiple_of(self.config.validate_every)
                 {
                     report.validation = self.push_validation()?;
@@ -357,13 +439,21 @@ impl<'d> Trainer<'d> {
                 let done = self.progress() >= 1.0;
                 let seconds = self.state.done.seconds;
                 (report.seconds, report.progress) = (seconds, self.progress());
-                stats.write(&report)?;
+                if let Some(stats) = &mut stats {
+                    stats.write(&report)?;
+                }
                 let stop = on_event(Event::Step(&report)).is_break();
+                let stop = self.group.any(stop)?;
                 let due = seconds - saved_at >= self.config.save_every_s;
                 if stop || done || due {
                     saved_at = seconds;
-                    let model = self.save()?;
-                    if on_event(Event::Saved(&model)).is_break() || stop {
+                    self.check_alike()?;
+                    let mut leave = stop;
+                    if self.group.is_first() {
+                        let model = self.save()?;
+                        leave |= on_event(Event::Saved(&model)).is_break();
+                    }
+                    if self.group.any(leave)? {
                         outcome = if done {
                             Outcome::Finished
                         } else {
@@ -378,17 +468,62 @@ impl<'d> Trainer<'d> {
         })
     }
 
+    /// The places of this rank's clips in every batch.
+    fn places(&self) -> Range<usize> {
+        self.group.share(self.batch)
+    }
+
+    /// Rank 0's number.
+    fn of_first(&self, own: f64) -> Result<f64> {
+        let bytes = self.group.broadcast(own.to_le_bytes().to_vec())?;
+        Ok(bytes
+            .first_chunk()
+            .map_or(own, |&bytes| f64::from_le_bytes(bytes)))
+    }
+
+    /// Fails unless all ranks have the same weights.
+    fn check_alike(&self) -> Result<()> {
+        if self.group.size() == 1 {
+            return Ok(());
+        }
+        let mut hasher = blake3::Hasher::new();
+        for (_, var) in self.state.parameters.iter() {
+            let values = var
+                .flatten_all()?
+                .to_device(&Device::Cpu)?
+                .to_vec1::<f32>()?;
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hasher.update(&bytes);
+        }
+        let all = self.group.gather(hasher.finalize().as_bytes().to_vec())?;
+        match all.iter().position(|weights| *weights != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(Error::Rank {
+                rank,
+                reason: format!(
+                    "after step {} its weights differ from those of rank 0; expected the same build on processors with the \
+                     same instructions (AUDIODIFF_ISA sets them)",
+                    self.step()
+                ),
+            }),
+        }
+    }
+
     /// One optimizer step.
     fn learn(&mut self, batch: Batch) -> Result<StepReport> {
-        let clips = batch.shape.0 as u64;
+        let clips = self.batch as u64;
         let loss = self.loss(batch)?;
-        let value = loss.to_scalar::<f32>()?;
+        // Of the whole batch: where it is no number, all ranks end here.
+        let value = self.group.sum(vec![loss.to_scalar::<f32>()?])?[0];
         if !value.is_finite() {
             return Err(self.diverged("loss", f64::from(value)));
         }
         let learning_rate = self.config.learning_rate.at(self.step(), self.progress());
         let state = &mut self.state;
-        let gradients = loss.backward()?;
+        let mut gradients = loss.backward()?;
+        if let Some(sums) = &self.sums {
+            sums.finish(&state.parameters, &mut gradients)?;
+        }
         let grad_norm = state
             .adam
             .step(&state.parameters, &gradients, learning_rate)?;
@@ -411,17 +546,19 @@ impl<'d> Trainer<'d> {
         })
     }
 
-    /// Loss of a batch at the noise levels of the present step: a scalar with a gradient.
-    fn loss(&self, batch: Batch) -> Result<Tensor> {
-        let (seed, step, b) = (self.config.seed, self.step(), batch.shape.0);
+    /// What this rank's part of a batch adds to its loss at the noise levels of the present step: a scalar with a
+    /// gradient.
+    fn loss(&self, part: Batch) -> Result<Tensor> {
+        let (seed, step, places) = (self.config.seed, self.step(), self.places());
         let mut noise = Noise::at(seed, &[place::LEVEL, step]);
-        let mut noises: Vec<Noise> = (0..b as u64)
-            .map(|j| Noise::at(seed, &[place::NOISE, step, j]))
+        let mut noises: Vec<Noise> = (places.clone())
+            .map(|j| Noise::at(seed, &[place::NOISE, step, j as u64]))
             .collect();
-        let sigmas = self.config.loss.objective().draw_sigmas(b, &mut noise);
-        let (clean, cond) = self.inputs(batch, &mut noise)?;
-        let losses = self.losses_of(&self.denoiser, &clean, &cond, &sigmas, &mut noises)?;
-        Ok(losses.mean_all()?)
+        let objective = self.config.loss.objective();
+        let sigmas = &objective.draw_sigmas(self.batch, &mut noise)[places];
+        let (clean, cond) = self.inputs(part, &mut noise)?;
+        let losses = self.losses_of(&self.denoiser, &clean, &cond, sigmas, &mut noises)?;
+        Ok((losses.sum_all()? / self.batch as f64)?)
     }
 
     /// Losses `[B]` of a denoiser on clean frames at these noise levels.
@@ -447,7 +584,12 @@ impl<'d> Trainer<'d> {
         let place = [place::ATTRIBUTES, self.step()];
         let mut attribute_noise = Noise::at(self.config.seed, &place);
         let cond = BatchConditions::of(&batch, &self.model)
-            .hide(self.config.class_dropout, class_noise, &mut attribute_noise)
+            .hide(
+                self.places().start,
+                self.config.class_dropout,
+                class_noise,
+                &mut attribute_noise,
+            )
             .conditioning(&self.device)?;
         let clean = Tensor::from_vec(batch.frames, batch.shape, &self.device)?;
         Ok((clean, cond))

@@ -7,6 +7,7 @@ mod model;
 #[cfg(feature = "play")]
 mod play;
 mod progress;
+mod ranks;
 mod render;
 mod sound;
 mod train;
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 use flags::{CropChoice, LabelArgs};
 use progress::Bar;
+use ranks::Ranks;
 
 /// An audio diffusion synthesizer: learns a folder of sounds and makes new ones.
 #[derive(Parser)]
@@ -114,33 +116,55 @@ pub fn main() -> ExitCode {
     let Cli { verb, global } = Cli::parse();
     match run(verb, &global) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // A reader that has seen enough closed the pipe.
-            if error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-            {
-                return ExitCode::SUCCESS;
-            }
-            for line in format!("error: {error:#}").lines() {
-                eprintln!("{}", printable(line));
-            }
-            let usage = matches!(error.downcast_ref::<Error>(), Some(Error::Setting(_)));
-            ExitCode::from(if usage { 2 } else { 1 })
-        }
+        Err(error) => ExitCode::from(report(&error, None)),
     }
 }
 
+/// Says what went wrong, and who met it; returns the exit code.
+fn report(error: &anyhow::Error, who: Option<String>) -> u8 {
+    // A reader that has seen enough closed the pipe.
+    if error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    {
+        return 0;
+    }
+    let who = who.map_or(String::new(), |who| format!("{who}: "));
+    for line in format!("{who}error: {error:#}").lines() {
+        eprintln!("{}", printable(line));
+    }
+    let usage = matches!(error.downcast_ref::<Error>(), Some(Error::Setting(_)));
+    if usage { 2 } else { 1 }
+}
+
 fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
-    if let Some(threads) = global.threads {
+    let ranks = match &verb {
+        Verb::Train(_) => Ranks::meet("train", true)?,
+        Verb::Render(args) if args.is_shard() => Ranks::alone(),
+        Verb::Render(_) => Ranks::meet("render", true)?,
+        Verb::Distill(_) => Ranks::meet("distill", false)?,
+        Verb::Eval(_) => Ranks::meet("eval", false)?,
+        _ => Ranks::alone(),
+    };
+    let done = run_as(verb, &ranks, &ranks.voice(global));
+    if let (Err(error), Some(who)) = (&done, ranks.name()) {
+        // The others wait for this rank, and must not wait for ever.
+        ranks.wait_to_speak();
+        ranks.end(report(error, Some(who)));
+    }
+    done
+}
+
+fn run_as(verb: Verb, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
+    if let Some(threads) = global.threads.map(NonZeroUsize::get).or(ranks.threads()) {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
+            .num_threads(threads)
             .build_global()?;
     }
     match verb {
-        Verb::Train(args) => train::train(&args, global),
+        Verb::Train(args) => train::train(&args, ranks, global),
         Verb::Distill(args) => distill::distill(&args, global),
-        Verb::Render(args) => render::render(&args, global),
+        Verb::Render(args) => render::render(&args, ranks, global),
         #[cfg(feature = "play")]
         Verb::Play(args) => play::play(&args, global),
         Verb::Eval(args) => eval::eval(&args, global),

@@ -48,7 +48,7 @@ pub use isa::Isa;
 pub mod cuda {
     pub use crate::program::gpu::{device, memory, profile};
 }
-pub use program::{Engine, Indices, Map, Norm, Parameter, Program};
+pub use program::{Engine, Indices, Map, Norm, OnGradient, Parameter, Program};
 
 #[cfg(test)]
 mod testing;

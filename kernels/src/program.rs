@@ -23,7 +23,7 @@ use crate::compute_type::ComputeType;
 use crate::conv::Shape;
 use crate::norm::COEFFICIENTS;
 use crate::resample::Direction;
-pub use engine::Engine;
+pub use engine::{Engine, OnGradient};
 
 /// Frames `[B, T, C]` somewhere in a [`Program`]; a vector is a map with one frame.
 ///
@@ -195,10 +195,19 @@ impl Op {
     }
 
     fn has_parameters(&self) -> bool {
-        matches!(
-            self,
-            Self::Conv(_) | Self::Normed { .. } | Self::Lookup { .. }
-        )
+        self.parameters().into_iter().flatten().next().is_some()
+    }
+
+    /// The parameters that its backward step contributes to.
+    fn parameters(&self) -> [Option<Parameter>; 3] {
+        match *self {
+            Self::Conv(Conv {
+                norm, weight, bias, ..
+            }) => [Some(weight), bias, norm.map(|norm| norm.affine)],
+            Self::Normed { norm, .. } => [Some(norm.affine), None, None],
+            Self::Lookup { table, .. } => [Some(table), None, None],
+            _ => [None; 3],
+        }
     }
 
     /// The map that it normalises, and the norm.

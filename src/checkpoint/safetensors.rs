@@ -54,6 +54,24 @@ pub fn load_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     parse(&read(path)?, path)
 }
 
+/// What [`save_tensors`] would write.
+///
+/// # Errors
+/// When a tensor cannot be copied from its device.
+pub fn tensor_bytes(tensors: &BTreeMap<String, Tensor>, note: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_all_tensors(&mut bytes, tensors, note, StorageType::F32)?;
+    Ok(bytes)
+}
+
+/// Reads [`tensor_bytes`]; errors name `path`.
+///
+/// # Errors
+/// As [`load_tensors`].
+pub fn tensors_of(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
+    parse(bytes, path)
+}
+
 pub(super) fn write_all_tensors(
     out: &mut dyn Write,
     tensors: &BTreeMap<String, Tensor>,

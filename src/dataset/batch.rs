@@ -1,5 +1,7 @@
 //! Drawing sounds, and encoding them into batches.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::augment::{self, Augment, Change};
@@ -111,8 +113,26 @@ impl Dataset {
         augment: Option<(&Augment, u64, u64)>,
         attributes: bool,
     ) -> Result<Batch> {
+        let all = 0..indices.len();
+        self.part_of_batch(indices, all, representation, augment, attributes)
+    }
+
+    /// The clips at these places of a [`Dataset::batch`], as they are within it.
+    ///
+    /// # Errors
+    /// As [`Dataset::batch`].
+    pub(crate) fn part_of_batch(
+        &self,
+        indices: &[usize],
+        places: Range<usize>,
+        representation: &dyn Representation,
+        augment: Option<(&Augment, u64, u64)>,
+        attributes: bool,
+    ) -> Result<Batch> {
         let (t, c) = representation.shape();
-        let encode = |(place, &index): (usize, &usize)| {
+        let (indices, first) = (&indices[places.clone()], places.start);
+        let encode = |(i, &index): (usize, &usize)| {
+            let place = first + i;
             let draw = augment.map(|(augment, seed, step)| {
                 (augment, Noise::at(seed, &[AUGMENT, step, place as u64]))
             });

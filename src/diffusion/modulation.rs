@@ -322,6 +322,8 @@ struct Scale {
     /// Mean power of each column.
     means: Vec<f64>,
     device: Device,
+    /// Both on a GPU: `powers: [1, C, T]` and `means: [1, 1, C]`.
+    on_gpu: Option<[Tensor; 2]>,
     transforms: Transforms,
 }
 
@@ -333,12 +335,18 @@ impl Scale {
         let powers = columns.flat_map(|c| log_powers.iter().map(move |row| row[c].exp()));
         let powers: Vec<f32> = powers.collect();
         let mean = |own: &[f32]| own.iter().copied().map(f64::from).sum::<f64>() / rows as f64;
+        let means: Vec<f64> = powers.chunks_exact(rows).map(mean).collect();
+        let on_gpu = match device {
+            Device::Cpu => None,
+            gpu => Some(tensors(&powers, &means, gpu)?),
+        };
         Ok(Self {
             kappa: spectrum.kappa,
             rows,
-            means: powers.chunks_exact(rows).map(mean).collect(),
+            means,
             powers,
             device: device.clone(),
+            on_gpu,
             transforms: Transforms::new(rows, spectrum.bands, device)?,
         })
     }
@@ -349,6 +357,9 @@ impl Scale {
 
     /// `c_skip: [B, C, T]`, `c_out: [B, 1, C]` and `c_in: [B, 1, C]` at the noise levels of a batch.
     fn scalings(&self, sigmas: &[f32]) -> Result<[Tensor; 3]> {
+        if let Some(on_gpu) = &self.on_gpu {
+            return scalings_by_tensors(self.kappa, on_gpu, sigmas);
+        }
         let (mut c_skip, mut c_out, mut c_in) = (Vec::new(), Vec::new(), Vec::new());
         for &sigma in sigmas {
             let noise = sigma * sigma;
@@ -371,6 +382,33 @@ impl Scale {
             Tensor::from_vec(c_in, (b, 1, c), device)?,
         ])
     }
+}
+
+/// `powers: [1, C, T]` and `means: [1, 1, C]` of a [`Scale`].
+fn tensors(powers: &[f32], means: &[f64], device: &Device) -> Result<[Tensor; 2]> {
+    let c = means.len();
+    let means: Vec<f32> = means.iter().map(|&mean| mean as f32).collect();
+    Ok([
+        Tensor::from_slice(powers, (1, c, powers.len() / c), device)?,
+        Tensor::from_vec(means, (1, 1, c), device)?,
+    ])
+}
+
+/// [`Scale::scalings`] on the device of `tensors`, so that only the noise levels travel to it.
+fn scalings_by_tensors(
+    kappa: f64,
+    [powers, means]: &[Tensor; 2],
+    sigmas: &[f32],
+) -> Result<[Tensor; 3]> {
+    let noise: Vec<f32> = sigmas.iter().map(|sigma| sigma * sigma).collect();
+    let noise = Tensor::from_vec(noise, (sigmas.len(), 1, 1), powers.device())?;
+    let sure = (powers * kappa)?;
+    let c_skip = sure.broadcast_div(&sure.broadcast_add(&noise)?)?; // [B, C, T]
+    let missed = (1.0 - &c_skip)?.sqr()?.broadcast_mul(powers)?;
+    let left = (missed + c_skip.sqr()?.broadcast_mul(&noise)?)?.mean_keepdim(2)?;
+    let c_out = left.sqrt()?.transpose(1, 2)?.contiguous()?; // [B, 1, C]
+    let c_in = means.broadcast_add(&noise)?.sqrt()?.recip()?;
+    Ok([c_skip, c_out, c_in])
 }
 
 /// Orthonormal cosine transforms of frames `[B, T, C]` over the bands of each block, and over rows.
@@ -561,6 +599,21 @@ mod tests {
                     assert!((0.7..1.4).contains(&ratio), "{rows}, {k}, {c}: {ratio}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_gpu_would_scale_as_the_cpu_does() -> Result<()> {
+        let scale = Scale::new(&measured(400)?, ROWS, &Device::Cpu)?;
+        let sigmas = [0.002, 0.3, 1.0, 80.0];
+        let tensors = tensors(&scale.powers, &scale.means, &Device::Cpu)?;
+        let found = scalings_by_tensors(scale.kappa, &tensors, &sigmas)?;
+        for (found, expected) in found.iter().zip(scale.scalings(&sigmas)?) {
+            assert_eq!(found.dims(), expected.dims());
+            let error = (found / &expected)?.affine(1.0, -1.0)?.abs()?.max_all()?;
+            let error = error.to_scalar::<f32>()?;
+            assert!(error < 1e-4, "{error}");
         }
         Ok(())
     }

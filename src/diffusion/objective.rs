@@ -1,6 +1,6 @@
 //! Which noise levels to learn, and the weighted loss.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Denoiser, Target};
@@ -84,9 +84,10 @@ impl Objective {
         let (b, t, c) = clean.dims3()?;
         let device = clean.device();
         let column = |values: Vec<f32>| Tensor::from_vec(values, (b, 1, 1), device);
-        let sigma = column(sigmas.iter().map(|&s| s as f32).collect())?;
+        let levels: Vec<f32> = sigmas.iter().map(|&s| s as f32).collect();
+        let sigma = column(levels.clone())?;
         let noisy = (clean + unit_noise(noises, t, c, device)?.broadcast_mul(&sigma)?)?;
-        let levels = sigma.reshape(b)?;
+        let levels = Tensor::from_vec(levels, b, &Device::Cpu)?;
         let wanted = match teacher {
             Some(teacher) => teacher.denoise(&noisy, &levels, cond)?.detach(),
             None => clean.clone(),
@@ -116,8 +117,6 @@ mod maybe_infinite {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::diffusion::Scalings;
 

@@ -1,5 +1,7 @@
 //! Batches, and what the network is conditioned on for their clips.
 
+use std::ops::Range;
+
 use candle_core::Device;
 
 use super::{TrainConfig, place};
@@ -23,8 +25,10 @@ pub(super) struct BatchSource<'d> {
     /// One for each of the lengths.
     pub representations: Vec<Box<dyn Representation>>,
     pub config: TrainConfig,
-    /// Clips in each.
+    /// Clips in each, of all ranks together.
     pub batch: usize,
+    /// Which of them are prepared here.
+    pub places: Range<usize>,
     /// Whether the network is conditioned on attributes.
     pub attributes: bool,
 }
@@ -42,8 +46,9 @@ impl BatchSource<'_> {
         let augment = augment.heard_in(&self.config.representation);
         let representation = &*self.representations[self.lengths.place(len_frames)];
         let changed = Some((&augment, seed, step));
+        let places = self.places.clone();
         self.dataset
-            .batch(&indices, representation, changed, self.attributes)
+            .part_of_batch(&indices, places, representation, changed, self.attributes)
     }
 }
 
@@ -80,13 +85,21 @@ impl BatchConditions {
     }
 
     /// The same with classes and attributes hidden from some clips, independently, so that the network learns both,
-    /// either and neither: a class alone, an asked attribute alone, and the unconditional half of guidance.
+    /// either and neither: a class alone, an asked attribute alone, and the unconditional half of guidance. `before` so
+    /// many clips of the batch, of other ranks, something is hidden too, so that these are treated by their places.
     pub fn hide(
         mut self,
+        before: usize,
         class_dropout: f32,
         class_noise: &mut Noise,
         attribute_noise: &mut Noise,
     ) -> Self {
+        for _ in 0..before {
+            class_noise.chance(class_dropout);
+            for _ in 0..=Attribute::ALL.len() {
+                attribute_noise.chance(HIDDEN_ATTRIBUTE);
+            }
+        }
         for label in &mut self.labels {
             if class_noise.chance(class_dropout) {
                 *label = None;
@@ -116,6 +129,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_part_of_a_batch_is_hidden_as_it_is_within_the_whole() {
+        let known = Attributes([Some(0.01), Some(0.2), Some(1000.0), Some(440.0), Some(0.5)]);
+        let of = |clips: usize| BatchConditions {
+            labels: vec![Some(0); clips],
+            descriptors: Vec::new(),
+            attributes: vec![known; clips],
+            knots: AttributeKnots::Fine,
+        };
+        let hidden = |before: usize, clips: usize| {
+            let (mut classes, mut attributes) = (Noise::new(1), Noise::new(2));
+            of(clips).hide(before, 0.5, &mut classes, &mut attributes)
+        };
+        let whole = hidden(0, 60);
+        for places in [0..60, 7..31, 59..60] {
+            let part = hidden(places.start, places.len());
+            assert_eq!(part.labels, whole.labels[places.clone()]);
+            assert_eq!(part.attributes, whole.attributes[places]);
+        }
+    }
+
+    #[test]
     fn class_and_attributes_are_hidden_independently_and_all_four_occur() {
         let n = 40_000;
         let known = Attributes([Some(0.01), Some(0.2), Some(1000.0), None, Some(0.5)]);
@@ -126,7 +160,7 @@ mod tests {
             knots: AttributeKnots::Fine,
         };
         let (mut classes, mut attributes) = (Noise::new(1), Noise::new(2));
-        let conditions = conditions.hide(0.12, &mut classes, &mut attributes);
+        let conditions = conditions.hide(0, 0.12, &mut classes, &mut attributes);
         assert_eq!(
             conditions.descriptors,
             vec![1.0; n],

@@ -16,6 +16,9 @@ use crate::network::{self, NetworkConfig};
 use crate::optim::{AdamConfig, LearningRate};
 use crate::representation::{Format, RepresentationConfig};
 
+/// Most clips a step.
+pub(super) const MOST_CLIPS: usize = 4096;
+
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -209,8 +212,8 @@ impl TrainConfig {
                 "{what}: expected {expected}, found {found}"
             )))
         };
-        if let Some(batch) = self.batch.filter(|batch| batch.get() > 4096) {
-            return fail("batch", "1 to 4096", &batch);
+        if let Some(batch) = self.batch.filter(|batch| batch.get() > MOST_CLIPS) {
+            return fail("batch", &format!("1 to {MOST_CLIPS}"), &batch);
         }
         if self.validate_every == 0 {
             return fail("steps between validations", "at least 1", &0);

@@ -6,6 +6,7 @@ use candle_core::Device;
 
 use super::TrainConfig;
 use crate::error::{Error, Result};
+use crate::group::Group;
 
 /// Bytes that this process can still get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +62,22 @@ impl Room {
     ///
     /// # Errors
     /// With what it takes, what there is, and how many clips that is enough for.
-    pub fn check(self, config: &TrainConfig, batch: NonZeroUsize, device: &Device) -> Result<()> {
+    pub fn check(
+        self,
+        config: &TrainConfig,
+        batch: NonZeroUsize,
+        group: &Group,
+        device: &Device,
+    ) -> Result<()> {
         // Measured: a batch of 128 clips takes a fifth more than it is reckoned to where batches are chosen.
         let clip = config.clip_bytes() / 4 * 5;
-        let needed = clip.saturating_mul(batch.get() as u64);
+        let (ranks, here) = (group.size() as u64, group.on_machine() as u64);
+        let held = (batch.get() as u64).div_ceil(ranks) * here;
+        let needed = clip.saturating_mul(held);
         if !device.is_cpu() || needed <= self.most {
             return Ok(());
         }
-        let way = match self.most / clip.max(1) {
+        let way = match self.most / clip.max(1) / here * ranks {
             0 => "give shorter --seconds or a smaller --preset".to_owned(),
             1 => "give --batch 1".to_owned(),
             fitting => format!("give --batch {fitting} or less, or none"),
@@ -143,8 +152,10 @@ mod tests {
             bound: "of memory are free",
         };
         let cpu = Device::Cpu;
-        let check =
-            |room: Room, batch| room.check(&config, NonZeroUsize::new(batch).expect("some"), &cpu);
+        let check = |room: Room, batch| {
+            let batch = NonZeroUsize::new(batch).expect("some");
+            room.check(&config, batch, &Group::alone(), &cpu)
+        };
         assert!(check(room, 8).is_ok());
         let refused = check(room, 9).expect_err("too many").to_string();
         assert!(refused.contains("9 clips a step take about"), "{refused}");

@@ -7,13 +7,14 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::Trainer;
-use super::config::{Distillation, Length, Loss, TrainConfig};
+use super::config::{Distillation, Length, Loss, MOST_CLIPS, TrainConfig};
 use super::memory::Room;
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::dataset::{Augment, Dataset, Report, ScanOptions};
 use crate::diffusion::Target;
 use crate::diffusion::objective::Objective;
 use crate::error::{Error, Result};
+use crate::group::Group;
 use crate::network::{self, NetworkConfig, UNetConfig};
 use crate::optim::{AdamConfig, LearningRate};
 use crate::render::RenderSettings;
@@ -290,15 +291,18 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// As many clips a step as half of the memory that is free has room for, so that other programs stay in memory.
-    pub(super) fn fitting_batch(&self, room: Room, device: &Device) -> NonZeroUsize {
-        if !device.is_cpu() {
-            return BATCHES.1;
-        }
+    /// As many clips a step as half of the memory that is free has room for, so that other programs stay in memory; as
+    /// many for each rank.
+    pub(super) fn fitting_batch(&self, room: Room, group: &Group, device: &Device) -> NonZeroUsize {
         let (least, most) = BATCHES;
-        let most = rayon::current_num_threads().clamp(least.get(), most.get());
-        let fitting = usize::try_from(room.free / 2 / self.clip_bytes().max(1)).unwrap_or(most);
-        NonZeroUsize::new(fitting.min(most)).unwrap_or(NonZeroUsize::MIN)
+        let mut each = most.get();
+        if device.is_cpu() {
+            let most = rayon::current_num_threads().clamp(least.get(), most.get());
+            let room = room.free / 2 / group.on_machine() as u64;
+            let fitting = usize::try_from(room / self.clip_bytes().max(1)).unwrap_or(most);
+            each = fitting.clamp(1, most);
+        }
+        NonZeroUsize::new((each * group.size()).min(MOST_CLIPS)).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Memory that each clip of a batch takes, about.
@@ -361,7 +365,7 @@ mod tests {
         let base = TrainConfig::from_scratch(RepresentationConfig::mel(), Target::X, base);
         assert_eq!(base.learning_rate.peak, 4e-4);
         for config in [&mel, &base] {
-            let batch = config.fitting_batch(Room::now(), &Device::Cpu);
+            let batch = config.fitting_batch(Room::now(), &Group::alone(), &Device::Cpu);
             assert!(batch.get() <= 64, "{batch}");
             assert!(
                 TrainConfig {

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::validation::{Kept, Losses, Validations};
 use super::{TrainConfig, Trainer};
-use crate::checkpoint::{ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors};
+use crate::checkpoint::{
+    ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors, tensor_bytes, tensors_of,
+};
 use crate::dataset::{Crop, Dataset};
 use crate::error::{Error, Result};
 use crate::names::composed;
@@ -92,7 +94,21 @@ impl SavedState {
             return Ok(None);
         }
         let (tensors, note) = load_tensors(&path)?;
-        let note = serde_json::from_str(&note).map_err(|e| {
+        Self::understood(folder, tensors, &note).map(Some)
+    }
+
+    /// The state of the run in `folder` as rank 0 told it, which alone reads the folder.
+    ///
+    /// # Errors
+    /// When another version of audiodiff told it.
+    pub fn told(folder: &Path, bytes: &[u8]) -> Result<Self> {
+        let (tensors, note) = tensors_of(bytes, &path_in(folder))?;
+        Self::understood(folder, tensors, &note)
+    }
+
+    fn understood(folder: &Path, tensors: BTreeMap<String, Tensor>, note: &str) -> Result<Self> {
+        let path = path_in(folder);
+        let note = serde_json::from_str(note).map_err(|e| {
             Error::checkpoint(
                 &path,
                 format!(
@@ -102,11 +118,11 @@ impl SavedState {
                 ),
             )
         })?;
-        Ok(Some(Self {
+        Ok(Self {
             path,
             tensors,
             note,
-        }))
+        })
     }
 
     /// The configuration of the run.
@@ -277,6 +293,24 @@ impl Trainer<'_> {
     /// Writes `state.safetensors`, then `model.safetensors`, whose path it returns: whoever finds a model
     /// finds the state it belongs to.
     pub(super) fn save(&self) -> Result<PathBuf> {
+        let (tensors, note) = self.state_tensors();
+        save_tensors(&path_in(&self.run.folder), &tensors, &note)?;
+        let model = model_in(&self.run.folder);
+        self.checkpoint()?.save(&model, StorageType::F32)?;
+        Ok(model)
+    }
+
+    /// The state for the other ranks to go on from.
+    pub(super) fn tell(&self) -> Result<()> {
+        if self.group.size() > 1 {
+            let (tensors, note) = self.state_tensors();
+            self.group.broadcast(tensor_bytes(&tensors, &note)?)?;
+        }
+        Ok(())
+    }
+
+    /// All that `state.safetensors` holds.
+    fn state_tensors(&self) -> (BTreeMap<String, Tensor>, String) {
         let State {
             parameters,
             adam,
@@ -312,9 +346,6 @@ impl Trainer<'_> {
             misses: validations.misses,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");
-        save_tensors(&path_in(&self.run.folder), &tensors, &note)?;
-        let model = model_in(&self.run.folder);
-        self.checkpoint()?.save(&model, StorageType::F32)?;
-        Ok(model)
+        (tensors, note)
     }
 }

@@ -163,9 +163,10 @@ impl Trainer<'_> {
         let count = sounds_of(&guesses);
         let each = (guesses.len() / count) as f32;
         let mut losses = vec![[0f32; SCORES.len()]; count];
-        // No more at once than training takes, which is as much as there is memory for.
-        let most = self.batch.min(16);
-        for (i, chunk) in guesses.chunks(most).enumerate() {
+        // No more at once than training takes, which is as much as there is memory for. The ranks take turns.
+        let most = (self.batch / self.group.size()).min(16);
+        let chunks = guesses.chunks(most).enumerate();
+        for (i, chunk) in chunks.skip(self.group.rank()).step_by(self.group.size()) {
             let sounds: Vec<usize> = chunk.iter().map(|guess| guess.0).collect();
             let has_attributes = self.has_attributes();
             let batch =
@@ -186,7 +187,8 @@ impl Trainer<'_> {
                 }
             }
         }
-        Ok(Some(Losses(losses)))
+        let all = self.group.sum(losses.into_flattened())?;
+        Ok(Some(Losses(all.as_chunks().0.to_vec())))
     }
 
     /// Validates, and keeps what was found.

@@ -1,6 +1,7 @@
 //! A small network learns, a run resumes to the bit, and the sounds of its model are those that it learnt.
 
 mod fine_tuning;
+mod ranks;
 mod rendering;
 mod resuming;
 mod tones;

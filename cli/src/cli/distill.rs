@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use audiodiff::checkpoint::{Checkpoint, Excess, StorageType};
 use audiodiff::distill::{Comparison, MEASURED, StepCounts};
 use audiodiff::error::printable;
 use audiodiff::eval::Estimate;
+use audiodiff::group::Group;
 use audiodiff::train::{Outcome, TrainConfig};
 use clap::Args;
 
@@ -54,7 +56,7 @@ impl DistillArgs {
 }
 
 pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
-    let device = args.training.compute.device.open()?;
+    let device = args.training.compute.device.open(0)?;
     let teacher = super::load_model(Some(&args.model))?;
     let config = args.config(&teacher)?;
     let crop = teacher.config.training_crop().unwrap_or_default();
@@ -63,7 +65,8 @@ pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
         .scan_options_of_run(crop, &args.data, &args.out, global)?;
     let dataset = training::open_sounds(&args.data, config.format, &options, global)?;
     let (out, from) = (&args.out, Some(&teacher));
-    let mut trainer = training::open_run(config, &dataset, out, from, &device, global)?;
+    let group = Arc::new(Group::alone());
+    let mut trainer = training::open_run(group, config, &dataset, out, from, &device, global)?;
     let name = printable(&teacher.config.name);
     let begin = format!("distilling `{name}`");
     let outcome = training::run(&mut trainer, &dataset, out, &begin, &device, global)?;

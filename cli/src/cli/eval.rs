@@ -151,7 +151,7 @@ impl EvalArgs {
             }
             SoundsFrom::Model(model) => model,
         };
-        let renderer = self.compute.renderer(model)?;
+        let renderer = self.compute.renderer(model, 0)?;
         let mut settings = RenderSettings::of(&model.config);
         self.sampling.apply(&mut settings);
         let mut wanted = reference.labels();

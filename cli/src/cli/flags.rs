@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::panic::UnwindSafe;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -123,9 +124,9 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// The model's renderer, where and as precise as the flags say.
-    pub fn renderer(&self, model: &Checkpoint) -> anyhow::Result<Renderer> {
-        let mut renderer = Renderer::new(model, &self.device.open()?)?;
+    /// The model's renderer, where and as precise as the flags say, on the `nth` of several GPUs.
+    pub fn renderer(&self, model: &Checkpoint, nth: usize) -> anyhow::Result<Renderer> {
+        let mut renderer = Renderer::new(model, &self.device.open(nth)?)?;
         renderer.engine().set_compute_type(self.precision.into());
         Ok(renderer)
     }
@@ -145,26 +146,41 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    pub fn open(self) -> anyhow::Result<Device> {
+    /// The `nth` of several GPUs, counted on from the first again where there are fewer.
+    pub fn open(self, nth: usize) -> anyhow::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || Device::new_cuda(0)),
+            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || {
+                Device::new_cuda(nth % cuda_gpus())
+            }),
             Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
             Self::Auto => {
                 let found = [Self::Cuda, Self::Metal]
                     .into_iter()
-                    .find_map(|choice| choice.open().ok());
+                    .find_map(|choice| choice.open(nth).ok());
                 Ok(found.unwrap_or(Device::Cpu))
             }
         }
     }
 }
 
+/// How many GPUs CUDA shows, and 1 where it shows none, which opening it then tells.
+fn cuda_gpus() -> usize {
+    #[cfg(feature = "cuda")]
+    {
+        use candle_core::cuda_backend::cudarc::driver::CudaContext;
+        let count = CudaContext::device_count().unwrap_or(1);
+        usize::try_from(count).unwrap_or(1).max(1)
+    }
+    #[cfg(not(feature = "cuda"))]
+    1
+}
+
 /// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
 fn gpu(
     name: &str,
     built: bool,
-    open: fn() -> candle_core::Result<Device>,
+    open: impl FnOnce() -> candle_core::Result<Device> + UnwindSafe,
 ) -> anyhow::Result<Device> {
     if !built {
         return Err(usage(format!(
@@ -253,6 +269,6 @@ mod tests {
     #[test]
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
     fn without_a_gpu_built_in_auto_is_the_processor() {
-        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
+        assert!(DeviceChoice::Auto.open(0).unwrap().is_cpu());
     }
 }

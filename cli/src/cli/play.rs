@@ -14,7 +14,7 @@ use cpal::{Device, FromSample, I24, Sample, SampleFormat, SizedSample, Stream, S
 
 use super::Global;
 use super::progress::{catch_interrupts, keep_going};
-use super::sound::{SoundArgs, heard, line};
+use super::sound::{BATCH, SoundArgs, heard, line};
 
 #[derive(Args)]
 pub struct PlayArgs {
@@ -39,7 +39,7 @@ pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
         catch_interrupts()?;
         return sound(&heard(path)?);
     }
-    let renderer = args.sound.renderer()?;
+    let (renderer, _) = args.sound.renderer(0)?;
     let settings = args.sound.settings(renderer.config())?;
     let mut each = |seed, made: audiodiff::render::Rendered| {
         if !global.quiet {
@@ -48,7 +48,18 @@ pub fn play(args: &PlayArgs, global: &Global) -> anyhow::Result<()> {
         }
         sound(&made.clip)
     };
-    args.sound.render(&renderer, &settings, global, &mut each)
+    let first = args.sound.first_seed();
+    let seeds: Vec<u64> = (0..args.sound.count as u64)
+        .map(|i| first.wrapping_add(i))
+        .collect();
+    let mut rendering = args
+        .sound
+        .begin(&renderer, &settings, seeds.len(), global)?;
+    for seeds in seeds.chunks(BATCH) {
+        rendering.batch(seeds, &mut each)?;
+    }
+    rendering.bar.finish();
+    Ok(())
 }
 
 /// Plays a clip to its end on the default output, at that output's rate.

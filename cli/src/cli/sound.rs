@@ -7,6 +7,7 @@ use audiodiff::audio::{self, Clip, Decoded, Level};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::error::printable;
+use audiodiff::network::ComputeType;
 use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -16,7 +17,7 @@ use super::progress::{Bar, catch_interrupts, keep_going};
 use super::{Global, usage};
 
 /// Sounds rendered together: enough to keep the cores busy, few enough to report often.
-const BATCH: usize = 8;
+pub const BATCH: usize = 8;
 
 #[derive(Args)]
 pub struct SoundArgs {
@@ -31,7 +32,7 @@ pub struct SoundArgs {
     pub count: usize,
     /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
     #[arg(long)]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Length in seconds, exactly: padded with silence, or faded [default: the model's at most, also for what is kept
@@ -157,12 +158,19 @@ impl SoundArgs {
         }))
     }
 
-    pub fn renderer(&self) -> anyhow::Result<Renderer> {
+    /// The model, ready on the `nth` of several GPUs, and its fingerprint.
+    pub fn renderer(&self, nth: usize) -> anyhow::Result<(Renderer, String)> {
         let model = super::load_model(self.model.as_ref())?;
-        self.compute.renderer(&model)
+        Ok((self.compute.renderer(&model, nth)?, model.fingerprint()?))
     }
 
-    fn first_seed(&self) -> u64 {
+    /// All that decides a sound besides its model and its seed.
+    pub fn digest(&self, settings: &RenderSettings) -> String {
+        let computed = ComputeType::from(self.compute.precision);
+        format!("{} {computed:?}", settings.digest())
+    }
+
+    pub fn first_seed(&self) -> u64 {
         self.seed.unwrap_or_else(|| {
             let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             // Short enough to be typed again.
@@ -188,49 +196,74 @@ impl SoundArgs {
         }
     }
 
-    /// Renders everything asked for with `settings`, handing each sound with its seed to `each`.
-    pub fn render(
+    /// Begins to render `count` sounds with `settings`, by a bar.
+    pub fn begin<'a>(
         &self,
-        renderer: &Renderer,
-        settings: &RenderSettings,
+        renderer: &'a Renderer,
+        settings: &'a RenderSettings,
+        count: usize,
         global: &Global,
-        each: &mut dyn FnMut(u64, Rendered) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Rendering<'a>> {
         if !global.quiet {
             self.tell_length(renderer, settings);
         }
         catch_interrupts()?;
-        let bar = Bar::new("rendering", global);
-        let first = self.first_seed();
-        let seeds: Vec<u64> = (0..self.count as u64)
-            .map(|i| first.wrapping_add(i))
-            .collect();
-        let (mut done, mut said) = (0, BTreeSet::new());
-        for seeds in seeds.chunks(BATCH) {
-            let made = renderer.render_batch(settings, seeds, &mut |step| {
+        Ok(Rendering {
+            renderer,
+            settings,
+            bar: Bar::new("rendering", global),
+            quiet: global.quiet,
+            done: 0,
+            count,
+            said: BTreeSet::new(),
+        })
+    }
+}
+
+/// Sounds being rendered.
+pub struct Rendering<'a> {
+    renderer: &'a Renderer,
+    settings: &'a RenderSettings,
+    pub bar: Bar,
+    quiet: bool,
+    done: usize,
+    count: usize,
+    /// Remarks so far: each is told once.
+    said: BTreeSet<String>,
+}
+
+impl Rendering<'_> {
+    /// Renders a few sounds together, handing each with its seed to `each`.
+    pub fn batch(
+        &mut self,
+        seeds: &[u64],
+        each: &mut dyn FnMut(u64, Rendered) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (bar, done, count) = (&self.bar, self.done, self.count);
+        let made = self
+            .renderer
+            .render_batch(self.settings, seeds, &mut |step| {
                 let within = step.step as f64 / step.steps as f64 * seeds.len() as f64;
-                bar.fraction((done as f64 + within) / self.count as f64);
+                bar.fraction((done as f64 + within) / count as f64);
                 keep_going()
             })?;
-            done += made.len();
-            for (&seed, made) in seeds.iter().zip(made) {
-                bar.aside(|| {
-                    for remark in made.remarks.iter().filter(|_| !global.quiet) {
-                        let line = match remark {
-                            Remark::Steps { .. }
-                            | Remark::Sampler { .. }
-                            | Remark::LeftOut { .. } => remark.to_string(),
-                            _ => format!("seed {seed}: {remark}"),
-                        };
-                        if said.insert(line.clone()) {
-                            eprintln!("{line}");
+        self.done += made.len();
+        for (&seed, made) in seeds.iter().zip(made) {
+            bar.aside(|| {
+                for remark in made.remarks.iter().filter(|_| !self.quiet) {
+                    let line = match remark {
+                        Remark::Steps { .. } | Remark::Sampler { .. } | Remark::LeftOut { .. } => {
+                            remark.to_string()
                         }
+                        _ => format!("seed {seed}: {remark}"),
+                    };
+                    if self.said.insert(line.clone()) {
+                        eprintln!("{line}");
                     }
-                    each(seed, made)
-                })?;
-            }
+                }
+                each(seed, made)
+            })?;
         }
-        bar.finish();
         Ok(())
     }
 }

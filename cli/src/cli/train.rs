@@ -4,6 +4,7 @@ mod start;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::Crop;
@@ -13,6 +14,7 @@ use clap::Args;
 
 use super::Global;
 use super::flags::{CropChoice, positive, within};
+use super::ranks::Ranks;
 use super::training::{self, TrainingArgs};
 use start::StartArgs;
 
@@ -20,7 +22,8 @@ use start::StartArgs;
 #[command(
     after_help = "The run folder holds the model (model.safetensors), all that resuming needs (state.safetensors), \
 the loss of every step (stats.jsonl, loss.png) and demo sounds with pictures. Ctrl-C finishes the step and saves; the \
-same command goes on.
+same command goes on. A build with the `mpi` feature that mpirun starts several times trains one model with all of them \
+(docs/cluster.md).
 
 Examples:
   audiodiff train ./wavs                                fine-tune the built-in model for 30 minutes
@@ -132,8 +135,9 @@ impl TrainArgs {
     }
 }
 
-pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
-    let device = args.training.compute.device.open()?;
+pub fn train(args: &TrainArgs, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
+    let device = args.training.compute.device.open(ranks.gpu())?;
+    let group = Arc::new(ranks.group());
     let counted = args.training.scan_options(Crop::default());
     let (from, why_none) = args.start.open(&args.folder, &counted)?;
     let (from, config) = (from.as_ref(), args.config(from.as_ref())?);
@@ -149,8 +153,12 @@ pub fn train(args: &TrainArgs, global: &Global) -> anyhow::Result<()> {
         Some(model) => format!("fine-tuning `{}`", model.config.name),
         None => "training from nothing".to_owned(),
     };
+    let begin = match group.size() {
+        1 => begin,
+        size => format!("{begin} by {size} ranks together"),
+    };
     let out = &args.out;
-    let mut trainer = training::open_run(config, &dataset, out, from, &device, global)?;
+    let mut trainer = training::open_run(group, config, &dataset, out, from, &device, global)?;
     training::run(&mut trainer, &dataset, out, &begin, &device, global)?;
     Ok(())
 }

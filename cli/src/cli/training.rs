@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{self, Crop, Dataset, Labels, ScanOptions};
 use audiodiff::error::printable;
+use audiodiff::group::Group;
 use audiodiff::names::composed;
 use audiodiff::representation::Format;
 use audiodiff::train::{self, Event, Length, Outcome, TrainConfig, Trainer};
@@ -189,6 +191,7 @@ pub fn open_sounds(
 
 /// Begins a run or goes on with it, with a bar, and says which classes of `from` the labels were taken for.
 pub fn open_run<'d>(
+    group: Arc<Group>,
     config: TrainConfig,
     dataset: &'d Dataset,
     out: &Path,
@@ -197,9 +200,8 @@ pub fn open_run<'d>(
     global: &Global,
 ) -> anyhow::Result<Trainer<'d>> {
     let bar = Bar::new("measuring sounds", global);
-    let trainer = Trainer::open(config, dataset, out, from, device, &mut |done, all| {
-        bar.set(done, all);
-    })?;
+    let mut progress = |done, all| bar.set(done, all);
+    let trainer = Trainer::open_in(group, config, dataset, out, from, device, &mut progress)?;
     bar.finish();
     let matched = trainer.matched_classes().iter();
     let (known, new): (Vec<_>, Vec<_>) = matched.partition(|found| !found.classes.is_empty());

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use super::gpu::{CudaSession, aligned};
 #[cfg(feature = "cuda")]
 use super::graph::Back;
-use super::graph::{RunTensors, back, in_pool, proceed, track};
+use super::graph::{RunTensors, Watch, back, in_pool, proceed, track};
 use super::plan::Kind;
 use super::pool::Pool;
 use super::session::Session;
@@ -20,6 +20,10 @@ use super::weights::PackedWeights;
 use super::{Map, Program};
 use crate::compute_type::ComputeType;
 use crate::real::Real;
+
+/// Hears a parameter and its gradient, row-major, as soon as it is complete in a backward run: on the way back others
+/// are still computed.
+pub type OnGradient<T> = Arc<dyn Fn(&Tensor, &[T]) + Send + Sync>;
 
 /// Runs programs over its parameters.
 ///
@@ -33,6 +37,7 @@ pub struct Engine {
     compute_type: ComputeType,
     frozen: bool,
     stop: Arc<AtomicBool>,
+    on_gradient: Option<OnGradient<f32>>,
     singles: Sessions<f32>,
     doubles: Sessions<f64>,
     #[cfg(feature = "cuda")]
@@ -71,6 +76,7 @@ impl Engine {
             compute_type: ComputeType::F32,
             frozen: false,
             stop: Arc::default(),
+            on_gradient: None,
             singles: Sessions::default(),
             doubles: Sessions::default(),
             #[cfg(feature = "cuda")]
@@ -104,6 +110,11 @@ impl Engine {
         self.stop = stop;
     }
 
+    /// Calls `on_gradient` in every later backward run on the CPU in f32; elsewhere nobody calls it.
+    pub fn on_gradient(&mut self, on_gradient: OnGradient<f32>) {
+        self.on_gradient = Some(on_gradient);
+    }
+
     /// Whether `stop` is true.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -129,10 +140,11 @@ impl Engine {
         let place = inputs.first().map(|x| (x.device(), x.dtype()));
         match place {
             Some((Device::Cpu, DType::F32)) => {
-                self.fused(&self.singles, key, describe, inputs, indices)
+                let on_gradient = self.on_gradient.clone();
+                self.fused(&self.singles, key, describe, (inputs, indices), on_gradient)
             }
             Some((Device::Cpu, DType::F64)) => {
-                self.fused(&self.doubles, key, describe, inputs, indices)
+                self.fused(&self.doubles, key, describe, (inputs, indices), None)
             }
             #[cfg(feature = "cuda")]
             Some((Device::Cuda(device), DType::F32)) => {
@@ -167,8 +179,8 @@ impl Engine {
         Sessions { pool, packs }: &Sessions<T>,
         key: (usize, usize),
         describe: impl FnOnce(&mut Program) -> Result<Map>,
-        inputs: &[Tensor],
-        indices: &[Tensor],
+        (inputs, indices): (&[Tensor], &[Tensor]),
+        on_gradient: Option<OnGradient<T>>,
     ) -> Result<Tensor> {
         let mut session = pool.take((key, self.kind(inputs)), |kind| {
             let packs = self.frozen.then(|| Arc::clone(packs));
@@ -189,7 +201,11 @@ impl Engine {
         }
 
         let output = (Storage::Cpu(T::to_cpu_storage_owned(output)), dims.into());
-        let back = back(session, tensors, Arc::clone(&self.stop));
+        let watch = Watch {
+            stop: Arc::clone(&self.stop),
+            on_gradient,
+        };
+        let back = back(session, tensors, watch);
         track(output, back, self.tracked(inputs))
     }
 

@@ -9,6 +9,8 @@ use candle_core::{
     StorageRef, Tensor, WithDType, bail,
 };
 
+use super::Parameter;
+use super::engine::OnGradient;
 use super::memory::{Gradients, Numbers};
 use super::pool::{PooledSession, lock};
 use super::session::Session;
@@ -105,6 +107,13 @@ struct Run {
     found: Found,
 }
 
+/// Those who look on at a run's way back.
+pub(super) struct Watch<T> {
+    /// The run ends as soon as it is true.
+    pub stop: Arc<AtomicBool>,
+    pub on_gradient: Option<OnGradient<T>>,
+}
+
 /// The output of a forward run, `[B, T, C]`, as a tensor that depends on `tracked`: the indices of those of the run's
 /// inputs and parameters that track gradients, with the tensors.
 ///
@@ -168,12 +177,18 @@ impl CustomOp1 for Run {
 pub(super) fn back<T: Real>(
     mut session: PooledSession<Session<T>>,
     tensors: RunTensors,
-    stop: Arc<AtomicBool>,
+    watch: Watch<T>,
 ) -> Back {
     Box::new(move |dy| {
         let Gradients { inputs, parameters } = in_pool(|| {
             let dy = (dy.storage_and_layout(),);
-            tensors.read(|numbers| session.backward(numbers, values(&dy.0)?, || proceed(&stop)))
+            let on_gradient = |parameter: Parameter, gradient: &[T]| {
+                if let Some(on_gradient) = &watch.on_gradient {
+                    on_gradient(&tensors.parameters[parameter.0], gradient);
+                }
+            };
+            let go_on = || proceed(&watch.stop);
+            tensors.read(|numbers| session.backward(numbers, values(&dy.0)?, go_on, on_gradient))
         })?;
         let tensors = tensors.inputs.iter().chain(&*tensors.parameters);
         let found = inputs.into_iter().chain(parameters).zip(tensors);

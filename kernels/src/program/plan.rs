@@ -1,6 +1,6 @@
 //! Memory planning: every value of a program gets its place before any is computed.
 
-use super::{Map, Norm, Op, Program};
+use super::{Map, Norm, Op, Parameter, Program};
 
 /// The kind of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(super) struct Backward {
     pub gradients: [Option<Gradient>; 3],
     /// Slot for the gradient of a norm's output.
     pub dh: Option<usize>,
+    /// The parameters that no later step contributes to.
+    pub complete: Vec<Parameter>,
 }
 
 /// A static assignment of values, gradients and temporaries to slots: no two that live at the same
@@ -101,7 +103,7 @@ impl Plan {
         }
         drop_values(&mut slots, &values, n);
 
-        let mut backward = Vec::new();
+        let mut backward: Vec<Backward> = Vec::new();
         let mut gradients: Vec<Option<usize>> = vec![None; program.values.len()];
         let mut seed = None;
         if let Some(wanted) = wanted {
@@ -123,6 +125,15 @@ impl Plan {
                     .into_iter()
                     .for_each(|slot| slots.give(slot));
                 drop_values(&mut slots, &values, 2 * n - i);
+            }
+        }
+        let mut later: Vec<Parameter> = Vec::new();
+        for step in backward.iter_mut().rev() {
+            for parameter in program.ops[step.op].parameters().into_iter().flatten() {
+                if !later.contains(&parameter) {
+                    later.push(parameter);
+                    step.complete.push(parameter);
+                }
             }
         }
         let input_gradients = program.inputs.iter().map(|x| gradients[x.value]).collect();
@@ -175,6 +186,7 @@ impl Backward {
             dy,
             gradients,
             dh,
+            complete: Vec::new(),
         }
     }
 
@@ -259,7 +271,6 @@ impl Slots {
 mod tests {
     use candle_core::Result;
 
-    use super::super::Parameter;
     use super::*;
     use crate::activation::Activation;
     use crate::compute_type::ComputeType;
@@ -308,6 +319,18 @@ mod tests {
             assert_eq!(program.values.len(), 5 * blocks + 2);
             assert_eq!(maps(&plan), blocks as f64 + 2.0 + coefficients);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_parameter_is_complete_once_after_the_last_op_that_has_it() -> Result<()> {
+        let plan = Plan::new(&chain(2)?, &Kind::Training(vec![false]));
+        let complete: Vec<&[Parameter]> = plan.backward.iter().map(|s| &*s.complete).collect();
+        let n = complete.len();
+        // The stem has the weight and no norm; the op after it is the last with the norm.
+        assert_eq!(complete[n - 1], [Parameter(1)]);
+        assert_eq!(complete[n - 2], [Parameter(0)]);
+        assert!(complete[..n - 2].iter().all(|found| found.is_empty()));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use candle_core::Result;
 use super::memory::{Gradients, Memory, Numbers};
 use super::plan::{Kind, Plan};
 use super::weights::{PackedWeights, Weights};
-use super::{Map, Op, Program};
+use super::{Map, Op, Parameter, Program};
 use crate::isa::Isa;
 use crate::real::{Real, zeros};
 
@@ -85,12 +85,13 @@ impl<T: Real> Session<T> {
     }
 
     /// The gradients, given the output's; `numbers` are those of the forward run, which was the last
-    /// one. Its maps are overwritten on the way.
+    /// one. Its maps are overwritten on the way. `on_gradient` is called with each parameter's as soon as it is complete.
     pub fn backward(
         &mut self,
         numbers: &Numbers<'_, T>,
         dy: &[T],
         proceed: impl Fn() -> Result<()>,
+        on_gradient: impl Fn(Parameter, &[T]),
     ) -> Result<Gradients<T>> {
         if let Some(seed) = self.plan.seed {
             self.slots[seed][..dy.len()].copy_from_slice(dy);
@@ -135,6 +136,11 @@ impl<T: Real> Session<T> {
             if let ([_, _, Some(residual)], Some(of)) = (op.reads(), of_residual) {
                 memory.pass_back(dy, op.y(), of, residual, op.scale());
             }
+            for &parameter in &step.complete {
+                if let Some(gradient) = &gradients.parameters[parameter.0] {
+                    on_gradient(parameter, gradient);
+                }
+            }
         }
         let input = |(&slot, &x): (&Option<usize>, &Map)| Some(memory.slot(slot?, x).to_vec());
         let inputs = self.plan.input_gradients.iter().zip(&self.program.inputs);
@@ -145,7 +151,7 @@ impl<T: Real> Session<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Norm, Parameter};
+    use super::super::Norm;
     use super::*;
     use crate::activation::Activation;
     use crate::compute_type::ComputeType;
@@ -178,7 +184,7 @@ mod tests {
         let before = places(&session);
         for _ in 0..2 {
             session.forward(&numbers, || Ok(()))?;
-            session.backward(&numbers, &[1.0; 48], || Ok(()))?;
+            session.backward(&numbers, &[1.0; 48], || Ok(()), |_, _| ())?;
             assert_eq!(places(&session), before);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::Step;
 use crate::diffusion::Denoiser;
@@ -31,7 +31,7 @@ struct Guess {
 impl Sampling<'_> {
     /// `D(x, sigma)` for a batch at one level.
     fn denoise(&self, x: &Tensor, sigma: f64) -> Result<Tensor> {
-        let sigma = Tensor::full(sigma as f32, self.cond.batch(), x.device())?;
+        let sigma = Tensor::full(sigma as f32, self.cond.batch(), &Device::Cpu)?;
         // Where weights are being trained, every guess drags its graph along: sampling needs none.
         Ok(self.denoiser.denoise(x, &sigma, self.cond)?.detach())
     }

@@ -99,7 +99,7 @@ impl Blas {
 /// A command, as far as it can be made ready ahead.
 enum Ready {
     Launch(CudaFunction, LaunchConfig, Vec<Argument>),
-    Product(ReadyProduct),
+    Product(Box<ReadyProduct>),
 }
 
 /// A product with cuBLASLt's descriptions, and the algorithm that it chose.
@@ -198,7 +198,11 @@ impl CudaSession {
         let stream = device.cuda_stream();
         let parameters = parameters.iter().map(address).collect::<Result<Vec<_>>>()?;
         // SAFETY: every place is written before it is read, as tests with memory full of rubbish show.
-        let arena = unsafe { device.alloc::<u8>(commands.arena.max(1))? };
+        let arena = unsafe { device.alloc::<u8>(commands.arena.max(1)) };
+        let arena = match arena {
+            Ok(arena) => arena,
+            Err(error) => return Err(does_not_fit(device, &program, &commands, error)),
+        };
         let constants = match commands.constants.as_slice() {
             [] => device.alloc_zeros::<f32>(1)?,
             constants => device.clone_htod(constants)?,
@@ -267,7 +271,10 @@ impl CudaSession {
                     arguments,
                 ))
             }
-            Command::Product(product) => self.ready_product(product).map(Ready::Product),
+            Command::Product(product) => {
+                let ready = self.ready_product(product)?;
+                Ok(Ready::Product(Box::new(ready)))
+            }
         }
     }
 
@@ -584,6 +591,29 @@ fn name(command: &Command) -> String {
         Command::Launch(launch) => launch.kernel.clone(),
         Command::Product(Product { m, n, k, .. }) => format!("product {m} × {n} × {k}"),
     }
+}
+
+/// Why a program got no memory, in numbers.
+fn does_not_fit(
+    device: &CudaDevice,
+    program: &Program,
+    commands: &Commands,
+    error: candle_core::Error,
+) -> candle_core::Error {
+    let Ok((free, total)) = memory(device) else {
+        return error;
+    };
+    let (batch, needed) = (program.output.b, commands.arena);
+    // A tenth for what stands around the network.
+    let fitting = (batch as f64 * 0.9 * free as f64 / needed as f64) as usize;
+    let gb = |bytes: usize| bytes as f64 / 1e9;
+    candle_core::Error::Msg(format!(
+        "out of the GPU's memory: a batch of {batch} takes {:.1} GB for the network alone, found {:.1} GB free of \
+         {:.1}; a batch of {fitting} fits",
+        gb(needed),
+        gb(free),
+        gb(total)
+    ))
 }
 
 /// Sets an attribute of a product's description.
