@@ -55,14 +55,14 @@ impl Batch {
     fn random(checkpoint: &Checkpoint, size: usize) -> Result<Self> {
         let (config, mut noise) = (&checkpoint.config, Noise::new(1));
         let dims = config.dims();
-        let shape = (size, config.frames(), dims.width);
+        let shape = |width| (size, config.frames(), width);
         let labels = vec![(dims.labels > 0).then_some(0); size];
         let descriptors = noise.normals(size * dims.descriptors);
         Ok(Self {
-            x: noise.normal_tensor(shape, &Device::Cpu)?,
+            x: noise.normal_tensor(shape(dims.width), &Device::Cpu)?,
             c_noise: noise.normal_tensor(size, &Device::Cpu)?,
             cond: Conditioning::new(&labels, &descriptors, &Device::Cpu)?,
-            target: noise.normal_tensor(shape, &Device::Cpu)?,
+            target: noise.normal_tensor(shape(dims.outputs()), &Device::Cpu)?,
         })
     }
 

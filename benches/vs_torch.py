@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Times audiodiff's network against PyTorch and onnxruntime on this computer's processor.
 
-    python3 benches/vs_torch.py [--quick] [--only forward1,train16] [--contenders ours,eager] [--threads 1,2]
+    python3 benches/vs_torch.py [--quick] [--only forward1,train16] [--contenders ours,eager] [--threads 1,2] [--busy 1]
 
 Makes a virtual environment with PyTorch, builds `benches/peer.rs`, builds the shipped network in PyTorch from the same
 weights (or takes diffusers' own, where `--model` is Dance Diffusion's), checks that outputs and gradients agree, then
 times. Each contender is a process that runs one step at a time; they take turns, so that all of them see the same noise
-of the machine. ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and AUDIODIFF_ISA are passed on. The last line is JSON.
+of the machine. With `--busy N` as many other programs compute all the while, each on one core. ATEN_CPU_CAPABILITY,
+ONEDNN_MAX_CPU_ISA and AUDIODIFF_ISA are passed on. The last line is JSON.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,12 @@ PAUSE = 0.03  # seconds before each step: the spinning threads of the one before
 LONG = 0.5  # a step that takes more seconds than this is not repeated within a turn
 SLOW = 10.0  # a contender that takes more seconds than this for a step takes part in two rounds only
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
+# Computes until its standard input ends, which it does however this process ends.
+DISTURBER = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()
+while True: pass
+"""
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +60,7 @@ def arguments() -> argparse.Namespace:
     for name, known in CHOICES.items():
         parser.add_argument(f"--{name}", default=",".join(known), help=f"some of {','.join(known)}")
     parser.add_argument("--quick", action="store_true", help="five rounds, largest thread count only")
+    parser.add_argument("--busy", type=int, default=0, help="other programs that compute meanwhile, default none")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.rounds = args.rounds or (5 if args.quick else 15)
@@ -104,6 +112,11 @@ def conv(kernel: int, ci: int, co: int) -> nn.Conv1d:
     return nn.Conv1d(ci, co, kernel, padding=kernel // 2)
 
 
+def modulate(x: Tensor, film: Tensor) -> Tensor:
+    scale, shift = film.unsqueeze(-1).chunk(2, 1)
+    return x * (1 + scale) + shift
+
+
 class Attention(nn.Module):
     def __init__(self, c: int, groups: int, heads: int):
         super().__init__()
@@ -128,9 +141,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.film(embedding).unsqueeze(-1).chunk(2, 1)
-        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        h = self.conv2(F.silu(modulate(self.norm2(h), self.film(embedding))))
         return x + h if self.attention is None else self.attention(x + h)
+
+
+class Skip(nn.Module):
+    def __init__(self, c: int, embedding: int, groups: int):
+        super().__init__()
+        self.norm, self.film, self.out = nn.GroupNorm(groups, c), nn.Linear(embedding, 2 * c), conv(1, c, c)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.out(modulate(self.norm(x), self.film(embedding)))
 
 
 class UNet(nn.Module):
@@ -141,8 +162,8 @@ class UNet(nn.Module):
         with safe_open(path, "pt") as file:
             config = json.loads(file.metadata()["audiodiff"])
             weights = {name: file.get_tensor(name).float() for name in file.keys()}
-        unet, self.width = config["network"], weights["out.bias"].shape[0]
-        levels, e, groups = unet["levels"], unet["embedding"], unet["groups"]
+        unet, self.width, self.outputs = config["network"], len(weights["stem.weight"]) // 3, len(weights["out.bias"])
+        levels, e, groups, films = unet["levels"], unet["embedding"], unet["groups"], unet.get("film_skips", False)
         widths = [level["width"] for level in levels]
         kind = config["representation"]
         hop = kind[{"mdct": "bins", "wave": "patch", "mel": "hop"}[kind["kind"]]]
@@ -161,8 +182,10 @@ class UNet(nn.Module):
                               for _ in range(2))
         self.shrink = nn.ModuleList(nn.Conv1d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:]))
         self.grow = nn.ModuleList(conv(1, b, 2 * a) for a, b in zip(widths, widths[1:]))
-        self.stem, self.out = conv(3, self.width, widths[0]), conv(3, widths[0], self.width)
-        self.norm = nn.GroupNorm(groups, widths[0])
+        self.stem, self.out = conv(3, self.width, widths[0]), conv(3, widths[0], self.outputs)
+        self.norm, self.film = nn.GroupNorm(groups, widths[0]), nn.Linear(e, 2 * widths[0]) if films else None
+        self.skip = nn.ModuleList(nn.ModuleList(Skip(level["width"], e, groups) for _ in range(level["blocks"]))
+                                  for level in (levels if films else []))
         self.register_buffer("frequencies", math.tau * 0.25 * 64.0 ** (torch.arange(16) / 15), persistent=False)
         decays = torch.tensor([2.0, 5.0, 12.5, 31.25, 78.0, 195.0, 488.0, 1220.0])
         self.register_buffer("decays", torch.exp(-torch.arange(self.frames)[:, None] / decays), persistent=False)
@@ -180,13 +203,16 @@ class UNet(nn.Module):
             if i < bottom:
                 h = self.shrink[i](h)
         for i in reversed(range(bottom + 1)):
-            for block in reversed(self.up[i]):
-                h = block((h + skips.pop()) * math.sqrt(0.5), embedding)
+            for j, block in reversed(list(enumerate(self.up[i]))):
+                skip = skips.pop()
+                h = (h + skip) * math.sqrt(0.5) if self.film is None else h + self.skip[i][j](skip, embedding)
+                h = block(h, embedding)
             if i > 0:  # ConvTranspose1d is slower here, and has one bias for both frames
                 h = self.grow[i - 1](h)
                 b, c, t = h.shape
                 h = h.view(b, 2, c // 2, t).permute(0, 2, 3, 1).reshape(b, c // 2, 2 * t)
-        return self.out(F.silu(self.norm(h)))
+        h = self.norm(h)
+        return self.out(F.silu(h if self.film is None else modulate(h, self.film(embedding))))
 
     def as_theirs(self, ours: dict) -> dict:
         """Our parameters, or their gradients, by PyTorch's names and in its layouts."""
@@ -209,7 +235,7 @@ class UNet(nn.Module):
     def batch(self, size: int):
         """Random inputs of `forward` and a target."""
         draw = torch.Generator().manual_seed(1)
-        x, target = torch.randn(2, size, self.width, self.frames, generator=draw)
+        x, target = (torch.randn(size, width, self.frames, generator=draw) for width in (self.width, self.outputs))
         classes = torch.randint(0, self.classes.num_embeddings, (size,), generator=draw)
         descriptors = torch.randn(size, self.descriptors.in_features, generator=draw)
         return (x, torch.randn(size, generator=draw), classes, descriptors), target
@@ -376,6 +402,17 @@ class Contender:
         self.process.communicate()
 
 
+class Disturber:
+    """Another program, which never sleeps: in a session of its own, as programs are that a user starts."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-c", DISTURBER], stdin=subprocess.PIPE,
+                                        start_new_session=True)
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
 def error(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
@@ -521,22 +558,26 @@ def main(args: argparse.Namespace) -> None:
              "cpu_capability": torch.backends.cpu.get_cpu_capability(),
              "overrides": {name: os.environ[name] for name in PASSED_ON if name in os.environ},
              "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
-             "threads": most, "rounds": args.rounds, "load_before": os.getloadavg()[0]}
+             "threads": most, "busy": args.busy, "rounds": args.rounds, "load_before": os.getloadavg()[0]}
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
     torch.set_num_threads(most)
     result, model = {"agreement": agreement(args)}, network(args.model)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*model.batch(1)[0])
     work = counter.get_total_flops() / 1e9  # by the direct algorithms
-    header = "workload,threads,contender,rounds,median ms,best ms,over ours,over our f32,peak MiB"
+    header = "workload,threads,busy,contender,rounds,median ms,best ms,over ours,over our f32,peak MiB"
     rows = [header.split(",")]
-    measured = {(name, threads): contest(args, name, threads) for threads in args.threads for name in args.only}
+    with ExitStack() as stack:
+        for _ in range(args.busy):
+            stack.enter_context(closing(Disturber()))
+        measured = {(name, threads): contest(args, name, threads) for threads in args.threads for name in args.only}
     for (name, threads), (seconds, memory, gemm) in measured.items():
         for contender, times in seconds.items():
             overs = [ratio(seconds, contender, f"ours {p}") for p in (contender.split()[1], "f32")]
             overs = ["null" if over is None else f"{over:.2f}" for over in overs]
             times_ms = [f"{1e3 * time:.1f}" for time in (statistics.median(times), min(times))]
-            rows.append([name, str(threads), contender, str(len(times)), *times_ms, *overs, f"{memory[contender]:.0f}"])
+            counts = map(str, (threads, args.busy))
+            rows.append([name, *counts, contender, str(len(times)), *times_ms, *overs, f"{memory[contender]:.0f}"])
         if name == "forward1" and gemm:
             shares = {kind: work / gemm / statistics.median(seconds[f"{kind} f32"])
                       for kind in ("ours", "eager") if f"{kind} f32" in seconds}
@@ -546,7 +587,7 @@ def main(args: argparse.Namespace) -> None:
             result |= {"gemm_peak_gflops": gemm, "evaluation_gflop": work}
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        print("  ".join(c.ljust(w) if i in (0, 2) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))))
+        print("  ".join(c.ljust(w) if i in (0, 3) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))))
 
     def at_most(name: str) -> tuple[dict, dict]:
         return measured.get((name, most), ({}, {}))[:2]

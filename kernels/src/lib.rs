@@ -46,7 +46,7 @@ pub use isa::Isa;
 /// NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
 pub mod cuda {
-    pub use crate::program::gpu::{count, device, memory};
+    pub use crate::program::gpu::{count, device, memory, profile};
 }
 pub use program::{Engine, Indices, Map, Norm, OnGradient, Parameter, Program};
 

@@ -14,6 +14,8 @@ mod cuda;
 #[cfg(test)]
 pub(crate) mod emulator;
 mod lower;
+#[cfg(feature = "cuda")]
+mod profile;
 
 #[cfg(feature = "cuda")]
 pub(super) use cuda::{CudaSession, aligned};
@@ -21,3 +23,5 @@ pub(super) use cuda::{CudaSession, aligned};
 pub(crate) use cuda::{adam_steps, square_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{count, device, memory};
+#[cfg(feature = "cuda")]
+pub use profile::profile;

@@ -23,6 +23,7 @@ use super::super::graph::RunTensors;
 use super::super::plan::Kind;
 use super::commands::{Argument, Buffer, Cell, Command, Commands, Element, Matrix, Place, Product};
 use super::lower::{BLOCK, PIECE, lower};
+use super::profile::{ELSEWHERE, mark};
 use crate::adam::{AdamStep, Update};
 
 /// `kernels.cu`, compiled by `build.rs`.
@@ -425,20 +426,21 @@ impl CudaSession {
 
     fn run(
         &self,
-        list: &[Ready],
+        (list, commands): (&[Ready], &[Command]),
         addresses: &Addresses<'_>,
         proceed: impl Fn() -> Result<()>,
     ) -> Result<()> {
-        for command in list {
+        for (ready, command) in list.iter().zip(commands) {
             proceed()?;
-            match command {
+            mark(&self.stream, || name(command))?;
+            match ready {
                 Ready::Launch(function, config, arguments) => {
                     self.launch(function, *config, arguments, addresses)?;
                 }
                 Ready::Product(product) => self.multiply(product, addresses)?,
             }
         }
-        Ok(())
+        mark(&self.stream, || ELSEWHERE.to_owned())
     }
 
     fn launch(
@@ -531,7 +533,7 @@ impl CudaSession {
             output: address,
             ..self.addresses(tensors)?
         };
-        self.run(&self.forward, &addresses, proceed)?;
+        self.run((&self.forward, &self.commands.forward), &addresses, proceed)?;
         let output = CudaStorage::wrap_cuda_slice(output, self.device.clone());
         Ok(Storage::Cuda(output))
     }
@@ -561,7 +563,11 @@ impl CudaSession {
             input_gradients: arrays.iter().map(|(_, address)| *address).collect(),
             ..self.addresses(tensors)?
         };
-        self.run(&self.backward, &addresses, proceed)?;
+        self.run(
+            (&self.backward, &self.commands.backward),
+            &addresses,
+            proceed,
+        )?;
         let tensor = |array, shape: Shape| {
             let storage = CudaStorage::wrap_cuda_slice(array, self.device.clone());
             Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
@@ -587,6 +593,14 @@ impl CudaSession {
             found.push(start.map(view).transpose()?);
         }
         Ok(found)
+    }
+}
+
+/// What a command is called in a profile.
+fn name(command: &Command) -> String {
+    match command {
+        Command::Launch(launch) => launch.kernel.clone(),
+        Command::Product(Product { m, n, k, .. }) => format!("product {m} × {n} × {k}"),
     }
 }
 
@@ -681,9 +695,10 @@ fn over_table(
     let mut launch = function.builder();
     push(&mut launch, std::slice::from_ref(&first));
     push(&mut launch, values);
+    mark(&device.cuda_stream(), || kernel.to_owned())?;
     // SAFETY: the callers below give each kernel the arguments that it declares, and tables of tensors that live.
     unsafe { launch.launch(config) }.map_err(candle_core::Error::wrap)?;
-    Ok(())
+    mark(&device.cuda_stream(), || ELSEWHERE.to_owned())
 }
 
 fn push<'a>(launch: &mut LaunchArgs<'a>, values: &'a [Value]) {
