@@ -15,6 +15,8 @@
 //! | Short name | Reference |
 //! |---|---|
 //! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
+//! | Chan et al. 1983 | Algorithms for Computing the Sample Variance: Analysis and Recommendations, The American Statistician 37 |
+//! | Dao et al. 2022 | FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness |
 //! | Dekker 1971 | A Floating-Point Technique for Extending the Available Precision, Numerische Mathematik 18 |
 //! | Elfwing et al. 2018 | Sigmoid-Weighted Linear Units for Neural Network Function Approximation |
 //! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
