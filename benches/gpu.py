@@ -286,6 +286,7 @@ def served(args: argparse.Namespace, precisions):
 
 def main(args: argparse.Namespace, folder: Path) -> None:
     models = {"built-in": ROOT / "models/drums.safetensors", "nano": folder / "nano.safetensors"}
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # what a stopped compiler left half done breaks others
     subprocess.run([args.peer, "model", models["nano"], "--model", "nano"], check=True)
     if args.part == "profile":
         return profile(args, models)
