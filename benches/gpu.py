@@ -226,8 +226,8 @@ def in_turns(args: argparse.Namespace, name: str, size: int, contenders: list) -
 
 
 def agreement(args: argparse.Namespace, name: str, ours: Ours, path: Path, folder: Path) -> None:
-    """Says how far our output and gradients are from PyTorch's for the same batch: largest error in parts of the largest
-    value, and decibels of all."""
+    """Says how far our output and gradients are from PyTorch's for the same batch: the largest error in parts of the
+    largest value, and decibels of all."""
     file = folder / "compare.safetensors"
     ours.ask(f"compare {file} {name}")
     found = {key: tensor.to(args.device) for key, tensor in load_file(file).items()}
@@ -286,7 +286,8 @@ def served(args: argparse.Namespace, precisions):
 
 def main(args: argparse.Namespace, folder: Path) -> None:
     models = {"built-in": ROOT / "models/drums.safetensors", "nano": folder / "nano.safetensors"}
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # what a stopped compiler left half done breaks others
+    # What a stopped compiler leaves half done would break the next.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
     subprocess.run([args.peer, "model", models["nano"], "--model", "nano"], check=True)
     if args.part == "profile":
         return profile(args, models)
