@@ -157,6 +157,8 @@ class Theirs:
         model = UNet(self.models[name])
         inputs, target = model.batch(size)
         model, inputs, target = model.to(device), [x.to(device) for x in inputs], target.to(device)
+        if self.compiled:
+            torch._dynamo.reset()
         run = torch.compile(model, dynamic=False) if self.compiled else model
         autocast = torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
         parameters = list(model.parameters())
@@ -224,8 +226,8 @@ def in_turns(args: argparse.Namespace, name: str, size: int, contenders: list) -
 
 
 def agreement(args: argparse.Namespace, name: str, ours: Ours, path: Path, folder: Path) -> None:
-    """Says how far our output and gradients are from PyTorch's for the same batch: largest error in parts of the largest
-    value, and decibels of all."""
+    """Says how far our output and gradients are from PyTorch's for the same batch: the largest error in parts of the
+    largest value, and decibels of all."""
     file = folder / "compare.safetensors"
     ours.ask(f"compare {file} {name}")
     found = {key: tensor.to(args.device) for key, tensor in load_file(file).items()}
@@ -257,8 +259,8 @@ def profile(args: argparse.Namespace, models: dict) -> None:
     def own(event) -> float:
         return event.self_device_time_total if args.device == "cuda" else event.self_cpu_time_total
 
-    on_device = [event for event in profiler.key_averages()
-                 if args.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA]
+    on_device = [event for event in profiler.key_averages() if not getattr(event, "is_user_annotation", False)
+                 and (args.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA)]
     total = sum(map(own, on_device))
     say(args, batch=size, contender=theirs.name, kernels_ms=total / steps / 1e3,
         launches=sum(event.count for event in on_device) // steps)
@@ -284,6 +286,8 @@ def served(args: argparse.Namespace, precisions):
 
 def main(args: argparse.Namespace, folder: Path) -> None:
     models = {"built-in": ROOT / "models/drums.safetensors", "nano": folder / "nano.safetensors"}
+    # What a stopped compiler leaves half done would break the next.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
     subprocess.run([args.peer, "model", models["nano"], "--model", "nano"], check=True)
     if args.part == "profile":
         return profile(args, models)

@@ -797,7 +797,10 @@ fn render(options: &Options) -> Result<()> {
     for &size in &options.batches {
         let batch = Batch::random(&checkpoint, 1, (size, config.frames()), &options.device)?;
         let sigma = Tensor::ones(size, DType::F32, &options.device)?;
-        let denoise = || Ok(drop(denoiser.denoise(&batch.x, &sigma, &batch.cond)?));
+        let denoise = || {
+            denoiser.denoise(&batch.x, &sigma, &batch.cond)?;
+            Ok(())
+        };
         say("denoiser", size, timed(options, denoise)?);
         for class in [Some("kick"), None] {
             let class = class.map(str::to_owned);
@@ -868,7 +871,7 @@ fn train(options: &Options) -> Result<()> {
                 &options.device,
             )?;
             let mut trainee = Trainee::new(&checkpoint, options.compute_type(), &options.device)?;
-            let mut step = || Ok(drop(trainee.step(&batch, 1e-6)?));
+            let mut step = || trainee.step(&batch, 1e-6).map(drop);
             let [first, median, least] = timed(options, &mut step)?;
             let peak = peak(options, before, || {
                 (0..5).try_for_each(|_| step())?;
@@ -951,7 +954,7 @@ fn out_of_memory(options: &Options) -> Result<()> {
         let size = (usual as usize) << factor >> 2;
         match step(size) {
             Ok(loss) => {
-                options.say(json!({"batch": size, "loss": short(loss), "ok": loss.is_finite()}))
+                options.say(json!({"batch": size, "loss": short(loss), "ok": loss.is_finite()}));
             }
             Err(error) => {
                 options.say(json!({"batch": size, "error": error.to_string(), "ok": true}));
@@ -998,9 +1001,7 @@ fn serve(options: &Options) -> Result<()> {
                     let (trainee, batch) = workload.as_mut().ok_or("nothing is prepared")?;
                     options.device.synchronize()?;
                     let (start, times) = (Instant::now(), times.parse::<u32>()?);
-                    (0..times).try_for_each(|_| {
-                        Ok::<_, Box<dyn Error>>(drop(trainee.step(batch, 1e-6)?))
-                    })?;
+                    (0..times).try_for_each(|_| trainee.step(batch, 1e-6).map(drop))?;
                     options.device.synchronize()?;
                     return Ok((start.elapsed() / times).as_secs_f64().to_string());
                 }
