@@ -1,9 +1,9 @@
 //! The optimizer's element-wise updates, in place.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
-use rayon::prelude::*;
 
 use crate::isa::Isa;
+use crate::team;
 
 /// One step of AdamW [Loshchilov & Hutter 2019], its numbers already corrected for the step's index.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,8 @@ fn reference_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
     average.slice_set(&blended, 0, 0)
 }
 
-const CHUNK: usize = 1 << 14;
+/// Values that one task updates: most parameters are updated by the thread that asks.
+const CHUNK: usize = 1 << 17;
 
 fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
@@ -123,16 +124,14 @@ impl InplaceOp2 for Blend {
     fn cpu_fwd(&self, s: &mut CpuStorage, sl: &Layout, x: &CpuStorage, xl: &Layout) -> Result<()> {
         let (s, x) = (values_mut(s, sl)?, crate::real::slice::<f32>(x, xl)?);
         let (rest, isa) = (1.0 - self.keep, Isa::current()?);
-        s.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
-            .for_each(|(s, x)| {
-                isa.run(|| {
-                    for (s, &x) in s.iter_mut().zip(x) {
-                        let x = x * self.gain;
-                        *s = self.keep * *s + rest * if self.square { x * x } else { x };
-                    }
-                });
+        team::for_each_chunk(s, CHUNK, |i, s| {
+            isa.run(|| {
+                for (s, &x) in s.iter_mut().zip(&x[i * CHUNK..]) {
+                    let x = x * self.gain;
+                    *s = self.keep * *s + rest * if self.square { x * x } else { x };
+                }
             });
+        });
         Ok(())
     }
 }
@@ -159,17 +158,15 @@ impl InplaceOp3 for Descend {
             crate::real::slice::<f32>(v, vl)?,
         );
         let (step, isa) = (self.0, Isa::current()?);
-        p.par_chunks_mut(CHUNK)
-            .zip(m.par_chunks(CHUNK))
-            .zip(v.par_chunks(CHUNK))
-            .for_each(|((p, m), v)| {
-                isa.run(|| {
-                    for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                        let root = v.sqrt() * step.root_correction + step.epsilon;
-                        *p = *p * (1.0 - step.decay) - step.step_size * m / root;
-                    }
-                });
+        team::for_each_chunk(p, CHUNK, |i, p| {
+            isa.run(|| {
+                let (m, v) = (&m[i * CHUNK..], &v[i * CHUNK..]);
+                for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                    let root = v.sqrt() * step.root_correction + step.epsilon;
+                    *p = *p * (1.0 - step.decay) - step.step_size * m / root;
+                }
             });
+        });
         Ok(())
     }
 }

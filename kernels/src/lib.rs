@@ -37,6 +37,7 @@ mod norm;
 mod program;
 mod real;
 mod resample;
+mod team;
 
 pub use activation::Activation;
 pub use adam::{AdamStep, adam_step, follow};

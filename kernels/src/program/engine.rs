@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::graph::{RunTensors, in_pool, proceed, track};
+use super::graph::{RunTensors, proceed, track};
 use super::plan::Kind;
 use super::pool::Pool;
 use super::session::Session;
 use super::{Map, Program};
 use crate::compute_type::ComputeType;
 use crate::real::Real;
+use crate::team;
 
 /// Runs programs over its parameters.
 ///
@@ -150,7 +151,7 @@ impl Engine {
                 session.forward(numbers, || proceed(&self.stop))
             })
         };
-        let output = in_pool(run)?;
+        let output = team::lead(run)?;
         if session.key.1 == Kind::Inference {
             return Tensor::from_vec(output, dims, &Device::Cpu);
         }

@@ -11,11 +11,7 @@ use candle_core::{
 use super::memory::{Gradients, Numbers};
 use super::pool::{PooledSession, lock};
 use crate::real::{Real, slice};
-
-/// Runs `f` on a thread of the current rayon pool: entering the pool takes longer than most ops.
-pub(super) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
-}
+use crate::team;
 
 /// Fails when the engine was told to stop.
 pub(super) fn proceed(stop: &AtomicBool) -> Result<()> {
@@ -121,7 +117,7 @@ impl<T: Real> CustomOp1 for Run<T> {
             bail!("a program goes back once: its maps were overwritten on the way");
         };
         let dy = dy.contiguous()?;
-        let Gradients { inputs, parameters } = in_pool(|| {
+        let Gradients { inputs, parameters } = team::lead(|| {
             let dy = (dy.storage_and_layout(),);
             tensors
                 .read(|numbers| session.backward(numbers, values(&dy.0)?, || proceed(&self.stop)))
