@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use audiodiff_kernels::{AdamStep, adam_step, follow};
+use audiodiff_kernels::{AdamStep, adam_step, follow, sum_of_squares};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ impl Adam {
         let mut square = 0f64;
         for (_, var) in parameters.iter() {
             if let Some(gradient) = gradients.get(var) {
-                square += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+                square += sum_of_squares(gradient)?;
             }
         }
         let norm = square.sqrt();

@@ -1,6 +1,6 @@
 //! The optimizer's element-wise updates, in place.
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, Var, bail};
 
 use crate::isa::Isa;
 use crate::team;
@@ -22,6 +22,35 @@ pub struct AdamStep {
     pub decay: f32,
     /// Multiplies the gradient first (clipping).
     pub gradient_scale: f32,
+}
+
+/// The sum of the squares of all values, which are f32.
+///
+/// Candle makes the squares of a large tensor on threads of its own, which spin until all are done: beside programs that
+/// keep a core busy that was a fifth of a training step.
+///
+/// # Errors
+/// When the values are not f32.
+pub fn sum_of_squares(values: &Tensor) -> Result<f64> {
+    let values = values.contiguous()?;
+    let (storage, layout) = values.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        let sum = values.sqr()?.sum_all()?.to_scalar::<f32>()?;
+        return Ok(f64::from(sum));
+    };
+    const STRANDS: usize = 16;
+    let values = crate::real::slice::<f32>(storage, layout)?;
+    let (strands, rest) = values.as_chunks::<STRANDS>();
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let mut sums = [0f64; STRANDS];
+    Isa::current()?.run(|| {
+        for values in strands {
+            for (sum, &x) in sums.iter_mut().zip(values) {
+                *sum += square(x);
+            }
+        }
+    });
+    Ok(sums.iter().sum::<f64>() + rest.iter().map(|&x| square(x)).sum::<f64>())
 }
 
 /// Updates the moments with `gradient`, then `parameter` with the moments. All are f32 of one shape.
@@ -100,7 +129,7 @@ fn reference_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
 }
 
 /// Values that one task updates: most parameters are updated by the thread that asks.
-const CHUNK: usize = 1 << 17;
+const CHUNK: usize = 1 << 18;
 
 fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
@@ -229,6 +258,21 @@ mod tests {
         ] {
             assert_close(&a.to_dtype(DType::F64)?, &b.to_dtype(DType::F64)?, 1e-6);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn squares_are_summed_in_double_precision() -> Result<()> {
+        for n in [0, 1, 15, 16, 50] {
+            let numbers = Tensor::arange(0f32, n as f32, &Device::Cpu)?;
+            let exact = (0..n).map(|i| i * i).sum::<i32>();
+            assert_eq!(sum_of_squares(&numbers)?, f64::from(exact));
+        }
+        // Each alone is lost in f32 beside the first.
+        let mut numbers = vec![1f32; 1000];
+        numbers[0] = 1e5;
+        let columns = Tensor::from_vec(numbers, (100, 10), &Device::Cpu)?.t()?;
+        assert_eq!(sum_of_squares(&columns)?, 1e10 + 999.0);
         Ok(())
     }
 

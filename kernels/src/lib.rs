@@ -40,7 +40,7 @@ mod resample;
 mod team;
 
 pub use activation::Activation;
-pub use adam::{AdamStep, adam_step, follow};
+pub use adam::{AdamStep, adam_step, follow, sum_of_squares};
 pub use compute_type::ComputeType;
 pub use isa::Isa;
 pub use program::{Engine, Indices, Map, Norm, Parameter, Program};

@@ -21,9 +21,9 @@ use crate::disjoint::DisjointSlice;
 /// loops.
 const SPIN: Duration = Duration::from_micros(30);
 
-/// The time after which a thread that found the leader on its core looks for another one: about as long as a program
-/// has a core before the next one's turn.
-const NAP: Duration = Duration::from_millis(3);
+/// The time after which a thread that found the leader on its core looks for another one. A system moves threads that
+/// wait for a core to one that falls idle, but does not see those that sleep.
+const NAP: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The team that this thread leads, unless it is within a task.

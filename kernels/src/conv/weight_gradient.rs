@@ -51,12 +51,8 @@ pub(crate) fn backward_weight<T: Real>(
         dw: &DisjointSlice::new(dw),
         add,
     };
-    // Each task computes all columns of some input channels. More tasks would share the work more evenly, but each
-    // reads and transforms all of `dy`.
-    let tasks = match rayon::current_num_threads() {
-        1 => 1,
-        threads => (2 * threads).min(s.ci.div_ceil(12)),
-    };
+    // Each task computes all columns of some input channels.
+    let tasks = rayon::current_num_threads().min(s.ci.div_ceil(12));
     team::for_each(tasks, |task| {
         let channels = part(s.ci.div_ceil(6), tasks, task);
         tap_gradients.compute(channels.start * 6..s.ci.min(channels.end * 6));
