@@ -27,7 +27,7 @@ pub struct AdamStep {
 /// The sum of the squares of all values, which are f32.
 ///
 /// Candle makes the squares of a large tensor on threads of its own, which spin until all are done: beside programs that
-/// keep a core busy that was a fifth of a training step.
+/// keep a core busy that was a twentieth of a training step.
 ///
 /// # Errors
 /// When the values are not f32.
