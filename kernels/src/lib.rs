@@ -40,6 +40,7 @@ mod norm;
 mod program;
 mod real;
 mod resample;
+mod team;
 
 pub use activation::Activation;
 pub use adam::{AdamStep, Update, adam_steps, follow, square_sum};
