@@ -398,7 +398,9 @@ mod tests {
             &numbers.map(Argument::F32),
         );
         for i in 0..LENGTHS.len() {
-            [0, 2, 3, 4].map(|k| stream.wanted(Buffer::Parameter(5 * i + k)));
+            [0, 2, 3, 4]
+                .into_iter()
+                .for_each(|k| stream.wanted(Buffer::Parameter(5 * i + k)));
         }
         let found = stream.run();
         assert_eq!(found.len(), expected.len());
