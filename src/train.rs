@@ -411,6 +411,7 @@ impl<'d> Trainer<'d> {
             batch: self.batch,
             places: self.places(),
             attributes: self.has_attributes(),
+            device: self.device.clone(),
         };
         // A model that others would only spoil is the best of its fine-tuning.
         if self.step() == 0 && self.run.from.is_some() && self.config.patience.is_some() {
@@ -419,7 +420,7 @@ impl<'d> Trainer<'d> {
         let (send, receive) = crossbeam::channel::bounded(2);
         let first = self.step();
         std::thread::scope(|scope| {
-            // Batches are prepared ahead; the channel closes when either side is done.
+            // Batches are prepared, and copied to a GPU, ahead; the channel closes when either side is done.
             scope
                 .spawn(move || (first..).try_for_each(|step| send.send(source.prepare(step)).ok()));
             let mut clock = Instant::now();
@@ -429,7 +430,8 @@ impl<'d> Trainer<'d> {
                 let prepared = receive
                     .recv()
                     .expect("the source goes on as long as it is listened to")?;
-                let mut report = self.learn(prepared)?;
+                let mut report =
+                    (self.learn(prepared)).map_err(|error| memory::told(error, self.batch))?;
                 let seconds = self.state.done.seconds + clock.elapsed().as_secs_f64();
                 clock = Instant::now();
                 self.state.done.seconds = self.of_first(seconds)?;
@@ -566,9 +568,8 @@ impl<'d> Trainer<'d> {
         let mut noise = Noise::at(seed, &[place::LEVEL, step]);
         let objective = self.config.loss.objective();
         let sigmas = &objective.draw_sigmas(self.batch, &mut noise)[places];
-        let unit = Tensor::from_vec(part.noise, part.batch.shape, &self.device)?;
-        let (clean, cond) = self.inputs(part.batch, &mut noise)?;
-        let losses = self.losses_of(&self.denoiser, &clean, &cond, sigmas, &unit)?;
+        let cond = self.conditions(&part.batch, &mut noise)?;
+        let losses = self.losses_of(&self.denoiser, &part.clean, &cond, sigmas, &part.noise)?;
         Ok((losses.sum_all()? / self.batch as f64)?)
     }
 
@@ -590,20 +591,18 @@ impl<'d> Trainer<'d> {
         objective.losses(denoiser, teacher, clean, cond, sigmas, noise)
     }
 
-    /// Clean frames `[B, T, C]` of a batch, and the conditioning with some of it hidden.
-    fn inputs(&self, batch: Batch, class_noise: &mut Noise) -> Result<(Tensor, Conditioning)> {
+    /// The conditioning of a batch, with some of it hidden.
+    fn conditions(&self, batch: &Batch, class_noise: &mut Noise) -> Result<Conditioning> {
         let place = [place::ATTRIBUTES, self.step()];
         let mut attribute_noise = Noise::at(self.config.seed, &place);
-        let cond = BatchConditions::of(&batch, &self.model)
+        BatchConditions::of(batch, &self.model)
             .hide(
                 self.places().start,
                 self.config.class_dropout,
                 class_noise,
                 &mut attribute_noise,
             )
-            .conditioning(&self.device)?;
-        let clean = Tensor::from_vec(batch.frames, batch.shape, &self.device)?;
-        Ok((clean, cond))
+            .conditioning(&self.device)
     }
 
     fn diverged(&self, what: &'static str, value: f64) -> Error {
