@@ -741,9 +741,12 @@ mod tests {
         let mut bench = bench();
         bench.ask(1);
         assert_eq!(bench.started(), 1);
-        let generator = bench.generator.take();
+        let generator = bench.generator.take().unwrap();
+        let quit = Arc::clone(&generator.quit);
         let dropping = std::thread::spawn(move || drop(generator));
-        std::thread::sleep(Duration::from_millis(20));
+        while !quit.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
         bench.step(1);
         dropping.join().unwrap();
         assert_eq!(bench.sound(), None);
