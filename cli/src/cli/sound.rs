@@ -158,10 +158,13 @@ impl SoundArgs {
         }))
     }
 
-    /// The model, ready on the `nth` of several GPUs, and its fingerprint.
+    /// The model, ready on the `nth` of several GPUs, and its fingerprint. How it is rendered where nothing is asked for
+    /// is no part of that: the settings say it.
     pub fn renderer(&self, nth: usize) -> anyhow::Result<(Renderer, String)> {
-        let model = super::load_model(self.model.as_ref())?;
-        Ok((self.compute.renderer(&model, nth)?, model.fingerprint()?))
+        let mut model = super::load_model(self.model.as_ref())?;
+        let renderer = self.compute.renderer(&model, nth)?;
+        model.config.rendering = None;
+        Ok((renderer, model.fingerprint()?))
     }
 
     /// All that decides a sound besides its model and its seed.
