@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what building and testing audiodiff needs and this machine lacks: a C compiler, ALSA's headers,
+# Installs what building and testing audiodiff needs and this machine lacks: compilers of C and C++, ALSA's headers,
 # Python for a test, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and libclang, by which its headers are
 # read.
 #
@@ -26,7 +26,7 @@ install() {
 }
 
 missing=
-command -v cc >/dev/null || missing="$missing build-essential"
+{ command -v cc && command -v c++; } >/dev/null || missing="$missing build-essential"
 command -v pkg-config >/dev/null || missing="$missing pkg-config"
 command -v python3 >/dev/null || missing="$missing python3"
 if ! command -v pkg-config >/dev/null || ! pkg-config --exists alsa; then

@@ -67,7 +67,9 @@ fn bench(c: &mut Criterion) {
         let cond = Conditioning::new(&[Some(0); 16], &[0.0; 80], &device).expect("a batch");
         let objective = Objective::new(Target::X, 1.0);
         let sigmas = objective.draw_sigmas(16, &mut noise);
-        let mut noises: Vec<Noise> = (0..16).map(Noise::new).collect();
+        let unit = noise
+            .normal_tensor(clean.shape(), &device)
+            .expect("a batch");
         let trained = wrap(&mut &parameters);
         let mut adam = Adam::new(&parameters, AdamConfig::default()).expect("its own parameters");
         let mut ema = Ema::new(&parameters, 6.94).expect("its own parameters");
@@ -75,7 +77,7 @@ fn bench(c: &mut Criterion) {
         c.bench_function(&format!("{preset}/training step/16"), |b| {
             b.iter(|| {
                 let loss = objective
-                    .losses(&trained, None, &clean, &cond, &sigmas, &mut noises)
+                    .losses(&trained, None, &clean, &cond, &sigmas, &unit)
                     .and_then(|losses| Ok(losses.mean_all()?))
                     .expect("matching shapes");
                 let gradients = loss.backward().expect("every op has a gradient");

@@ -403,11 +403,14 @@ class Contender:
 
 
 class Disturber:
-    """Another program, which never sleeps: in a session of its own, as programs are that a user starts."""
+    """Another program, which never sleeps.
+
+    It stays in the session of the contenders: some systems share a core between sessions first, then between threads,
+    and a session's second thread gets little of a core that another session keeps busy.
+    """
 
     def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", DISTURBER], stdin=subprocess.PIPE,
-                                        start_new_session=True)
+        self.process = subprocess.Popen([sys.executable, "-c", DISTURBER], stdin=subprocess.PIPE)
 
     def close(self) -> None:
         self.process.communicate()

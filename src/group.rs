@@ -336,7 +336,12 @@ impl<T: Transport> Ranks<T> {
         self.transport
             .exchange(&vec![&*total; size], &mut received)?;
         received[rank] = total;
-        Ok(received.iter().flat_map(|part| values_of(part)).collect())
+        let mut sums = values;
+        let all = received.iter().flat_map(|part| part.as_chunks::<4>().0);
+        for (sum, &bytes) in sums.iter_mut().zip(all) {
+            *sum = f32::from_le_bytes(bytes);
+        }
+        Ok(sums)
     }
 
     fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
@@ -393,7 +398,12 @@ impl<T: Transport> Ranks<T> {
 }
 
 fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    // By whole numbers: byte by byte it takes longer than all else of a sum.
+    let mut bytes = vec![0; 4 * values.len()];
+    for (bytes, x) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *bytes = x.to_le_bytes();
+    }
+    bytes
 }
 
 fn values_of(bytes: &[u8]) -> Vec<f32> {

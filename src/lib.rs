@@ -128,6 +128,8 @@ pub mod render;
 pub mod representation;
 pub mod train;
 
+#[cfg(feature = "cuda")]
+pub use audiodiff_kernels::cuda;
 pub use candle_core::Device;
 pub use checkpoint::Checkpoint;
 pub use dataset::{Dataset, ScanOptions};

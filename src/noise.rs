@@ -121,11 +121,20 @@ pub fn unit_noise(
     device: &Device,
 ) -> Result<Tensor> {
     let shape = (noises.len(), frames, width);
-    let rows: Vec<Vec<f32>> = noises
-        .par_iter_mut()
-        .map(|noise| noise.normals(frames * width))
-        .collect();
-    Ok(Tensor::from_vec(rows.concat(), shape, device)?)
+    Ok(Tensor::from_vec(
+        unit_normals(noises, frames * width),
+        shape,
+        device,
+    )?)
+}
+
+/// `n` standard normal draws from each of `noises`, one after the other: made on all cores.
+#[must_use]
+pub fn unit_normals(noises: &mut [Noise], n: usize) -> Vec<f32> {
+    let mut values = vec![0.0; noises.len() * n];
+    let rows = values.par_chunks_mut(n.max(1)).zip(noises);
+    rows.for_each(|(row, noise)| row.fill_with(|| noise.normal()));
+    values
 }
 
 /// Inverse of the normal distribution function, relative error below 1.2e-9 [Acklam 2003].

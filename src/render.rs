@@ -88,6 +88,12 @@ impl Renderer {
         self.denoiser.network.engine()
     }
 
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The model's configuration.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {

@@ -27,7 +27,7 @@ pub use demo::illustrate;
 pub use stats::{StepReport, read_stats};
 
 use begin::{OnProgress, fresh};
-use conditioning::{BatchConditions, BatchSource};
+use conditioning::{BatchConditions, BatchSource, Prepared};
 use fine_tune::{adapted, fine_tuned};
 use gradients::GradientSums;
 use memory::Room;
@@ -411,6 +411,7 @@ impl<'d> Trainer<'d> {
             batch: self.batch,
             places: self.places(),
             attributes: self.has_attributes(),
+            device: self.device.clone(),
         };
         // A model that others would only spoil is the best of its fine-tuning.
         if self.step() == 0 && self.run.from.is_some() && self.config.patience.is_some() {
@@ -419,16 +420,18 @@ impl<'d> Trainer<'d> {
         let (send, receive) = crossbeam::channel::bounded(2);
         let first = self.step();
         std::thread::scope(|scope| {
-            // Batches are prepared ahead; the channel closes when either side is done.
-            scope.spawn(move || (first..).try_for_each(|step| send.send(source.batch(step)).ok()));
+            // Batches are prepared, and copied to a GPU, ahead; the channel closes when either side is done.
+            scope
+                .spawn(move || (first..).try_for_each(|step| send.send(source.prepare(step)).ok()));
             let mut clock = Instant::now();
             let mut saved_at = self.state.done.seconds;
             let mut outcome = Outcome::Finished;
             while self.progress() < 1.0 {
-                let batch = receive
+                let prepared = receive
                     .recv()
                     .expect("the source goes on as long as it is listened to")?;
-                let mut report = self.learn(batch)?;
+                let mut report =
+                    (self.learn(prepared)).map_err(|error| memory::told(error, self.batch))?;
                 let seconds = self.state.done.seconds + clock.elapsed().as_secs_f64();
                 clock = Instant::now();
                 self.state.done.seconds = self.of_first(seconds)?;
@@ -510,29 +513,32 @@ impl<'d> Trainer<'d> {
     }
 
     /// One optimizer step.
-    fn learn(&mut self, batch: Batch) -> Result<StepReport> {
+    fn learn(&mut self, prepared: Prepared) -> Result<StepReport> {
         let clips = self.batch as u64;
-        let loss = self.loss(batch)?;
-        // Of the whole batch: where it is no number, all ranks end here.
-        let value = self.group.sum(vec![loss.to_scalar::<f32>()?])?[0];
-        if !value.is_finite() {
-            return Err(self.diverged("loss", f64::from(value)));
-        }
+        let loss = self.loss(prepared)?;
+        // Ranks agree on the loss before the first gradients set out. Alone, a GPU is asked for the way back before it
+        // is waited for.
+        let agreed = match self.group.size() {
+            1 => None,
+            _ => Some(self.whole_loss(&loss)?),
+        };
+        let mut gradients = loss.backward()?;
+        let value = agreed.map_or_else(|| self.whole_loss(&loss), Ok)?;
         let learning_rate = self.config.learning_rate.at(self.step(), self.progress());
         let state = &mut self.state;
-        let mut gradients = loss.backward()?;
         if let Some(sums) = &self.sums {
             sums.finish(&state.parameters, &mut gradients)?;
         }
-        let grad_norm = state
-            .adam
-            .step(&state.parameters, &gradients, learning_rate)?;
+        let average = (&mut state.ema, state.done.steps + 1);
+        let grad_norm =
+            state
+                .adam
+                .step_with(&state.parameters, &gradients, learning_rate, average)?;
         if !grad_norm.is_finite() {
             return Err(self.diverged("gradient's norm", grad_norm));
         }
         state.done.steps += 1;
         state.done.clips += clips;
-        state.ema.update(&state.parameters, state.done.steps)?;
         let done = state.done;
         Ok(StepReport {
             step: done.steps,
@@ -546,29 +552,35 @@ impl<'d> Trainer<'d> {
         })
     }
 
+    /// The loss of the whole batch. Where it is no number, all ranks end here.
+    fn whole_loss(&self, part: &Tensor) -> Result<f32> {
+        let value = self.group.sum(vec![part.to_scalar::<f32>()?])?[0];
+        if !value.is_finite() {
+            return Err(self.diverged("loss", f64::from(value)));
+        }
+        Ok(value)
+    }
+
     /// What this rank's part of a batch adds to its loss at the noise levels of the present step: a scalar with a
     /// gradient.
-    fn loss(&self, part: Batch) -> Result<Tensor> {
+    fn loss(&self, part: Prepared) -> Result<Tensor> {
         let (seed, step, places) = (self.config.seed, self.step(), self.places());
         let mut noise = Noise::at(seed, &[place::LEVEL, step]);
-        let mut noises: Vec<Noise> = (places.clone())
-            .map(|j| Noise::at(seed, &[place::NOISE, step, j as u64]))
-            .collect();
         let objective = self.config.loss.objective();
         let sigmas = &objective.draw_sigmas(self.batch, &mut noise)[places];
-        let (clean, cond) = self.inputs(part, &mut noise)?;
-        let losses = self.losses_of(&self.denoiser, &clean, &cond, sigmas, &mut noises)?;
+        let cond = self.conditions(&part.batch, &mut noise)?;
+        let losses = self.losses_of(&self.denoiser, &part.clean, &cond, sigmas, &part.noise)?;
         Ok((losses.sum_all()? / self.batch as f64)?)
     }
 
-    /// Losses `[B]` of a denoiser on clean frames at these noise levels.
+    /// Losses `[B]` of a denoiser on clean frames under this unit noise at these noise levels.
     fn losses_of(
         &self,
         denoiser: &dyn Denoiser,
         clean: &Tensor,
         cond: &Conditioning,
         sigmas: &[f64],
-        noises: &mut [Noise],
+        noise: &Tensor,
     ) -> Result<Tensor> {
         let guided = match (&self.config.loss, &self.teacher) {
             (Loss::Distillation(own), Some(teacher)) => Some(own.guided(teacher)?),
@@ -576,23 +588,21 @@ impl<'d> Trainer<'d> {
         };
         let teacher = guided.as_ref().map(|guided| guided as &dyn Denoiser);
         let objective = self.config.loss.objective();
-        objective.losses(denoiser, teacher, clean, cond, sigmas, noises)
+        objective.losses(denoiser, teacher, clean, cond, sigmas, noise)
     }
 
-    /// Clean frames `[B, T, C]` of a batch, and the conditioning with some of it hidden.
-    fn inputs(&self, batch: Batch, class_noise: &mut Noise) -> Result<(Tensor, Conditioning)> {
+    /// The conditioning of a batch, with some of it hidden.
+    fn conditions(&self, batch: &Batch, class_noise: &mut Noise) -> Result<Conditioning> {
         let place = [place::ATTRIBUTES, self.step()];
         let mut attribute_noise = Noise::at(self.config.seed, &place);
-        let cond = BatchConditions::of(&batch, &self.model)
+        BatchConditions::of(batch, &self.model)
             .hide(
                 self.places().start,
                 self.config.class_dropout,
                 class_noise,
                 &mut attribute_noise,
             )
-            .conditioning(&self.device)?;
-        let clean = Tensor::from_vec(batch.frames, batch.shape, &self.device)?;
-        Ok((clean, cond))
+            .conditioning(&self.device)
     }
 
     fn diverged(&self, what: &'static str, value: f64) -> Error {

@@ -376,6 +376,7 @@ fn every_paper_that_is_cited_stands_in_the_table_of_its_package_in_one_spelling(
         assert!(!known.is_empty(), "{package}src/lib.rs");
         let mut paths = Vec::new();
         files(&folder, ".rs", &mut paths);
+        files(&folder, ".cu", &mut paths);
         let mut cited = BTreeSet::new();
         for path in paths {
             for inside in bracketed(&read(&path)) {

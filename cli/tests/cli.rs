@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -616,4 +617,101 @@ fn names_are_shown_with_their_control_characters_spelt_out() {
             "{text:?}"
         );
     }
+}
+
+/// The files of a folder, by name.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let named = |path: PathBuf| {
+        (
+            path.file_name().unwrap().into(),
+            std::fs::read(&path).unwrap(),
+        )
+    };
+    paths.map(named).collect()
+}
+
+#[test]
+fn shards_make_the_files_of_one_process_and_a_restart_only_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name).join("s.wav");
+    let render = |out: &Path, more: &[&str]| -> Vec<Value> {
+        let args = [
+            "render", "-n", "21", "--seed", "5", "--steps", "1", "--jsonl", "-o",
+        ];
+        let said = said(&[&args[..], &[text(out)], more].concat());
+        said.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let (alone, shared) = (out("alone"), out("shared"));
+    assert_eq!(render(&alone, &[]).len(), 21);
+    let whole = files(alone.parent().unwrap());
+    // By eight: the first shard has eight and five, the second eight.
+    let parts = ["1/2", "2/2"].map(|shard| render(&shared, &["--shard", shard]).len());
+    assert_eq!(parts, [13, 8]);
+    assert!(files(shared.parent().unwrap()) == whole);
+
+    let file = |number: u32| shared.with_file_name(format!("s-{number:02}.wav"));
+    std::fs::remove_file(file(2)).unwrap();
+    let bytes = std::fs::read(file(11)).unwrap();
+    std::fs::write(file(11), &bytes[..bytes.len() / 2]).unwrap();
+    let made = |lines: &[Value]| -> Vec<u64> {
+        let new = lines.iter().filter(|line| line.get("kept").is_none());
+        new.map(|line| line["seed"].as_u64().unwrap()).collect()
+    };
+    let again = ["1/2", "2/2"].map(|shard| render(&shared, &["--shard", shard]));
+    assert_eq!(
+        again.each_ref().map(|lines| made(lines)),
+        [vec![6], vec![15]]
+    );
+    assert_eq!(again.each_ref().map(Vec::len), parts);
+    assert!(files(shared.parent().unwrap()) == whole);
+
+    // Of other settings is made again, and then kept.
+    let other = ["--resume", "--guidance", "3"];
+    assert_eq!(made(&render(&shared, &other)).len(), 21);
+    assert!(files(shared.parent().unwrap()) != whole);
+    assert!(made(&render(&shared, &other)).is_empty());
+    let seedless = ["render", "-o", text(&shared), "-n", "9", "--shard", "1/2"];
+    assert!(fails(2, &seedless).contains("expected --seed, found none"));
+    let beyond = fails(2, &[&seedless[..6], &["--shard", "3/2"]].concat());
+    assert!(
+        beyond.contains("expected I/N with I from 1 to N"),
+        "{beyond}"
+    );
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn processes_that_are_started_together_are_refused_where_the_build_cannot_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("s.wav");
+    let together = |args: &[&str]| {
+        let mut command = Command::cargo_bin("audiodiff").unwrap();
+        let output = command
+            .args(args)
+            .env("OMPI_COMM_WORLD_SIZE", "2")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = together(&["train", text(folder.path()), "-o", text(&out)]);
+    let expected =
+        "train: 2 processes were started together, but this build lacks the `mpi` feature";
+    assert!(code == Some(2) && said.contains(expected), "{said}");
+    let render = ["render", "-o", text(&out), "--steps", "1", "--seed", "1"];
+    let (code, said) = together(&render);
+    assert!(
+        code == Some(2) && said.contains("give each process its --shard"),
+        "{said}"
+    );
+    assert!(!out.exists());
+    assert_eq!(
+        together(&[&render[..], &["--shard", "1/1"]].concat()).0,
+        Some(0)
+    );
+    assert!(out.exists());
 }

@@ -1,9 +1,9 @@
 //! The optimizer's element-wise updates, in place.
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, Var, bail};
 
 use crate::isa::Isa;
+use crate::team;
 
 /// One step of AdamW [Loshchilov & Hutter 2019], its numbers already corrected for the step's index.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,32 @@ pub struct AdamStep {
     pub decay: f32,
     /// Multiplies the gradient first (clipping).
     pub gradient_scale: f32,
+}
+
+/// The sum of the squares of one tensor's values.
+///
+/// Candle makes the squares of a large tensor on threads of its own, which spin until all are done: beside programs that
+/// keep a core busy that was a twentieth of a training step.
+fn sum_of_squares(values: &Tensor) -> Result<f64> {
+    let values = values.contiguous()?;
+    let (storage, layout) = values.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        let sum = values.sqr()?.sum_all()?.to_scalar::<f32>()?;
+        return Ok(f64::from(sum));
+    };
+    const STRANDS: usize = 16;
+    let values = crate::real::slice::<f32>(storage, layout)?;
+    let (strands, rest) = values.as_chunks::<STRANDS>();
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let mut sums = [0f64; STRANDS];
+    Isa::current()?.run(|| {
+        for values in strands {
+            for (sum, &x) in sums.iter_mut().zip(values) {
+                *sum += square(x);
+            }
+        }
+    });
+    Ok(sums.iter().sum::<f64>() + rest.iter().map(|&x| square(x)).sum::<f64>())
 }
 
 /// The tensors of one parameter's step: all f32, contiguous and of one shape.
@@ -88,11 +114,7 @@ pub fn square_sum(tensors: &[&Tensor]) -> Result<f64> {
     {
         return crate::program::gpu::square_sum(device, tensors);
     }
-    let squares = |tensor: &&Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f32>();
-    tensors
-        .iter()
-        .map(|tensor| Ok(f64::from(squares(tensor)?)))
-        .sum()
+    tensors.iter().map(|tensor| sum_of_squares(tensor)).sum()
 }
 
 fn adam_step(
@@ -166,7 +188,8 @@ fn reference_follow(average: &Tensor, value: &Tensor, keep: f32) -> Result<()> {
     average.slice_set(&blended, 0, 0)
 }
 
-const CHUNK: usize = 1 << 14;
+/// Values that one task updates: most parameters are updated by the thread that asks.
+const CHUNK: usize = 1 << 18;
 
 fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
@@ -190,16 +213,14 @@ impl InplaceOp2 for Blend {
     fn cpu_fwd(&self, s: &mut CpuStorage, sl: &Layout, x: &CpuStorage, xl: &Layout) -> Result<()> {
         let (s, x) = (values_mut(s, sl)?, crate::real::slice::<f32>(x, xl)?);
         let (rest, isa) = (1.0 - self.keep, Isa::current()?);
-        s.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
-            .for_each(|(s, x)| {
-                isa.run(|| {
-                    for (s, &x) in s.iter_mut().zip(x) {
-                        let x = x * self.gain;
-                        *s = self.keep * *s + rest * if self.square { x * x } else { x };
-                    }
-                });
+        team::for_each_chunk(s, CHUNK, |i, s| {
+            isa.run(|| {
+                for (s, &x) in s.iter_mut().zip(&x[i * CHUNK..]) {
+                    let x = x * self.gain;
+                    *s = self.keep * *s + rest * if self.square { x * x } else { x };
+                }
             });
+        });
         Ok(())
     }
 }
@@ -226,17 +247,15 @@ impl InplaceOp3 for Descend {
             crate::real::slice::<f32>(v, vl)?,
         );
         let (step, isa) = (self.0, Isa::current()?);
-        p.par_chunks_mut(CHUNK)
-            .zip(m.par_chunks(CHUNK))
-            .zip(v.par_chunks(CHUNK))
-            .for_each(|((p, m), v)| {
-                isa.run(|| {
-                    for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                        let root = v.sqrt() * step.root_correction + step.epsilon;
-                        *p = *p * (1.0 - step.decay) - step.step_size * m / root;
-                    }
-                });
+        team::for_each_chunk(p, CHUNK, |i, p| {
+            isa.run(|| {
+                let (m, v) = (&m[i * CHUNK..], &v[i * CHUNK..]);
+                for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                    let root = v.sqrt() * step.root_correction + step.epsilon;
+                    *p = *p * (1.0 - step.decay) - step.step_size * m / root;
+                }
             });
+        });
         Ok(())
     }
 }
@@ -299,6 +318,21 @@ mod tests {
         ] {
             assert_close(&a.to_dtype(DType::F64)?, &b.to_dtype(DType::F64)?, 1e-6);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn squares_are_summed_in_double_precision() -> Result<()> {
+        for n in [0, 1, 15, 16, 50] {
+            let numbers = Tensor::arange(0f32, n as f32, &Device::Cpu)?;
+            let exact = (0..n).map(|i| i * i).sum::<i32>();
+            assert_eq!(sum_of_squares(&numbers)?, f64::from(exact));
+        }
+        // Each alone is lost in f32 beside the first.
+        let mut numbers = vec![1f32; 1000];
+        numbers[0] = 1e5;
+        let columns = Tensor::from_vec(numbers, (100, 10), &Device::Cpu)?.t()?;
+        assert_eq!(sum_of_squares(&columns)?, 1e10 + 999.0);
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! Multi-head self-attention over frames; the backward pass computes the scores anew.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::disjoint::DisjointSlice;
 use crate::gemm::{add_transposed_product, pack, packed_len, product};
 use crate::isa::Isa;
 use crate::real::Real;
+use crate::team;
 
 /// Sizes: `qkv: [B, T, 3·C]` holds queries, keys and values side by side, each with its heads side by side;
 /// the result is `[B, T, C]`. `heads` divides `C`.
@@ -73,11 +73,9 @@ pub(crate) fn backward<T: Real>(
 
 /// Runs `task` for each head of each clip, with some memory.
 fn each_head<T: Real>(d: Dims, scratch: usize, task: impl Fn(usize, &mut [T]) + Sync) {
-    let run = |i: usize| T::with_scratch(scratch, |scratch| task(i, scratch));
-    (0..d.b * d.heads)
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each(run);
+    team::for_each(d.b * d.heads, |i| {
+        T::with_scratch(scratch, |scratch| task(i, scratch));
+    });
 }
 
 /// `maps` of `[T, T]`, one packed operand, and a panel of results.

@@ -15,6 +15,8 @@
 //! | Short name | Reference |
 //! |---|---|
 //! | Abramowitz & Stegun 1964 | Handbook of Mathematical Functions |
+//! | Chan et al. 1983 | Algorithms for Computing the Sample Variance: Analysis and Recommendations, The American Statistician 37 |
+//! | Dao et al. 2022 | FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness |
 //! | Dekker 1971 | A Floating-Point Technique for Extending the Available Precision, Numerische Mathematik 18 |
 //! | Elfwing et al. 2018 | Sigmoid-Weighted Linear Units for Neural Network Function Approximation |
 //! | Hendrycks & Gimpel 2016 | Gaussian Error Linear Units |
@@ -38,6 +40,7 @@ mod norm;
 mod program;
 mod real;
 mod resample;
+mod team;
 
 pub use activation::Activation;
 pub use adam::{AdamStep, Update, adam_steps, follow, square_sum};
@@ -46,7 +49,7 @@ pub use isa::Isa;
 /// NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
 pub mod cuda {
-    pub use crate::program::gpu::{device, memory, profile};
+    pub use crate::program::gpu::{count, device, memory, profile};
 }
 pub use program::{Engine, Indices, Map, Norm, OnGradient, Parameter, Program};
 

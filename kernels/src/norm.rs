@@ -7,12 +7,12 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::activation::{Activation, activate, activate_backward};
 use crate::disjoint::DisjointSlice;
 use crate::isa::Isa;
 use crate::real::Real;
+use crate::team;
 
 /// Added to a variance.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -115,7 +115,7 @@ pub(crate) fn apply<T: Real>(
     let frames = (PIECE / c).max(1);
     let pieces = t.div_ceil(frames);
     let y = DisjointSlice::new(y);
-    (0..b * pieces).into_par_iter().for_each(|i| {
+    team::for_each(b * pieces, |i| {
         let (clip, first) = (i / pieces, i % pieces * frames);
         let frames = first..t.min(first + frames);
         let range = (clip * t + frames.start) * c..(clip * t + frames.end) * c;
@@ -168,24 +168,20 @@ pub(crate) fn coefficients<T: Real>(
     groups: usize,
     out: &mut [T],
 ) {
+    assert!(x.len() == b * t * c && out.len() == b * COEFFICIENTS * c);
     let clip = |clip: usize, out: &mut [T]| {
         let x = &x[clip * t * c..][..t * c];
         let film = film.map(|film| &film[clip * 2 * c..][..2 * c]);
         let pieces = x.len().div_ceil(SUMMED * c);
         T::with_scratch(pieces * 2 * c, |sums| {
-            let sum = |(sums, part)| {
+            team::for_each_chunk(sums, 2 * c, |i, sums| {
+                let first = i * SUMMED * c;
                 isa.run(Sums {
-                    x: part,
+                    x: &x[first..x.len().min(first + SUMMED * c)],
                     pivot: &x[..c],
                     sums,
-                })
-            };
-            if pieces == 1 {
-                sum((&mut *sums, x));
-            } else {
-                let parts = x.par_chunks(SUMMED * c);
-                sums.par_chunks_mut(2 * c).zip(parts).for_each(sum);
-            }
+                });
+            });
             isa.run(ClipCoefficients {
                 x,
                 affine,
@@ -196,13 +192,7 @@ pub(crate) fn coefficients<T: Real>(
             })
         });
     };
-    if b == 1 {
-        clip(0, out);
-    } else {
-        out.par_chunks_mut(COEFFICIENTS * c)
-            .enumerate()
-            .for_each(|(i, out)| clip(i, out));
-    }
+    team::for_each_chunk(out, COEFFICIENTS * c, clip);
 }
 
 /// Frames whose sums one task makes.
@@ -333,7 +323,7 @@ pub(crate) fn backward<T: Real>(
     isa: Isa,
     of: &Backward<'_, T>,
     dh: &mut [T],
-    mut dx: Option<&mut [T]>,
+    dx: Option<&mut [T]>,
     add: bool,
     daffine: &mut [T],
     add_affine: bool,
@@ -342,28 +332,24 @@ pub(crate) fn backward<T: Real>(
     let (b, t, c) = of.dims;
     // Each clip's contribution to the sums over clips: gain and bias, then scale and shift.
     T::with_scratch(b * 2 * c, |sums| {
-        let mut dx: Vec<Option<&mut [T]>> = match dx.as_mut() {
-            Some(dx) => dx.chunks_mut(t * c).map(Some).collect(),
-            None => (0..b).map(|_| None).collect(),
-        };
-        dh.par_chunks_mut(t * c)
-            .zip(sums.par_chunks_mut(2 * c))
-            .zip(dx.par_iter_mut())
-            .enumerate()
-            .for_each(|(clip, ((dh, sums), dx))| {
-                T::with_scratch(3 * c, |scratch| {
-                    let dx = dx.as_mut().map(|dx| &mut **dx);
-                    isa.run(BackwardClip {
-                        of,
-                        clip,
-                        dh,
-                        sums,
-                        dx,
-                        add,
-                        scratch,
-                    });
+        let dx = dx.map(DisjointSlice::new);
+        let all_sums = DisjointSlice::new(sums);
+        team::for_each_chunk(dh, t * c, |clip, dh| {
+            T::with_scratch(3 * c, |scratch| {
+                let range = clip * t * c..(clip + 1) * t * c;
+                isa.run(BackwardClip {
+                    of,
+                    clip,
+                    dh,
+                    // SAFETY: each clip is another range, and comes once.
+                    sums: unsafe { all_sums.part(2 * c * clip..2 * c * (clip + 1)) },
+                    // SAFETY: likewise.
+                    dx: dx.as_ref().map(|dx| unsafe { dx.part(range) }),
+                    add,
+                    scratch,
                 });
             });
+        });
         if !add_affine {
             daffine.fill(T::zero());
         }

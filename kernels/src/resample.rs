@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::disjoint::DisjointSlice;
 use crate::isa::Isa;
 use crate::real::Real;
+use crate::team;
 
 /// Taps of downsampling: output frame `j` is their sum over input frames `2j - 3` to `2j + 4`.
 pub(crate) const DOWN: [f64; 8] = [
@@ -194,7 +194,7 @@ fn rows<T: Real>(
     let pieces = t.div_ceil(each);
     let clips = to.len() / (t * c);
     let to = DisjointSlice::new(to);
-    (0..clips * pieces).into_par_iter().for_each(|i| {
+    team::for_each(clips * pieces, |i| {
         let (clip, first) = (i / pieces, i % pieces * each);
         let frames = first..t.min(first + each);
         // SAFETY: each clip and piece of it is another range.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Denoiser, Target};
 use crate::error::Result;
 use crate::network::Conditioning;
-use crate::noise::{Noise, normal_quantile, unit_noise};
+use crate::noise::{Noise, normal_quantile};
 
 /// Denoising score matching over log-normal noise levels [EDM, Eq. 2 and Table 1].
 ///
@@ -66,8 +66,8 @@ impl Objective {
             .min(self.min_snr_gamma)
     }
 
-    /// Weighted squared error of `denoiser` on each item of `clean: [B, T, C]`, one `sigma` and one noise
-    /// generator per item: against the clean clips, or, with a `teacher`, against what that says of the noisy ones
+    /// Weighted squared error of `denoiser` on each item of `clean: [B, T, C]` under `sigma` times its unit `noise: [B, T,
+    /// C]`: against the clean clips, or, with a `teacher`, against what that says of the noisy ones
     /// [distillation: Meng et al. 2023, Eq. 4]. The result is `[B]` with a gradient; its mean is the loss.
     ///
     /// # Errors
@@ -79,14 +79,14 @@ impl Objective {
         clean: &Tensor,
         cond: &Conditioning,
         sigmas: &[f64],
-        noises: &mut [Noise],
+        noise: &Tensor,
     ) -> Result<Tensor> {
-        let (b, t, c) = clean.dims3()?;
+        let b = clean.dim(0)?;
         let device = clean.device();
         let column = |values: Vec<f32>| Tensor::from_vec(values, (b, 1, 1), device);
         let levels: Vec<f32> = sigmas.iter().map(|&s| s as f32).collect();
         let sigma = column(levels.clone())?;
-        let noisy = (clean + unit_noise(noises, t, c, device)?.broadcast_mul(&sigma)?)?;
+        let noisy = (clean + noise.broadcast_mul(&sigma)?)?;
         let levels = Tensor::from_vec(levels, b, &Device::Cpu)?;
         let wanted = match teacher {
             Some(teacher) => teacher.denoise(&noisy, &levels, cond)?.detach(),
@@ -119,6 +119,7 @@ mod maybe_infinite {
 mod tests {
     use super::*;
     use crate::diffusion::Scalings;
+    use crate::noise::unit_noise;
 
     #[test]
     fn sigmas_are_stratified_and_log_normal() {
@@ -176,7 +177,7 @@ mod tests {
             &clean,
             &cond,
             &[0.2, 0.7, 2.0, 9.0],
-            &mut noises,
+            &unit_noise(&mut noises, 100, 100, &Device::Cpu)?,
         )?;
         assert_eq!(losses.dims(), [4]);
         let loss = losses.mean_all()?.to_scalar::<f32>()?;

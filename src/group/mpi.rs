@@ -91,6 +91,18 @@ impl World {
         Group::over((rank, self.size), self.on_machine, connect)
     }
 
+    /// The number of this process, from 0.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many processes there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// The number of this process among those on its machine, from 0: which GPU is its own.
     #[must_use]
     pub fn rank_on_machine(&self) -> usize {

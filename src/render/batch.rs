@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::Device;
 use rayon::prelude::*;
@@ -34,6 +35,9 @@ const ROOM: f64 = 1.25;
 
 /// How often a sound is generated that misses what is asked, each time like another training sound; the best is taken.
 const ATTEMPTS: u64 = 4;
+
+/// Sounds that a GPU samples at once.
+const SAMPLED_ON_GPU: usize = 64;
 
 /// A sound to begin with loses its part before the onset; from this length on, in seconds, a remark says so.
 const LEFT_OUT: f64 = 0.01;
@@ -232,31 +236,67 @@ impl Renderer {
             let key = (item.generated, item.conditions.class.is_some());
             members.entry(key).or_default().push(i);
         }
-        let (groups, mut before) = (members.len(), 0);
-        let mut rendered: Vec<Option<Rendered>> = items.iter().map(|_| None).collect();
-        for ((len_frames, _), members) in members {
-            let group = self.group(order, len_frames, members.iter().map(|&i| items[i]))?;
-            let mut taken = 0;
-            let mut step = |at: Progress| {
-                taken = at.steps;
-                on_step(Progress {
-                    step: before + at.step,
-                    steps: at.steps * groups,
-                })
-            };
-            let values = self.sample(&group, &mut step)?;
-            before += taken;
+        // A GPU samples the next sounds while the processor decodes the last.
+        let most = match self.device {
+            Device::Cpu => usize::MAX,
+            _ => SAMPLED_ON_GPU,
+        };
+        let parts = members
+            .iter()
+            .flat_map(|(&(len_frames, _), members)| {
+                members.chunks(most).map(move |part| (len_frames, part))
+            })
+            .map(|(len_frames, part)| {
+                let items = part.iter().map(|&i| items[i]);
+                Ok((part, self.group(order, len_frames, items)?))
+            });
+        let parts: Vec<(&[usize], Group<'_>)> = parts.collect::<Result<_>>()?;
+        let rendered: Mutex<Vec<Option<Rendered>>> =
+            Mutex::new(items.iter().map(|_| None).collect());
+        let failed: Mutex<Option<Error>> = Mutex::default();
+        let decode = |(members, group): &(&[usize], Group<'_>), values: &[f32]| {
             let (t, c) = group.representation.shape();
-            let sounds: Vec<Rendered> = values
+            let sounds = values
                 .par_chunks(t * c)
                 .zip(&group.items)
-                .map(|(frames, item)| self.finished(&group, item, frames))
-                .collect::<Result<_>>()?;
-            for (i, sound) in members.into_iter().zip(sounds) {
-                rendered[i] = Some(sound);
+                .map(|(frames, item)| self.finished(group, item, frames))
+                .collect::<Result<Vec<_>>>();
+            match sounds {
+                Ok(sounds) => {
+                    let mut rendered = lock(&rendered);
+                    for (&i, sound) in members.iter().zip(sounds) {
+                        rendered[i] = Some(sound);
+                    }
+                }
+                Err(error) => *lock(&failed) = Some(error),
             }
+        };
+        let mut before = 0;
+        rayon::in_place_scope(|scope| -> Result<()> {
+            for part in &parts {
+                let mut taken = 0;
+                let mut step = |at: Progress| {
+                    taken = at.steps;
+                    on_step(Progress {
+                        step: before + at.step,
+                        steps: at.steps * parts.len(),
+                    })
+                };
+                let values = self.sample(&part.1, &mut step)?;
+                before += taken;
+                let decode = &decode;
+                match self.device {
+                    Device::Cpu => decode(part, &values),
+                    _ => scope.spawn(move |_| decode(part, &values)),
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(error) = lock(&failed).take() {
+            return Err(error);
         }
-        Ok(rendered.into_iter().flatten().collect())
+        let sounds = lock(&rendered).drain(..).flatten().collect();
+        Ok(sounds)
     }
 
     fn group<'a>(
@@ -430,6 +470,10 @@ impl Renderer {
             remarks,
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// By how much a sound misses what was asked, in octaves.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::{TrainConfig, place};
 use crate::attributes::{Attribute, AttributeKnots, Attributes};
@@ -10,7 +10,7 @@ use crate::checkpoint::ModelConfig;
 use crate::dataset::{Augment, Batch, Dataset, Descriptor};
 use crate::error::Result;
 use crate::network::Conditioning;
-use crate::noise::Noise;
+use crate::noise::{Noise, unit_normals};
 use crate::representation::{ClipLengths, Representation};
 
 /// Probability with which a whole set of attributes is hidden, whether the class is hidden or not.
@@ -31,11 +31,40 @@ pub(super) struct BatchSource<'d> {
     pub places: Range<usize>,
     /// Whether the network is conditioned on attributes.
     pub attributes: bool,
+    /// Where they are learnt from.
+    pub device: Device,
+}
+
+/// All that a step needs of the host, the large part of it on the device already.
+pub(super) struct Prepared {
+    /// Without its frames.
+    pub batch: Batch,
+    /// Clean frames, `[B, T, C]`.
+    pub clean: Tensor,
+    /// Unit noise of that shape, of which each clip's depends on its place alone.
+    pub noise: Tensor,
 }
 
 impl BatchSource<'_> {
+    /// What a step needs, made on all cores.
+    pub fn prepare(&self, step: u64) -> Result<Prepared> {
+        let mut batch = self.batch(step)?;
+        let (_, t, c) = batch.shape;
+        let of_clip = |j: usize| Noise::at(self.config.seed, &[place::NOISE, step, j as u64]);
+        let mut noises: Vec<Noise> = self.places.clone().map(of_clip).collect();
+        let noise = unit_normals(&mut noises, t * c);
+        let frames = std::mem::take(&mut batch.frames);
+        let tensor = |values: Vec<f32>| Tensor::from_vec(values, batch.shape, &self.device);
+        let (clean, noise) = (tensor(frames)?, tensor(noise)?);
+        Ok(Prepared {
+            batch,
+            clean,
+            noise,
+        })
+    }
+
     /// The batch of a step.
-    pub fn batch(&self, step: u64) -> Result<Batch> {
+    fn batch(&self, step: u64) -> Result<Batch> {
         let seed = self.config.seed;
         let mut noise = Noise::at(seed, &[place::DRAW, step]);
         let drawn = self

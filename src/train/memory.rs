@@ -91,6 +91,21 @@ impl Room {
     }
 }
 
+/// An error of a step with a batch, in which a GPU's want of memory is told as that of the whole step.
+pub(super) fn told(error: Error, batch: usize) -> Error {
+    // As the driver spells it; what a network alone wants is told in numbers by the engine.
+    if !error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY") {
+        return error;
+    }
+    let way = match batch {
+        1 => "give shorter --seconds or a smaller --preset".to_owned(),
+        _ => format!("give --batch {} or less", batch / 2),
+    };
+    Error::setting(format!(
+        "batch: {batch} clips a step take more memory than the GPU has left; {way}"
+    ))
+}
+
 /// A number of bytes for people.
 fn in_words(bytes: u64) -> String {
     match bytes {
@@ -139,6 +154,22 @@ mod tests {
         assert_eq!(left_of(&limits("1024"), status), Some(0));
         assert_eq!(left_of(&limits("unlimited"), status), None);
         assert_eq!(left_of("", status), None);
+    }
+
+    #[test]
+    fn a_gpu_without_room_is_told_of_with_a_smaller_batch() {
+        let driver = || {
+            let said = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+            Error::from(candle_core::Error::Msg(said.to_owned()))
+        };
+        let said = told(driver(), 48).to_string();
+        assert!(
+            said.contains("48 clips") && said.contains("--batch 24"),
+            "{said}"
+        );
+        assert!(told(driver(), 1).to_string().contains("--seconds"));
+        let other = Error::setting("something else");
+        assert_eq!(told(other, 48).to_string(), "something else");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::config::Loss;
 use super::{Trainer, place};
 use crate::checkpoint::TrainingTotals;
 use crate::error::Result;
-use crate::noise::Noise;
+use crate::noise::{Noise, unit_noise};
 
 /// Where the validation loss is measured, in standard deviations of the logarithm of the noise levels that are trained:
 /// in the middle of each quarter of them.
@@ -181,7 +181,9 @@ impl Trainer<'_> {
                     |guess: &(usize, u64)| Noise::at(0, &[place::VALIDATION, guess.1, k as u64]);
                 let mut noises: Vec<Noise> = chunk.iter().map(noise).collect();
                 let sigmas = vec![sigma; noises.len()];
-                let found = self.losses_of(&self.averaged, &clean, &cond, &sigmas, &mut noises)?;
+                let (_, t, c) = clean.dims3()?;
+                let noise = unit_noise(&mut noises, t, c, &self.device)?;
+                let found = self.losses_of(&self.averaged, &clean, &cond, &sigmas, &noise)?;
                 for (j, loss) in found.to_vec1::<f32>()?.into_iter().enumerate() {
                     losses[(i * most + j) % count][k] += loss / each;
                 }

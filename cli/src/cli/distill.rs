@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use audiodiff::Device;
 use audiodiff::checkpoint::{Checkpoint, Excess, StorageType};
 use audiodiff::distill::{Comparison, MEASURED, StepCounts};
 use audiodiff::error::printable;
@@ -48,9 +49,9 @@ pub struct DistillArgs {
 
 impl DistillArgs {
     /// The recipe, changed where a flag says so.
-    fn config(&self, from: &Checkpoint) -> audiodiff::Result<TrainConfig> {
+    fn config(&self, from: &Checkpoint, device: &Device) -> audiodiff::Result<TrainConfig> {
         let mut config = TrainConfig::distill(from, self.guidance)?;
-        self.training.apply(&mut config);
+        self.training.apply(&mut config, device);
         Ok(config)
     }
 }
@@ -58,7 +59,7 @@ impl DistillArgs {
 pub fn distill(args: &DistillArgs, global: &Global) -> anyhow::Result<()> {
     let device = args.training.compute.device.open(0)?;
     let teacher = super::load_model(Some(&args.model))?;
-    let config = args.config(&teacher)?;
+    let config = args.config(&teacher, &device)?;
     let crop = teacher.config.training_crop().unwrap_or_default();
     let options = args
         .training

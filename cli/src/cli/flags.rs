@@ -126,8 +126,11 @@ pub struct ComputeArgs {
 impl ComputeArgs {
     /// The model's renderer, where and as precise as the flags say, on the `nth` of several GPUs.
     pub fn renderer(&self, model: &Checkpoint, nth: usize) -> anyhow::Result<Renderer> {
-        let mut renderer = Renderer::new(model, &self.device.open(nth)?)?;
-        renderer.engine().set_compute_type(self.precision.into());
+        let device = self.device.open(nth)?;
+        let mut renderer = Renderer::new(model, &device)?;
+        renderer
+            .engine()
+            .set_compute_type(self.precision.on(&device));
         Ok(renderer)
     }
 }
@@ -150,9 +153,7 @@ impl DeviceChoice {
     pub fn open(self, nth: usize) -> anyhow::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || {
-                Device::new_cuda(nth % cuda_gpus())
-            }),
+            Self::Cuda => gpu("cuda", cfg!(feature = "cuda"), || cuda(nth)),
             Self::Metal => gpu("metal", cfg!(feature = "metal"), || Device::new_metal(0)),
             Self::Auto => {
                 let found = [Self::Cuda, Self::Metal]
@@ -164,16 +165,15 @@ impl DeviceChoice {
     }
 }
 
-/// How many GPUs CUDA shows, and 1 where it shows none, which opening it then tells.
-fn cuda_gpus() -> usize {
-    #[cfg(feature = "cuda")]
-    {
-        use candle_core::cuda_backend::cudarc::driver::CudaContext;
-        let count = CudaContext::device_count().unwrap_or(1);
-        usize::try_from(count).unwrap_or(1).max(1)
-    }
-    #[cfg(not(feature = "cuda"))]
-    1
+/// The `nth` of NVIDIA's GPUs.
+#[cfg(feature = "cuda")]
+fn cuda(nth: usize) -> candle_core::Result<Device> {
+    audiodiff::cuda::device(nth % audiodiff::cuda::count())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(nth: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(nth)
 }
 
 /// Opens a GPU. A driver library that is missing makes candle panic: that too becomes an error here.
@@ -200,7 +200,7 @@ fn gpu(
 /// The digits that products are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionChoice {
-    /// bf16 where the processor has instructions for it (AVX512-BF16), else f32
+    /// bf16 on an NVIDIA GPU, and where the processor has instructions for it (AVX512-BF16), else f32
     Auto,
     /// 24 binary digits
     F32,
@@ -208,12 +208,13 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-impl From<PrecisionChoice> for ComputeType {
-    fn from(choice: PrecisionChoice) -> Self {
-        match choice {
-            PrecisionChoice::Auto => Self::fastest(),
-            PrecisionChoice::F32 => Self::F32,
-            PrecisionChoice::Bf16 => Self::Bf16,
+impl PrecisionChoice {
+    /// What it means there.
+    pub fn on(self, device: &Device) -> ComputeType {
+        match self {
+            Self::Auto => ComputeType::fastest(device),
+            Self::F32 => ComputeType::F32,
+            Self::Bf16 => ComputeType::Bf16,
         }
     }
 }

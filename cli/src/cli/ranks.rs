@@ -42,7 +42,7 @@ impl Ranks {
             return Ok(Self::alone());
         }
         let world = World::start()?;
-        let found = world.group().size();
+        let found = world.size();
         if found != started {
             return Err(usage(format!(
                 "MPI: expected the {started} processes that were started together, found {found}: they were started \
@@ -84,6 +84,14 @@ impl Ranks {
         Group::alone()
     }
 
+    fn is_first(&self) -> bool {
+        #[cfg(feature = "mpi")]
+        if let Some(world) = &self.world {
+            return world.rank() == 0;
+        }
+        true
+    }
+
     /// Which of a machine's GPUs is this process's own, counted on from the first again where there are fewer.
     pub fn gpu(&self) -> usize {
         #[cfg(feature = "mpi")]
@@ -109,7 +117,7 @@ impl Ranks {
     /// The flags of every verb as this rank takes them: only rank 0 speaks.
     pub fn voice(&self, global: &Global) -> Global {
         Global {
-            quiet: global.quiet || !self.group().is_first(),
+            quiet: global.quiet || !self.is_first(),
             threads: global.threads,
         }
     }
@@ -134,7 +142,7 @@ impl Ranks {
     /// Lets rank 0 speak first: what all ranks meet is said once, for it ends them all.
     pub fn wait_to_speak(&self) {
         #[cfg(feature = "mpi")]
-        if !self.group().is_first() {
+        if !self.is_first() {
             std::thread::sleep(std::time::Duration::from_millis(500));
         }
     }
@@ -142,8 +150,7 @@ impl Ranks {
 
 #[cfg(feature = "mpi")]
 fn name(world: &World) -> String {
-    let group = world.group();
-    format!("rank {} of {}", group.rank(), group.size())
+    format!("rank {} of {}", world.rank(), world.size())
 }
 
 /// How many processes were started together with this one, itself included.

@@ -294,7 +294,7 @@ pub fn render(args: &RenderArgs, ranks: &Ranks, global: &Global) -> anyhow::Resu
     let settings = args.sound.settings(renderer.config())?;
     let seal = Seal::new(
         &fingerprint,
-        &args.sound.digest(&settings),
+        &args.sound.digest(&settings, renderer.device()),
         args.bits.into(),
     );
     let first = group.broadcast(args.sound.first_seed().to_le_bytes().to_vec())?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use audiodiff::Device;
 use audiodiff::audio::{self, Clip, Decoded, Level};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::error::printable;
-use audiodiff::network::ComputeType;
 use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -165,9 +165,14 @@ impl SoundArgs {
     }
 
     /// All that decides a sound besides its model and its seed.
-    pub fn digest(&self, settings: &RenderSettings) -> String {
-        let computed = ComputeType::from(self.compute.precision);
-        format!("{} {computed:?}", settings.digest())
+    pub fn digest(&self, settings: &RenderSettings, device: &Device) -> String {
+        let computed = self.compute.precision.on(device);
+        let place = match device {
+            Device::Cpu => "CPU",
+            Device::Cuda(_) => "CUDA",
+            Device::Metal(_) => "Metal",
+        };
+        format!("{} {computed:?} {place}", settings.digest())
     }
 
     pub fn first_seed(&self) -> u64 {

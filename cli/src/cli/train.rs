@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use audiodiff::Device;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::Crop;
 use audiodiff::error::printable;
@@ -104,11 +105,11 @@ impl TrainArgs {
     }
 
     /// The recipe, changed where a flag says so.
-    fn config(&self, from: Option<&Checkpoint>) -> anyhow::Result<TrainConfig> {
+    fn config(&self, from: Option<&Checkpoint>, device: &Device) -> anyhow::Result<TrainConfig> {
         let mut config = self.start.recipe(from)?;
         config.set_format(self.sample_rate, self.channels, self.seconds)?;
         config.name = self.folder_name();
-        self.training.apply(&mut config);
+        self.training.apply(&mut config, device);
         self.set_objective(&mut config.loss);
         if self.no_augment {
             config.augment = None;
@@ -140,7 +141,7 @@ pub fn train(args: &TrainArgs, ranks: &Ranks, global: &Global) -> anyhow::Result
     let group = Arc::new(ranks.group());
     let counted = args.training.scan_options(Crop::default());
     let (from, why_none) = args.start.open(&args.folder, &counted)?;
-    let (from, config) = (from.as_ref(), args.config(from.as_ref())?);
+    let (from, config) = (from.as_ref(), args.config(from.as_ref(), &device)?);
     if let (Some(why), false) = (why_none, global.quiet) {
         eprintln!("{}: training from nothing", printable(&why));
     }

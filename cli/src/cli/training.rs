@@ -142,7 +142,7 @@ impl TrainingArgs {
     }
 
     /// Changes of a recipe what a flag says.
-    pub fn apply(&self, config: &mut TrainConfig) {
+    pub fn apply(&self, config: &mut TrainConfig, device: &Device) {
         if let Some(name) = &self.name {
             config.name.clone_from(name);
         }
@@ -158,7 +158,7 @@ impl TrainingArgs {
         if let Some(peak) = self.learning_rate {
             config.learning_rate.peak = peak;
         }
-        config.precision = self.compute.precision.into();
+        config.precision = self.compute.precision.on(device);
         config.licence.clone_from(&self.licence);
         config.seed = self.seed;
     }

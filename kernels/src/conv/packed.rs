@@ -1,7 +1,5 @@
 //! A weight in the order in which products read it.
 
-use rayon::prelude::*;
-
 use super::shape::{Order, Shape};
 use super::winograd;
 use crate::bf16;
@@ -9,6 +7,7 @@ use crate::compute_type::ComputeType;
 use crate::gemm::pack_panel;
 use crate::isa::Isa;
 use crate::real::{Real, aligned, aligned_start};
+use crate::team;
 
 /// A convolution's weight: packed taps, or their Winograd transform, rounded to bf16 and joined in pairs where wanted.
 #[derive(Debug)]
@@ -55,18 +54,16 @@ impl<T: Real> PackedWeight<T> {
         let panel = planes * each * width;
         let held = s.held::<T>(isa, panel);
         let out = aligned(&mut self.0, s.co.div_ceil(width) * held);
-        out.par_chunks_exact_mut(held)
-            .enumerate()
-            .for_each(|(i, out)| match s.pairs::<T>(isa) {
-                None => make(i * width, out),
-                Some(pairs) => T::with_scratch(panel, |made| {
-                    make(i * width, made);
-                    let planes = made.chunks_exact(each * width);
-                    for (made, out) in planes.zip(out.chunks_exact_mut(each * width / 2)) {
-                        pairs.join_rows(made, width, out);
-                    }
-                }),
-            });
+        team::for_each_chunk(out, held, |i, out| match s.pairs::<T>(isa) {
+            None => make(i * width, out),
+            Some(pairs) => T::with_scratch(panel, |made| {
+                make(i * width, made);
+                let planes = made.chunks_exact(each * width);
+                for (made, out) in planes.zip(out.chunks_exact_mut(each * width / 2)) {
+                    pairs.join_rows(made, width, out);
+                }
+            }),
+        });
     }
 
     /// The packed values, which begin on a cache line.

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::shape::Shape;
 use crate::norm::Prologue;
+use crate::team;
 
 /// A partition of a result into tasks: blocks of rows within a clip, and where those are few, groups of panels too. No
 /// partition changes a bit.
@@ -40,18 +39,13 @@ impl Partition {
     /// Calls `task` once for each part: a clip, a range of its rows and a range of panels.
     pub fn for_each_task(&self, task: impl Fn(usize, Range<usize>, Range<usize>) + Sync) {
         let total = self.clips * self.blocks * self.groups;
-        let run = |i: usize| {
+        team::for_each(total, |i| {
             let (group, i) = (i % self.groups, i / self.groups);
             let (clip, block) = (i / self.blocks, i % self.blocks);
             let first = block * self.block;
             let rows = first..self.rows.min(first + self.block);
             task(clip, rows, part(self.panels, self.groups, group));
-        };
-        if total == 1 {
-            run(0);
-        } else {
-            (0..total).into_par_iter().with_max_len(1).for_each(run);
-        }
+        });
     }
 }
 

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::partition::{WeightGradient, part};
 use super::shape::Shape;
@@ -14,6 +13,7 @@ use crate::gemm::packed_len;
 use crate::isa::Isa;
 use crate::norm::Prologue;
 use crate::real::Real;
+use crate::team;
 
 /// The gradients of weight and bias, which overwrite `dw` and `db` or are added to them.
 #[allow(clippy::too_many_arguments)] // two inputs, two results, and how
@@ -53,15 +53,10 @@ pub(crate) fn backward_weight<T: Real>(
     };
     // Each task computes all columns of some input channels.
     let tasks = rayon::current_num_threads().min(s.ci.div_ceil(12));
-    let run = |task: usize| {
+    team::for_each(tasks, |task| {
         let channels = part(s.ci.div_ceil(6), tasks, task);
         tap_gradients.compute(channels.start * 6..s.ci.min(channels.end * 6));
-    };
-    if tasks == 1 {
-        run(0);
-    } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
-    }
+    });
 }
 
 /// The inputs and the result of [`backward_weight`], shared by its tasks.

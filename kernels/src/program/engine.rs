@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use super::gpu::{CudaSession, aligned};
 #[cfg(feature = "cuda")]
 use super::graph::Back;
-use super::graph::{RunTensors, Watch, back, in_pool, proceed, track};
+use super::graph::{RunTensors, Watch, back, proceed, track};
 use super::plan::Kind;
 use super::pool::Pool;
 use super::session::Session;
@@ -20,6 +20,7 @@ use super::weights::PackedWeights;
 use super::{Map, Program};
 use crate::compute_type::ComputeType;
 use crate::real::Real;
+use crate::team;
 
 /// Hears a parameter and its gradient, row-major, as soon as it is complete in a backward run: on the way back others
 /// are still computed.
@@ -195,7 +196,7 @@ impl Engine {
                 session.forward(numbers, || proceed(&self.stop))
             })
         };
-        let output = in_pool(run)?;
+        let output = team::lead(run)?;
         if session.key.1 == Kind::Inference {
             return Tensor::from_vec(output, dims, &Device::Cpu);
         }

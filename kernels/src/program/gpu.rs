@@ -22,6 +22,6 @@ pub(super) use cuda::{CudaSession, aligned};
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::{adam_steps, square_sum};
 #[cfg(feature = "cuda")]
-pub use cuda::{device, memory};
+pub use cuda::{count, device, memory};
 #[cfg(feature = "cuda")]
 pub use profile::profile;

@@ -15,11 +15,7 @@ use super::memory::{Gradients, Numbers};
 use super::pool::{PooledSession, lock};
 use super::session::Session;
 use crate::real::{Real, slice};
-
-/// Runs `f` on a thread of the current rayon pool: entering the pool takes longer than most ops.
-pub(super) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
-}
+use crate::team;
 
 /// Fails when the engine was told to stop.
 pub(super) fn proceed(stop: &AtomicBool) -> Result<()> {
@@ -180,7 +176,7 @@ pub(super) fn back<T: Real>(
     watch: Watch<T>,
 ) -> Back {
     Box::new(move |dy| {
-        let Gradients { inputs, parameters } = in_pool(|| {
+        let Gradients { inputs, parameters } = team::lead(|| {
             let dy = (dy.storage_and_layout(),);
             let on_gradient = |parameter: Parameter, gradient: &[T]| {
                 if let Some(on_gradient) = &watch.on_gradient {

@@ -3,13 +3,13 @@
 use std::mem;
 
 use candle_core::{Result, bail};
-use rayon::prelude::*;
 
 use super::plan::{Gradient, Plan, ValueSlot};
 use super::{Map, Norm, Parameter};
 use crate::isa::Isa;
 use crate::norm::{self, Prologue};
 use crate::real::{Real, zeros};
+use crate::team;
 
 /// Values of a map that one task works on.
 pub(super) const PIECE: usize = 1 << 14;
@@ -121,15 +121,16 @@ impl<'a, T: Real> Memory<'a, T> {
         if of.slot == dy {
             if scale != T::one() {
                 self.lend(dy, y.len(), |_, dy| {
-                    dy.par_chunks_mut(PIECE)
-                        .for_each(|dy| dy.iter_mut().for_each(|dy| *dy *= scale));
+                    team::for_each_chunk(dy, PIECE, |_, dy| {
+                        dy.iter_mut().for_each(|dy| *dy *= scale);
+                    });
                 });
             }
             return;
         }
         self.lend(of.slot, to.len(), |memory, dx| {
             let dy = memory.slot(dy, y);
-            dx.par_chunks_mut(PIECE).enumerate().for_each(|(i, dx)| {
+            team::for_each_chunk(dx, PIECE, |i, dx| {
                 if !of.add {
                     dx.fill(T::zero());
                 }

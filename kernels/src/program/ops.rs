@@ -3,7 +3,6 @@
 use std::mem;
 
 use candle_core::{Result, bail};
-use rayon::prelude::*;
 
 use super::memory::{Gradients, Memory, Numbers, PIECE, add};
 use super::plan::{Backward, Gradient};
@@ -12,7 +11,7 @@ use super::{Conv, Indices, Map, Norm, Parameter};
 use crate::conv::{self, PackedWeight};
 use crate::real::Real;
 use crate::resample::Direction;
-use crate::{attention, norm, resample};
+use crate::{attention, norm, resample, team};
 
 /// Forwards.
 impl<T: Real> Memory<'_, T> {
@@ -74,14 +73,13 @@ impl<T: Real> Memory<'_, T> {
     pub fn add_scaled(&mut self, a: Map, b: Map, scale: f64, y: Map) {
         self.write(y, |memory, to| {
             let scale = T::from_f64(scale);
-            to.par_chunks_mut(PIECE)
-                .zip(memory.read(a).par_chunks(PIECE))
-                .zip(memory.read(b).par_chunks(PIECE))
-                .for_each(|((to, a), b)| {
-                    for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
-                        *to = (a + b) * scale;
-                    }
-                });
+            let (a, b) = (memory.read(a), memory.read(b));
+            team::for_each_chunk(to, PIECE, |i, to| {
+                let (a, b) = (&a[i * PIECE..], &b[i * PIECE..]);
+                for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
+                    *to = (a + b) * scale;
+                }
+            });
         });
     }
 }

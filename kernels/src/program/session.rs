@@ -156,6 +156,72 @@ mod tests {
     use crate::activation::Activation;
     use crate::compute_type::ComputeType;
 
+    /// Norms, taps of both forms, attention, a residual of all clips, and a skip.
+    fn many_tasks(p: &mut Program) -> Result<Map> {
+        let norm = Norm {
+            affine: Parameter(0),
+            film: None,
+            groups: 4,
+            activation: Activation::Silu,
+        };
+        let (x, place) = (p.input(3, 203, 36), p.input(1, 203, 36));
+        let h = p.conv(x, Some(norm), Parameter(1), Some(Parameter(2)), Some(place))?;
+        let qkv = p.conv(h, Some(norm), Parameter(3), None, None)?;
+        let h = p.attention(qkv, 2)?;
+        let h = p.conv(h, Some(norm), Parameter(1), Some(Parameter(2)), Some(x))?;
+        let h = p.normed(h, norm, Some(x))?;
+        p.add_scaled(h, x, 0.5)
+    }
+
+    /// The output and all gradients, in bits, on so many threads, one of which may hang.
+    fn bits(threads: usize, hangs: bool) -> Result<Vec<Vec<u32>>> {
+        let draw = |n: usize, seed| -> Vec<f32> {
+            crate::testing::draws(seed)
+                .take(n)
+                .map(|x| x as f32)
+                .collect()
+        };
+        let shapes = [vec![2, 36], vec![108, 36], vec![36], vec![36, 108]];
+        let (x, place) = (draw(3 * 203 * 36, 1), draw(203 * 36, 2));
+        let parameters: Vec<_> = (3..)
+            .zip(&shapes)
+            .map(|(seed, shape)| draw(shape.iter().product(), seed))
+            .collect();
+        let numbers = Numbers {
+            parameters: parameters.iter().map(|values| &values[..]).collect(),
+            inputs: vec![&x, &place],
+            indices: vec![],
+        };
+        let program = Program::describe(shapes.to_vec(), ComputeType::F32, many_tasks)?;
+        let kind = Kind::Training(vec![true, true]);
+        let mut session = Session::<f32>::new(program, &kind, None)?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.expect("threads can be had");
+        pool.install(|| {
+            if hangs {
+                rayon::spawn(|| std::thread::sleep(std::time::Duration::from_millis(50)));
+            }
+            crate::team::lead(|| {
+                let output = session.forward(&numbers, || Ok(()))?;
+                let gradients = session.backward(&numbers, &output, || Ok(()), |_, _| ())?;
+                let found = gradients.inputs.into_iter().chain(gradients.parameters);
+                let all = found.map(|found| found.expect("all have an influence"));
+                let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+                Ok(std::iter::once(output).chain(all).map(bits).collect())
+            })
+        })
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)] // minutes
+    fn no_number_of_threads_changes_a_bit() -> Result<()> {
+        let expected = bits(1, false)?;
+        for (threads, hangs) in [(2, false), (3, false), (8, false), (2, true), (3, true)] {
+            assert!(bits(threads, hangs)? == expected, "{threads} {hangs}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn runs_after_the_first_move_no_memory() -> Result<()> {
         let describe = |p: &mut Program| {

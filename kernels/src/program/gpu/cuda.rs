@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda::cudarc::cublaslt::{result as blaslt, sys};
 use candle_core::cuda::cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchArgs, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchArgs, LaunchConfig,
+    PushKernelArg,
 };
 use candle_core::cuda::gemm_reduced_precision_f32;
 use candle_core::{
@@ -30,6 +31,16 @@ const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 /// Places from outside begin at multiples of this many bytes, as kernels that move several numbers at once want.
 const ALIGNMENT: u64 = 16;
+
+/// How many GPUs there are; 1 where the driver shows none, which opening it then tells.
+pub fn count() -> usize {
+    // The bindings panic where the driver's library cannot be loaded.
+    let counted = std::panic::catch_unwind(CudaContext::device_count);
+    let count = counted.ok().and_then(|count| count.ok());
+    count
+        .and_then(|count| usize::try_from(count).ok())
+        .map_or(1, |count| count.max(1))
+}
 
 /// The GPU `ordinal` of this machine, with a stream of its own.
 ///

@@ -299,3 +299,143 @@ pub(crate) fn run(program: &Program, given: &Given<'_>) -> Result<Made> {
             .collect(),
     })
 }
+
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod tests {
+    use candle_core::{DType, Tensor, Var};
+
+    use super::super::commands::{Launch, Place};
+    use super::super::lower::{BLOCK, PIECE};
+    use super::*;
+    use crate::adam::{AdamStep, Update, adam_steps, square_sum};
+    use crate::testing::values;
+
+    /// Lengths of tensors: within a piece, a whole one, and beyond.
+    const LENGTHS: [usize; 4] = [1, 300, PIECE, 2 * PIECE + 5];
+
+    fn draw(length: usize, seed: u64) -> Result<Tensor> {
+        values(&[length], seed).to_dtype(DType::F32)
+    }
+
+    /// A kernel over a table whose row `i` is `row(i)`.
+    fn over_table(
+        stream: &mut Stream,
+        kernel: &str,
+        rows: usize,
+        row: impl Fn(usize) -> Vec<Cell>,
+        arguments: &[Argument],
+    ) {
+        let cells: Vec<Cell> = (0..rows).flat_map(row).collect();
+        let table = Buffer::Table(0);
+        stream.table(table, &cells);
+        let longest = LENGTHS.into_iter().max().expect("some");
+        stream.command(&Command::Launch(Launch {
+            kernel: kernel.to_owned(),
+            grid: [longest.div_ceil(PIECE), rows, 1],
+            block: BLOCK,
+            arguments: [&[Argument::Place(Place::of(table))], arguments].concat(),
+        }));
+    }
+
+    #[test]
+    fn one_kernel_steps_all_weights_as_the_processor_does() -> Result<()> {
+        let step = AdamStep {
+            beta1: 0.9,
+            beta2: 0.99,
+            step_size: 0.3,
+            root_correction: 1.4,
+            epsilon: 1e-3,
+            decay: 0.02,
+            gradient_scale: 0.5,
+        };
+        let keep = 0.7;
+        let mut stream = Stream::default();
+        let mut expected = Vec::new();
+        for (i, &length) in LENGTHS.iter().enumerate() {
+            let [p, g, m, v, average] = [1, 2, 3, 4, 5].map(|seed| draw(length, seed));
+            let (p, g, m, v, average) = (p?, g?, m?, v?.sqr()?, average?);
+            for (k, tensor) in [&p, &g, &m, &v, &average].into_iter().enumerate() {
+                let values = tensor.to_vec1::<f32>()?;
+                stream.buffer(
+                    Buffer::Parameter(5 * i + k),
+                    Contents::Bytes(bytes(&values)),
+                );
+            }
+            let parameter = Var::from_tensor(&p)?;
+            let update = Update {
+                parameter: &parameter,
+                gradient: &g,
+                m: &m,
+                v: &v,
+                average: (i != 1).then_some(&average),
+            };
+            adam_steps(&[update], step, keep)?;
+            for tensor in [parameter.as_tensor(), &m, &v, &average] {
+                expected.extend(tensor.to_vec1::<f32>()?);
+            }
+        }
+        let row = |i: usize| {
+            let place = |k: usize| Cell::Place(Place::of(Buffer::Parameter(5 * i + k)));
+            let average = if i == 1 { Cell::Number(0) } else { place(4) };
+            let length = Cell::Number(LENGTHS[i]);
+            vec![place(0), place(1), place(2), place(3), average, length]
+        };
+        let numbers = [
+            step.beta1,
+            step.beta2,
+            step.step_size,
+            step.root_correction,
+            step.epsilon,
+            step.decay,
+            step.gradient_scale,
+            keep,
+        ];
+        over_table(
+            &mut stream,
+            "adam_many",
+            LENGTHS.len(),
+            row,
+            &numbers.map(Argument::F32),
+        );
+        for i in 0..LENGTHS.len() {
+            [0, 2, 3, 4]
+                .into_iter()
+                .for_each(|k| stream.wanted(Buffer::Parameter(5 * i + k)));
+        }
+        let found = stream.run();
+        assert_eq!(found.len(), expected.len());
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let error = (found - expected).abs() / expected.abs().max(0.1);
+            assert!(error < 1e-6, "{i}: {found}, expected {expected}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_kernel_adds_up_all_squares() -> Result<()> {
+        let mut stream = Stream::default();
+        let tensors: Vec<Tensor> = LENGTHS.iter().map(|&n| draw(n, 7)).collect::<Result<_>>()?;
+        for (i, tensor) in tensors.iter().enumerate() {
+            let values = tensor.to_vec1::<f32>()?;
+            stream.buffer(Buffer::Parameter(i), Contents::Bytes(bytes(&values)));
+        }
+        let pieces = |n: &usize| n.div_ceil(PIECE);
+        let all: usize = LENGTHS.iter().map(pieces).sum();
+        stream.buffer(Buffer::Arena, Contents::Length(4 * all));
+        let row = |i: usize| {
+            let before = LENGTHS[..i].iter().map(pieces).sum();
+            let place = Cell::Place(Place::of(Buffer::Parameter(i)));
+            vec![place, Cell::Number(LENGTHS[i]), Cell::Number(before)]
+        };
+        let to = [Argument::Place(Place::of(Buffer::Arena))];
+        over_table(&mut stream, "squares_many", LENGTHS.len(), row, &to);
+        stream.wanted(Buffer::Arena);
+        let found: f64 = stream.run().into_iter().map(f64::from).sum();
+        let expected = square_sum(&tensors.iter().collect::<Vec<_>>())?;
+        assert!(
+            (found / expected - 1.0).abs() < 1e-6,
+            "{found}, expected {expected}"
+        );
+        Ok(())
+    }
+}
