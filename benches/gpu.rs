@@ -772,9 +772,9 @@ fn training(options: &Options) -> Result<()> {
         |most: f64, x| if x > most || x.is_nan() { x } else { most },
     );
     let (bound, bound_of_way) = match options.precision.as_str() {
-        "bf16" => (2e-2, 0.5),
-        "tf32" => (1e-2, 0.25),
-        _ => (1e-3, 0.05),
+        "bf16" => (2e-2, 0.25),
+        "tf32" => (1e-2, 0.1),
+        _ => (1e-3, 0.02),
     };
     let shortened = |losses: &[f64]| losses.iter().map(|&x| short(x)).collect::<Vec<_>>();
     options.say(json!({"batch": size, "frames": frames, "losses": shortened(&losses), "exact": shortened(&exact.0),
