@@ -82,7 +82,9 @@ theirs() {
 
 gpu=$(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader 2>&1 | quoted)
 torch=$("$python" -c 'import torch; print(torch.__version__)' 2>&1 | quoted)
-echo "{\"part\":\"facts\",\"gpu\":\"$gpu\",\"torch\":\"$torch\",\"processors\":$(nproc),\"device\":\"$device\"}" >>"$out"
+missing=$(ldd "$binary" 2>/dev/null | sed -n 's/ => not found//p' | tr '\n' ' ' | quoted)
+echo "{\"part\":\"facts\",\"gpu\":\"$gpu\",\"torch\":\"$torch\",\"processors\":$(nproc),\"device\":\"$device\",\
+\"missing\":\"$missing\"}" >>"$out"
 tail -n 1 "$out"
 
 for precision in f32 bf16 tf32; do
