@@ -1,11 +1,11 @@
 //! audiodiff's network on candle, channels last, with exact gradients.
 //!
-//! A network is a [`Program`]: a list of few fused ops over maps `[B, T, C]` (batch, frames, channels). An [`Engine`]
-//! runs it in two ways. On the CPU, in f32 and f64, it uses the kernels of this crate: memory is planned ahead, a run
-//! of a known size allocates its output only, and the backward run is one op in candle's graph. On NVIDIA's GPUs a run is
-//! a list of kernels and products, as long as it is known. On other devices, and as the definition that the tests
-//! compare with, it uses plain candle operations. Tests check the gradients of both
-//! against finite differences in f64, at batch > 1 and odd lengths.
+//! A network is a [`Program`]: a list of few fused ops over maps `[B, T, C]` (batch, frames, channels), which an
+//! [`Engine`] runs. On the CPU, in f32 and f64, it uses the kernels of this crate: memory is planned ahead, a run of a
+//! known size allocates its output only, and the backward run is one op in candle's graph. On NVIDIA's GPUs it makes of
+//! the same plan a list of kernels and products, which tests run on the CPU. On other devices, and as the definition that
+//! the tests compare with, it uses plain candle operations. Tests check the gradients of the first and the last against
+//! finite differences in f64, at batch > 1 and odd lengths.
 //!
 //! Stock candle 0.11 cannot be trained with here: its `conv1d` weight gradient is wrong for batch > 1, and
 //! `softmax_last_dim`, `rms_norm` and biased `LayerNorm` cut the graph.

@@ -1,8 +1,8 @@
 //! A network described once, as a list of few fused ops over maps.
 //!
-//! A [`Program`] holds shapes, not values. An [`Engine`] runs it in two ways: eagerly by plain candle operations, which
-//! are the definition and serve every device ([`Engine::reference`]), and on the CPU by the kernels of this crate, with
-//! planned memory and a backward run of its own ([`Engine::run`]).
+//! A [`Program`] holds shapes, not values. An [`Engine`] runs it eagerly by plain candle operations, which are the
+//! definition and serve every device ([`Engine::reference`]); on the CPU by the kernels of this crate, with planned memory
+//! and a backward run of its own; and on NVIDIA's GPUs by commands made from the same plan ([`Engine::run`]).
 
 mod engine;
 #[cfg(any(test, feature = "cuda"))]

@@ -32,7 +32,8 @@ pub type OnGradient<T> = Arc<dyn Fn(&Tensor, &[T]) + Send + Sync>;
 ///
 /// On the CPU, in f32 and f64, a program's memory is planned when its key is first met, and used again in every later
 /// run with that key: a forward run then allocates its output only, a backward run the gradients it returns. Runs may
-/// happen at the same time; each has its own memory. Elsewhere a run is [`Engine::reference`].
+/// happen at the same time; each has its own memory. On NVIDIA's GPUs, in f32, it is the same, with the feature `cuda`: a
+/// run is a list of kernels and products, of which nothing is waited for. Elsewhere a run is [`Engine::reference`].
 pub struct Engine {
     parameters: Arc<[Tensor]>,
     compute_type: ComputeType,
@@ -129,8 +130,9 @@ impl Engine {
     /// must not change.
     ///
     /// # Errors
-    /// When the program or the inputs have wrong shapes, an input is not finite (here, not in
-    /// [`Engine::reference`]), a row does not exist, or the engine was told to stop.
+    /// When the program or the inputs have wrong shapes, an input is not finite (on the CPU, not in
+    /// [`Engine::reference`]), a row does not exist (an NVIDIA GPU gives numbers that are none instead), a GPU's memory
+    /// does not suffice, or the engine was told to stop.
     pub fn run(
         &self,
         key: (usize, usize),
