@@ -56,8 +56,8 @@ enum Unit {
 
 impl Pairs {
     /// AVX512-BF16, if this processor has it.
+    #[cfg(target_arch = "x86_64")]
     pub fn try_new() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bf16")
         {
