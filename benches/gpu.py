@@ -73,7 +73,7 @@ stand_in("safetensors.torch", load_file=load_file, save_file=None)
 stand_in("safetensors", safe_open=SafeFile)
 stand_in("onnxruntime")
 
-from vs_torch import ROOT, F, UNet, decibels, error, nn  # noqa: E402
+from vs_torch import ROOT, F, UNet, decibels, error, training_step  # noqa: E402
 
 # And the largest error of our output that passes, in parts of the largest value.
 PRECISIONS = {"f32": 1e-4, "tf32": 2e-2, "bf16": 5e-2}
@@ -161,20 +161,7 @@ class Theirs:
             torch._dynamo.reset()
         run = torch.compile(model, dynamic=False) if self.compiled else model
         autocast = torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
-        parameters = list(model.parameters())
-        averages, values = [p.detach().clone() for p in parameters], [p.detach() for p in parameters]
-        adam = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-
-        def train() -> None:
-            with autocast:
-                output = run(*inputs)
-            F.mse_loss(output.float(), target).backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            adam.step()
-            adam.zero_grad(set_to_none=True)
-            torch._foreach_lerp_(averages, values, 0.01)
-
-        self.train = train
+        self.train = training_step(model, run, inputs, target, autocast)
         self.step(1)
         self.step(2)
         self.peak = (torch.cuda.max_memory_allocated() - self.before) / 2**20 if is_gpu else None

@@ -313,6 +313,11 @@ def prepare(model: UNet | Dance, kind: str, precision: str, workload: str, size:
                 run(*inputs)
 
         return forward
+    return training_step(model, run, inputs, target, autocast)
+
+
+def training_step(model, run, inputs, target, autocast):
+    """A step of `model`, run by `run`: forward, mean squared error, backward, clipped AdamW, averaged weights."""
     parameters = list(model.parameters())
     averages, values = [p.detach().clone() for p in parameters], [p.detach() for p in parameters]
     adam = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.99), weight_decay=0.0, fused=True)

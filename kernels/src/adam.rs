@@ -260,6 +260,18 @@ impl InplaceOp3 for Descend {
     }
 }
 
+/// The numbers of a step in tests.
+#[cfg(test)]
+pub(crate) const NUMBERS: AdamStep = AdamStep {
+    beta1: 0.9,
+    beta2: 0.99,
+    step_size: 0.3,
+    root_correction: 1.4,
+    epsilon: 1e-3,
+    decay: 0.02,
+    gradient_scale: 0.5,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,15 +309,7 @@ mod tests {
         let draw = |seed| values(&[3, 5], seed).to_dtype(DType::F32);
         let start =
             || -> Result<_> { Ok((Var::from_tensor(&draw(1)?)?, draw(2)?, draw(3)?.sqr()?)) };
-        let numbers = AdamStep {
-            beta1: 0.9,
-            beta2: 0.99,
-            step_size: 0.3,
-            root_correction: 1.4,
-            epsilon: 1e-3,
-            decay: 0.02,
-            gradient_scale: 0.5,
-        };
+        let numbers = NUMBERS;
         let (fused, reference) = (start()?, start()?);
         adam_step(&fused.0, &draw(4)?, &fused.1, &fused.2, numbers)?;
         reference_step(&reference.0, &draw(4)?, &reference.1, &reference.2, numbers)?;

@@ -254,22 +254,18 @@ impl Renderer {
         let rendered: Mutex<Vec<Option<Rendered>>> =
             Mutex::new(items.iter().map(|_| None).collect());
         let failed: Mutex<Option<Error>> = Mutex::default();
-        let decode = |(members, group): &(&[usize], Group<'_>), values: &[f32]| {
+        let decode = |(members, group): &(&[usize], Group<'_>), values: &[f32]| -> Result<()> {
             let (t, c) = group.representation.shape();
             let sounds = values
                 .par_chunks(t * c)
                 .zip(&group.items)
                 .map(|(frames, item)| self.finished(group, item, frames))
-                .collect::<Result<Vec<_>>>();
-            match sounds {
-                Ok(sounds) => {
-                    let mut rendered = lock(&rendered);
-                    for (&i, sound) in members.iter().zip(sounds) {
-                        rendered[i] = Some(sound);
-                    }
-                }
-                Err(error) => *lock(&failed) = Some(error),
+                .collect::<Result<Vec<_>>>()?;
+            let mut rendered = lock(&rendered);
+            for (&i, sound) in members.iter().zip(sounds) {
+                rendered[i] = Some(sound);
             }
+            Ok(())
         };
         let mut before = 0;
         rayon::in_place_scope(|scope| -> Result<()> {
@@ -284,11 +280,16 @@ impl Renderer {
                 };
                 let values = self.sample(&part.1, &mut step)?;
                 before += taken;
-                let decode = &decode;
-                match self.device {
-                    Device::Cpu => decode(part, &values),
-                    _ => scope.spawn(move |_| decode(part, &values)),
+                if self.device.is_cpu() {
+                    decode(part, &values)?;
+                    continue;
                 }
+                let (decode, failed) = (&decode, &failed);
+                scope.spawn(move |_| {
+                    if let Err(error) = decode(part, &values) {
+                        *lock(failed) = Some(error);
+                    }
+                });
             }
             Ok(())
         })?;

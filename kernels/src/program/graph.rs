@@ -12,10 +12,10 @@ use candle_core::{
 use super::Parameter;
 use super::engine::OnGradient;
 use super::memory::{Gradients, Numbers};
-use super::pool::{PooledSession, lock};
+use super::pool::PooledSession;
 use super::session::Session;
 use crate::real::{Real, slice};
-use crate::team;
+use crate::team::{self, lock};
 
 /// Fails when the engine was told to stop.
 pub(super) fn proceed(stop: &AtomicBool) -> Result<()> {

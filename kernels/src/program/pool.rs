@@ -1,11 +1,12 @@
 //! The pool of sessions that an engine keeps between runs.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use candle_core::Result;
 
 use super::plan::Kind;
+use crate::team::lock;
 
 /// Sessions an engine keeps for later: one or two sizes of training batch, validation, guidance.
 pub(super) const KEPT: usize = 4;
@@ -86,9 +87,4 @@ impl<S> Drop for PooledSession<S> {
             sessions.remove(0);
         }
     }
-}
-
-/// The lock, even if a thread panicked while it held it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

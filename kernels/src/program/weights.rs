@@ -1,13 +1,14 @@
 //! Packed weights: anew for every run, or once where they are frozen.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Conv;
 use crate::compute_type::ComputeType;
 use crate::conv::{self, PackedWeight};
 use crate::isa::Isa;
 use crate::real::Real;
+use crate::team::lock;
 
 /// The packed weights of a session.
 pub(super) struct Weights<T> {
@@ -33,7 +34,7 @@ impl<T> Default for PackedWeights<T> {
 impl<T: Real> PackedWeights<T> {
     fn get(&self, conv: &Conv, isa: Isa, weight: &[T]) -> Arc<PackedWeight<T>> {
         let s = conv.shape();
-        let mut packs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packs = lock(&self.0);
         let pack = || {
             let mut packed = PackedWeight::default();
             packed.forward(isa, weight, s);

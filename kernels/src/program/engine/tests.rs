@@ -2,12 +2,13 @@
 
 use candle_core::Var;
 
-use super::super::pool::{KEPT, lock};
+use super::super::pool::KEPT;
 use super::*;
 use crate::activation::Activation;
 use crate::isa::on_each;
 use crate::program::gpu::emulator::{self, Given};
 use crate::program::{Norm, Parameter};
+use crate::team::lock;
 use crate::testing::{assert_close, check_gradients, values};
 
 const KEY: (usize, usize) = (0, 0);

@@ -6,7 +6,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::mem::size_of;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use candle_core::cuda::cudarc::cublaslt::{result as blaslt, sys};
 use candle_core::cuda::cudarc::driver::{
@@ -25,6 +25,7 @@ use super::commands::{Argument, Buffer, Cell, Command, Commands, Element, Matrix
 use super::lower::{BLOCK, PIECE, lower};
 use super::profile::{ELSEWHERE, mark};
 use crate::adam::{AdamStep, Update};
+use crate::team::lock;
 
 /// `kernels.cu`, compiled by `build.rs`.
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -95,7 +96,7 @@ impl Blas {
     fn of(device: &CudaDevice) -> Result<Arc<Self>> {
         type Known = Vec<(candle_core::cuda_backend::DeviceId, Arc<Blas>)>;
         static KNOWN: Mutex<Known> = Mutex::new(Vec::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&KNOWN);
         if let Some((_, blas)) = known.iter().find(|(id, _)| *id == device.id()) {
             return Ok(Arc::clone(blas));
         }
@@ -676,14 +677,15 @@ enum Value {
     F32(f32),
 }
 
-/// Runs a kernel over a table: a row for each of several tensors, the longest of which has `longest` values.
+/// Runs a kernel over a table: a row for each of several tensors of these lengths.
 fn over_table(
     device: &CudaDevice,
     kernel: &str,
     table: &[u64],
-    (rows, longest): (usize, usize),
+    lengths: impl ExactSizeIterator<Item = usize>,
     values: &[Value],
 ) -> Result<()> {
+    let (rows, longest) = (lengths.len(), lengths.max().unwrap_or(0));
     let table = device.clone_htod(table)?;
     let function = device.get_or_load_custom_func(kernel, "audiodiff", PTX)?;
     let config = LaunchConfig {
@@ -730,10 +732,6 @@ pub(crate) fn adam_steps(
         table.push(update.average.map_or(Ok(0), address)?);
         table.push(update.parameter.elem_count() as u64);
     }
-    let longest = updates
-        .iter()
-        .map(|update| update.parameter.elem_count())
-        .max();
     let AdamStep {
         beta1,
         beta2,
@@ -754,8 +752,8 @@ pub(crate) fn adam_steps(
         keep,
     ]
     .map(Value::F32);
-    let size = (updates.len(), longest.unwrap_or(0));
-    over_table(device, "adam_many", &table, size, &numbers)
+    let lengths = updates.iter().map(|update| update.parameter.elem_count());
+    over_table(device, "adam_many", &table, lengths, &numbers)
 }
 
 /// The sum of the squares of all values of contiguous f32 tensors: one number comes back to the host.
@@ -769,10 +767,9 @@ pub(crate) fn square_sum(device: &CudaDevice, tensors: &[&Tensor]) -> Result<f64
         table.extend([address(tensor)?, n as u64, pieces as u64]);
         pieces += n.div_ceil(PIECE);
     }
-    let longest = tensors.iter().map(|tensor| tensor.elem_count()).max();
     let sums = device.alloc_zeros::<f32>(pieces.max(1))?;
     let to = Value::Address(sums.device_ptr(&device.cuda_stream()).0);
-    let size = (tensors.len(), longest.unwrap_or(0));
-    over_table(device, "squares_many", &table, size, &[to])?;
+    let lengths = tensors.iter().map(|tensor| tensor.elem_count());
+    over_table(device, "squares_many", &table, lengths, &[to])?;
     Ok(device.clone_dtoh(&sums)?.into_iter().map(f64::from).sum())
 }

@@ -307,7 +307,7 @@ mod tests {
     use super::super::commands::{Launch, Place};
     use super::super::lower::{BLOCK, PIECE};
     use super::*;
-    use crate::adam::{AdamStep, Update, adam_steps, square_sum};
+    use crate::adam::{NUMBERS, Update, adam_steps, square_sum};
     use crate::testing::values;
 
     /// Lengths of tensors: within a piece, a whole one, and beyond.
@@ -339,15 +339,7 @@ mod tests {
 
     #[test]
     fn one_kernel_steps_all_weights_as_the_processor_does() -> Result<()> {
-        let step = AdamStep {
-            beta1: 0.9,
-            beta2: 0.99,
-            step_size: 0.3,
-            root_correction: 1.4,
-            epsilon: 1e-3,
-            decay: 0.02,
-            gradient_scale: 0.5,
-        };
+        let step = NUMBERS;
         let keep = 0.7;
         let mut stream = Stream::default();
         let mut expected = Vec::new();
@@ -398,9 +390,9 @@ mod tests {
             &numbers.map(Argument::F32),
         );
         for i in 0..LENGTHS.len() {
-            [0, 2, 3, 4]
-                .into_iter()
-                .for_each(|k| stream.wanted(Buffer::Parameter(5 * i + k)));
+            for k in [0, 2, 3, 4] {
+                stream.wanted(Buffer::Parameter(5 * i + k));
+            }
         }
         let found = stream.run();
         assert_eq!(found.len(), expected.len());

@@ -385,6 +385,16 @@ __device__ void load(const E *map, u32 stride, u32 t, u32 depth, u32 first, Tile
     }
 }
 
+// Stores what a block's threads summed of frames `first..` of a map.
+template <typename E>
+__device__ void store(const float (&sums)[OWNED], u32 stride, u32 t, u32 depth, u32 first, E *map) {
+#pragma unroll
+    for (u32 n = 0; n < OWNED; n++) {
+        u32 i = threadIdx.x + n * THREADS, frame = first + i / depth;
+        if (i < TILE * depth && frame < t) put(map[(u64)frame * stride + i % depth], sums[n]);
+    }
+}
+
 // `out = a·bᵀ·scale`.
 __device__ inline void scores(const Tile &a, const Tile &b, u32 depth, float scale, float (&out)[TILE][TILE]) {
     for (u32 i = threadIdx.x; i < TILE * TILE; i += THREADS) {
@@ -437,10 +447,10 @@ __device__ void attention(const E *qkv, u32 t, u32 c, u32 depth, float scale, E 
     }
 #pragma unroll
     for (u32 n = 0; n < OWNED; n++) {
-        u32 i = threadIdx.x + n * THREADS, frame = first + i / depth;
-        if (i >= TILE * depth || frame >= t) continue;
-        put(y[((u64)blockIdx.z * t + frame) * c + blockIdx.y * depth + i % depth], sums[n] / total[i / depth]);
+        u32 i = threadIdx.x + n * THREADS;
+        if (i < TILE * depth) sums[n] /= total[i / depth];
     }
+    store(sums, c, t, depth, first, y + (u64)blockIdx.z * t * c + blockIdx.y * depth);
 }
 
 // The gradient of the queries, written into `dqkv: [B, T, 3·C]`; and for [`attention_back_keys`], of each query, the
@@ -516,12 +526,7 @@ __device__ void attention_back_queries(const E *qkv, const E *dy, u32 t, u32 c, 
             for (u32 j = 0; j < inside; j++) sums[n] += ds[i / depth][j] * k[j][i % depth];
         }
     }
-#pragma unroll
-    for (u32 n = 0; n < OWNED; n++) {
-        u32 i = threadIdx.x + n * THREADS, frame = first + i / depth;
-        if (i >= TILE * depth || frame >= t) continue;
-        put(dqkv[head + (u64)frame * stride + i % depth], sums[n]);
-    }
+    store(sums, stride, t, depth, first, dqkv + head);
 }
 
 // The gradients of keys and values: block `(tile of keys, head, clip)`.
@@ -565,14 +570,8 @@ __device__ void attention_back_keys(const E *qkv, const E *dy, const float *note
             }
         }
     }
-#pragma unroll
-    for (u32 n = 0; n < OWNED; n++) {
-        u32 i = threadIdx.x + n * THREADS, frame = first + i / depth;
-        if (i >= TILE * depth || frame >= t) continue;
-        u64 at = head + (u64)frame * stride + i % depth;
-        put(dqkv[at + c], dk[n]);
-        put(dqkv[at + 2 * c], dv[n]);
-    }
+    store(dk, stride, t, depth, first, dqkv + head + c);
+    store(dv, stride, t, depth, first, dqkv + head + 2 * c);
 }
 
 // --- Resampling by two --------------------------------------------------------------------------------------------

@@ -1,16 +1,18 @@
 //! Which kernels a program's time goes to: events between them, read once all is done.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use candle_core::cuda::cudarc::driver::{CudaEvent, CudaStream, sys};
 use candle_core::{CudaDevice, Error, Result};
+
+use crate::team::lock;
 
 type Marks = Option<Vec<(String, CudaEvent)>>;
 
 fn marks() -> MutexGuard<'static, Marks> {
     static MARKS: Mutex<Marks> = Mutex::new(None);
-    MARKS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&MARKS)
 }
 
 /// Says that the stream's work from here to the next mark is called `name`; nothing while nobody asked.
