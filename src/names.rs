@@ -3,7 +3,8 @@
 
 mod kinds;
 
-pub(crate) use kinds::{Kind, words};
+pub use kinds::Kind;
+pub(crate) use kinds::words;
 
 use unicode_normalization::UnicodeNormalization;
 

@@ -7,6 +7,8 @@ use audiodiff::Result;
 use nice_plug::prelude::nice_warn;
 use serde::{Deserialize, Serialize};
 
+use crate::window::Theme;
+
 /// Models that the list of recent ones holds.
 const RECENT: usize = 8;
 
@@ -14,7 +16,7 @@ const RECENT: usize = 8;
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The user's preferences on this machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// Files of models, the last used first.
@@ -23,6 +25,25 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Width and height that the window had last, in logical points.
     pub window: Option<[f32; 2]>,
+    /// Dark or light.
+    pub theme: Theme,
+    /// By how much everything in the window is larger than the system has it, one of [`SCALES`].
+    pub scale: f32,
+}
+
+/// The sizes of what is in the window.
+pub const SCALES: [f32; 6] = [0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            recent: Vec::new(),
+            threads: None,
+            window: None,
+            theme: Theme::default(),
+            scale: 1.0,
+        }
+    }
 }
 
 impl Settings {
@@ -70,10 +91,14 @@ impl Settings {
         let Ok(text) = std::fs::read(path) else {
             return Self::default();
         };
-        serde_json::from_slice(&text).unwrap_or_else(|error| {
+        let mut settings: Self = serde_json::from_slice(&text).unwrap_or_else(|error| {
             nice_warn!("{}: {error}", path.display());
             Self::default()
-        })
+        });
+        if !SCALES.contains(&settings.scale) {
+            settings.scale = 1.0;
+        }
+        settings
     }
 
     fn save_to(&self, path: &Path) -> Result<()> {

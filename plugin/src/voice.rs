@@ -25,6 +25,7 @@ mod wheels;
 use controls::bounded;
 pub use controls::{Mode, Offsets, PadControls, Polyphony};
 pub use filter::FilterKind;
+pub(crate) use filter::damping;
 use glide::Glide;
 use held::HeldKeys;
 pub use note::NoteAddress;

@@ -1,4 +1,4 @@
-//! The window: pads on the left, the selected pad on the right, the generator's progress below.
+//! The window: the stage on the left, the selected pad on the right, what goes on above and below.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use audiodiff::audio::{self, BitDepth, Tags};
-use egui::{Color32, Key, Modifiers, Ui, Vec2};
+use egui::{Key, Modifiers, Rect, Ui};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::prelude::*;
 use nice_plug_egui::baseview::HandlerError;
@@ -30,20 +30,33 @@ mod files;
 mod head;
 #[cfg(target_os = "linux")]
 mod keyboard;
-mod pad;
+mod knob;
+mod look;
+mod make;
+mod pads;
+mod play;
+mod shape;
+mod stage;
 mod wave;
-mod widget;
 
 use files::{Picking, Purpose};
-use wave::{Peaks, peaks};
-use widget::{Editing, Hand, KNOB};
+use head::Level;
+use knob::{Editing, Hand};
+pub use look::Theme;
+use look::{GAP, Look, MARGIN, NEAR, Room};
+use stage::Stage;
+use wave::{Peaks, View, peaks};
 
 /// The size of the first window, in logical points.
-const SIZE: LogicalSize<f64> = LogicalSize::new(1080.0, 700.0);
+const SIZE: LogicalSize<f64> = LogicalSize::new(1200.0, 760.0);
 /// Below it, not everything is seen.
-const LEAST: LogicalSize<f32> = LogicalSize::new(1080.0, 700.0);
-/// Room for the longest row of the selected pad's parameters, and for the gap beside the pads.
-const SELECTED_WIDTH: f32 = 530.0;
+const LEAST: LogicalSize<f32> = LogicalSize::new(1040.0, 660.0);
+/// The share of the window's width that the stage takes.
+const STAGE: f32 = 0.425;
+/// The heights of the selected pad's groups in the least window; what is more is shared out.
+const MAKE: f32 = 120.0;
+const SHAPE: f32 = 168.0;
+const PLAY: f32 = 124.0;
 /// No window is remembered to be larger.
 const MOST: LogicalSize<f32> = LogicalSize::new(8000.0, 8000.0);
 
@@ -55,15 +68,6 @@ const SILENT: f32 = 1e-3;
 
 /// Frames after which a window has the size that its host gives it.
 const SETTLED: u32 = 25;
-
-const BACK: Color32 = Color32::from_rgb(22, 24, 29);
-const PANEL: Color32 = Color32::from_rgb(32, 35, 42);
-const EDGE: Color32 = Color32::from_rgb(58, 63, 74);
-const INK: Color32 = Color32::from_rgb(222, 226, 233);
-const FAINT: Color32 = Color32::from_rgb(139, 147, 161);
-const ACCENT: Color32 = Color32::from_rgb(255, 165, 82);
-const WAVE: Color32 = Color32::from_rgb(110, 196, 219);
-const TROUBLE: Color32 = Color32::from_rgb(242, 108, 108);
 
 /// The window of one instance.
 pub struct Window {
@@ -79,9 +83,15 @@ pub struct Window {
     seed_gesture: u64,
     /// By pad: the sound that is shown, and its peaks.
     pictures: [Option<(Arc<StoredSound>, Peaks)>; PADS],
-    level: f32,
+    /// What the meter shows, left and right.
+    levels: [Level; 2],
     /// Whether the sum was above full scale.
     over: bool,
+    /// What stands on the left.
+    stage: Stage,
+    /// What the large wave shows, and whether in decibels.
+    view: View,
+    decibels: bool,
     /// The pad that the mouse went down on.
     pressed: Option<usize>,
     settings: Settings,
@@ -128,13 +138,14 @@ pub fn editor(
 /// A window's size, for as long as its instance lives: at first that of the last window.
 #[must_use]
 pub fn size() -> Arc<EguiEditorState> {
-    let last = Settings::load().window.filter(|[width, height]| {
+    let settings = Settings::load();
+    let last = settings.window.filter(|[width, height]| {
         (LEAST.width..=MOST.width).contains(width) && (LEAST.height..=MOST.height).contains(height)
     });
     let size = last.map_or(SIZE, |[width, height]| {
         LogicalSize::new(width.into(), height.into())
     });
-    EguiEditorState::from_size(size, 1.0)
+    EguiEditorState::from_size(size, settings.scale)
 }
 
 impl NiceEguiApp for Window {
@@ -151,11 +162,8 @@ impl NiceEguiApp for Window {
             // It has the names of the classes.
             self.status.open_model();
         }
-        let mut visuals = egui::Visuals::dark();
-        visuals.panel_fill = BACK;
-        visuals.override_text_color = Some(INK);
-        visuals.selection.bg_fill = ACCENT.gamma_multiply(0.5);
-        egui.set_visuals(visuals);
+        look::add_fonts(&egui);
+        Look::of(self.settings.theme).apply(&egui);
         Ok(())
     }
 
@@ -192,7 +200,7 @@ impl NiceEguiApp for Window {
         let _ = frame;
         // Whatever else moves by itself says so ([`Display::repaint`]).
         let plays = (0..PADS).any(|pad| self.display.playhead(pad).is_some());
-        if plays || self.level > SILENT || self.picking.is_some() || self.frames <= SETTLED {
+        if plays || self.levels.iter().any(|level| level.now > SILENT) || self.picking.is_some() || self.frames <= SETTLED {
             ui.ctx().request_repaint_after(FRAME);
         }
     }
@@ -203,28 +211,34 @@ impl Window {
     fn draw(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
         self.undo_by_keys(ui, edit);
         self.update_pictures();
-        egui::CentralPanel::default().show(ui, |ui| {
-            self.head(ui, edit);
-            ui.add_space(6.0);
-            let rest = ui.available_size();
-            let side = (rest.x * 0.44)
-                .min(rest.y - 30.0)
-                .min(rest.x - SELECTED_WIDTH)
-                // Some hosts go below the least size.
-                .max(1.0);
-            ui.horizontal_top(|ui| {
-                ui.vertical(|ui| {
-                    ui.set_width(side);
-                    self.pads(ui, Vec2::new(side, rest.y - 34.0 - KNOB.y - 10.0));
-                    self.macros(ui, edit);
-                });
-                ui.add_space(6.0);
-                ui.vertical(|ui| self.selected(ui, edit));
-            });
-            ui.with_layout(egui::Layout::bottom_up(egui::Align::Min), |ui| {
-                self.foot(ui);
-            });
-        });
+        let screen = ui.max_rect();
+        ui.painter().rect_filled(screen, 0, Look::here(ui).back);
+        let mut room = Room(screen.shrink2(egui::Vec2::new(MARGIN, 8.0)));
+        let head = room.top(48.0, NEAR);
+        let foot = room.bottom(18.0, NEAR);
+        let stage = room.left(STAGE * room.0.width(), GAP);
+        self.head(ui, head, edit);
+        self.stage(ui, stage, edit);
+        self.selected(ui, room.0, edit);
+        self.foot(ui, foot);
+    }
+
+    /// The selected pad: its wave, and all its parameters and settings.
+    fn selected(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+        let pad = self.selected_pad();
+        let params = self.params.clone();
+        let params = &params.pads[pad];
+        let settings = self.project.settings[pad].clone();
+        let least = LEAST.height - 16.0 - 48.0 - 18.0 - 2.0 * NEAR;
+        let more = (rect.height() - least).max(0.0);
+        let mut room = Room(rect);
+        let play = room.bottom(PLAY + 0.2 * more, GAP);
+        let shape = room.bottom(SHAPE + 0.3 * more, GAP);
+        let make = room.bottom(MAKE + 0.2 * more, GAP);
+        self.large_wave(ui, room.0, edit, pad);
+        self.make(ui, make, edit, pad, params, &settings);
+        self.shape(ui, shape, edit, pad, params, &settings);
+        self.play(ui, play, edit, pad, params, &settings);
     }
 
     fn new(
@@ -245,8 +259,11 @@ impl Window {
             display,
             host: None,
             pictures: Default::default(),
-            level: 0.0,
+            levels: Default::default(),
             over: false,
+            stage: Stage::default(),
+            view: View::default(),
+            decibels: false,
             pressed: None,
             settings: Settings::default(),
             picking: None,

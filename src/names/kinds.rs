@@ -82,7 +82,7 @@ static PLACES: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
 
 /// A kind of sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Kind(usize);
+pub struct Kind(usize);
 
 impl Kind {
     /// The kind that a label names: as a whole, without numbers and empty words, or by the words that it begins or ends

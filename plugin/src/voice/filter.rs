@@ -29,6 +29,12 @@ pub(super) struct Coefficients {
     a: [f32; 3],
 }
 
+/// The damping of a filter, one over its Q, for a resonance of `0..=1`: Q goes from 0.707, flat, to 20.
+pub(crate) fn damping(resonance: f32) -> f32 {
+    let range = (20.0 * std::f32::consts::SQRT_2).ln();
+    std::f32::consts::SQRT_2 * (-range * resonance.clamp(0.0, 1.0)).exp()
+}
+
 impl Coefficients {
     pub fn new(kind: FilterKind, cutoff: f32, resonance: f32, rate: f32) -> Self {
         if kind == FilterKind::Off {
@@ -36,9 +42,7 @@ impl Coefficients {
             return Self { kind, k, a };
         }
         let g = (std::f32::consts::PI * cutoff.clamp(10.0, 0.45 * rate) / rate).tan();
-        // Q goes from 0.707, flat, to 20.
-        let range = (20.0 * std::f32::consts::SQRT_2).ln();
-        let k = std::f32::consts::SQRT_2 * (-range * resonance.clamp(0.0, 1.0)).exp();
+        let k = damping(resonance);
         let first = 1.0 / (1.0 + g * (g + k));
         Self {
             kind,

@@ -1,0 +1,236 @@
+//! The pads: their sounds, their states, what a hand does to them, and the controls of all of them.
+
+use egui::accesskit::Role;
+use egui::{Align2, Pos2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
+use nice_plug::prelude::*;
+
+use super::Window;
+use super::files::{Picking, Purpose, export_name};
+use super::knob::{Editing, Format, line};
+use super::look::{Look, NEAR, ROUND, Room, plain};
+use super::wave::{Drawing, draw_wave};
+use crate::kit::Class;
+use crate::pad::{FIRST_KEY, PADS};
+use crate::requests::Task;
+
+/// The number of rows, and of pads in a row.
+const ROWS: usize = 4;
+
+impl Window {
+    /// All pads, in rows of four, the first at the bottom left.
+    pub(super) fn pads(&mut self, ui: &mut Ui, area: Rect, edit: &Editing<'_>) {
+        let each = (area.size() - Vec2::splat(NEAR * (ROWS - 1) as f32)) / ROWS as f32;
+        for pad in 0..PADS {
+            let (column, row) = (pad % ROWS, ROWS - 1 - pad / ROWS);
+            let corner =
+                area.min + Vec2::new(column as f32, row as f32) * (each + Vec2::splat(NEAR));
+            let rect = Rect::from_min_size(corner, each);
+            self.pad(ui, pad, rect, edit);
+        }
+    }
+
+    /// Macros, which turn the same control of all pads, in one row.
+    pub(super) fn macros(&self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+        let all = self.params.macros.all();
+        for (rect, param) in Room(rect).columns(all.len(), 0.0).zip(all) {
+            let name = param.name().trim_start_matches("All ");
+            let centred = param.default_normalized_value() == 0.5;
+            let format = if centred {
+                Format::CENTRED
+            } else {
+                Format::FROM_LEFT
+            };
+            let tip = format!("{name} of all pads at once");
+            edit.knob(ui, rect, param, (name, &tip), format, None);
+        }
+    }
+
+    fn pad(&mut self, ui: &mut Ui, pad: usize, rect: Rect, edit: &Editing<'_>) {
+        let look = Look::here(ui);
+        let id = ui.scope_id().with(("pad", pad));
+        let response = ui.interact(rect, id, Sense::click_and_drag());
+        let name = self.pad_name(pad);
+        response.widget_info(|| {
+            WidgetInfo::labeled(Role::Button, true, format!("Pad {}: {name}", pad + 1))
+        });
+        let pressed =
+            response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_pressed());
+        // A press and its release may come at once.
+        let tapped = response.clicked() && self.pressed != Some(pad);
+        if response.clicked() {
+            self.pressed = None;
+        }
+        if pressed || tapped {
+            self.pressed = pressed.then_some(pad);
+            self.store.view(|project| project.selected = pad);
+            self.display.hit(pad);
+        }
+        let chosen = pad == self.selected_pad();
+        let playhead = self.display.playhead(pad);
+        let painter = ui.painter_at(rect);
+        let class = self.pad_class(pad);
+        let color = look.class(class.as_deref());
+        let ground = look.panel;
+        let fill = match (playhead, response.hovered()) {
+            (Some(_), _) => ground.lerp_to_gamma(color, 0.28),
+            (None, true) => ground.lerp_to_gamma(look.ink, 0.07),
+            (None, false) => ground,
+        };
+        painter.rect_filled(rect, ROUND, fill);
+        let wave = rect.shrink2(Vec2::new(8.0, 20.0));
+        if let Some((_, peaks)) = &self.pictures[pad] {
+            let reverse = self.project.settings[pad].playing.reverse;
+            draw_wave(&painter, wave, peaks, &Drawing { reverse, color, decibels: true });
+        }
+        if let Some(position) = playhead {
+            let x = wave.left() + wave.width() * position;
+            painter.vline(x, wave.y_range(), Stroke::new(1.5, look.ink));
+        }
+        self.pad_texts(ui, &painter, pad, rect);
+        let (width, edge) = if chosen {
+            (2.0, color)
+        } else {
+            (1.0, look.edge.gamma_multiply(0.5))
+        };
+        painter.rect_stroke(rect, ROUND, Stroke::new(width, edge), StrokeKind::Inside);
+        response.context_menu(|ui| self.pad_menu(ui, pad, edit));
+    }
+
+    /// What is done with one pad.
+    fn pad_menu(&mut self, ui: &mut Ui, pad: usize, edit: &Editing<'_>) {
+        ui.set_min_width(150.0);
+        let is_open = !self.store.is_locked(pad);
+        let sound = self.project.sound(pad).cloned();
+        let item = |ui: &mut Ui, on: bool, text: &str| {
+            let clicked = ui.add_enabled(on, egui::Button::new(text).frame(false)).clicked();
+            if clicked {
+                ui.close();
+            }
+            clicked
+        };
+        if item(ui, is_open, "New sound") {
+            edit.new_sound(self.store.gesture(), pad);
+        }
+        if item(ui, is_open && sound.is_some(), "Vary") {
+            self.store.ask(pad, Task::Vary);
+        }
+        if item(ui, is_open && sound.is_some(), "Make takes") {
+            self.store.ask(pad, Task::Takes);
+        }
+        ui.menu_button("Morph with", |ui| {
+            for other in (0..PADS).filter(|&other| other != pad) {
+                let text = format!("{}  {}", other + 1, self.pad_name(other));
+                if ui.button(text).clicked() {
+                    edit.edit(|project| {
+                        project.settings[pad].making.morph_with = Some(other);
+                    });
+                    self.store.ask(pad, Task::Morph);
+                    ui.close();
+                }
+            }
+        });
+        ui.separator();
+        let lock = self.project.is_locked(pad);
+        if item(ui, true, if lock { "Unlock" } else { "Lock" }) {
+            edit.edit(|project| project.settings[pad].making.lock = !lock);
+        }
+        let reverse = self.project.settings[pad].playing.reverse;
+        if item(ui, true, if reverse { "Play forwards" } else { "Play backwards" }) {
+            edit.edit(|project| project.settings[pad].playing.reverse = !reverse);
+        }
+        ui.separator();
+        let idle = self.picking.is_none();
+        if item(ui, is_open && idle, "From audio…") {
+            self.picking = Some(Picking::begin(Purpose::Sound(pad), ""));
+        }
+        if item(ui, idle && sound.is_some(), "Export…")
+            && let Some(sound) = sound
+        {
+            let name = export_name(sound.recipe());
+            self.picking = Some(Picking::begin(Purpose::Export(pad), &name));
+        }
+    }
+
+    /// The class of the sound that a pad has, or else of the one that it will have.
+    pub(super) fn pad_class(&self, pad: usize) -> Option<String> {
+        let making = &self.project.settings[pad].making;
+        match (self.project.sound(pad), &making.class) {
+            (Some(sound), _) => sound.recipe().class.clone(),
+            (None, Class::Any) => None,
+            (None, class) => class.of_model(pad, &self.labels()).ok().flatten(),
+        }
+    }
+
+    /// What a pad is called.
+    pub(super) fn pad_name(&self, pad: usize) -> String {
+        let sound = self.project.sound(pad);
+        let file = sound.and_then(|sound| sound.recipe().file.clone());
+        file.unwrap_or_else(|| {
+            let class = self.pad_class(pad);
+            class.map_or_else(|| "Anything".to_owned(), |class| spoken(&class))
+        })
+    }
+
+    /// Name, number, key and state of a pad, in its corners.
+    pub(super) fn pad_texts(&self, ui: &Ui, painter: &egui::Painter, pad: usize, rect: Rect) {
+        let look = Look::here(ui);
+        let making = &self.project.settings[pad].making;
+        let small = plain(10.5);
+        let number = format!("{}", pad + 1);
+        let corner = rect.right_top() + Vec2::new(-7.0, 4.0);
+        let number = painter.text(corner, Align2::RIGHT_TOP, number, small.clone(), look.faint);
+        let top = rect.left_top() + Vec2::new(8.0, 4.0);
+        let name = line(painter, &self.pad_name(pad), 11.5, look.ink, number.left() - 4.0 - top.x);
+        painter.galley(top, name, look.ink);
+        let bottom = rect.left_bottom() + Vec2::new(8.0, -4.0);
+        // In keys mode no key is a pad's own.
+        if !self.project.keys {
+            let key = key_name(FIRST_KEY + pad as u8);
+            painter.text(bottom, Align2::LEFT_BOTTOM, key, small.clone(), look.faint);
+        }
+        if making.lock {
+            let corner = rect.right_bottom() + Vec2::new(-7.0, -4.0);
+            painter.text(corner, Align2::RIGHT_BOTTOM, "locked", small, look.faint);
+        } else if self.store.is_pending(pad) {
+            let mut bar = rect.shrink(3.0);
+            bar.set_top(bar.bottom() - 3.0);
+            painter.rect_filled(bar, 1, look.edge);
+            // One that waits its turn has done nothing yet.
+            if self.status.at_work() == Some(pad) {
+                bar.set_width(bar.width() * self.status.done(pad).clamp(0.02, 1.0));
+                painter.rect_filled(bar, 1, look.accent);
+            }
+        }
+    }
+}
+
+/// A class as people say it: `hat_closed` is a hat closed.
+pub(super) fn spoken(class: &str) -> String {
+    let words = class.replace('_', " ");
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
+/// The name of a key, middle C being C3.
+pub(super) fn key_name(key: u8) -> String {
+    let name = util::KEYS[usize::from(key) % 12];
+    format!("{name}{}", i32::from(key) / 12 - 2)
+}
+
+/// A place within `rect`, by fractions.
+pub(super) fn within(rect: Rect, at: [f32; 2]) -> Pos2 {
+    rect.min + rect.size() * Vec2::new(at[0], at[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_and_keys_have_names_for_people() {
+        assert_eq!(spoken("hat_closed"), "Hat closed");
+        assert_eq!(spoken(""), "");
+        assert_eq!([0, 36, 37, 60, 127].map(key_name), ["C-2", "C1", "C#1", "C3", "G8"]);
+    }
+}

@@ -1,0 +1,62 @@
+//! The stage: the pads, or what is there to find new sounds with.
+
+use egui::{Button, Rect, RichText, Ui, Vec2};
+
+use super::Window;
+use super::knob::{Editing, KNOB};
+use super::look::{NEAR, ROW, Room, row, row_from_right};
+use crate::pad::PADS;
+
+/// What stands on the left of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    /// The pads.
+    #[default]
+    Pads,
+}
+
+impl Window {
+    /// The left of the window.
+    pub(super) fn stage(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+        let mut room = Room(rect);
+        let tabs = room.top(ROW, NEAR);
+        self.tabs(ui, tabs, edit);
+        match self.stage {
+            Stage::Pads => {
+                let more = (room.0.height() - 500.0).max(0.0);
+                let macros = room.bottom(KNOB.y + 0.1 * more, NEAR);
+                self.pads(ui, room.0, edit);
+                self.macros(ui, macros, edit);
+            }
+        }
+    }
+
+    fn tabs(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+        row(ui, rect, "tabs", |ui| {
+            for (stage, text, tip) in [(Stage::Pads, "Pads", "The sixteen sounds of this kit")] {
+                let label = ui.selectable_label(self.stage == stage, RichText::new(text).size(13.0));
+                if label.on_hover_text(tip).clicked() {
+                    self.stage = stage;
+                }
+            }
+        });
+        row_from_right(ui, rect, "all", |ui| {
+            let keys = ui.selectable_label(self.project.keys, "Keys");
+            if keys
+                .on_hover_text("All keys play the selected pad at their pitch")
+                .clicked()
+            {
+                edit.edit(|project| project.keys = !project.keys);
+            }
+            let all = ui.add(Button::new("New kit").min_size(Vec2::new(0.0, ROW)));
+            if all
+                .on_hover_text("New sounds for all pads that are not locked; one undo brings the old ones back")
+                .clicked()
+            {
+                let gesture = self.store.gesture();
+                let open = (0..PADS).filter(|&pad| !self.project.is_locked(pad));
+                open.for_each(|pad| edit.new_sound(gesture, pad));
+            }
+        });
+    }
+}
