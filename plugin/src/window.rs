@@ -26,8 +26,10 @@ use crate::store::Store;
 use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 use crate::undo::Direction;
 
+mod bubble;
 mod files;
 mod head;
+mod icon;
 #[cfg(target_os = "linux")]
 mod keyboard;
 mod knob;
@@ -218,7 +220,7 @@ impl Window {
         let foot = room.bottom(18.0, NEAR);
         let stage = room.left(STAGE * room.0.width(), GAP);
         self.head(ui, head, edit);
-        self.stage(ui, stage, edit);
+        ui.push_id("stage", |ui| self.stage(ui, stage, edit));
         self.selected(ui, room.0, edit);
         self.foot(ui, foot);
     }
@@ -236,9 +238,10 @@ impl Window {
         let shape = room.bottom(SHAPE + 0.3 * more, GAP);
         let make = room.bottom(MAKE + 0.2 * more, GAP);
         self.large_wave(ui, room.0, edit, pad);
-        self.make(ui, make, edit, pad, params, &settings);
-        self.shape(ui, shape, edit, pad, params, &settings);
-        self.play(ui, play, edit, pad, params, &settings);
+        // Each has names of its own: a knob of one may be called as one of another.
+        ui.push_id("make", |ui| self.make(ui, make, edit, pad, params, &settings));
+        ui.push_id("shape", |ui| self.shape(ui, shape, edit, pad, params, &settings));
+        ui.push_id("play", |ui| self.play(ui, play, edit, pad, params, &settings));
     }
 
     fn new(

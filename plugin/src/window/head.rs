@@ -1,13 +1,14 @@
 //! The rows above and below all else: the model, undo, the level, preferences; progress and trouble.
 
 use egui::containers::menu::MenuButton;
-use egui::{Align2, Button, Label, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, pos2};
+use egui::{Align2, Button, Label, Popup, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, pos2};
 use nice_plug::prelude::*;
 
 use super::Window;
 use super::files::{Picking, Purpose, file_name};
+use super::icon::{Icon, below, icon_button};
 use super::knob::{Editing, Format};
-use super::look::{GAP, Look, NEAR, ROW, Room, Theme, heavy, plain, row, row_from_right};
+use super::look::{GAP, Look, NEAR, Room, Theme, heavy, plain, row, row_from_right};
 use crate::pad::PADS;
 use crate::settings::{SCALES, cores};
 use crate::undo::Direction;
@@ -80,7 +81,7 @@ impl Window {
             (None, Some(path)) => format!("{} (not open)", file_name(path)),
             (None, None) => "opening…".to_owned(),
         };
-        let button = Button::new(format!("{name} \u{23f7}")).truncate();
+        let button = Button::new(format!("{name}      ")).truncate();
         let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
             if ui.selectable_label(chosen.is_none(), "Built in").clicked() {
                 self.use_model(None);
@@ -104,14 +105,15 @@ impl Window {
                 ui.close();
             }
         });
+        below(ui, &response);
         let full = model.map_or(name, |model| model.name.clone());
         response.on_hover_text(format!("The model that makes the sounds: {full}"));
     }
 
     /// What belongs to this machine, not to the project.
     fn preferences(&mut self, ui: &mut Ui) {
-        let button = Button::new("\u{2699}").min_size(Vec2::new(ROW, ROW));
-        let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
+        let button = icon_button(ui, Icon::Preferences, true, false, "Preferences");
+        Popup::menu(&button).show(|ui| {
             ui.horizontal(|ui| {
                 ui.label("Look");
                 for (theme, name) in [(Theme::Dark, "Dark"), (Theme::Light, "Light")] {
@@ -143,7 +145,6 @@ impl Window {
                 }
             });
         });
-        response.on_hover_text("Preferences");
     }
 
     /// The level of both channels, with a scale, the highest of late, and a light for what was too loud.

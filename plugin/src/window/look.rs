@@ -189,7 +189,7 @@ impl Look {
             |(_, hue)| *hue,
         );
         match self.theme {
-            Theme::Dark => Hsva::new(hue, 0.58, 0.98, 1.0).into(),
+            Theme::Dark => Hsva::new(hue, 0.86, 0.95, 1.0).into(),
             Theme::Light => Hsva::new(hue, 0.85, 0.66, 1.0).into(),
         }
     }

@@ -3,6 +3,7 @@
 use egui::{Rect, Ui};
 
 use super::Window;
+use super::icon::below;
 use super::knob::{Editing, Format, Setting, choice, segments};
 use super::look::{NEAR, ROW, group, row};
 use super::make::percent;
@@ -93,7 +94,7 @@ impl Window {
             (n, Takes::RoundRobin) => format!("{n} in turn"),
             (n, Takes::Velocity) => format!("{n} by force"),
         };
-        let menu = ui.menu_button(format!("{shown} \u{23f7}"), |ui| {
+        let menu = ui.menu_button(format!("{shown}      "), |ui| {
             let takes = [
                 (Takes::First, "Plays the first"),
                 (Takes::RoundRobin, "Plays them in turn"),
@@ -118,6 +119,7 @@ impl Window {
                 }
             });
         });
+        below(ui, &menu.response);
         menu.response.on_hover_text(
             "Small variations of this sound, for notes to play in turn or by their force",
         );
