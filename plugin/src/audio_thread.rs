@@ -6,6 +6,7 @@ use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
 
 use crate::Instrument;
+use crate::audition::Audition;
 use crate::kit::Route;
 use crate::pad::PADS;
 use crate::placing::PEAK;
@@ -38,6 +39,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             (pads[pad].seed.value(), pads[pad].morph_amount.value())
         });
         self.take_sounds();
+        match self.inbox.audition() {
+            Some(Audition::Play(sounds)) => self.auditions.play(sounds),
+            Some(Audition::Stop) => self.auditions.stop(),
+            None => {}
+        }
         for pad in 0..PADS {
             if self.display.take_hit(pad) {
                 self.hit(pad);
@@ -77,6 +83,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         if loudest > PEAK {
             left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
         }
+        self.display.show_audition(self.auditions.playhead());
         self.display.show(&self.voices, loudest);
         // A host may send notes along with no frames at all.
         while let Some(event) = next {
@@ -106,6 +113,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         let gains = &mut gains[..range.len()];
         self.params.gain.smoothed.next_block(gains, range.len());
         let pads = &self.kit.pads;
+        let add = |to: &mut [f32], from: &[f32]| {
+            for ((to, from), gain) in to[range.clone()].iter_mut().zip(from).zip(&*gains) {
+                *to += from * gain;
+            }
+        };
         let mut mix = |pad: usize, from_left: &[f32], from_right: &[f32]| {
             let (left, right) = match (pads[pad].output, own.get_mut(pad)) {
                 (Route::Own, Some([own_left, own_right]))
@@ -115,11 +127,8 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 }
                 _ => (&mut *left, &mut *right),
             };
-            for (to, from) in [(left, from_left), (right, from_right)] {
-                for ((to, from), gain) in to[range.clone()].iter_mut().zip(from).zip(&*gains) {
-                    *to += from * gain;
-                }
-            }
+            add(left, from_left);
+            add(right, from_right);
         };
         self.voices.render(
             range.len(),
@@ -128,6 +137,12 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             &mut mix,
             &mut |note| ended(note, range.start as u32),
         );
+        let mut mix = |from_left: &[f32], from_right: &[f32]| {
+            add(left, from_left);
+            add(right, from_right);
+        };
+        self.auditions
+            .render(range.len(), self.sample_rate, &mut mix);
     }
 
     fn note(&mut self, event: NoteEvent<()>, ended: &mut dyn FnMut(NoteAddress, u32)) {

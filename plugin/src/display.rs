@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use nice_plug_egui::RepaintNotifier;
 
+use crate::audition::MISSED;
 use crate::pad::PADS;
 use crate::voice::Voices;
 
 /// What the audio thread has not renewed for so long is no longer so: it stands still.
 const STALE: Duration = Duration::from_millis(500);
-
-/// A click that nobody took for so long is forgotten: the host was not playing, and would play it much too late.
-const MISSED: Duration = Duration::from_millis(100);
 
 /// Playheads, level and clicks, in atomics: a value or two may be late.
 #[derive(Debug)]
@@ -23,6 +21,8 @@ pub struct Display {
     shown: AtomicU64,
     /// The position of each pad's newest voice, as a fraction of its sound; beyond 1 where there is none.
     playheads: [AtomicU32; PADS],
+    /// The same of what is auditioned.
+    audition: AtomicU32,
     /// The bits of the highest level since it was last taken.
     peak: AtomicU32,
     /// When each pad was hit; 0 where it was not.
@@ -37,6 +37,7 @@ impl Default for Display {
             epoch: Instant::now(),
             shown: AtomicU64::new(0),
             playheads: std::array::from_fn(|_| AtomicU32::new(2f32.to_bits())),
+            audition: AtomicU32::new(2f32.to_bits()),
             peak: AtomicU32::new(0),
             hits: Default::default(),
             repaint: RepaintNotifier::new(),
@@ -59,13 +60,24 @@ impl Display {
     /// The position of a pad's newest voice, as a fraction of its sound; none where no voice plays, or the host does
     /// not.
     pub fn playhead(&self, pad: usize) -> Option<f32> {
+        self.position(&self.playheads[pad])
+    }
+
+    /// The position in the sound that is auditioned, as a fraction of it; none where none is, or the host does not
+    /// play.
+    pub fn audition_playhead(&self) -> Option<f32> {
+        self.position(&self.audition)
+    }
+
+    /// A position, unless it is beyond 1 or of a while ago.
+    fn position(&self, of: &AtomicU32) -> Option<f32> {
         let since = self
             .now()
             .saturating_sub(self.shown.load(Ordering::Relaxed));
         if since > STALE.as_millis() as u64 {
             return None;
         }
-        let position = f32::from_bits(self.playheads[pad].load(Ordering::Relaxed));
+        let position = f32::from_bits(of.load(Ordering::Relaxed));
         (position <= 1.0).then_some(position)
     }
 
@@ -86,6 +98,13 @@ impl Display {
         }
         let hit = self.hits[pad].swap(0, Ordering::Relaxed);
         self.now().saturating_sub(hit) <= MISSED.as_millis() as u64
+    }
+
+    /// Takes the position of what is auditioned, if anything is.
+    pub fn show_audition(&self, playhead: Option<f32>) {
+        let position = playhead.unwrap_or(2.0).to_bits();
+        let moves = self.audition.swap(position, Ordering::Relaxed) != position;
+        self.repaint.request_repaint_with(moves);
     }
 
     /// Takes the positions of the voices, and the peak of the output.

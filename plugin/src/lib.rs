@@ -20,6 +20,7 @@ use nice_plug::prelude::*;
 use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
+pub mod audition;
 pub mod display;
 pub mod generator;
 pub mod job;
@@ -51,7 +52,7 @@ use requests::Task;
 use settings::AllCores;
 use status::Status;
 use store::{Inbox, Store};
-use voice::{PadControls, VOICES, Voices};
+use voice::{Auditions, PadControls, VOICES, Voices};
 
 /// How long an offline rendering waits for a step of a sound that is being made.
 const OFFLINE_WAIT: Duration = Duration::from_secs(60);
@@ -68,6 +69,7 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     generator: Option<Generator>,
     /// The audio thread's own, as are all fields below.
     voices: Voices,
+    auditions: Auditions,
     inbox: Inbox,
     kit: Kit,
     /// By pad; up to date for pads that sound.
@@ -112,6 +114,7 @@ impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS
             display,
             generator: None,
             voices: Voices::default(),
+            auditions: Auditions::default(),
             inbox,
             kit: Kit::default(),
             controls: [PadControls::PLAIN; PADS],
@@ -134,6 +137,12 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     #[must_use]
     pub fn parameters(&self) -> &Arc<PluginParams> {
         &self.params
+    }
+
+    /// What passes between the audio thread and the window of this instance.
+    #[must_use]
+    pub fn display(&self) -> &Arc<Display> {
+        &self.display
     }
 
     /// Prepares for a host that runs at `sample_rate`, and asks for first sounds where the project
@@ -305,6 +314,8 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
 
     fn reset(&mut self) {
         self.voices.reset();
+        self.auditions.reset();
+        self.display.show_audition(None);
         self.display.show(&self.voices, 0.0);
     }
 
@@ -348,6 +359,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         let (params, kit, macros) = (&self.params, &self.kit, self.params.macros.values());
         let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros);
         let known = self.voices.tail(self.sample_rate, controls);
+        let known = known.max(self.auditions.tail(self.sample_rate));
         let coming = match self.is_pending() {
             true => (MAX_LENGTH_SECONDS * self.sample_rate) as u32,
             false => 0,

@@ -10,6 +10,7 @@ use nice_plug::params::persist::PersistentField;
 use nice_plug::prelude::nice_warn;
 use triple_buffer::{Input, Output, TripleBuffer};
 
+use crate::audition::{Audition, Offer, Offered, exchange};
 use crate::kit::Kit;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
@@ -27,6 +28,7 @@ const REMEMBERED_BYTES: usize = 16 << 20;
 pub struct Inbox {
     sounds: [Output<Option<Arc<PadSounds>>>; PADS],
     kit: Output<Kit>,
+    audition: Offered,
     /// By pad, the newest request that was dated.
     dated: [u64; PADS],
 }
@@ -57,6 +59,13 @@ impl Inbox {
     pub fn kit(&mut self) -> &Kit {
         self.kit.read()
     }
+
+    /// What is to be auditioned from now on, if that is new.
+    ///
+    /// Real-time safe, as [`take`](Inbox::take) is.
+    pub fn audition(&mut self) -> Option<Audition> {
+        self.audition.take()
+    }
 }
 
 /// The sounds and requests of an instance.
@@ -66,6 +75,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Store {
     held: Mutex<Held>,
+    audition: Offer,
     board: Board,
     /// How often the project was changed, other than by loading another.
     changes: AtomicU64,
@@ -104,6 +114,7 @@ impl Store {
             input
         });
         let sounds = inbox.try_into().expect("one for each pad");
+        let (audition, offered) = exchange();
         let (kit, kit_output) = TripleBuffer::new(&Kit::default()).split();
         let store = Self {
             held: Mutex::new(Held {
@@ -116,12 +127,14 @@ impl Store {
                 undo: Undo::default(),
                 requests: Queue::default(),
             }),
+            audition,
             board: Board::default(),
             changes: AtomicU64::new(0),
         };
         let inbox = Inbox {
             sounds,
             kit: kit_output,
+            audition: offered,
             dated: [0; PADS],
         };
         (Arc::new(store), inbox)
@@ -411,8 +424,20 @@ impl Store {
         self.lock().project.clone()
     }
 
+    /// Plays a sound at once on the main output and without a pad, as a plain pad plays it, in the place of the one that
+    /// was auditioned before. Where the host does not play, it is forgotten. Not for the audio thread.
+    pub fn audition(&self, sound: &Arc<StoredSound>) {
+        self.audition.play(sound);
+    }
+
+    /// Fades out what is auditioned.
+    pub fn stop_audition(&self) {
+        self.audition.stop();
+    }
+
     /// Takes the host's sample rate, Hz, and resamples the sounds to it. Not for the audio thread.
     pub fn set_sample_rate(&self, sample_rate: u32) {
+        self.audition.set_sample_rate(sample_rate);
         let mut held = self.lock();
         if held.sample_rate != sample_rate {
             held.sample_rate = sample_rate;
@@ -422,6 +447,7 @@ impl Store {
 
     /// Frees sounds that nobody plays any more. Not for the audio thread.
     pub fn free_unused(&self) {
+        self.audition.free_unused();
         self.lock().free_unused();
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::pad::PADS;
 
+mod audition;
 mod controls;
 mod drive;
 mod envelope;
@@ -15,6 +16,7 @@ mod glide;
 mod held;
 mod looping;
 mod note;
+mod residual;
 mod sinc;
 mod single;
 mod sound;
@@ -22,6 +24,7 @@ mod takes;
 mod tone;
 mod wheels;
 
+pub use audition::Auditions;
 use controls::bounded;
 pub use controls::{Mode, Offsets, PadControls, Polyphony};
 pub use filter::FilterKind;
@@ -29,6 +32,7 @@ pub(crate) use filter::damping;
 use glide::Glide;
 use held::HeldKeys;
 pub use note::NoteAddress;
+use residual::Residual;
 use sinc::Sinc;
 use single::{FADE_MS, Stage, Voice};
 pub use sound::PlayableSound;
@@ -47,9 +51,6 @@ pub const STRIDE: usize = 32;
 /// The longest glide, ms.
 const MOST_GLIDE_MS: f32 = 10_000.0;
 
-/// Time constant with which the residual of a cut voice decays.
-const RESIDUAL_MS: f32 = 2.0;
-
 /// A voice below this is over: -100 dB.
 const SILENT: f32 = 1e-5;
 
@@ -58,8 +59,8 @@ const SILENT: f32 = 1e-5;
 pub struct Voices {
     slots: [Option<Voice>; SLOTS],
     sounds: [Option<Arc<PadSounds>>; PADS],
-    /// The jumps that cut voices left, for each pad, left and right; they decay to nothing.
-    residuals: [[f32; 2]; PADS],
+    /// What cut voices left, for each pad.
+    residuals: [Residual; PADS],
     wheels: Channels,
     /// The keys that are down, of each pad that is monophonic.
     held: [HeldKeys; PADS],
@@ -74,7 +75,7 @@ impl Default for Voices {
         Self {
             slots: std::array::from_fn(|_| None),
             sounds: Default::default(),
-            residuals: [[0.0; 2]; PADS],
+            residuals: Default::default(),
             wheels: Channels::default(),
             held: Default::default(),
             turns: [0; PADS],
@@ -116,7 +117,7 @@ impl Voices {
     pub fn is_pad_active(&self, pad: usize) -> bool {
         self.slots.iter().flatten().any(|voice| voice.pad == pad)
             || self.held[pad].returns()
-            || is_heard(self.residuals[pad])
+            || self.residuals[pad].is_heard()
     }
 
     /// Frames at `sample_rate` that a note of any pad may sound after it was let go of: the length of its longest
@@ -153,7 +154,7 @@ impl Voices {
         self.wheels = Channels::default();
         self.held.iter_mut().for_each(HeldKeys::clear);
         self.turns = [0; PADS];
-        self.residuals = [[0.0; 2]; PADS];
+        self.residuals = Default::default();
     }
 
     /// Begins a note; `controls` are those of its pad. Notes that end here, be it this one because there
@@ -226,8 +227,7 @@ impl Voices {
                 .unwrap_or(0)
         });
         if let Some(cut) = &self.slots[slot] {
-            let residual = &mut self.residuals[cut.pad];
-            *residual = [residual[0] + cut.last[0], residual[1] + cut.last[1]];
+            self.residuals[cut.pad].cut(cut.last);
         }
         slot
     }
@@ -384,24 +384,14 @@ impl Voices {
                 *slot = None;
             }
         }
-        let kept = (-1000.0 / (RESIDUAL_MS * rate)).exp();
         for (pad, residual) in self.residuals.iter_mut().enumerate() {
-            if !is_heard(*residual) {
-                *residual = [0.0; 2];
-                continue;
-            }
             let [left, right] = &mut buffers;
-            for (left, right) in left[..len].iter_mut().zip(&mut right[..len]) {
-                *residual = residual.map(|x| x * kept);
-                (*left, *right) = (residual[0], residual[1]);
+            let (left, right) = (&mut left[..len], &mut right[..len]);
+            if residual.render(left, right, rate) {
+                mix(pad, left, right);
             }
-            mix(pad, &left[..len], &right[..len]);
         }
     }
-}
-
-fn is_heard(frame: [f32; 2]) -> bool {
-    frame.iter().any(|x| x.abs() > SILENT)
 }
 
 #[cfg(test)]

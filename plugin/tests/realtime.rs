@@ -210,6 +210,61 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
     });
 }
 
+/// A sound of this many frames of one value, at the host's rate.
+fn level(value: f32, frames: usize) -> Arc<StoredSound> {
+    let recipe = SoundRecipe::of_file("level.wav".as_ref());
+    let clip = Clip::new(RATE as u32, vec![vec![value; frames]]);
+    Arc::new(StoredSound::new(recipe, &clip))
+}
+
+#[test]
+fn what_is_auditioned_is_heard_in_the_next_block_at_the_level_of_a_plain_pad() {
+    let mut plugin = Audiodiff::default();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
+    let (store, display) = (plugin.store().clone(), plugin.display().clone());
+    let mut buffers = [vec![0.0; 480], vec![0.0; 480]];
+    assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
+    let sound = level(0.5, 4800);
+    store.put(0, StoredSound::clone(&sound)).unwrap();
+    let gain = plugin.parameters().gain.value();
+    let loud = NoteEvent::NoteOn {
+        timing: 0,
+        voice_id: VoiceID::Wildcard,
+        channel: Channel::Number(0),
+        key: Key::Number(36),
+        velocity: 1.0,
+    };
+    let of_pad = play(&mut plugin, &mut buffers, &[loud]);
+    let pad = buffers.clone();
+    assert!((of_pad - 0.5 * gain).abs() < 1e-6);
+    assert_no_alloc(|| plugin.reset());
+    store.audition(&sound);
+    play(&mut plugin, &mut buffers, &[]);
+    assert_eq!(buffers, pad);
+    assert_eq!(display.audition_playhead(), Some(0.1));
+    assert_eq!(display.playhead(0), None, "no pad plays");
+    // It fades when it is stopped.
+    store.stop_audition();
+    play(&mut plugin, &mut buffers, &[]);
+    assert!(buffers[0][0] > 0.4 * gain && buffers[0][200..].iter().all(|x| *x == 0.0));
+    assert_eq!(display.audition_playhead(), None);
+    // One after the other, and none of them is held in the end.
+    for turn in 1..=10 {
+        let value = 0.05 * turn as f32;
+        store.audition(&level(value, 4800));
+        play(&mut plugin, &mut buffers, &[]);
+        let heard = buffers[0][479];
+        assert!((heard - value * gain).abs() < 1e-4, "{turn}: {heard}");
+    }
+    // A click that comes late is forgotten.
+    store.stop_audition();
+    play(&mut plugin, &mut buffers, &[]);
+    store.audition(&sound);
+    std::thread::sleep(Duration::from_millis(120));
+    assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
+}
+
 #[test]
 fn voices_neither_allocate_nor_free_whatever_their_controls() {
     let wave = |hz: f32| {

@@ -113,6 +113,12 @@ impl Voice {
         (self.position / self.sound().len_frames().max(1) as f64) as f32
     }
 
+    /// Seconds of its sound that are left, at its own pitch.
+    pub(super) fn seconds_left(&self) -> f32 {
+        let frames = self.sound().len_frames() as f64 - self.position;
+        (frames.max(0.0) / f64::from(self.sound().sample_rate)) as f32
+    }
+
     fn sound(&self) -> &PlayableSound {
         self.sounds.take(self.take)
     }
