@@ -27,6 +27,7 @@ use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 use crate::undo::Direction;
 
 mod bubble;
+mod carry;
 mod files;
 mod head;
 mod icon;
@@ -35,17 +36,21 @@ mod keyboard;
 mod knob;
 mod look;
 mod make;
+mod morph;
 mod pads;
 mod play;
+mod ring;
 mod shape;
 mod stage;
 mod wave;
 
+use bubble::Bubbles;
 use files::{Picking, Purpose};
 use head::Level;
 use knob::{Editing, Hand};
 pub use look::Theme;
 use look::{GAP, Look, MARGIN, NEAR, Room};
+use ring::Heard;
 use stage::Stage;
 use wave::{Peaks, View, peaks};
 
@@ -91,6 +96,16 @@ pub struct Window {
     over: bool,
     /// What stands on the left.
     stage: Stage,
+    bubbles: Bubbles,
+    /// What is heard under the pointer.
+    heard: Heard,
+    /// The pad whose ring is shown, and how far that goes, 0 to 1.
+    explores: Option<usize>,
+    distance: f32,
+    /// The pads whose morph is shown, the other pad of the next one, and how far along it the slider is, 0 to 1.
+    morphs: Option<(usize, usize)>,
+    morph_with: usize,
+    between: f32,
     /// What the large wave shows, and whether in decibels.
     view: View,
     decibels: bool,
@@ -223,6 +238,7 @@ impl Window {
         ui.push_id("stage", |ui| self.stage(ui, stage, edit));
         self.selected(ui, room.0, edit);
         self.foot(ui, foot);
+        self.carried(ui, edit);
     }
 
     /// The selected pad: its wave, and all its parameters and settings.
@@ -265,6 +281,13 @@ impl Window {
             levels: Default::default(),
             over: false,
             stage: Stage::default(),
+            bubbles: Bubbles::default(),
+            heard: Heard::default(),
+            explores: None,
+            distance: 0.35,
+            morphs: None,
+            morph_with: 1,
+            between: 0.5,
             view: View::default(),
             decibels: false,
             pressed: None,

@@ -582,6 +582,49 @@ pub(super) fn segments<T: PartialEq + Clone>(
     made
 }
 
+/// A value that slides between two ends; returns a new one.
+pub(super) fn slider(
+    ui: &Ui,
+    rect: Rect,
+    name: &str,
+    value: f32,
+    [least, most]: [f32; 2],
+) -> Option<f32> {
+    let look = Look::here(ui);
+    let mut room = Room(rect);
+    if !name.is_empty() {
+        let text = line(ui.painter(), name, 11.5, look.faint, 80.0);
+        let at = room.left(text.size().x, 8.0).left_center() - Vec2::new(0.0, text.size().y / 2.0);
+        ui.painter().galley(at, text, look.faint);
+    }
+    let track = room.0.shrink2(Vec2::new(8.0, 0.0));
+    let id = ui.scope_id().with(("slider", name));
+    let response = ui.interact(room.0, id, Sense::click_and_drag());
+    response.widget_info(|| WidgetInfo::slider(true, f64::from(value), name));
+    let x = track.left() + track.width() * (value - least) / (most - least);
+    let middle = track.center().y;
+    let stroke = |color| Stroke::new(4.0, color);
+    ui.painter().hline(track.x_range(), middle, stroke(look.raised));
+    ui.painter().hline(track.left()..=x, middle, stroke(look.accent));
+    let is_near = response.hovered() || response.dragged() || response.has_focus();
+    let radius = if is_near { 8.0 } else { 7.0 };
+    let around = Stroke::new(2.0, look.accent);
+    ui.painter().circle(egui::pos2(x, middle), radius, look.panel, around);
+    let mut wanted = response
+        .interact_pointer_pos()
+        .filter(|_| response.dragged() || response.clicked())
+        .map(|pos| least + (most - least) * (pos.x - track.left()) / track.width().max(1.0));
+    if response.has_focus() {
+        let by = 0.02 * (most - least);
+        for (key, by) in [(Key::ArrowLeft, -by), (Key::ArrowRight, by)] {
+            if ui.input(|input| input.key_pressed(key)) {
+                wanted = Some(value + by);
+            }
+        }
+    }
+    wanted.map(|x| x.clamp(least, most)).filter(|x| *x != value)
+}
+
 /// A line of text, cut where it is wider than `width`.
 pub(super) fn line(
     painter: &Painter,

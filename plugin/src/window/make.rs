@@ -6,6 +6,7 @@ use egui::{Button, Rect, RichText, Ui, Vec2};
 use super::Window;
 use super::pads::spoken;
 use super::knob::{Editing, Format, KNOB, Setting, choice_of};
+use super::stage::Stage;
 use super::look::{GAP, Look, NEAR, ROW, Room, group, row};
 use crate::kit::{Class, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS, PadSettings};
 use crate::params::{MAX_SEED, PadParams};
@@ -43,6 +44,10 @@ impl Window {
             let vary = ui.add(big("Vary"));
             if vary.on_hover_text("Another one like this").clicked() {
                 self.store.ask(pad, Task::Vary);
+            }
+            let ring = ui.add(big("Ring"));
+            if ring.on_hover_text("Eight like this to choose from").clicked() {
+                self.show(Stage::Ring);
             }
         });
         let third = buttons.0;

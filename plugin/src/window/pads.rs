@@ -1,10 +1,11 @@
 //! The pads: their sounds, their states, what a hand does to them, and the controls of all of them.
 
 use egui::accesskit::Role;
-use egui::{Align2, Pos2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
+use egui::{Align2, Rect, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo};
 use nice_plug::prelude::*;
 
 use super::Window;
+use super::carry::{Carried, target};
 use super::files::{Picking, Purpose, export_name};
 use super::knob::{Editing, Format, line};
 use super::look::{Look, NEAR, ROUND, Room, plain};
@@ -93,6 +94,16 @@ impl Window {
             (1.0, look.edge.gamma_multiply(0.5))
         };
         painter.rect_stroke(rect, ROUND, Stroke::new(width, edge), StrokeKind::Inside);
+        if let Some(sound) = self.project.sound(pad) {
+            response.dnd_set_drag_payload(Carried {
+                sound: sound.clone(),
+                from: Some(pad),
+            });
+        }
+        if response.dnd_hover_payload::<Carried>().is_some_and(|carried| carried.from != Some(pad)) {
+            target(ui, rect, look);
+        }
+        self.put_down(&response, pad);
         response.context_menu(|ui| self.pad_menu(ui, pad, edit));
     }
 
@@ -216,11 +227,6 @@ pub(super) fn spoken(class: &str) -> String {
 pub(super) fn key_name(key: u8) -> String {
     let name = util::KEYS[usize::from(key) % 12];
     format!("{name}{}", i32::from(key) / 12 - 2)
-}
-
-/// A place within `rect`, by fractions.
-pub(super) fn within(rect: Rect, at: [f32; 2]) -> Pos2 {
-    rect.min + rect.size() * Vec2::new(at[0], at[1])
 }
 
 #[cfg(test)]

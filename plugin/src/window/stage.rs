@@ -4,7 +4,7 @@ use egui::{Button, Rect, RichText, Ui, Vec2};
 
 use super::Window;
 use super::knob::{Editing, KNOB};
-use super::look::{NEAR, ROW, Room, row, row_from_right};
+use super::look::{GAP, NEAR, ROW, Room, row, row_from_right};
 use crate::pad::PADS;
 
 /// What stands on the left of the window.
@@ -13,7 +13,21 @@ pub(super) enum Stage {
     /// The pads.
     #[default]
     Pads,
+    /// Variations around the selected pad's sound.
+    Ring,
+    /// What lies between two pads' sounds.
+    Morph,
 }
+
+/// All stages, with their names and what they are for.
+const STAGES: [(Stage, &str, &str); 3] = [
+    (Stage::Pads, "Pads", "The sixteen sounds of this kit"),
+    (Stage::Ring, "Ring", "Sounds like the selected pad's, from near to far"),
+    (Stage::Morph, "Morph", "What lies between two pads' sounds"),
+];
+
+/// The height of the small pads below a stage that is not theirs.
+const STRIP: f32 = 70.0;
 
 impl Window {
     /// The left of the window.
@@ -28,15 +42,31 @@ impl Window {
                 self.pads(ui, room.0, edit);
                 self.macros(ui, macros, edit);
             }
+            Stage::Ring | Stage::Morph => {
+                let strip = room.bottom(STRIP, GAP);
+                match self.stage {
+                    Stage::Ring => self.ring(ui, room.0, edit),
+                    _ => self.morph(ui, room.0, edit),
+                }
+                self.strip(ui, strip);
+            }
         }
+    }
+
+    /// Puts something else on the stage.
+    pub(super) fn show(&mut self, stage: Stage) {
+        self.stage = stage;
+        (self.explores, self.morphs) = (None, None);
+        self.store.ring().close();
+        self.store.morphing().close();
     }
 
     fn tabs(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
         row(ui, rect, "tabs", |ui| {
-            for (stage, text, tip) in [(Stage::Pads, "Pads", "The sixteen sounds of this kit")] {
+            for (stage, text, tip) in STAGES {
                 let label = ui.selectable_label(self.stage == stage, RichText::new(text).size(13.0));
                 if label.on_hover_text(tip).clicked() {
-                    self.stage = stage;
+                    self.show(stage);
                 }
             }
         });
