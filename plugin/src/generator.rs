@@ -12,6 +12,7 @@ use audiodiff::render::{Init, Rendered};
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
+use crate::explore::{Series, Wanted};
 use crate::job::Job;
 use crate::project::Project;
 use crate::requests::{Request, Task};
@@ -111,6 +112,21 @@ struct OpenModel {
     model: Box<dyn Model>,
 }
 
+impl OpenModel {
+    /// Makes the sound of a job.
+    fn make(
+        &mut self,
+        job: &Job,
+        keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+    ) -> Result<StoredSound> {
+        let rendered = self
+            .model
+            .generate(&job.recipe, job.init.clone(), keep_going)?;
+        let sound = StoredSound::rendered(job.recipe.clone(), &rendered);
+        Ok(sound.asked(job.asked.clone()).measured())
+    }
+}
+
 /// The model that is open, if one is, and how others are.
 struct Models {
     open: Open,
@@ -195,6 +211,10 @@ impl Worker {
             let reopen = self.status.take_open_model();
             let request = self.store.next();
             if !reopen && request.is_none() {
+                // A request that waits to be dated comes first, too.
+                if self.store.newest() == 0 && self.explore() {
+                    continue;
+                }
                 // Older projects may bring many: requests need not wait for all of them.
                 if !self.store.pack_one() {
                     std::thread::park_timeout(LOOK);
@@ -233,6 +253,57 @@ impl Worker {
         }
     }
 
+    /// Makes one of the sounds that are wanted beside those of pads. Returns whether there was one.
+    fn explore(&mut self) -> bool {
+        let store = self.store.clone();
+        let mut all = store.series().into_iter();
+        let Some((series, wanted)) = all.find_map(|series| Some((series, series.next()?))) else {
+            return false;
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| self.make_wanted(series, &wanted)));
+        let made = made.unwrap_or_else(|_| {
+            self.models.opened = None;
+            Err(Error::setting("the model failed; it will be loaded again"))
+        });
+        match made {
+            Ok(()) | Err(Error::Stopped) => {}
+            Err(error) => {
+                nice_error!("no sound to choose from: {error}");
+                series.fail(&wanted, error.to_string());
+            }
+        }
+        self.status.changed();
+        true
+    }
+
+    /// Makes a sound that is no pad's, as long as no pad waits for one.
+    fn make_wanted(&mut self, series: &dyn Series, wanted: &Wanted) -> Result<()> {
+        let mut project = self.store.project();
+        let Self {
+            store,
+            status,
+            models,
+            quit,
+            ..
+        } = self;
+        let model = models.of(&mut project, store, status)?;
+        // Whoever edits the project meanwhile need not copy it.
+        drop(project);
+        let job = wanted.job(&model.info)?;
+        let mut keep_going = |done: f32| {
+            series.set_done(wanted, done);
+            status.changed();
+            let is_first = store.newest() == 0;
+            match is_first && series.is_wanted(wanted) && !quit.load(Ordering::Acquire) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        };
+        let sound = model.make(&job, &mut keep_going)?;
+        series.finish(wanted, sound);
+        Ok(())
+    }
+
     /// Makes the sound of `request`.
     fn answer(&mut self, request: &Request) -> Result<()> {
         let (mut project, pad) = (self.store.project(), request.pad);
@@ -268,11 +339,7 @@ impl Worker {
                     ControlFlow::Continue(())
                 }
             };
-            let rendered = model
-                .model
-                .generate(&job.recipe, job.init.clone(), &mut keep_going)?;
-            let sound = StoredSound::rendered(job.recipe.clone(), &rendered);
-            made.push(sound.asked(job.asked.clone()).measured());
+            made.push(model.make(job, &mut keep_going)?);
         }
         match project.sound(pad) {
             Some(own) if request.task == Task::Takes => store.finish_takes(request, own, made),
@@ -641,6 +708,70 @@ mod tests {
             bench.started.try_recv().is_err(),
             "request 2 was never begun"
         );
+    }
+
+    #[test]
+    fn a_ring_is_made_when_no_pad_waits_and_goes_on_after_one_that_did() {
+        let bench = bench();
+        bench.ask(1);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        let centre = bench.store.project().sound(PAD).unwrap().clone();
+        let ring = bench.store.ring();
+        ring.open(PAD, centre.clone(), asked(1), 0.5);
+        let first = bench.started();
+        bench.step(4);
+        assert_eq!(bench.started(), first + 1);
+        assert_eq!(ring.view().unwrap().done[0], 1.0);
+        let sound = ring.view().unwrap().sounds[0].clone().unwrap();
+        assert_eq!(sound.clip().channels()[0], [first as f32 + 0.5; 10]);
+        assert_eq!(sound.recipe().variation, Some(0.3));
+        // A pad's request breaks the second off, and is made before it.
+        bench.step(2);
+        bench.ask(2);
+        bench.step(1);
+        assert_eq!(bench.started(), 2);
+        bench.step(4);
+        bench.settled();
+        assert_eq!(bench.sound(), Some(2));
+        assert_eq!(bench.started(), first + 1);
+        bench.step(1);
+        // A morph waits for the ring.
+        let ends = [&sound, &centre].map(Arc::clone);
+        bench.store.morphing().open(PAD, ends, asked(1));
+        bench.step(3);
+        for seed in first + 2..first + 8 {
+            assert_eq!(bench.started(), seed);
+            bench.step(4);
+        }
+        assert_eq!(bench.started(), 1, "of the pad's seed");
+        bench.step(4);
+        bench.started();
+        let view = bench.store.morphing().view().unwrap();
+        assert_eq!(view.sounds[4].as_ref().unwrap().recipe().morph, Some(0.5));
+        bench.store.morphing().close();
+        bench.step(1);
+        // What is taken stays when a host writes the trigger.
+        bench.store.put_shared(PAD, sound.clone()).unwrap();
+        bench.store.ask(PAD, Task::Follow);
+        bench.settled();
+        let project = bench.store.project();
+        assert!(Arc::ptr_eq(project.sound(PAD).unwrap(), &sound));
+        assert!(bench.started.try_recv().is_err());
+        // What cannot be made is told.
+        ring.open(PAD, centre, asked(1), 0.1);
+        ring.reroll();
+        bench.store.set_model(Some("/gone".into()));
+        ring.recentre(0);
+        let start = Instant::now();
+        while ring.view().unwrap().trouble.is_none() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            // Whatever was begun with the model before.
+            let _ = bench.steps.send(());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(ring.view().unwrap().trouble.unwrap().contains("/gone"));
     }
 
     #[test]

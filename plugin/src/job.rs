@@ -83,6 +83,47 @@ impl Job {
         }
     }
 
+    /// A variation of `centre` for `pad`, of which `asked` is asked: as [`Task::Vary`] makes one, but of this strength and
+    /// seed, and of the centre's own class where the model has made it.
+    ///
+    /// # Errors
+    /// When the class is not one of the model's.
+    pub fn around(
+        asked: &Asked,
+        pad: usize,
+        model: &ModelInfo,
+        centre: &StoredSound,
+        strength: f32,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut job = Self::described(asked.clone(), pad, model)?.vary(strength, centre);
+        job.recipe.seed = seed;
+        let own = centre.recipe();
+        let is_known = |class: &String| model.labels.contains(class);
+        if own.file.is_none() && own.class.as_ref().is_none_or(is_known) {
+            job.recipe.class.clone_from(&own.class);
+        }
+        Ok(job)
+    }
+
+    /// A sound between two for `pad`, of which `asked` is asked, as [`Task::Morph`] makes one.
+    ///
+    /// # Errors
+    /// When the class is not one of the model's.
+    pub fn between(
+        asked: &Asked,
+        pad: usize,
+        model: &ModelInfo,
+        from: &StoredSound,
+        to: &StoredSound,
+        fraction: f32,
+    ) -> Result<Self> {
+        let mut job = Self::described(asked.clone(), pad, model)?.morph(fraction, from, to);
+        let is_known = |class: &String| model.labels.contains(class);
+        job.recipe.class = job.recipe.class.filter(is_known);
+        Ok(job)
+    }
+
     /// The sound that the seed and the settings of a pad describe, from nothing.
     fn plain(
         pad: &PadParams,
@@ -90,9 +131,13 @@ impl Job {
         request: &Request,
         making: &Making,
     ) -> Result<Self> {
-        let asked = pad.asked(making, request.seed);
+        Self::described(pad.asked(making, request.seed), request.pad, model)
+    }
+
+    /// The sound that is asked for of a pad, from nothing.
+    fn described(asked: Asked, pad: usize, model: &ModelInfo) -> Result<Self> {
         Ok(Self {
-            recipe: recipe(&asked, model, request.pad)?,
+            recipe: recipe(&asked, model, pad)?,
             init: None,
             asked,
         })

@@ -22,6 +22,7 @@ use nice_plug_egui::EguiEditor;
 mod audio_thread;
 pub mod audition;
 pub mod display;
+pub mod explore;
 pub mod generator;
 pub mod job;
 pub mod kit;

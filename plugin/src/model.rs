@@ -290,6 +290,61 @@ mod tests {
 
     #[cfg(feature = "embedded-model")]
     #[test]
+    #[ignore = "measures time"]
+    fn a_ring_of_eight_takes_a_second() {
+        use crate::job::Job;
+        use crate::stored::StoredSound;
+        use crate::stored::tests::asked;
+        for threads in [(|| 1) as fn() -> usize, || 2] {
+            let mut model = DiffusionModel {
+                loaded: load(None).unwrap(),
+                threads,
+                workers: None,
+            };
+            let info = model.info();
+            for class in &info.labels {
+                let recipe = SoundRecipe {
+                    model: info.name.clone(),
+                    class: Some(class.clone()),
+                    ..crate::stored::tests::recipe(3)
+                };
+                let recipe = SoundRecipe {
+                    steps: 0,
+                    guidance: 0.0,
+                    ..recipe
+                };
+                let start = std::time::Instant::now();
+                let made = model
+                    .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
+                    .unwrap();
+                let first = start.elapsed();
+                let centre = StoredSound::rendered(recipe, &made);
+                let start = std::time::Instant::now();
+                for seed in 0..8 {
+                    let job = Job::around(&asked(1), 0, &info, &centre, 0.3, seed).unwrap();
+                    let made = model
+                        .generate(&job.recipe, job.init, &mut |_| ControlFlow::Continue(()))
+                        .unwrap();
+                    StoredSound::rendered(job.recipe, &made).measured();
+                }
+                let ring = start.elapsed();
+                let job = Job::between(&asked(1), 0, &info, &centre, &centre, 0.5).unwrap();
+                let start = std::time::Instant::now();
+                model
+                    .generate(&job.recipe, job.init, &mut |_| ControlFlow::Continue(()))
+                    .unwrap();
+                println!(
+                    "{} {class} {:.2} s: first {first:?}, ring {ring:?}, morph {:?}",
+                    threads(),
+                    centre.seconds(),
+                    start.elapsed()
+                );
+            }
+        }
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
     fn a_distilled_model_takes_no_more_steps_than_it_is_good_for() {
         let mut distilled = Checkpoint::embedded().unwrap();
         let few = Rendering::new(Sampler::Consistency, Schedule::Consistency, 4, 1.0);

@@ -104,6 +104,11 @@ impl Status {
         self.repaint.request_repaint();
     }
 
+    /// There is something new to draw.
+    pub(crate) fn changed(&self) {
+        self.repaint.request_repaint();
+    }
+
     pub(crate) fn set_notice(&self, notice: Option<String>) {
         *lock(&self.notice) = notice;
         self.repaint.request_repaint();

@@ -11,6 +11,7 @@ use nice_plug::prelude::nice_warn;
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::audition::{Audition, Offer, Offered, exchange};
+use crate::explore::{Morphing, Ring, Series};
 use crate::kit::Kit;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
@@ -79,6 +80,8 @@ pub struct Store {
     board: Board,
     /// How often the project was changed, other than by loading another.
     changes: AtomicU64,
+    ring: Ring,
+    morphing: Morphing,
 }
 
 #[derive(Debug)]
@@ -130,6 +133,8 @@ impl Store {
             audition,
             board: Board::default(),
             changes: AtomicU64::new(0),
+            ring: Ring::default(),
+            morphing: Morphing::default(),
         };
         let inbox = Inbox {
             sounds,
@@ -349,7 +354,14 @@ impl Store {
     /// # Errors
     /// When the pad is locked.
     pub fn put(&self, pad: usize, sound: StoredSound) -> Result<()> {
-        let sound = Arc::new(sound);
+        self.put_shared(pad, Arc::new(sound))
+    }
+
+    /// Gives a pad a sound that others may hold too, as [`put`](Store::put) does.
+    ///
+    /// # Errors
+    /// When the pad is locked.
+    pub fn put_shared(&self, pad: usize, sound: Arc<StoredSound>) -> Result<()> {
         let mut held = self.lock();
         self.expect_open(&held, pad)?;
         held.remember(self.gesture());
@@ -417,6 +429,21 @@ impl Store {
             held.requests.call_off(pad, &self.board);
         }
         Ok(())
+    }
+
+    /// Variations of a sound to choose from.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Sounds between two to choose from.
+    pub fn morphing(&self) -> &Morphing {
+        &self.morphing
+    }
+
+    /// What is made while no pad waits for a sound, the first before the others.
+    pub(crate) fn series(&self) -> [&dyn Series; 2] {
+        [&self.ring, &self.morphing]
     }
 
     /// The project as it is now.

@@ -4,7 +4,7 @@ mod flac;
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use audiodiff::audio::{Clip, Measures};
 use audiodiff::render::{Remark, Rendered};
@@ -87,7 +87,8 @@ pub struct Asked {
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
 ///
 /// A new sound is played from here too, so that reopening the project changes no bit. It is saved as FLAC, which is made
-/// once: by [`pack`](StoredSound::pack), on a thread that may take its time, or else when it is first saved.
+/// once: by [`pack`](StoredSound::pack), on a thread that may take its time, or else when it is first saved. Clones share
+/// the samples.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Packed<'static>")]
 pub struct StoredSound {
@@ -100,13 +101,13 @@ pub struct StoredSound {
     sample_rate: u32,
     /// Value of the sample 32767.
     peak: f32,
-    samples: Samples,
+    samples: Arc<Samples>,
     /// What a later version knows of.
     unknown: Map<String, Value>,
 }
 
 /// Samples, and how they are saved.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Samples {
     /// One or two of equal length.
     channels: Vec<Vec<i16>>,
@@ -166,7 +167,7 @@ impl StoredSound {
             unknown: Map::new(),
             sample_rate,
             peak,
-            samples,
+            samples: Arc::new(samples),
         }
     }
 
@@ -351,7 +352,7 @@ impl TryFrom<Packed<'_>> for StoredSound {
             unknown: unknown.into_owned(),
             sample_rate,
             peak,
-            samples,
+            samples: Arc::new(samples),
         })
     }
 }

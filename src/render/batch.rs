@@ -50,6 +50,8 @@ pub(super) struct Order<'a> {
     pub given: Vec<Given>,
     /// Attributes of the sound that is varied.
     own: Option<Attributes>,
+    /// For how many frames the sounds are heard of which something is left all over; none where a part is kept as it is.
+    begun: Option<usize>,
     /// Remarks on all sounds.
     remarks: Vec<Remark>,
 }
@@ -108,11 +110,19 @@ impl<'a> Order<'a> {
                 own = Some(Attributes::of(&Measures::of(&beginning.clip)));
             }
         }
+        let begun = match &settings.init {
+            Some(init @ (Init::Vary { .. } | Init::Morph { .. })) if init.is_kept() => {
+                let ends = given.iter().map(|given| given.end(&config.format));
+                ends.max()
+            }
+            _ => None,
+        };
         Ok(Self {
             settings,
             asked,
             given,
             own,
+            begun,
             remarks,
         })
     }
@@ -135,11 +145,17 @@ impl<'a> Order<'a> {
     /// from their onset.
     fn lengths(&self, config: &ModelConfig, conditions: &Conditions) -> Result<(usize, usize)> {
         let rate = f64::from(config.format.sample_rate);
+        let like = conditions
+            .end(config)
+            .map(|seconds| (seconds * rate) as usize);
         // A sound to begin with may be longer than those like it; at full strength nothing is left of it.
         let is_begun = self.settings.init.as_ref().is_some_and(Init::is_kept);
-        let end = conditions.end(config).filter(|_| !is_begun);
+        let end = match is_begun {
+            true => self.begun.map(|begun| begun.max(like.unwrap_or(0))),
+            false => like,
+        };
         let own = match end {
-            Some(seconds) => config.clip_lengths().of((seconds * rate) as usize),
+            Some(end) => config.clip_lengths().of(end),
             None => config.format.len_frames,
         };
         let seconds = self.settings.seconds;

@@ -18,6 +18,9 @@ use crate::representation::{Crop, Format, PEAK};
 /// How far the mixture of two sounds is varied half-way between them, where their noises cannot be found.
 const MORPH_STRENGTH: f64 = 0.6;
 
+/// Level against the peak below which nothing more of a sound to begin with is heard, -60 dB, as of training sounds.
+const INAUDIBLE: f32 = 1e-3;
+
 /// A beginning other than pure noise.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -105,6 +108,16 @@ impl Given {
         }
         let onset = onset(&clip, peak);
         Ok(Self { clip, onset })
+    }
+
+    /// For how many frames it sounds in a clip that begins as training sounds do, where those were cut at their onset:
+    /// what follows stays 60 dB below its peak.
+    pub fn end(&self, format: &Format) -> usize {
+        let least = INAUDIBLE * self.clip.peak();
+        let last = |channel: &Vec<f32>| channel.iter().rposition(|x| x.abs() > least);
+        let last = self.clip.channels().iter().filter_map(last).max();
+        let sounding = last.map_or(0, |last| (last + 1).saturating_sub(self.onset));
+        format.lead_in() + sounding
     }
 
     /// The clip brought to `format` as training sounds are: at their level; and where those were cut at their onset,

@@ -17,7 +17,7 @@ impl Window {
         let mut room = Room(rect);
         let below = room.bottom(ROW, NEAR);
         let slide = room.bottom(2.0 * ROW, GAP);
-        let ends = (self.project.sound(pad), self.project.sound(other));
+        let ends = [pad, other].map(|pad| self.project.sound(pad).cloned());
         row(ui, below, "morph", |ui| {
             ui.label("With");
             let names: Vec<String> = (0..PADS)
@@ -28,7 +28,7 @@ impl Window {
                 self.morph_with = other;
             }
         });
-        let (Some(from), Some(to)) = ends else {
+        let [Some(from), Some(to)] = ends else {
             return;
         };
         let making = &self.project.settings[pad].making;
@@ -38,7 +38,7 @@ impl Window {
         if self.morphs != Some((pad, other)) {
             self.morphs = Some((pad, other));
             self.between = 0.5;
-            morphing.open(pad, [from.clone(), to.clone()], asked);
+            morphing.open(pad, [from, to], asked);
         }
         let Some(view) = morphing.view() else {
             return;
