@@ -14,6 +14,9 @@ const RAYS: usize = 72;
 /// Bubbles whose rays are remembered.
 const KNOWN: usize = 512;
 
+/// The smallest height that is seen, of the whole wave's.
+const SEEN: f32 = 0.01;
+
 /// How far the wave of each ray reaches, 0 to 1, from the top on clockwise.
 pub(super) type Rays = Arc<[f32; RAYS]>;
 
@@ -41,8 +44,12 @@ impl Bubbles {
 }
 
 fn rays_of(peaks: &Peaks) -> [f32; RAYS] {
+    // Up to where it can be seen: what is silent would be an empty part of the circle.
+    let seen = |peak: &[f32; 2]| peak[1] - peak[0] > SEEN;
+    let end = peaks.iter().rposition(seen).map_or(peaks.len(), |last| last + 1);
     std::array::from_fn(|ray| {
-        let range = ray * peaks.len() / RAYS..(ray + 1) * peaks.len() / RAYS;
+        let first = ray * end / RAYS;
+        let range = first..((ray + 1) * end / RAYS).max(first + 1);
         let height = peaks[range].iter().fold(0f32, |height, peak| {
             height.max(peak[1]).max(-peak[0])
         });
@@ -69,9 +76,11 @@ pub(super) struct Bubble {
 
 /// A number of `0..1` that is always the same for a place.
 fn scatter(place: usize) -> f32 {
-    let mixed = (place as u32).wrapping_mul(0x9E37_79B1) ^ 0x85EB_CA6B;
-    let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x2C1B_3C6D);
-    (mixed >> 8) as f32 / (1 << 24) as f32
+    // The finaliser of SplitMix64.
+    let mut mixed = (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed >> 40) as f32 / (1 << 24) as f32
 }
 
 impl Bubble {

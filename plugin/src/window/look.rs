@@ -190,7 +190,7 @@ impl Look {
         );
         match self.theme {
             Theme::Dark => Hsva::new(hue, 0.86, 0.95, 1.0).into(),
-            Theme::Light => Hsva::new(hue, 0.85, 0.66, 1.0).into(),
+            Theme::Light => Hsva::new(hue, 0.95, 0.27, 1.0).into(),
         }
     }
 }

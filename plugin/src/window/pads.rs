@@ -14,6 +14,9 @@ use crate::kit::Class;
 use crate::pad::{FIRST_KEY, PADS};
 use crate::requests::Task;
 
+/// The size of a pad's switches, points.
+const SWITCH: f32 = 15.0;
+
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
 
@@ -104,7 +107,36 @@ impl Window {
             target(ui, rect, look);
         }
         self.put_down(&response, pad);
+        self.pad_switches(ui, pad, rect, response.contains_pointer(), edit);
         response.context_menu(|ui| self.pad_menu(ui, pad, edit));
+    }
+
+    /// The switches in a pad's corner: seen where they are on, or under the pointer.
+    fn pad_switches(&self, ui: &Ui, pad: usize, rect: Rect, near: bool, edit: &Editing<'_>) {
+        let look = Look::here(ui);
+        let settings = &self.project.settings[pad];
+        let switches = [("L", "Lock: keeps this sound whatever is asked", settings.making.lock)];
+        let mut corner = rect.right_bottom() - Vec2::new(5.0, 4.0);
+        for (i, (letter, tip, is_on)) in switches.into_iter().enumerate() {
+            let square = Rect::from_min_max(corner - Vec2::splat(SWITCH), corner);
+            corner.x -= SWITCH + 2.0;
+            let id = ui.scope_id().with(("switch", pad, i));
+            let response = ui.interact(square, id, Sense::click());
+            response.widget_info(|| WidgetInfo::selected(Role::Switch, true, is_on, tip));
+            if is_on || near || response.hovered() || response.has_focus() {
+                let fill = if is_on { look.accent } else { look.raised };
+                let color = if is_on { look.back } else { look.faint };
+                ui.painter().rect_filled(square, 3, fill);
+                let middle = square.center();
+                ui.painter().text(middle, Align2::CENTER_CENTER, letter, plain(10.0), color);
+            }
+            if response.on_hover_text(tip).clicked() {
+                edit.edit(|project| {
+                    let lock = &mut project.settings[pad].making.lock;
+                    *lock = !*lock;
+                });
+            }
+        }
     }
 
     /// What is done with one pad.
@@ -185,7 +217,6 @@ impl Window {
     /// Name, number, key and state of a pad, in its corners.
     pub(super) fn pad_texts(&self, ui: &Ui, painter: &egui::Painter, pad: usize, rect: Rect) {
         let look = Look::here(ui);
-        let making = &self.project.settings[pad].making;
         let small = plain(10.5);
         let number = format!("{}", pad + 1);
         let corner = rect.right_top() + Vec2::new(-7.0, 4.0);
@@ -199,10 +230,7 @@ impl Window {
             let key = key_name(FIRST_KEY + pad as u8);
             painter.text(bottom, Align2::LEFT_BOTTOM, key, small.clone(), look.faint);
         }
-        if making.lock {
-            let corner = rect.right_bottom() + Vec2::new(-7.0, -4.0);
-            painter.text(corner, Align2::RIGHT_BOTTOM, "locked", small, look.faint);
-        } else if self.store.is_pending(pad) {
+        if self.store.is_pending(pad) {
             let mut bar = rect.shrink(3.0);
             bar.set_top(bar.bottom() - 3.0);
             painter.rect_filled(bar, 1, look.edge);

@@ -57,7 +57,7 @@ impl Window {
             (Mode::Gate, "Gate", "Until its key is let go"),
             (Mode::Loop, "Loop", "Over and over, until its key is let go"),
         ];
-        let (at, _) = ui.allocate_exact_size(egui::Vec2::new(168.0, ROW), egui::Sense::hover());
+        let (at, _) = ui.allocate_exact_size(egui::Vec2::new(186.0, ROW), egui::Sense::hover());
         if let Some(mode) = segments(ui, at, "Mode", &playing.mode, &modes) {
             edit.edit(|project| project.settings[pad].playing.mode = mode);
         }

@@ -5,21 +5,29 @@ use std::cell::RefCell;
 use audiodiff::audio::Clip;
 use audiodiff::render::{Remark, Rendered};
 use egui::epaint::ClippedShape;
-use egui::{Event, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, Shape, TouchPhase};
+use egui::{Event, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, Shape, TouchPhase, Vec2};
 
 use super::*;
 use crate::stored::tests::recipe;
 
-/// Every text that is drawn where the window is `width` points wide, and its place.
-fn texts(width: f32, draw: impl FnMut(&mut Ui)) -> Vec<(String, Rect)> {
-    let input = RawInput {
-        screen_rect: Some(Rect::from_min_size(
-            Default::default(),
-            Vec2::new(width, 600.0),
-        )),
+/// A context that looks as the window does.
+fn dressed() -> egui::Context {
+    let egui = egui::Context::default();
+    look::add_fonts(&egui);
+    Look::of(Theme::Dark).apply(&egui);
+    egui
+}
+
+/// Every text that is drawn, and its place.
+fn texts(mut draw: impl FnMut(&mut Ui)) -> Vec<(String, Rect)> {
+    let input = || RawInput {
+        screen_rect: Some(Rect::from_min_size(Pos2::ZERO, Vec2::new(2000.0, 600.0))),
         ..RawInput::default()
     };
-    let mut drawn = egui::Context::default().run_ui(input, draw);
+    let egui = dressed();
+    // Fonts are there from the second frame on.
+    egui.run_ui(input(), |_| {}).textures_delta.clear();
+    let mut drawn = egui.run_ui(input(), &mut draw);
     // egui insists that textures are applied or dropped on purpose.
     drawn.textures_delta.clear();
     let text = |shape: ClippedShape| match shape.shape {
@@ -84,7 +92,7 @@ impl Desk {
         let mut window = window(&store);
         window.multi = true;
         let mut desk = Self {
-            egui: egui::Context::default(),
+            egui: dressed(),
             window,
             store,
             recorder: Recorder::default(),
@@ -133,17 +141,18 @@ impl Desk {
         self.shapes(vec![]).into_iter().filter_map(text).collect()
     }
 
-    /// The middle of the last text that begins so.
-    fn find(&mut self, start: &str) -> Pos2 {
+    /// The middle of the text that is drawn last of those that are so.
+    fn find(&mut self, wanted: &str) -> Pos2 {
         let texts = self.texts();
-        let found = texts
-            .iter()
-            .rev()
-            .find(|(text, ..)| text.starts_with(start));
+        let found = texts.iter().rev().find(|(text, ..)| text == wanted);
         found
-            .unwrap_or_else(|| panic!("{start} is not shown"))
+            .unwrap_or_else(|| panic!("{wanted} is not shown"))
             .1
             .center()
+    }
+
+    fn has(&mut self, wanted: &str) -> bool {
+        self.texts().iter().any(|(text, ..)| text == wanted)
     }
 
     fn button(&mut self, pos: Pos2, pressed: bool) {
@@ -175,58 +184,111 @@ impl Desk {
 
 #[test]
 fn at_its_least_size_everything_is_seen() {
-    let mut desk = Desk::new();
     let screen = Rect::from_min_size(Pos2::ZERO, Vec2::new(LEAST.width, LEAST.height));
-    let texts = desk.texts();
-    assert!(texts.len() > 100);
-    for (text, place, clip) in &texts {
-        assert!(
-            screen.contains_rect(*place),
-            "{text} at {place} is off the window"
-        );
-        assert!(
-            clip.expand(1.0).contains_rect(*place),
-            "{text} at {place} is cut at {clip}"
-        );
-    }
-    for wanted in [
-        "Reverse",
-        "Output",
-        "Make (",
-        "Tune",
-        "ready",
-        "Undo",
-        "Resonance",
+    for (stage, wanted) in [
+        (Stage::Pads, "Tune"),
+        (Stage::Ring, "Eight others"),
+        (Stage::Morph, "With"),
     ] {
-        assert!(
-            texts.iter().any(|(text, ..)| text.starts_with(wanted)),
-            "{wanted}"
-        );
-    }
-    // No text lies over another, apart from those of pads, over waves.
-    for (i, (text, place, _)) in texts.iter().enumerate() {
-        for (other, there, _) in &texts[..i] {
-            let shared = place.intersect(*there);
-            let over = shared.width() > 1.0 && shared.height() > 1.0;
-            assert!(!over, "{text} at {place} lies over {other} at {there}");
+        let mut desk = Desk::new();
+        desk.window.show(stage);
+        desk.shapes(vec![]);
+        let texts = desk.texts();
+        assert!(texts.len() > 60, "{}", texts.len());
+        for (text, place, clip) in &texts {
+            assert!(
+                screen.contains_rect(*place),
+                "{text} at {place} is off the window"
+            );
+            assert!(
+                clip.expand(1.0).contains_rect(*place),
+                "{text} at {place} is cut at {clip}"
+            );
+            let is_cut = text.ends_with('…') && !["From audio…", "Export…"].contains(&&**text);
+            assert!(!is_cut, "{text}");
+        }
+        for wanted in [wanted, "One-shot", "Main out", "One take", "Ready", "Undo", "Resonance"] {
+            assert!(
+                texts.iter().any(|(text, ..)| text.trim() == wanted),
+                "{wanted}"
+            );
+        }
+        // No text lies over another.
+        for (i, (text, place, _)) in texts.iter().enumerate() {
+            for (other, there, _) in &texts[..i] {
+                let shared = place.intersect(*there);
+                let over = shared.width() > 1.0 && shared.height() > 1.0;
+                assert!(!over, "{text} at {place} lies over {other} at {there}");
+            }
         }
     }
 }
 
 #[test]
+fn a_pad_that_is_carried_to_another_begins_a_morph() {
+    let mut desk = Desk::new();
+    let (from, to) = (desk.find("C1"), desk.find("D1"));
+    desk.button(from, true);
+    for part in 1..=4 {
+        let at = from.lerp(to, part as f32 / 4.0);
+        desk.shapes(vec![Event::PointerMoved(at)]);
+    }
+    desk.button(to, false);
+    assert_eq!(desk.window.stage, Stage::Morph);
+    desk.shapes(vec![]);
+    assert_eq!(desk.window.morphs, Some((0, 2)));
+    let view = desk.store.morphing().view().expect("it is open");
+    let project = desk.store.project();
+    for (end, pad) in [(0, 0), (crate::explore::MORPHS - 1, 2)] {
+        let sound = view.sounds[end].as_ref().expect("the ends are there");
+        assert!(Arc::ptr_eq(sound, project.sound(pad).unwrap()));
+    }
+    // What is taken stands on the pad, and an undo brings the old one back.
+    let take = desk.find("Take on pad 3");
+    desk.click(take);
+    let now = desk.store.project();
+    assert!(Arc::ptr_eq(now.sound(2).unwrap(), project.sound(0).unwrap()));
+    let undo = desk.find("Undo");
+    desk.click(undo);
+    assert!(Arc::ptr_eq(desk.store.project().sound(2).unwrap(), project.sound(2).unwrap()));
+}
+
+#[test]
+fn a_ring_is_around_the_pad_that_is_selected() {
+    let mut desk = Desk::new();
+    let ring = desk.find("Ring");
+    desk.click(ring);
+    let around = |desk: &Desk| {
+        let view = desk.store.ring().view().expect("it is open");
+        (view.pad, view.centre)
+    };
+    let project = desk.store.project();
+    let (pad, centre) = around(&desk);
+    assert!(pad == 0 && Arc::ptr_eq(&centre, project.sound(0).unwrap()));
+    let third = desk.find("3");
+    desk.click(third);
+    let (pad, centre) = around(&desk);
+    assert!(pad == 2 && Arc::ptr_eq(&centre, project.sound(2).unwrap()));
+    let pads = desk.find("Pads");
+    desk.click(pads);
+    assert!(desk.store.ring().view().is_none());
+}
+
+#[test]
 fn a_click_locks_and_an_undo_opens_again() {
     let mut desk = Desk::new();
-    let lock = desk.find("Lock");
+    assert!(!desk.has("L"), "it is seen under the pointer");
+    let key = desk.find("C1");
+    desk.shapes(vec![Event::PointerMoved(key)]);
+    let lock = desk.find("L");
     desk.click(lock);
     assert!(desk.store.is_locked(0) && !desk.store.is_locked(1));
-    let texts = desk.texts();
-    assert_eq!(
-        texts.iter().filter(|(text, ..)| text == "locked").count(),
-        1
-    );
+    desk.shapes(vec![Event::PointerMoved(Pos2::ZERO)]);
+    desk.shapes(vec![]);
+    assert!(desk.has("L"), "it is seen where it is on");
     // Nothing that would change its sound can be clicked.
-    let new = desk.find("From audio");
-    desk.click(new);
+    let from = desk.find("From audio…");
+    desk.click(from);
     assert!(desk.window.picking.is_none());
     let undo = desk.find("Undo");
     desk.click(undo);
@@ -248,8 +310,8 @@ fn a_click_locks_and_an_undo_opens_again() {
 #[test]
 fn a_drag_is_one_gesture_of_the_host_and_of_undo() {
     let mut desk = Desk::new();
-    let below = Vec2::new(0.0, 30.0);
-    let fine = desk.find("Fine") + below;
+    let above = Vec2::new(0.0, -25.0);
+    let fine = desk.find("Fine") + above;
     desk.drag(fine, 45.0);
     let value = |desk: &Desk| desk.store.project().settings[0].playing.fine;
     // A quarter of its way.
@@ -259,7 +321,7 @@ fn a_drag_is_one_gesture_of_the_host_and_of_undo() {
     desk.click(undo);
     assert_eq!(value(&desk), 0.0);
 
-    let pan = desk.find("Pan") + below;
+    let pan = desk.find("Pan") + above;
     desk.drag(pan, -45.0);
     let done = desk.recorder.0.take();
     assert_eq!(done.first().unwrap(), "begin Pad 1 Pan");
@@ -302,9 +364,8 @@ fn new_asks_for_the_new_seed_whenever_the_host_sets_it() {
     let told = desk.recorder.0.take();
     assert_eq!(told, [format!("set Pad 1 Seed {}", first[0] + 1237)]);
     assert_eq!(seed(&desk, 1), None);
-    let lock = desk.find("Lock");
-    desk.click(lock);
-    let all = desk.find("Generate all");
+    desk.store.edit(9, |project| project.settings[0].making.lock = true);
+    let all = desk.find("New kit");
     desk.click(all);
     for (pad, first) in first.iter().enumerate().skip(1) {
         assert_eq!(seed(&desk, pad), Some((first + 1237) % 10_000), "{pad}");
@@ -318,7 +379,7 @@ fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
     let lit = |desk: &mut Desk| {
         let shapes = desk.shapes(vec![]);
         shapes.iter().find_map(|shape| match &shape.shape {
-            Shape::Rect(rect) if rect.fill == TROUBLE => Some(rect.rect),
+            Shape::Rect(rect) if rect.fill == Look::of(Theme::Dark).trouble => Some(rect.rect),
             _ => None,
         })
     };
@@ -331,6 +392,20 @@ fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
     assert_eq!(lit(&mut desk), Some(light), "it stays");
     desk.click(light.center());
     assert_eq!(lit(&mut desk), None);
+}
+
+/// What stands on the large wave of a pad where that is so wide.
+fn large_wave(window: &mut Window, store: &Store, pad: usize, width: f32) -> Vec<(String, Rect)> {
+    window.update_pictures();
+    let params = window.params.clone();
+    let recorder = Recorder::default();
+    let edit = Editing {
+        hand: &recorder,
+        params: &params,
+        store,
+    };
+    let rect = Rect::from_min_size(Pos2::ZERO, Vec2::new(width, 120.0));
+    texts(|ui| window.large_wave(ui, rect, &edit, pad))
 }
 
 #[test]
@@ -347,11 +422,10 @@ fn the_remarks_of_a_sound_stand_below_its_wave() {
         store
             .put(0, StoredSound::rendered(recipe(1), &rendered))
             .unwrap();
-        window.update_pictures();
-        let texts = texts(width, |ui| window.large_wave(ui, 0));
-        let mut texts: Vec<String> = texts.into_iter().map(|(text, _)| text).collect();
-        assert!(texts.remove(0).starts_with("pad 1: kick, seed 1"));
-        texts
+        let texts = large_wave(&mut window, &store, 0, width).into_iter();
+        let texts = texts.map(|(text, _)| text);
+        let told: Vec<String> = texts.filter(|text| text.starts_with("steps:")).collect();
+        told
     };
     let remarks = vec![
         Remark::Steps {
@@ -360,10 +434,10 @@ fn the_remarks_of_a_sound_stand_below_its_wave() {
         },
         Remark::LeftOut { seconds: 0.25 },
     ];
-    assert_eq!(shown(2000.0, vec![]), [""; 0]);
+    assert_eq!(shown(1900.0, vec![]), [""; 0]);
     let whole = format!("{}; {}", remarks[0], remarks[1]);
-    assert_eq!(shown(2000.0, remarks.clone()), [whole.as_str()]);
-    let [cut] = &shown(450.0, remarks)[..] else {
+    assert_eq!(shown(1900.0, remarks.clone()), [whole.as_str()]);
+    let [cut] = &shown(400.0, remarks)[..] else {
         panic!("expected one line");
     };
     let start = cut.strip_suffix('…').expect("it is cut");
@@ -380,20 +454,20 @@ fn a_long_name_is_cut_before_it_meets_what_stands_beside_it() {
         let clip = Clip::new(44_100, vec![vec![0.5; 100]]);
         store.put(15, StoredSound::new(recipe, &clip)).unwrap();
         window.update_pictures();
-        let pad = Rect::from_min_size(Default::default(), Vec2::new(66.0, 100.0));
-        let mut all = texts(400.0, |ui| window.pad_texts(ui.painter(), 15, pad));
+        let pad = Rect::from_min_size(Pos2::ZERO, Vec2::new(80.0, 100.0));
+        let mut all = texts(|ui| window.pad_texts(ui, &ui.painter().clone(), 15, pad));
         let mut take = |start: &str| {
             let found = all.iter().position(|(text, _)| text.starts_with(start));
             all.remove(found.expect("it is shown"))
         };
-        let (number, (class, place)) = (take("16").1, take(&class[..2]));
+        let (number, (class, place)) = (take("16").1, take(&pads::spoken(class)[..2]));
         assert!(place.right() < number.left(), "{place} {number}");
         class
     };
-    assert_eq!(shown("snare"), "snare");
+    assert_eq!(shown("snare"), "Snare");
     let long = shown("loops with a long name");
     let start = long.strip_suffix('…').expect("it is cut");
-    assert!("loops with a long name".starts_with(start));
+    assert!("Loops with a long name".starts_with(start));
     store
         .put(15, {
             let mut recipe = recipe(1);
@@ -401,10 +475,10 @@ fn a_long_name_is_cut_before_it_meets_what_stands_beside_it() {
             StoredSound::new(recipe, &Clip::new(44_100, vec![vec![0.5; 100]]))
         })
         .unwrap();
-    window.update_pictures();
-    let [(made, place)] = &texts(450.0, |ui| window.large_wave(ui, 15))[..] else {
-        panic!("expected one line");
-    };
-    assert!(made.starts_with("pad 16: a recording") && made.ends_with('…'));
-    assert!(place.right() <= 450.0, "{place}");
+    let texts = large_wave(&mut window, &store, 15, 560.0);
+    let (made, place) = texts
+        .iter()
+        .find(|(text, _)| text.starts_with("16: a recording"))
+        .expect("its name is shown");
+    assert!(made.ends_with('…') && place.right() <= 310.0, "{place}");
 }

@@ -355,6 +355,9 @@ pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, draw
     let columns = (rect.width() as usize).min(peaks.len()).max(1);
     let height = |x: f32| half * if drawing.decibels { as_level(x) } else { x };
     let wide = rect.width() / columns as f32;
+    // What is quieter than a point is high.
+    let thin = Stroke::new(1.0, drawing.color.gamma_multiply(0.6));
+    painter.hline(rect.x_range(), middle, thin);
     for column in 0..columns {
         let range = column * peaks.len() / columns..(column + 1) * peaks.len() / columns;
         let [low, high] = peaks[range].iter().fold([0f32; 2], |[low, high], peak| {
