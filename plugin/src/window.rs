@@ -36,6 +36,7 @@ mod keyboard;
 mod knob;
 mod look;
 mod make;
+mod map;
 mod morph;
 mod pads;
 mod play;
@@ -50,6 +51,8 @@ use head::Level;
 use knob::{Editing, Hand};
 pub use look::Theme;
 use look::{GAP, Look, MARGIN, NEAR, Room};
+use map::{Chosen, Seen};
+use morph::{Between, Shown};
 use ring::Heard;
 use stage::Stage;
 use wave::{Peaks, View, peaks};
@@ -102,10 +105,12 @@ pub struct Window {
     /// The pad whose ring is shown, and how far that goes, 0 to 1.
     explores: Option<usize>,
     distance: f32,
-    /// The pads whose morph is shown, the other pad of the next one, and how far along it the slider is, 0 to 1.
-    morphs: Option<(usize, usize)>,
-    morph_with: usize,
-    between: f32,
+    /// What a morph is to go between, and the one that is shown.
+    between: Between,
+    morph: Option<Shown>,
+    /// The part of the map that is seen, and what is chosen there.
+    seen: Seen,
+    chosen: Chosen,
     /// What the large wave shows, and whether in decibels.
     view: View,
     decibels: bool,
@@ -238,7 +243,7 @@ impl Window {
         ui.push_id("stage", |ui| self.stage(ui, stage, edit));
         self.selected(ui, room.0, edit);
         self.foot(ui, foot);
-        self.carried(ui, edit);
+        self.carried(ui);
     }
 
     /// The selected pad: its wave, and all its parameters and settings.
@@ -285,9 +290,10 @@ impl Window {
             heard: Heard::default(),
             explores: None,
             distance: 0.35,
-            morphs: None,
-            morph_with: 1,
-            between: 0.5,
+            between: Between::Pad(1),
+            morph: None,
+            seen: Seen::default(),
+            chosen: Chosen::default(),
             view: View::default(),
             decibels: false,
             pressed: None,
@@ -405,6 +411,13 @@ impl Window {
                 self.use_model(Some(path.to_owned()));
                 self.prefer(|settings| settings.remember(path));
                 Ok(format!("sounds are made by {} from now on", path.display()))
+            }
+            Purpose::MapFolder => {
+                let map = self.store.map().ok_or_else(|| {
+                    audiodiff::Error::setting("the map was closed in between; open it again")
+                })?;
+                map.add_folder(path.to_owned());
+                Ok(format!("{} is read for the map", path.display()))
             }
             Purpose::Sound(pad) => {
                 let decoded = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?;

@@ -6,7 +6,7 @@ use egui::{Align2, DragAndDrop, Id, LayerId, Order, Rect, Sense, Stroke, StrokeK
 
 use super::Window;
 use super::bubble::Bubble;
-use super::knob::Editing;
+use super::morph::Between;
 use super::look::{Look, NEAR, ROUND, Room, plain};
 use super::stage::Stage;
 use crate::pad::PADS;
@@ -73,16 +73,15 @@ impl Window {
             None => self.take(pad, &carried.sound),
             Some(from) if from != pad => {
                 self.store.view(|project| project.selected = from);
-                self.morph_with = pad;
-                self.stage = Stage::Morph;
+                self.show(Stage::Morph);
+                self.between = Between::Pad(pad);
             }
             Some(_) => {}
         }
     }
 
     /// What is carried, under the pointer.
-    pub(super) fn carried(&mut self, ui: &Ui, edit: &Editing<'_>) {
-        let _ = edit;
+    pub(super) fn carried(&mut self, ui: &Ui) {
         let Some(carried) = DragAndDrop::payload::<Carried>(ui.ctx()) else {
             return;
         };

@@ -22,6 +22,8 @@ pub(super) enum Purpose {
     Sound(usize),
     /// A file to write a pad's sound to.
     Export(usize),
+    /// A folder of sounds for the map.
+    MapFolder,
 }
 
 /// A dialog that is open.
@@ -58,6 +60,11 @@ impl Picking {
                     .set_title("Open a sound to vary")
                     .add_filter("Sounds", audiodiff::audio::extensions())
                     .pick_file(),
+            ),
+            Purpose::MapFolder => Box::pin(
+                dialog
+                    .set_title("Add a folder of sounds to the map")
+                    .pick_folder(),
             ),
             Purpose::Export(_) => Box::pin(
                 dialog

@@ -1,52 +1,96 @@
 //! The morph: two pads' sounds, and all that lies between them along a slider that is heard while it moves.
 
+use std::sync::Arc;
+
 use egui::{Button, Rect, Stroke, Ui, Vec2, pos2};
 
 use super::Window;
-use super::knob::{Editing, choice, slider};
+use super::knob::{choice, slider};
 use super::look::{GAP, Look, NEAR, ROW, Room, row};
 use crate::explore::{FRACTIONS, MorphView};
 use crate::pad::PADS;
+use crate::stored::StoredSound;
+
+/// What a morph goes between.
+#[derive(Debug, Clone)]
+pub(super) enum Between {
+    /// The selected pad's sound and that of this one.
+    Pad(usize),
+    /// Two sounds from anywhere.
+    Sounds([Arc<StoredSound>; 2]),
+}
+
+/// The morph that is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The pad that it is for.
+    pad: usize,
+    ends: [Arc<StoredSound>; 2],
+    /// The other pad, if it is one's.
+    other: Option<usize>,
+    /// How far along it the slider is, 0 to 1.
+    at: f32,
+}
+
+impl Shown {
+    /// Whether it goes on: its pad may have another sound by now, which was taken from it.
+    fn is_of(&self, pad: usize, between: &Between) -> bool {
+        let same_ends = match between {
+            Between::Pad(other) => self.other == Some(*other),
+            Between::Sounds(ends) => (0..2).all(|i| Arc::ptr_eq(&ends[i], &self.ends[i])),
+        };
+        self.pad == pad && same_ends
+    }
+}
 
 impl Window {
-    /// The morph between the selected pad and another.
-    pub(super) fn morph(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+    /// The morph between the selected pad's sound and another, or between any two.
+    pub(super) fn morph(&mut self, ui: &mut Ui, rect: Rect) {
         let look = Look::here(ui);
         let pad = self.selected_pad();
-        let other = self.morph_with;
         let mut room = Room(rect);
-        let below = room.bottom(ROW, NEAR);
+        let mut below = Room(room.bottom(ROW, NEAR));
         let slide = room.bottom(2.0 * ROW, GAP);
-        let ends = [pad, other].map(|pad| self.project.sound(pad).cloned());
-        row(ui, below, "morph", |ui| {
+        let buttons = below.right(200.0, GAP);
+        let other = match &self.between {
+            Between::Pad(other) => Some(*other),
+            Between::Sounds(_) => None,
+        };
+        row(ui, below.0, "morph", |ui| {
             ui.label("With");
-            let names: Vec<String> = (0..PADS)
-                .map(|pad| format!("{}  {}", pad + 1, self.pad_name(pad)))
-                .collect();
-            let pads: Vec<(usize, &str)> = names.iter().map(String::as_str).enumerate().collect();
-            if let Some(other) = choice(ui, "The other pad", 130.0, &other, &pads) {
-                self.morph_with = other;
+            let names = (0..PADS).map(|pad| (Some(pad), format!("{}  {}", pad + 1, self.pad_name(pad))));
+            let chosen = other.is_none().then(|| (None, "A sound of the map".to_owned()));
+            let names: Vec<(Option<usize>, String)> = chosen.into_iter().chain(names).collect();
+            let pads: Vec<(Option<usize>, &str)> = names.iter().map(|(pad, name)| (*pad, name.as_str())).collect();
+            if let Some(Some(other)) = choice(ui, "The other sound", 130.0, &other, &pads) {
+                self.between = Between::Pad(other);
             }
         });
-        let [Some(from), Some(to)] = ends else {
+        let is_same = self.morph.as_ref().is_some_and(|it| it.is_of(pad, &self.between));
+        if !is_same {
+            let ends = match &self.between {
+                Between::Sounds(ends) => Some(ends.clone()),
+                Between::Pad(other) => {
+                    let sound = |pad| self.project.sound(pad).cloned();
+                    sound(pad).zip(sound(*other)).map(|(from, to)| [from, to])
+                }
+            };
+            self.morph = ends.map(|ends| Shown { pad, ends, other, at: 0.5 });
+        }
+        let Some(mut shown) = self.morph.clone() else {
             return;
         };
         let making = &self.project.settings[pad].making;
         let asked = self.params.pads[pad].asked(making, None);
         let morphing = self.store.morphing();
-        // What was taken stands on the pad; the way goes on from where it began.
-        if self.morphs != Some((pad, other)) {
-            self.morphs = Some((pad, other));
-            self.between = 0.5;
-            morphing.open(pad, [from, to], asked);
-        }
+        morphing.open(pad, shown.ends.clone(), asked);
         let Some(view) = morphing.view() else {
             return;
         };
-        self.path(ui, room.0, &view);
-        if let Some(between) = slider(ui, slide, "", self.between, [0.0, 1.0]) {
-            let (old, new) = (view.nearest(self.between), view.nearest(between));
-            self.between = between;
+        shown.at = self.path(ui, room.0, &view, shown.at);
+        if let Some(at) = slider(ui, slide, "", shown.at, [0.0, 1.0]) {
+            let (old, new) = (view.nearest(shown.at), view.nearest(at));
+            shown.at = at;
             if let Some(sound) = view.sounds[new].as_ref().filter(|_| old != new) {
                 self.store.audition(sound);
             }
@@ -57,12 +101,10 @@ impl Window {
             let top = slide.center().y + 9.0;
             ui.painter().vline(x, top..=top + 5.0, Stroke::new(1.5, color));
         }
-        let nearest = view.nearest(self.between);
-        let mut right = Room(below);
-        let buttons = right.right(200.0, 0.0);
+        let nearest = view.nearest(shown.at);
         row(ui, buttons, "take", |ui| {
             if let Some(sound) = view.sounds[nearest].clone() {
-                for to in [pad, other] {
+                for to in [Some(pad), shown.other.filter(|&other| other != pad)].into_iter().flatten() {
                     let text = format!("Take on pad {}", to + 1);
                     if ui.add(Button::new(text)).clicked() {
                         self.take(to, &sound);
@@ -70,13 +112,15 @@ impl Window {
                 }
             }
         });
-        let _ = edit;
+        self.morph = Some(shown);
     }
 
     /// The sounds along the way, in an arc; the one that the slider is at is large.
-    fn path(&mut self, ui: &mut Ui, rect: Rect, view: &MorphView) {
+    /// Returns where the slider is now.
+    fn path(&mut self, ui: &mut Ui, rect: Rect, view: &MorphView, at: f32) -> f32 {
         let look = Look::here(ui);
-        let nearest = view.nearest(self.between);
+        let nearest = view.nearest(at);
+        let mut moved = at;
         let arc = |t: f32| {
             let x = rect.left() + 0.09 * rect.width() + 0.82 * rect.width() * t;
             let y = rect.bottom() - 0.14 * rect.height() - 0.62 * rect.height() * (t * std::f32::consts::PI).sin();
@@ -96,7 +140,7 @@ impl Window {
             let done = view.done[index];
             let response = self.bubble(ui, (arc(fraction), radius), &name, sound, done);
             if response.clicked() && sound.is_some() {
-                self.between = fraction;
+                moved = fraction;
                 if let Some(sound) = sound {
                     self.store.audition(sound);
                 }
@@ -109,5 +153,6 @@ impl Window {
                 self.store.audition(&sound);
             }
         }
+        moved
     }
 }

@@ -10,7 +10,7 @@ use super::Window;
 use super::bubble::Bubble;
 use super::carry::Carried;
 use super::icon::{Icon, icon_button};
-use super::knob::{Editing, slider};
+use super::knob::slider;
 use super::look::{GAP, Look, NEAR, ROW, Room, plain, row};
 use crate::explore::{RING, RingView};
 use crate::stored::StoredSound;
@@ -27,7 +27,7 @@ pub(super) struct Heard(Option<Arc<StoredSound>>);
 
 impl Heard {
     /// Has `sound` heard, unless it is already, and remembers it for as long as the pointer stays.
-    fn set(&mut self, store: &crate::store::Store, sound: Option<&Arc<StoredSound>>) {
+    pub fn set(&mut self, store: &crate::store::Store, sound: Option<&Arc<StoredSound>>) {
         let same = match (&self.0, sound) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (None, None) => true,
@@ -50,7 +50,7 @@ impl Heard {
 
 impl Window {
     /// The ring around the selected pad's sound.
-    pub(super) fn ring(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
+    pub(super) fn ring(&mut self, ui: &mut Ui, rect: Rect) {
         let look = Look::here(ui);
         let pad = self.selected_pad();
         let Some(sound) = self.project.sound(pad).cloned() else {
@@ -81,7 +81,7 @@ impl Window {
         let mut room = Room(rect);
         let below = room.bottom(ROW, NEAR);
         self.ring_buttons(ui, below, &view);
-        self.circle(ui, room.0, edit, &view);
+        self.circle(ui, room.0, &view);
     }
 
     fn ring_buttons(&mut self, ui: &mut Ui, rect: Rect, view: &RingView) {
@@ -108,7 +108,7 @@ impl Window {
         });
     }
 
-    fn circle(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>, view: &RingView) {
+    fn circle(&mut self, ui: &mut Ui, rect: Rect, view: &RingView) {
         let look = Look::here(ui);
         let size = rect.width().min(rect.height());
         let middle = rect.center();
@@ -158,7 +158,6 @@ impl Window {
         if response.clicked() {
             self.take(view.pad, &view.centre);
         }
-        let _ = edit;
         if ui.ctx().dragged_id().is_none() {
             self.heard.set(&self.store, heard.as_ref());
         }

@@ -17,13 +17,16 @@ pub(super) enum Stage {
     Ring,
     /// What lies between two pads' sounds.
     Morph,
+    /// Hundreds of sounds by likeness.
+    Map,
 }
 
 /// All stages, with their names and what they are for.
-const STAGES: [(Stage, &str, &str); 3] = [
+const STAGES: [(Stage, &str, &str); 4] = [
     (Stage::Pads, "Pads", "The sixteen sounds of this kit"),
     (Stage::Ring, "Ring", "Sounds like the selected pad's, from near to far"),
     (Stage::Morph, "Morph", "What lies between two pads' sounds"),
+    (Stage::Map, "Map", "Hundreds of sounds, alike ones beside each other"),
 ];
 
 /// The height of the small pads below a stage that is not theirs.
@@ -42,11 +45,12 @@ impl Window {
                 self.pads(ui, room.0, edit);
                 self.macros(ui, macros, edit);
             }
-            Stage::Ring | Stage::Morph => {
+            Stage::Ring | Stage::Morph | Stage::Map => {
                 let strip = room.bottom(STRIP, GAP);
                 match self.stage {
-                    Stage::Ring => self.ring(ui, room.0, edit),
-                    _ => self.morph(ui, room.0, edit),
+                    Stage::Ring => self.ring(ui, room.0),
+                    Stage::Morph => self.morph(ui, room.0),
+                    _ => self.map(ui, room.0),
                 }
                 self.strip(ui, strip);
             }
@@ -56,9 +60,12 @@ impl Window {
     /// Puts something else on the stage.
     pub(super) fn show(&mut self, stage: Stage) {
         self.stage = stage;
-        (self.explores, self.morphs) = (None, None);
+        (self.explores, self.morph) = (None, None);
         self.store.ring().close();
         self.store.morphing().close();
+        if stage != Stage::Map {
+            self.store.close_map();
+        }
     }
 
     fn tabs(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {

@@ -236,7 +236,7 @@ fn a_pad_that_is_carried_to_another_begins_a_morph() {
     desk.button(to, false);
     assert_eq!(desk.window.stage, Stage::Morph);
     desk.shapes(vec![]);
-    assert_eq!(desk.window.morphs, Some((0, 2)));
+    assert!(matches!(desk.window.between, Between::Pad(2)));
     let view = desk.store.morphing().view().expect("it is open");
     let project = desk.store.project();
     for (end, pad) in [(0, 0), (crate::explore::MORPHS - 1, 2)] {
