@@ -21,6 +21,7 @@ use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
 pub mod display;
+pub mod emergence;
 pub mod explore;
 pub mod generator;
 pub mod job;
@@ -30,6 +31,7 @@ mod offline;
 pub mod pad;
 pub mod params;
 mod placing;
+pub mod portrait;
 pub mod project;
 pub mod requests;
 pub mod settings;
