@@ -104,7 +104,8 @@ impl Attribute {
 
     /// Place of `value` on the scale, whose ends are 0 and 1: in proportion for a fraction, by the logarithm for the
     /// others.
-    fn place(self, value: f32) -> f32 {
+    #[must_use]
+    pub fn place(self, value: f32) -> f32 {
         let (low, high) = self.scale();
         let place = if self == Self::Noisiness {
             (value - low) / (high - low)

@@ -56,6 +56,7 @@ mod scores;
 mod signal;
 mod sounds;
 
+pub use features::Features;
 pub use reference::Reference;
 pub use report::report;
 pub use scores::{SCORES, Scores};

@@ -5,6 +5,7 @@
 
 mod batch;
 mod conditions;
+mod guess;
 mod init;
 mod mend;
 mod seal;
@@ -21,6 +22,7 @@ use crate::diffusion::Preconditioned;
 use crate::error::Result;
 use crate::network::{Engine, Network, on_device};
 
+pub use guess::Guess;
 pub use init::Init;
 pub use mend::Remark;
 pub use seal::Seal;
@@ -124,7 +126,21 @@ impl Renderer {
         seed: u64,
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Rendered> {
-        let mut rendered = self.render_batch(settings, &[seed], on_step)?;
+        self.render_watched(settings, seed, &mut |progress, _| on_step(progress))
+    }
+
+    /// One sound; `on_step` hears how far it has come, may stop it, and is given what the model takes it for, where the
+    /// step is one towards the sound: half of the steps of a morph find its beginning.
+    ///
+    /// # Errors
+    /// As [`Renderer::render_batch`].
+    pub fn render_watched(
+        &self,
+        settings: &RenderSettings,
+        seed: u64,
+        on_step: &mut dyn FnMut(Progress, Option<&Guess<'_>>) -> ControlFlow<()>,
+    ) -> Result<Rendered> {
+        let mut rendered = self.render_all(settings, &[seed], on_step)?;
         Ok(rendered.pop().expect("one seed gives one sound"))
     }
 }

@@ -410,6 +410,62 @@ fn vary(clip: &Clip, strength: f64) -> Init {
 }
 
 #[test]
+fn a_sound_emerges_guess_by_guess_and_is_the_same_unwatched() {
+    let renderer = renderer();
+    let settings = RenderSettings {
+        class: Some("snare".into()),
+        ..renderer.settings()
+    };
+    let plain = renderer.render(&settings, 3).unwrap();
+    let (mut guesses, mut sigmas) = (Vec::new(), Vec::new());
+    let watched = renderer.render_watched(&settings, 3, &mut |_, guess| {
+        let guess = guess.expect("each step goes towards the sound");
+        guesses.push(guess.clip().unwrap());
+        sigmas.push(guess.sigma());
+        ControlFlow::Continue(())
+    });
+    assert_eq!(watched.unwrap(), plain);
+    assert_eq!(guesses.len(), plain.steps);
+    assert!(sigmas.is_sorted_by(|a, b| a > b), "{sigmas:?}");
+    assert_eq!(sigmas[0], settings.sigma_max);
+    // Each guess is nearer to the last, which is the sound before it is levelled and ended.
+    let last = guesses.last().unwrap().clone();
+    let envelope = |clip: &Clip| -> Vec<f32> {
+        let blocks = clip.channels()[0].chunks(512);
+        blocks
+            .map(|block| block.iter().map(|x| x * x).sum::<f32>().sqrt())
+            .collect()
+    };
+    let apart: Vec<f32> = guesses
+        .iter()
+        .map(|guess| {
+            let pairs = envelope(guess).into_iter().zip(envelope(&last));
+            pairs.map(|(a, b)| (a - b).powi(2)).sum()
+        })
+        .collect();
+    assert!(apart.is_sorted_by(|a, b| a > b), "{apart:?}");
+    // Of a morph, no guess is given while its beginning is found.
+    let settings = RenderSettings {
+        init: Some(Init::Morph {
+            clips: [plain.clip.clone(), third(&renderer, "tom")],
+            fraction: 0.5,
+        }),
+        ..renderer.settings()
+    };
+    let mut seen = Vec::new();
+    let morph = renderer.render_watched(&settings, 3, &mut |progress, guess| {
+        seen.push(guess.is_some());
+        assert_eq!(progress.step, seen.len());
+        ControlFlow::Continue(())
+    });
+    assert_eq!(
+        seen.iter().filter(|&&seen| seen).count(),
+        morph.unwrap().steps
+    );
+    assert!(!seen[0] && seen[seen.len() - 1]);
+}
+
+#[test]
 fn a_sound_to_begin_with_counts_from_its_onset() {
     let renderer = renderer();
     let snare = third(&renderer, "snare");

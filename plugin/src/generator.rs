@@ -12,6 +12,7 @@ use audiodiff::render::{Init, Rendered};
 use audiodiff::{Error, Result};
 use nice_plug::prelude::nice_error;
 
+use crate::emergence::Emerging;
 use crate::explore::{Series, Wanted};
 use crate::job::Job;
 use crate::project::Project;
@@ -40,6 +41,20 @@ pub trait Model: Send {
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Rendered>;
+
+    /// The same sound, bit by bit; `watch` is given the steps in which it emerges, if the model shows any.
+    ///
+    /// # Errors
+    /// As [`generate`](Model::generate).
+    fn generate_watched(
+        &mut self,
+        recipe: &SoundRecipe,
+        init: Option<Init>,
+        keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+        _watch: &mut (dyn FnMut(Emerging) + Send),
+    ) -> Result<Rendered> {
+        self.generate(recipe, init, keep_going)
+    }
 }
 
 /// Opens the model of a file, or else the one that is built in. Called on the thread, when it is needed: a project
@@ -113,15 +128,20 @@ struct OpenModel {
 }
 
 impl OpenModel {
-    /// Makes the sound of a job.
+    /// Makes the sound of a job; `watch` is given the steps in which it emerges, where somebody looks on.
     fn make(
         &mut self,
         job: &Job,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+        watch: Option<&mut (dyn FnMut(Emerging) + Send)>,
     ) -> Result<StoredSound> {
-        let rendered = self
-            .model
-            .generate(&job.recipe, job.init.clone(), keep_going)?;
+        let (recipe, init) = (&job.recipe, job.init.clone());
+        let rendered = match watch {
+            Some(watch) => self
+                .model
+                .generate_watched(recipe, init, keep_going, watch)?,
+            None => self.model.generate(recipe, init, keep_going)?,
+        };
         let sound = StoredSound::rendered(job.recipe.clone(), &rendered);
         Ok(sound.asked(job.asked.clone()).measured())
     }
@@ -256,17 +276,26 @@ impl Worker {
     /// Makes one of the sounds that are wanted beside those of pads. Returns whether there was one.
     fn explore(&mut self) -> bool {
         let store = self.store.clone();
-        let mut all = store.series().into_iter();
-        let Some((series, wanted)) = all.find_map(|series| Some((series, series.next()?))) else {
+        let map = store.map();
+        let of_map = map.as_deref().filter(|map| self.has(map.model()));
+        let mut all: Vec<&dyn Series> = vec![store.ring(), store.morphing()];
+        all.extend(of_map.map(|map| map as &dyn Series));
+        let mut found = all.iter().enumerate();
+        let found = found.find_map(|(at, series)| Some((at, series.next()?)));
+        let Some((at, wanted)) = found else {
             return false;
         };
-        let made = catch_unwind(AssertUnwindSafe(|| self.make_wanted(series, &wanted)));
+        let (before, series) = (&all[..at], all[at]);
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            self.make_wanted(series, &wanted, before)
+        }));
         let made = made.unwrap_or_else(|_| {
             self.models.opened = None;
             Err(Error::setting("the model failed; it will be loaded again"))
         });
         match made {
-            Ok(()) | Err(Error::Stopped) => {}
+            Ok(()) => {}
+            Err(Error::Stopped) => series.give_up(&wanted),
             Err(error) => {
                 nice_error!("no sound to choose from: {error}");
                 series.fail(&wanted, error.to_string());
@@ -276,8 +305,20 @@ impl Worker {
         true
     }
 
-    /// Makes a sound that is no pad's, as long as no pad waits for one.
-    fn make_wanted(&mut self, series: &dyn Series, wanted: &Wanted) -> Result<()> {
+    /// Whether this model is the project's, and open.
+    fn has(&self, model: &ModelInfo) -> bool {
+        let opened = self.models.opened.as_ref();
+        let path = self.store.project().model.clone();
+        opened.is_some_and(|opened| opened.path == path && opened.info.name == model.name)
+    }
+
+    /// Makes a sound that is no pad's, as long as no pad waits for one, nor any of the series `before`.
+    fn make_wanted(
+        &mut self,
+        series: &dyn Series,
+        wanted: &Wanted,
+        before: &[&dyn Series],
+    ) -> Result<()> {
         let mut project = self.store.project();
         let Self {
             store,
@@ -293,13 +334,18 @@ impl Worker {
         let mut keep_going = |done: f32| {
             series.set_done(wanted, done);
             status.changed();
-            let is_first = store.newest() == 0;
+            let is_first = store.newest() == 0 && before.iter().all(|it| it.next().is_none());
             match is_first && series.is_wanted(wanted) && !quit.load(Ordering::Acquire) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         };
-        let sound = model.make(&job, &mut keep_going)?;
+        let mut watch = |step| {
+            series.emerge(wanted, step);
+            status.changed();
+        };
+        let watch = status.is_watched().then_some(&mut watch as _);
+        let sound = model.make(&job, &mut keep_going, watch)?;
         series.finish(wanted, sound);
         Ok(())
     }
@@ -339,7 +385,9 @@ impl Worker {
                     ControlFlow::Continue(())
                 }
             };
-            made.push(model.make(job, &mut keep_going)?);
+            let mut watch = |step| status.emerge(pad, step);
+            let watch = (i == 0 && status.is_watched()).then_some(&mut watch as _);
+            made.push(model.make(job, &mut keep_going, watch)?);
         }
         match project.sound(pad) {
             Some(own) if request.task == Task::Takes => store.finish_takes(request, own, made),
@@ -365,6 +413,7 @@ mod tests {
 
     use super::*;
     use crate::pad::PADS;
+    use crate::portrait::Ranges;
     use crate::store::{Inbox, ProjectField};
     use crate::stored::tests::{asked, recipe};
     use crate::undo::Direction;
@@ -384,6 +433,7 @@ mod tests {
                 name: "test".into(),
                 labels: vec!["kick".into()],
                 most_steps: 4,
+                ranges: Ranges::default(),
             })
         }
 

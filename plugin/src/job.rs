@@ -41,7 +41,8 @@ impl Job {
         Ok(takes
             .map(|take| {
                 let mut job = plain.clone().vary(making.takes_variation, sound);
-                // Of the same sound always the same.
+                // Of the same sound always the same, and no nearer to what is asked than that.
+                job.recipe.attributes.clear();
                 let own = sound.recipe();
                 job.recipe.seed = own.seed.wrapping_add(take);
                 job.recipe.class.clone_from(&own.class);
@@ -102,6 +103,7 @@ impl Job {
         let is_known = |class: &String| model.labels.contains(class);
         if own.file.is_none() && own.class.as_ref().is_none_or(is_known) {
             job.recipe.class.clone_from(&own.class);
+            job.recipe.attributes = model.ranges.asked(own.class.as_deref(), &asked.portrait);
         }
         Ok(job)
     }
@@ -135,7 +137,7 @@ impl Job {
     }
 
     /// The sound that is asked for of a pad, from nothing.
-    fn described(asked: Asked, pad: usize, model: &ModelInfo) -> Result<Self> {
+    pub(crate) fn described(asked: Asked, pad: usize, model: &ModelInfo) -> Result<Self> {
         Ok(Self {
             recipe: recipe(&asked, model, pad)?,
             init: None,
@@ -174,6 +176,8 @@ impl Job {
             .clone()
             .filter(|_| last.class == to.recipe().class);
         recipe.morph = Some(amount);
+        // What lies between two sounds is neither's.
+        recipe.attributes.clear();
         let init = Init::Morph {
             clips: [from.clip(), to.clip()],
             fraction: f64::from(amount),
@@ -188,9 +192,11 @@ impl Job {
 
 /// The recipe that is asked for.
 fn recipe(asked: &Asked, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
+    let class = asked.class.of_model(pad, &model.labels)?;
     Ok(SoundRecipe {
         model: model.name.clone(),
-        class: asked.class.of_model(pad, &model.labels)?,
+        attributes: model.ranges.asked(class.as_deref(), &asked.portrait),
+        class,
         seed: u64::from(asked.seed.unsigned_abs()),
         steps: asked.steps,
         guidance: asked.guidance,

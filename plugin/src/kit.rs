@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY, default_class};
+use crate::portrait::Portrait;
 use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
 
 /// Longest length that can be asked for, seconds.
@@ -153,6 +154,9 @@ pub struct Making {
     pub guidance: f32,
     /// Seconds; 0 is the model's own length.
     pub length: f32,
+    /// What it shall be like.
+    #[serde(deserialize_with = "known", skip_serializing_if = "Portrait::is_blank")]
+    pub portrait: Portrait,
     /// How far a variation goes from the sound that it begins with, 0 to 1.
     pub variation: f32,
     /// How many takes of its sound a pad is given at a click, its own included.
@@ -173,6 +177,7 @@ impl Default for Making {
             steps: 0,
             guidance: 0.0,
             length: 0.0,
+            portrait: Portrait::default(),
             variation: 0.3,
             takes: 4,
             takes_variation: 0.1,
@@ -307,6 +312,7 @@ impl PadSettings {
         making.steps = making.steps.min(MAX_STEPS);
         within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
         within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
+        making.portrait = making.portrait.in_range();
         within(&mut making.variation, 0.0, 1.0, first.making.variation);
         within(
             &mut making.takes_variation,

@@ -17,8 +17,10 @@ use nice_plug::prelude::nice_warn;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
+use crate::emergence::{Emerging, peaks};
 use crate::generator::Model;
 use crate::placing::place;
+use crate::portrait::Ranges;
 use crate::settings::threads_in_use;
 use crate::status::ModelInfo;
 use crate::stored::SoundRecipe;
@@ -82,6 +84,7 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
         } else {
             NoiseSchedule::MAX_STEPS
         },
+        ranges: Ranges::of(&checkpoint.config),
     };
     let loaded = Arc::new(Loaded {
         renderer: Renderer::new(&checkpoint, &Device::Cpu)?,
@@ -94,6 +97,12 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
 /// A setting as it was meant: 0.01 as a 32-bit float is a little less.
 fn decimal(x: f32) -> f64 {
     (f64::from(x) * 1e4).round() / 1e4
+}
+
+/// How much of a sound is noise at a noise level, from 0 to 1: by the logarithm, as levels are spread.
+fn noise(settings: &RenderSettings, sigma: f64) -> f32 {
+    let (low, high) = (settings.sigma_min, settings.sigma_max);
+    ((sigma / low).ln() / (high / low).ln()).clamp(0.0, 1.0) as f32
 }
 
 /// A model, and threads of its own to work on.
@@ -116,6 +125,28 @@ impl Model for DiffusionModel {
         init: Option<Init>,
         keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
     ) -> Result<Rendered> {
+        self.render(recipe, init, keep_going, None)
+    }
+
+    fn generate_watched(
+        &mut self,
+        recipe: &SoundRecipe,
+        init: Option<Init>,
+        keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+        watch: &mut (dyn FnMut(Emerging) + Send),
+    ) -> Result<Rendered> {
+        self.render(recipe, init, keep_going, Some(watch))
+    }
+}
+
+impl DiffusionModel {
+    fn render(
+        &mut self,
+        recipe: &SoundRecipe,
+        init: Option<Init>,
+        keep_going: &mut (dyn FnMut(f32) -> ControlFlow<()> + Send),
+        mut watch: Option<&mut (dyn FnMut(Emerging) + Send)>,
+    ) -> Result<Rendered> {
         let own = RenderSettings::of(self.loaded.renderer.config());
         let settings = RenderSettings {
             class: recipe.class.clone(),
@@ -128,6 +159,7 @@ impl Model for DiffusionModel {
                 weight => f64::from(weight),
             },
             seconds: recipe.seconds.map(decimal),
+            descriptors: recipe.attributes.clone().into_iter().collect(),
             init,
             ..own
         };
@@ -139,7 +171,17 @@ impl Model for DiffusionModel {
         };
         let renderer = &self.loaded.renderer;
         let mut rendered = workers.run(|| {
-            renderer.render_with(&settings, recipe.seed, &mut |progress| {
+            renderer.render_watched(&settings, recipe.seed, &mut |progress, guess| {
+                let watched = watch.as_mut().zip(guess);
+                // A picture that cannot be drawn is none; the sound itself will say why.
+                if let Some((watch, guess)) = watched
+                    && let Ok(clip) = guess.clip()
+                {
+                    watch(Emerging {
+                        noise: noise(&settings, guess.sigma()),
+                        peaks: peaks(&clip),
+                    });
+                }
                 keep_going(progress.step as f32 / progress.steps.max(1) as f32)
             })
         })?;
@@ -218,6 +260,8 @@ mod tests {
         render::Remark,
     };
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -253,6 +297,7 @@ mod tests {
             steps: 2,
             guidance: 1.5,
             seconds: None,
+            attributes: BTreeMap::new(),
             variation: None,
             morph: None,
             file: None,
@@ -286,6 +331,140 @@ mod tests {
         );
         let stopped = model.generate(&recipe, None, &mut |_| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(Error::Stopped)));
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn each_knob_of_the_portrait_turns_what_it_names() {
+        use audiodiff::attributes::{Attribute, Attributes};
+        use audiodiff::audio::Measures;
+
+        use crate::job::Job;
+        use crate::kit::Class;
+        use crate::stored::Asked;
+        use crate::stored::tests::asked;
+
+        let mut model = DiffusionModel {
+            loaded: load(None).unwrap(),
+            threads: || 2,
+            workers: None,
+        };
+        let info = model.info();
+        assert!(info.ranges.are_known());
+        for (attribute, class) in [
+            (Attribute::Attack, "fx"),
+            (Attribute::Length, "kick"),
+            (Attribute::Length, "cymbal"),
+            (Attribute::Brightness, "snare"),
+            (Attribute::Brightness, "kick"),
+            (Attribute::Pitch, "tom"),
+            (Attribute::Pitch, "bass"),
+            (Attribute::Noisiness, "perc"),
+        ] {
+            let range = info.ranges.range(Some(class), attribute).unwrap();
+            let mut found = |knob: f32| -> f32 {
+                let values = (0..6).filter_map(|seed| {
+                    let mut asked = Asked {
+                        class: Class::Label(class.into()),
+                        ..asked(seed)
+                    };
+                    asked.portrait = asked.portrait.with(attribute, knob);
+                    let job = Job::described(asked, 0, &info).unwrap();
+                    let made =
+                        model.generate(&job.recipe, None, &mut |_| ControlFlow::Continue(()));
+                    Attributes::of(&Measures::of(&made.unwrap().clip)).get(attribute)
+                });
+                let mut values: Vec<f32> = values.collect();
+                values.sort_by(f32::total_cmp);
+                values[values.len() / 2]
+            };
+            let (low, high) = (found(-0.7), found(0.7));
+            eprintln!(
+                "{} {class}: {low} for {}, {high} for {}",
+                attribute.name(),
+                range.at(-0.7),
+                range.at(0.7)
+            );
+        }
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    #[ignore = "measures a map"]
+    fn a_map_of_the_built_in_model() {
+        use crate::explore::{Map, Series};
+        use crate::stored::StoredSound;
+        let mut model = DiffusionModel {
+            loaded: load(None).unwrap(),
+            threads: || 1,
+            workers: None,
+        };
+        let info = model.info();
+        let start = std::time::Instant::now();
+        let map = Map::open(&info).unwrap();
+        let mut n = 0;
+        let view = loop {
+            if let Some(wanted) = map.next() {
+                let job = wanted.job(&info).unwrap();
+                let made = model
+                    .generate(&job.recipe, None, &mut |_| ControlFlow::Continue(()))
+                    .unwrap();
+                map.finish(&wanted, StoredSound::rendered(job.recipe, &made).measured());
+                n += 1;
+                if n == 240 {
+                    println!("made in {:?}", start.elapsed());
+                }
+            } else {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            let view = map.view();
+            if view.made.0 == view.made.1 {
+                break view;
+            }
+        };
+        println!("{n} made, all there after {:?}", start.elapsed());
+        println!(
+            "{} bytes",
+            view.points.iter().map(|p| p.sound.bytes()).sum::<usize>()
+        );
+        let mut same = 0;
+        let mut near = 0;
+        for (i, p) in view.points.iter().enumerate() {
+            let alike = map.alike(&p.sound, 5).unwrap();
+            same += alike
+                .iter()
+                .filter(|&&j| view.points[j].class == p.class)
+                .count();
+            let mut by: Vec<usize> = (0..view.points.len()).filter(|&j| j != i).collect();
+            let d = |j: usize| {
+                let q = view.points[j].at;
+                (q[0] - p.at[0]).powi(2) + (q[1] - p.at[1]).powi(2)
+            };
+            by.sort_by(|&a, &b| d(a).total_cmp(&d(b)));
+            near += by
+                .iter()
+                .take(5)
+                .filter(|&&j| view.points[j].class == p.class)
+                .count();
+        }
+        println!(
+            "same class: {:.2} of 5 by features, {:.2} of 5 on the map",
+            same as f32 / 240.0,
+            near as f32 / 240.0
+        );
+        let rows: String = view
+            .points
+            .iter()
+            .map(|p| {
+                format!(
+                    "{},{},{}\n",
+                    p.class.as_deref().unwrap_or(""),
+                    p.at[0],
+                    p.at[1]
+                )
+            })
+            .collect();
+        std::fs::write("/tmp/expl/map.csv", rows).unwrap();
     }
 
     #[cfg(feature = "embedded-model")]
@@ -366,6 +545,7 @@ mod tests {
                 steps,
                 guidance: 0.0,
                 seconds: None,
+                attributes: BTreeMap::new(),
                 variation: None,
                 morph: None,
                 file: None,
@@ -400,6 +580,7 @@ mod tests {
             steps: 3,
             guidance: 0.0,
             seconds: None,
+            attributes: BTreeMap::new(),
             variation: None,
             morph: None,
             file: None,

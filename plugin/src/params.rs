@@ -217,6 +217,7 @@ impl PadParams {
             steps: making.steps,
             guidance: making.guidance,
             length: making.length,
+            portrait: making.portrait,
         }
     }
 
@@ -303,6 +304,7 @@ pub(crate) mod tests {
     use crate::job::Job;
     use crate::kit::Kit;
     use crate::pad::HATS;
+    use crate::portrait::Ranges;
     use crate::project::Project;
     use crate::status::ModelInfo;
 
@@ -311,6 +313,7 @@ pub(crate) mod tests {
             name: "drums".into(),
             labels: vec!["kick".into(), "snare".into()],
             most_steps: 8,
+            ranges: Ranges::default(),
         }
     }
 

@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 
 use nice_plug_egui::RepaintNotifier;
 
+use crate::emergence::{Emergence, Emerging};
 use crate::pad::PADS;
+use crate::portrait::Ranges;
+
+/// How long somebody looks on after saying so.
+const LOOKED_ON: Duration = Duration::from_secs(1);
 
 /// A model as the instrument shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +22,8 @@ pub struct ModelInfo {
     pub labels: Vec<String>,
     /// Steps that it takes at most, however many are asked for.
     pub most_steps: usize,
+    /// What it knows of the attributes of its classes.
+    pub ranges: Ranges,
 }
 
 /// How the generator's work goes.
@@ -29,6 +36,10 @@ pub struct Status {
     trouble: Mutex<Option<String>>,
     notice: Mutex<Option<String>>,
     wants_model: AtomicBool,
+    /// Until when somebody looks on.
+    watched: Mutex<Option<Instant>>,
+    /// The pads' sounds as they emerged.
+    emergences: Mutex<[Option<Arc<Emergence>>; PADS]>,
     repaint: RepaintNotifier,
 }
 
@@ -68,6 +79,29 @@ impl Status {
         (done > 0.0).then(|| begun.elapsed().mul_f32((1.0 - done) / done))
     }
 
+    /// Somebody looks on for now, as a window does that says so in every frame: the steps of sounds are kept in which they
+    /// emerge. To draw them takes a few milliseconds a step, which nobody spends otherwise.
+    pub fn watch(&self) {
+        *lock(&self.watched) = Some(Instant::now() + LOOKED_ON);
+    }
+
+    /// Whether somebody looks on.
+    pub(crate) fn is_watched(&self) -> bool {
+        (*lock(&self.watched)).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The steps in which the sound of a pad's present or last request emerged so far, if somebody looked on.
+    pub fn emerging(&self, pad: usize) -> Option<Arc<Emergence>> {
+        lock(&self.emergences)[pad].clone()
+    }
+
+    pub(crate) fn emerge(&self, pad: usize, step: Emerging) {
+        let mut emergences = lock(&self.emergences);
+        Arc::make_mut(emergences[pad].get_or_insert_default()).push(step);
+        drop(emergences);
+        self.repaint.request_repaint();
+    }
+
     /// Why the last request gave no sound, or why the model cannot be opened.
     pub fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
@@ -91,6 +125,7 @@ impl Status {
     /// A request is begun.
     pub(crate) fn begin(&self, pad: usize) {
         *lock(&self.begun) = Some((pad, Instant::now()));
+        lock(&self.emergences)[pad] = None;
         self.set_done(pad, 0.0);
     }
 

@@ -11,12 +11,13 @@ use nice_plug::prelude::nice_warn;
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::audition::{Audition, Offer, Offered, exchange};
-use crate::explore::{Morphing, Ring, Series};
+use crate::explore::{Map, Morphing, Ring};
 use crate::kit::Kit;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
 use crate::requests::{Board, Queue, Request, Task};
-use crate::stored::StoredSound;
+use crate::status::ModelInfo;
+use crate::stored::{Asked, StoredSound};
 use crate::undo::{Direction, Undo, Value};
 use crate::voice::{PadSounds, PlayableSound, Takes};
 
@@ -82,6 +83,7 @@ pub struct Store {
     changes: AtomicU64,
     ring: Ring,
     morphing: Morphing,
+    map: Mutex<Option<Arc<Map>>>,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,7 @@ impl Store {
             changes: AtomicU64::new(0),
             ring: Ring::default(),
             morphing: Morphing::default(),
+            map: Mutex::default(),
         };
         let inbox = Inbox {
             sounds,
@@ -372,6 +375,15 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a pad a sound that others hold too, as one that came to it while it had the parameters `asked`: a trigger of a
+    /// host's then leaves it there.
+    ///
+    /// # Errors
+    /// When the pad is locked.
+    pub fn put_as(&self, pad: usize, sound: &StoredSound, asked: Asked) -> Result<()> {
+        self.put(pad, sound.clone().asked(asked))
+    }
+
     /// Makes sounds with the model of this file from now on; with the one that is built in if there is none.
     pub fn set_model(&self, path: Option<PathBuf>) {
         self.edit(self.gesture(), |project| {
@@ -441,9 +453,30 @@ impl Store {
         &self.morphing
     }
 
-    /// What is made while no pad waits for a sound, the first before the others.
-    pub(crate) fn series(&self) -> [&dyn Series; 2] {
-        [&self.ring, &self.morphing]
+    /// The map of a model's sounds, begun if this instance has none or that of another model. It goes on until it is
+    /// closed.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn open_map(&self, model: &Arc<ModelInfo>) -> std::io::Result<Arc<Map>> {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(map) = map.as_ref().filter(|map| map.model().name == model.name) {
+            return Ok(map.clone());
+        }
+        let opened = Map::open(model)?;
+        *map = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Ends this instance's part in the map.
+    pub fn close_map(&self) {
+        *self.map.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The map that is open.
+    pub fn map(&self) -> Option<Arc<Map>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.clone()
     }
 
     /// The project as it is now.

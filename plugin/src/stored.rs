@@ -3,6 +3,7 @@
 mod flac;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::kit::Class;
+use crate::portrait::Portrait;
 
 /// Longest sound that a project stores; the rest is cut. 30 s of stereo at 48 kHz take 5.8 MB, and their FLAC about 2 MB
 /// more.
@@ -35,6 +37,9 @@ pub struct SoundRecipe {
     /// The length that was asked for, seconds; none for the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f32>,
+    /// What was asked of it, by the names of attributes, in their units.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, f32>,
     /// The strength of a variation of an earlier sound of its pad, 0 to 1; none if it is no variation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variation: Option<f32>,
@@ -50,21 +55,31 @@ pub struct SoundRecipe {
 }
 
 impl SoundRecipe {
-    /// The recipe of a sound that was read from the file at `path`.
-    #[must_use]
-    pub fn of_file(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or(path.as_os_str());
+    /// The recipe of any sound of a model of no name, with the first seed, as that model is best with.
+    pub(crate) fn plain() -> Self {
         Self {
             model: String::new(),
             class: None,
             seed: 0,
             steps: 0,
-            guidance: 1.0,
+            guidance: 0.0,
             seconds: None,
+            attributes: BTreeMap::new(),
             variation: None,
             morph: None,
-            file: Some(name.to_string_lossy().into_owned()),
+            file: None,
             unknown: Map::new(),
+        }
+    }
+
+    /// The recipe of a sound that was read from the file at `path`.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Self {
+            guidance: 1.0,
+            file: Some(name.to_string_lossy().into_owned()),
+            ..Self::plain()
         }
     }
 }
@@ -82,6 +97,9 @@ pub struct Asked {
     pub guidance: f32,
     /// Seconds; 0 for the model's own.
     pub length: f32,
+    /// As the setting has it. Absent in older projects.
+    #[serde(default, skip_serializing_if = "Portrait::is_blank")]
+    pub portrait: Portrait,
 }
 
 /// A sound as the project keeps it: 16 bits a sample, scaled so that the peak uses them all.
@@ -397,6 +415,7 @@ pub(crate) mod tests {
             steps: 8,
             guidance: 1.5,
             seconds: None,
+            attributes: BTreeMap::new(),
             variation: None,
             morph: None,
             file: None,
@@ -411,6 +430,7 @@ pub(crate) mod tests {
             steps: 0,
             guidance: 0.0,
             length: 0.0,
+            portrait: Portrait::default(),
         }
     }
 

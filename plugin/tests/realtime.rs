@@ -1,5 +1,6 @@
 //! The plugin without a host: requests in, clips out, and an audio thread that never allocates.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use audiodiff::noise::Noise;
 use audiodiff::render::{Init, Rendered};
 use audiodiff_plugin::generator::{Model, Open};
 use audiodiff_plugin::pad::PADS;
+use audiodiff_plugin::portrait::Ranges;
 use audiodiff_plugin::project::Project;
 use audiodiff_plugin::requests::Task;
 use audiodiff_plugin::status::ModelInfo;
@@ -42,6 +44,7 @@ impl Model for Ramps {
             name: "ramps".into(),
             labels: vec!["up".into()],
             most_steps: 5,
+            ranges: Ranges::default(),
         })
     }
 
@@ -175,6 +178,7 @@ fn the_audio_thread_neither_allocates_nor_frees_while_sounds_come_and_go() {
                     steps: 1,
                     guidance: 1.0,
                     seconds: None,
+                    attributes: BTreeMap::new(),
                     variation: None,
                     morph: None,
                     file: None,

@@ -27,12 +27,15 @@ const SOUNDS_A_DIMENSION: usize = 8;
 
 /// Log-mel features of clips of one format, in dB relative to the clip's loudest cell, from -60 dB up.
 #[derive(Debug)]
-pub(super) struct Features {
+pub struct Features {
     mel: Box<dyn Representation>,
 }
 
 impl Features {
     /// For mono clips of `rate` Hz and `len_frames` frames; the spectrogram covers whole hops of them.
+    ///
+    /// # Errors
+    /// When there is no log-mel spectrogram of such clips.
     pub fn new(rate: u32, len_frames: usize) -> Result<Self> {
         let format = Format {
             sample_rate: rate,
@@ -55,7 +58,10 @@ impl Features {
         })
     }
 
-    /// A row of numbers, equally long for every clip.
+    /// A row of numbers, equally long for every clip; a longer clip is cut, a shorter one followed by silence.
+    ///
+    /// # Errors
+    /// When the clip is of another rate.
     pub fn of(&self, clip: &Clip) -> Result<Vec<f32>> {
         let len_frames = self.mel.shape().0 * HOP;
         let mono = clip.with_channels(1).slice(0, clip.len_frames());

@@ -11,7 +11,7 @@ use super::conditions::{Asked, Conditions};
 use super::init::{Given, Start};
 use super::mend::{self, Remark};
 use super::tail::hold_tail;
-use super::{Init, PLACE, Progress, RenderSettings, Rendered, Renderer};
+use super::{Guess, Init, PLACE, Progress, RenderSettings, Rendered, Renderer};
 use crate::attributes::{Attribute, AttributeKnots, Attributes};
 use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish};
 use crate::checkpoint::ModelConfig;
@@ -41,6 +41,9 @@ const SAMPLED_ON_GPU: usize = 64;
 
 /// A sound to begin with loses its part before the onset; from this length on, in seconds, a remark says so.
 const LEFT_OUT: f64 = 0.01;
+
+/// Hears how far a rendering has come, with the model's guess at a step towards a sound.
+pub(super) type Listener<'a> = dyn FnMut(Progress, Option<&Guess<'_>>) -> ControlFlow<()> + 'a;
 
 /// The settings, worked out for all seeds.
 pub(super) struct Order<'a> {
@@ -204,15 +207,25 @@ impl Renderer {
         seeds: &[u64],
         on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Rendered>> {
+        self.render_all(settings, seeds, &mut |progress, _| on_step(progress))
+    }
+
+    /// The sounds of some seeds; `on_step` is given the guess of a seed that is alone.
+    pub(super) fn render_all(
+        &self,
+        settings: &RenderSettings,
+        seeds: &[u64],
+        on_step: &mut Listener<'_>,
+    ) -> Result<Vec<Rendered>> {
         let order = Order::new(settings, &self.config)?;
         let (mut end, mut at_end) = (Progress { step: 0, steps: 0 }, false);
         // A further attempt is not begun anew for those who look on: what is left stays the last step.
-        let mut on_step = |at: Progress| {
+        let mut on_step = |at: Progress, guess: Option<&Guess<'_>>| {
             if !at_end {
                 end = at;
                 at_end = at.step == at.steps;
             }
-            on_step(end)
+            on_step(end, guess.filter(|_| seeds.len() == 1))
         };
         let mut best: Vec<Option<Rendered>> = seeds.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..seeds.len()).collect();
@@ -245,7 +258,7 @@ impl Renderer {
         &self,
         order: &Order<'_>,
         items: &[Item],
-        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        on_step: &mut Listener<'_>,
     ) -> Result<Vec<Rendered>> {
         let mut members: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
         for (i, item) in items.iter().enumerate() {
@@ -274,8 +287,8 @@ impl Renderer {
             let (t, c) = group.representation.shape();
             let sounds = values
                 .par_chunks(t * c)
-                .zip(&group.items)
-                .map(|(frames, item)| self.finished(group, item, frames))
+                .enumerate()
+                .map(|(item, frames)| self.finished(group, item, frames))
                 .collect::<Result<Vec<_>>>()?;
             let mut rendered = lock(&rendered);
             for (&i, sound) in members.iter().zip(sounds) {
@@ -287,12 +300,13 @@ impl Renderer {
         rayon::in_place_scope(|scope| -> Result<()> {
             for part in &parts {
                 let mut taken = 0;
-                let mut step = |at: Progress| {
+                let mut step = |at: Progress, guess: Option<&Guess<'_>>| {
                     taken = at.steps;
-                    on_step(Progress {
+                    let at = Progress {
                         step: before + at.step,
                         steps: at.steps * parts.len(),
-                    })
+                    };
+                    on_step(at, guess)
                 };
                 let values = self.sample(&part.1, &mut step)?;
                 before += taken;
@@ -336,11 +350,7 @@ impl Renderer {
     }
 
     /// The frames of a group, sampled from noise or from what the settings begin with: `[B, T, C]`, row-major.
-    fn sample(
-        &self,
-        group: &Group<'_>,
-        on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Vec<f32>> {
+    fn sample(&self, group: &Group<'_>, on_step: &mut Listener<'_>) -> Result<Vec<f32>> {
         let settings = group.order.settings;
         let conditions = group.conditions();
         let cond = self.conditioning(group, &conditions)?;
@@ -351,7 +361,7 @@ impl Renderer {
             sigmas,
             before,
             known,
-        } = self.start(group, &mut noises, on_step)?;
+        } = self.start(group, &mut noises, &mut |at| on_step(at, None))?;
         let has_class = conditions.iter().all(|item| item.class.is_some());
         let guidance = match &settings.init {
             Some(Init::Morph { .. }) => 1.0,
@@ -368,10 +378,17 @@ impl Renderer {
         };
         let steps = before + sigmas.len() - 1;
         let mut report = |step: &Step| {
-            on_step(Progress {
+            let at = Progress {
                 step: before + step.index + 1,
                 steps,
-            })
+            };
+            let guess = Guess {
+                renderer: self,
+                group,
+                denoised: step.denoised,
+                sigma: step.sigma,
+            };
+            on_step(at, Some(&guess))
         };
         let sampler = settings.sampler;
         let frames = sampler.run(denoiser, &cond, x, &sigmas, &mut noises, &mut report)?;
@@ -404,13 +421,14 @@ impl Renderer {
     }
 
     /// The sound of these frames, as the network left it; or with the harmonics of a `note`, in Hz.
-    fn decoded(
+    pub(super) fn decoded(
         &self,
         group: &Group<'_>,
-        item: &Item,
+        item: usize,
         frames: &[f32],
         note: Option<f32>,
     ) -> Result<Clip> {
+        let item = &group.items[item];
         let (t, c) = group.representation.shape();
         let frames = Frames {
             frames: t,
@@ -437,7 +455,7 @@ impl Renderer {
     }
 
     /// The sound of these frames as it was asked for, ended and levelled.
-    fn finished(&self, group: &Group<'_>, item: &Item, frames: &[f32]) -> Result<Rendered> {
+    fn finished(&self, group: &Group<'_>, index: usize, frames: &[f32]) -> Result<Rendered> {
         let Order {
             settings,
             asked,
@@ -445,7 +463,8 @@ impl Renderer {
             ..
         } = group.order;
         let mut remarks = remarks.clone();
-        let mut clip = self.decoded(group, item, frames, None)?;
+        let item = &group.items[index];
+        let mut clip = self.decoded(group, index, frames, None)?;
         // A sound to begin with keeps its own course of pitch; models of before keep theirs.
         let is_fresh = !settings.init.as_ref().is_some_and(Init::is_kept)
             && self.config.attribute_knots == AttributeKnots::Fine;
@@ -458,7 +477,7 @@ impl Renderer {
         };
         let note = clear.filter(|&hz| !mend::glides(&clip, hz));
         if note.is_some() {
-            clip = self.decoded(group, item, frames, note)?;
+            clip = self.decoded(group, index, frames, note)?;
         }
         let is_one_shot = self.config.training_crop() == Some(Crop::Onset);
         if is_one_shot {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Basis, Series, Slots, Wanted, lock};
+use crate::emergence::Emerging;
 use crate::stored::{Asked, StoredSound};
 
 /// Sounds of a row, its two ends included.
@@ -123,7 +124,11 @@ impl Series for Morphing {
     }
 
     fn set_done(&self, wanted: &Wanted, done: f32) {
-        self.with(wanted, |slots| slots.done[wanted.index] = done);
+        self.with(wanted, |slots| slots.set_done(wanted.index, done));
+    }
+
+    fn emerge(&self, wanted: &Wanted, step: Emerging) {
+        self.with(wanted, |slots| slots.emerge(wanted.index, step));
     }
 
     fn finish(&self, wanted: &Wanted, sound: StoredSound) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use audiodiff::noise::Noise;
 
 use super::{Basis, Series, Slots, Wanted, lock};
+use crate::emergence::{Emergence, Emerging};
 use crate::stored::{Asked, StoredSound};
 
 /// Sounds of a ring.
@@ -41,6 +42,8 @@ pub struct RingView {
     pub strengths: [f32; RING],
     /// The fraction of each that is done, 0 to 1.
     pub done: [f32; RING],
+    /// The steps in which each emerged, where somebody looked on ([`Status::watch`](crate::status::Status::watch)).
+    pub emergences: [Option<Arc<Emergence>>; RING],
     /// How many rings one can go back.
     pub back: usize,
     /// Why no more of them come.
@@ -91,6 +94,17 @@ impl Around {
 }
 
 impl Open {
+    /// What is asked is this now. All rings on the way back are others then.
+    fn follow(&mut self, asked: Asked, ticket: u64) {
+        let seed = asked.seed;
+        let before = std::mem::replace(&mut self.asked, asked);
+        if (Asked { seed, ..before }) != self.asked {
+            for around in &mut self.path {
+                around.slots = Slots::new(ticket);
+            }
+        }
+    }
+
     fn now(&self) -> &Around {
         self.path.last().expect("there is always one")
     }
@@ -137,13 +151,18 @@ impl Held {
 impl Ring {
     /// Opens it around a sound. `asked` describes the sounds of `pad`, to which one of them may come
     /// ([`PadParams::asked`](crate::params::PadParams::asked)); `strength` is 0 to 1. Where a ring of the same pad is open
-    /// that has this centre now, and nothing else is asked, that stays, at this strength.
+    /// that has this centre now, it stays, with its way back: its sounds are made anew where something else is asked but
+    /// the seed, or another strength.
     pub fn open(&self, pad: usize, centre: Arc<StoredSound>, asked: Asked, strength: f32) {
         let mut held = lock(&self.0);
-        let is_same = held.open.as_ref().is_some_and(|open| {
-            open.pad == pad && open.asked == asked && Arc::ptr_eq(&open.now().centre, &centre)
-        });
-        if !is_same {
+        let ticket = held.ticket();
+        let same = held
+            .open
+            .as_mut()
+            .filter(|open| open.pad == pad && Arc::ptr_eq(&open.now().centre, &centre));
+        if let Some(open) = same {
+            open.follow(asked, ticket);
+        } else {
             held.open = Some(Open {
                 pad,
                 asked,
@@ -172,6 +191,7 @@ impl Ring {
             strength: now.strength,
             strengths: std::array::from_fn(|index| now.strength(index)),
             done: now.slots.done,
+            emergences: now.slots.emergences.clone(),
             back: open.path.len() - 1,
             trouble: now.slots.trouble.clone(),
         })
@@ -259,7 +279,13 @@ impl Series for Ring {
 
     fn set_done(&self, wanted: &Wanted, done: f32) {
         if let Some(now) = lock(&self.0).of(wanted) {
-            now.slots.done[wanted.index] = done;
+            now.slots.set_done(wanted.index, done);
+        }
+    }
+
+    fn emerge(&self, wanted: &Wanted, step: Emerging) {
+        if let Some(now) = lock(&self.0).of(wanted) {
+            now.slots.emerge(wanted.index, step);
         }
     }
 
@@ -370,14 +396,19 @@ mod tests {
         let old = ring.next().unwrap();
         ring.set_done(&old, 0.5);
         assert_eq!(ring.view().unwrap().done[0], 0.5);
-        // Opened as it is already, nothing changes.
-        ring.open(0, centre.clone(), asked(1), 0.5);
+        // Opened as it is already, nothing changes; of the seed it does not depend.
+        ring.open(0, centre.clone(), asked(2), 0.5);
         assert!(ring.is_wanted(&old));
-        let changes: [&dyn Fn(); 4] = [
+        let longer = Asked {
+            length: 2.0,
+            ..asked(1)
+        };
+        let changes: [&dyn Fn(); 5] = [
             &|| ring.set_strength(0.25),
             &|| ring.reroll(),
             &|| assert!(ring.back()),
-            &|| ring.open(0, centre.clone(), asked(2), 0.25),
+            &|| ring.open(0, centre.clone(), longer.clone(), 0.25),
+            &|| ring.open(1, centre.clone(), longer.clone(), 0.25),
         ];
         for change in changes {
             let old = ring.next().unwrap();
