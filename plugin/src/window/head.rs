@@ -100,7 +100,8 @@ impl Window {
 
     fn meter(&mut self, ui: &mut Ui) {
         let (rect, response) = ui.allocate_exact_size(Vec2::new(10.0, 48.0), Sense::click());
-        let peak = self.display.take_peak();
+        let [left, right] = self.display.take_peaks();
+        let peak = left.max(right);
         let seconds = ui.input(|input| input.unstable_dt);
         self.level = peak.max(self.level * util::db_to_gain(-FALL_DB * seconds));
         self.over |= peak > 1.0;

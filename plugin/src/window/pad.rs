@@ -7,11 +7,12 @@ use super::files::{Picking, Purpose, export_name};
 use super::wave::draw_wave;
 use super::widget::{Editing, Format, KNOB, Setting, choice, choice_of, line};
 use super::{ACCENT, EDGE, FAINT, INK, PANEL, WAVE, Window};
+use crate::keymap::key_name;
 use crate::kit::{
     CHOKE_GROUPS, Class, MAX_GLIDE_MS, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS,
     MAX_VELOCITY_OCTAVES, PadSettings, Route,
 };
-use crate::pad::{FIRST_KEY, PADS};
+use crate::pad::PADS;
 use crate::params::{MAX_SEED, PadParams};
 use crate::requests::Task;
 use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
@@ -72,7 +73,12 @@ impl Window {
         if pressed || tapped {
             self.pressed = pressed.then_some(pad);
             self.store.view(|project| project.selected = pad);
-            self.display.hit(pad);
+            self.display.hit(pad, 1.0);
+        }
+        let is_held = self.pressed == Some(pad) && ui.input(|i| i.pointer.primary_down());
+        if tapped || response.clicked() || self.pressed == Some(pad) && !is_held {
+            self.pressed = None;
+            self.display.let_go(pad);
         }
         let chosen = pad == self.selected_pad();
         let playhead = self.display.playhead(pad);
@@ -121,14 +127,12 @@ impl Window {
         let class = line(painter, &class, 11.0, INK, number.left() - 4.0 - top.x);
         painter.galley(top, class, INK);
         let bottom = rect.left_bottom() + Vec2::new(6.0, -4.0);
-        let key = util::KEYS[(usize::from(FIRST_KEY) + pad) % 12];
-        let octave = (usize::from(FIRST_KEY) + pad) / 12 - 2;
         // In keys mode no key is a pad's own.
         if !self.project.keys {
             painter.text(
                 bottom,
                 Align2::LEFT_BOTTOM,
-                format!("{key}{octave}"),
+                key_name(self.project.keymap.key(pad)),
                 small.clone(),
                 FAINT,
             );
