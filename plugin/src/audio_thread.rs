@@ -7,7 +7,8 @@ use nice_plug::prelude::*;
 
 use crate::Instrument;
 use crate::audition::Audition;
-use crate::kit::Route;
+use crate::keymap::KEYS;
+use crate::kit::{Playing, Route};
 use crate::pad::PADS;
 use crate::placing::PEAK;
 use crate::voice::{Begin, NoteAddress, Polyphony, STRIDE};
@@ -44,11 +45,14 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             Some(Audition::Stop) => self.auditions.stop(),
             None => {}
         }
-        for pad in 0..PADS {
-            if self.display.take_hit(pad) {
-                self.hit(pad);
+        // The host knows nothing of what is played by hand.
+        let ended = &mut |note: NoteAddress, frame: u32| {
+            if !note.is_by_hand() {
+                ended(note, frame);
             }
-        }
+        };
+        self.silence_unheard(&mut |note| ended(note, 0));
+        self.play_by_hand(&mut |note| ended(note, 0));
         left.fill(0.0);
         right.fill(0.0);
         let len = left.len().min(right.len());
@@ -65,26 +69,26 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 .as_ref()
                 .map_or(len, |event| (event.timing() as usize).min(len));
             let end = due.min(start + STRIDE);
-            let macros = self.params.macros.values();
+            let (macros, tempo) = (self.params.macros.values(), self.display.tempo());
             for (pad, controls) in self.controls.iter_mut().enumerate() {
                 if self.voices.is_pad_active(pad) {
-                    *controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros);
+                    *controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros, tempo);
                 }
             }
             self.render(start..end, len, left, right, own, ended);
             start = end;
         }
-        let outputs = own.iter_mut().flatten().map(|channel| &mut **channel);
-        let loudest = [&mut *left, &mut *right]
-            .into_iter()
-            .chain(outputs)
-            .map(finish)
-            .fold(0.0, f32::max);
-        if loudest > PEAK {
+        let mut peaks = [finish(left), finish(right)];
+        for output in own {
+            for (peak, channel) in peaks.iter_mut().zip(output) {
+                *peak = peak.max(finish(channel));
+            }
+        }
+        if peaks.iter().any(|peak| *peak > PEAK) {
             left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
         }
         self.display.show_audition(self.auditions.playhead());
-        self.display.show(&self.voices, loudest);
+        self.display.show(&self.voices, peaks);
         // A host may send notes along with no frames at all.
         while let Some(event) = next {
             self.note(event, ended);
@@ -160,7 +164,13 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 velocity,
             } => {
                 let note = named(voice_id, channel, key);
-                self.note_on(note, velocity, &mut |note| ended(note, timing));
+                let ended = &mut |note| ended(note, timing);
+                match note.key {
+                    Some(key) if !self.display.teach(key) => {
+                        self.note_on(note, key, velocity, ended);
+                    }
+                    _ => ended(note),
+                }
             }
             NoteEvent::NoteOff {
                 voice_id,
@@ -277,43 +287,91 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         }
     }
 
-    fn note_on(&mut self, note: NoteAddress, velocity: f32, ended: &mut dyn FnMut(NoteAddress)) {
-        match note.key.and_then(|key| self.kit.route(key)) {
-            Some((pad, key)) => {
-                self.await_sound(pad);
-                self.begin(note, Begin { pad, key, velocity }, ended);
-            }
-            None => ended(note),
+    /// Begins what a key plays.
+    fn note_on(
+        &mut self,
+        note: NoteAddress,
+        key: u8,
+        velocity: f32,
+        ended: &mut dyn FnMut(NoteAddress),
+    ) {
+        let heard = self.kit.heard();
+        let played = self.kit.route(key).filter(|&(pad, _)| heard[pad]);
+        if played.clone().next().is_none() {
+            return ended(note);
+        }
+        // Pads that share a key do not silence each other.
+        for (pad, _) in played.clone() {
+            self.await_sound(pad);
+            self.choke_group(pad, ended);
+        }
+        for (pad, key) in played {
+            self.begin(note, Begin { pad, key, velocity }, ended);
         }
     }
 
-    /// Plays a pad once, for the window: the host does not know this note.
-    fn hit(&mut self, pad: usize) {
-        let note = NoteAddress {
-            id: None,
-            channel: None,
-            key: None,
-        };
-        let begin = Begin {
-            pad,
-            key: None,
-            velocity: 1.0,
-        };
-        self.begin(note, begin, &mut |_| {});
-        self.voices.note_off_pad(pad);
+    /// Fades out what sounds of pads that are not heard.
+    fn silence_unheard(&mut self, ended: &mut dyn FnMut(NoteAddress)) {
+        let heard = self.kit.heard();
+        if heard.contains(&false) {
+            self.voices.choke_pads(|pad| !heard[pad], ended);
+        }
+    }
+
+    /// Plays what was done to pads and keys in the window.
+    fn play_by_hand(&mut self, ended: &mut dyn FnMut(NoteAddress)) {
+        for pad in 0..PADS {
+            let Some(touched) = self.display.take_pad(pad) else {
+                continue;
+            };
+            let note = NoteAddress::of_pad(pad);
+            if touched.before {
+                self.voices.note_off(note);
+            }
+            if let Some(velocity) = touched.pressed
+                && self.kit.heard()[pad]
+            {
+                self.choke_group(pad, ended);
+                let key = None;
+                self.begin(note, Begin { pad, key, velocity }, ended);
+            }
+            if touched.after {
+                self.voices.note_off(note);
+            }
+        }
+        for key in 0..KEYS {
+            let Some(touched) = self.display.take_key(key) else {
+                continue;
+            };
+            let note = NoteAddress::of_key(key);
+            if touched.before {
+                self.voices.note_off(note);
+            }
+            if let Some(velocity) = touched.pressed {
+                self.note_on(note, key, velocity, ended);
+            }
+            if touched.after {
+                self.voices.note_off(note);
+            }
+        }
+    }
+
+    /// Silences the notes that one of a pad silences.
+    fn choke_group(&mut self, pad: usize, ended: &mut dyn FnMut(NoteAddress)) {
+        let pads = &self.kit.pads;
+        let Playing { choke, voices, .. } = pads[pad];
+        if choke > 0 {
+            // A monophonic pad ends its own notes itself, and remembers which keys are held.
+            let chokes = |other: usize| other != pad || voices == Polyphony::Poly;
+            let same = |other: usize| chokes(other) && pads[other].choke == choke;
+            self.voices.choke_pads(same, ended);
+        }
     }
 
     fn begin(&mut self, note: NoteAddress, begin: Begin, ended: &mut dyn FnMut(NoteAddress)) {
         let pad = begin.pad;
-        let macros = self.params.macros.values();
-        let controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros);
-        if controls.choke > 0 {
-            let pads = &self.kit.pads;
-            // A monophonic pad ends its own notes itself, and remembers which keys are held.
-            let chokes = |other: usize| other != pad || controls.voices == Polyphony::Poly;
-            let same = |other: usize| chokes(other) && pads[other].choke == controls.choke;
-            self.voices.choke_pads(same, ended);
-        }
+        let (macros, tempo) = (self.params.macros.values(), self.display.tempo());
+        let controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros, tempo);
         self.controls[pad] = controls;
         self.voices.note_on(note, begin, &controls, ended);
     }

@@ -1,18 +1,24 @@
 //! Signals between the audio thread and the window.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nice_plug_egui::RepaintNotifier;
 
 use crate::audition::MISSED;
+use crate::keymap::KEYS;
 use crate::pad::PADS;
+use crate::touch::{Touch, Touched};
 use crate::voice::Voices;
 
 /// What the audio thread has not renewed for so long is no longer so: it stands still.
 const STALE: Duration = Duration::from_millis(500);
 
-/// Playheads, level and clicks, in atomics: a value or two may be late.
+/// Tempi that hosts have, beats per minute.
+const TEMPI: RangeInclusive<f64> = 1.0..=1000.0;
+
+/// Playheads, levels, the tempo and what is played by hand, in atomics: a value or two may be late.
 #[derive(Debug)]
 pub struct Display {
     /// Times are milliseconds from here.
@@ -23,10 +29,17 @@ pub struct Display {
     playheads: [AtomicU32; PADS],
     /// The same of what is auditioned.
     audition: AtomicU32,
-    /// The bits of the highest level since it was last taken.
-    peak: AtomicU32,
-    /// When each pad was hit; 0 where it was not.
-    hits: [AtomicU64; PADS],
+    /// The bits of the highest levels since they were last taken, left and right.
+    peaks: [AtomicU32; 2],
+    /// Pads and keys that are played by hand.
+    pads: [Touch; PADS],
+    keys: [Touch; KEYS as usize],
+    /// One more than the pad that is to learn its key; 0 for none.
+    learns: AtomicU8,
+    /// One more than the pad that has learnt its key, times 256, and that key; 0 for none.
+    learnt: AtomicU32,
+    /// The bits of the host's tempo; 0 where it tells none.
+    tempo: AtomicU32,
     /// The window's: set where there is something new to draw.
     repaint: RepaintNotifier,
 }
@@ -38,8 +51,12 @@ impl Default for Display {
             shown: AtomicU64::new(0),
             playheads: std::array::from_fn(|_| AtomicU32::new(2f32.to_bits())),
             audition: AtomicU32::new(2f32.to_bits()),
-            peak: AtomicU32::new(0),
-            hits: Default::default(),
+            peaks: Default::default(),
+            pads: Default::default(),
+            keys: std::array::from_fn(|_| Touch::default()),
+            learns: AtomicU8::new(0),
+            learnt: AtomicU32::new(0),
+            tempo: AtomicU32::new(0),
             repaint: RepaintNotifier::new(),
         }
     }
@@ -57,8 +74,9 @@ impl Display {
         1 + self.epoch.elapsed().as_millis() as u64
     }
 
-    /// The position of a pad's newest voice, as a fraction of its sound; none where no voice plays, or the host does
-    /// not.
+    /// The position of a pad's newest voice, as a fraction of its whole sound in the order in which that is heard; none
+    /// where no voice plays, or the host does not. Where the sound is reversed it begins at its last frame: it is drawn
+    /// from the left over a mirrored wave, or from the right over one that is not.
     pub fn playhead(&self, pad: usize) -> Option<f32> {
         self.position(&self.playheads[pad])
     }
@@ -81,23 +99,106 @@ impl Display {
         (position <= 1.0).then_some(position)
     }
 
-    /// The highest level since the last call.
-    pub fn take_peak(&self) -> f32 {
-        f32::from_bits(self.peak.swap(0, Ordering::Relaxed))
+    /// The highest levels since the last call, left and right; of all outputs, as factors of full scale.
+    pub fn take_peaks(&self) -> [f32; 2] {
+        let take = |peak: &AtomicU32| f32::from_bits(peak.swap(0, Ordering::Relaxed));
+        [take(&self.peaks[0]), take(&self.peaks[1])]
     }
 
-    /// Plays a pad, as a click on it does.
-    pub fn hit(&self, pad: usize) {
-        self.hits[pad].store(self.now(), Ordering::Relaxed);
+    /// Plays a pad at a velocity of `0..=1`, as a click on it does; in the modes that end with their key, until
+    /// [`let_go`](Self::let_go).
+    pub fn hit(&self, pad: usize, velocity: f32) {
+        self.pads[pad].press(velocity, self.now());
     }
 
-    /// Whether a pad was hit since the last call, and just now.
-    pub fn take_hit(&self, pad: usize) -> bool {
-        if self.hits[pad].load(Ordering::Relaxed) == 0 {
+    /// Lets go of a pad.
+    pub fn let_go(&self, pad: usize) {
+        self.pads[pad].let_go();
+    }
+
+    /// Presses a key, 0 to 127, at a velocity of `0..=1`: it plays what the same key of the host's does, until
+    /// [`release`](Self::release).
+    pub fn press(&self, key: u8, velocity: f32) {
+        if let Some(touch) = self.keys.get(usize::from(key)) {
+            touch.press(velocity, self.now());
+        }
+    }
+
+    /// Lets go of a key.
+    pub fn release(&self, key: u8) {
+        if let Some(touch) = self.keys.get(usize::from(key)) {
+            touch.let_go();
+        }
+    }
+
+    /// Lets go of all pads and keys: the window closes, or has lost the pointer or the keyboard.
+    pub fn let_all_go(&self) {
+        self.pads.iter().chain(&self.keys).for_each(Touch::let_go);
+    }
+
+    /// What was done to a pad since the last call, if anything. A click that nobody took for 100 ms is forgotten.
+    ///
+    /// Real-time safe.
+    pub fn take_pad(&self, pad: usize) -> Option<Touched> {
+        self.pads[pad].take(self.now(), MISSED.as_millis() as u64)
+    }
+
+    /// What was done to a key since the last call, if anything, as [`take_pad`](Self::take_pad) says it.
+    ///
+    /// Real-time safe.
+    pub fn take_key(&self, key: u8) -> Option<Touched> {
+        let touch = self.keys.get(usize::from(key))?;
+        touch.take(self.now(), MISSED.as_millis() as u64)
+    }
+
+    /// Has a pad learn its key from the next note that the host sends, which is not played; or none any more.
+    pub fn learn(&self, pad: Option<usize>) {
+        let learns = pad.map_or(0, |pad| pad as u8 + 1);
+        self.learns.store(learns, Ordering::Relaxed);
+    }
+
+    /// The pad that is to learn its key.
+    pub fn learning(&self) -> Option<usize> {
+        let learns = self.learns.load(Ordering::Relaxed);
+        learns.checked_sub(1).map(usize::from)
+    }
+
+    /// A pad that has learnt its key since the last call, and that key. It is the caller who writes it to the project's
+    /// key map.
+    pub fn take_learnt(&self) -> Option<(usize, u8)> {
+        let learnt = self.learnt.swap(0, Ordering::Relaxed).checked_sub(1)?;
+        Some((learnt as usize >> 8, learnt as u8))
+    }
+
+    /// A note begins with a key; returns whether a pad has learnt it.
+    ///
+    /// Real-time safe.
+    pub fn teach(&self, key: u8) -> bool {
+        if self.learns.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let hit = self.hits[pad].swap(0, Ordering::Relaxed);
-        self.now().saturating_sub(hit) <= MISSED.as_millis() as u64
+        let Some(pad) = self.learns.swap(0, Ordering::Relaxed).checked_sub(1) else {
+            return false;
+        };
+        let learnt = u32::from(pad) << 8 | u32::from(key);
+        self.learnt.store(learnt + 1, Ordering::Relaxed);
+        self.repaint.request_repaint();
+        true
+    }
+
+    /// The host's tempo, beats per minute; none where it tells none. Beats are counted at 120 then.
+    pub fn tempo(&self) -> Option<f32> {
+        let tempo = f32::from_bits(self.tempo.load(Ordering::Relaxed));
+        (tempo > 0.0).then_some(tempo)
+    }
+
+    /// Takes the host's tempo, beats per minute. What is no tempo is none.
+    ///
+    /// Real-time safe.
+    pub fn set_tempo(&self, tempo: Option<f64>) {
+        let tempo = tempo.filter(|tempo| TEMPI.contains(tempo)).unwrap_or(0.0);
+        self.tempo
+            .store((tempo as f32).to_bits(), Ordering::Relaxed);
     }
 
     /// Takes the position of what is auditioned, if anything is.
@@ -107,10 +208,10 @@ impl Display {
         self.repaint.request_repaint_with(moves);
     }
 
-    /// Takes the positions of the voices, and the peak of the output.
-    pub fn show(&self, voices: &Voices, peak: f32) {
+    /// Takes the positions of the voices, and the peaks of the outputs, left and right.
+    pub fn show(&self, voices: &Voices, peaks: [f32; 2]) {
         self.shown.store(self.now(), Ordering::Relaxed);
-        let mut moves = peak > 0.0;
+        let mut moves = peaks.iter().any(|peak| *peak > 0.0);
         for (pad, playhead) in self.playheads.iter().enumerate() {
             let position = voices.playhead(pad).unwrap_or(2.0).to_bits();
             moves |= playhead.swap(position, Ordering::Relaxed) != position;
@@ -118,8 +219,9 @@ impl Display {
         // An atomic flag, which the window looks at.
         self.repaint.request_repaint_with(moves);
         // Of numbers that are not negative, the larger has the larger bits.
-        self.peak
-            .fetch_max(peak.max(0.0).to_bits(), Ordering::Relaxed);
+        for (highest, peak) in self.peaks.iter().zip(peaks) {
+            highest.fetch_max(peak.max(0.0).to_bits(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -130,11 +232,60 @@ mod tests {
     #[test]
     fn a_click_is_played_at_once_or_never() {
         let display = Display::default();
-        assert!(!display.take_hit(3));
-        display.hit(3);
-        assert!(display.take_hit(3) && !display.take_hit(3));
-        display.hit(3);
+        let taken = |display: &Display| display.take_pad(3).and_then(|it| it.pressed);
+        assert_eq!(taken(&display), None);
+        display.hit(3, 1.0);
+        assert_eq!((taken(&display), taken(&display)), (Some(1.0), None));
+        display.hit(3, 1.0);
+        display.press(60, 0.0);
         std::thread::sleep(MISSED + Duration::from_millis(20));
-        assert!(!display.take_hit(3) && !display.take_hit(3));
+        assert_eq!((taken(&display), taken(&display)), (None, None));
+        assert_eq!(display.take_key(60), None);
+        display.let_all_go();
+        assert!(display.take_pad(3).is_some_and(|it| it.before));
+        assert!(display.take_key(60).is_some_and(|it| it.before));
+        // There are no such keys.
+        display.press(200, 1.0);
+        assert_eq!(display.take_key(200), None);
+    }
+
+    #[test]
+    fn a_pad_learns_one_key() {
+        let display = Display::default();
+        assert!(!display.teach(40));
+        display.learn(Some(15));
+        display.learn(None);
+        assert!(!display.teach(40) && display.take_learnt().is_none());
+        display.learn(Some(0));
+        assert_eq!(display.learning(), Some(0));
+        assert!(display.teach(0) && !display.teach(1));
+        assert_eq!(
+            (display.learning(), display.take_learnt()),
+            (None, Some((0, 0)))
+        );
+        assert_eq!(display.take_learnt(), None);
+        display.learn(Some(15));
+        assert!(display.teach(127));
+        assert_eq!(display.take_learnt(), Some((15, 127)));
+    }
+
+    #[test]
+    fn peaks_are_the_highest_and_a_tempo_is_one() {
+        let display = Display::default();
+        let voices = Voices::default();
+        display.show(&voices, [0.25, 0.5]);
+        display.show(&voices, [0.75, 0.125]);
+        assert_eq!(display.take_peaks(), [0.75, 0.5]);
+        assert_eq!(display.take_peaks(), [0.0; 2]);
+        assert_eq!(display.tempo(), None);
+        for (told, tempo) in [
+            (Some(93.5), Some(93.5)),
+            (Some(f64::NAN), None),
+            (Some(-1.0), None),
+            (None, None),
+        ] {
+            display.set_tempo(told);
+            assert_eq!(display.tempo(), tempo);
+        }
     }
 }

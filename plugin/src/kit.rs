@@ -6,7 +6,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::pad::{FIRST_KEY, HATS, PADS, ROOT_KEY, default_class};
+use crate::keymap::KeyMap;
+use crate::pad::{HATS, PADS, ROOT_KEY, default_class};
 use crate::portrait::Portrait;
 use crate::voice::{FilterKind, Mode, PadSounds, Polyphony, Takes};
 
@@ -24,6 +25,27 @@ pub const MAX_VELOCITY_OCTAVES: f32 = 8.0;
 
 /// The slowest glide, ms.
 pub const MAX_GLIDE_MS: f32 = 2000.0;
+
+/// The slowest fade at an edge of a sound, ms.
+pub const MAX_FADE_MS: f32 = 10_000.0;
+
+/// The most beats that a sound is made for, or a note plays.
+pub const MAX_BEATS: f32 = 64.0;
+
+/// The least distance between two handles, as a fraction of the sound.
+pub const LEAST_SPAN: f32 = 0.001;
+
+/// The most characters of a pad's name.
+pub const MAX_NAME: usize = 64;
+
+/// Beats per minute where the host tells no tempo.
+pub const DEFAULT_TEMPO: f32 = 120.0;
+
+/// The seconds that so many beats take at a tempo, in beats per minute; at [`DEFAULT_TEMPO`] where there is none.
+#[must_use]
+pub fn beats_to_seconds(beats: f32, tempo: Option<f32>) -> f32 {
+    beats * 60.0 / tempo.unwrap_or(DEFAULT_TEMPO)
+}
 
 /// Groups in which notes silence each other.
 pub const CHOKE_GROUPS: u8 = 8;
@@ -157,6 +179,8 @@ pub struct Making {
     /// What it shall be like.
     #[serde(deserialize_with = "known", skip_serializing_if = "Portrait::is_blank")]
     pub portrait: Portrait,
+    /// Beats, at the tempo of the moment when it is asked for, in the place of `length`; 0 for none.
+    pub length_beats: f32,
     /// How far a variation goes from the sound that it begins with, 0 to 1.
     pub variation: f32,
     /// How many takes of its sound a pad is given at a click, its own included.
@@ -178,6 +202,7 @@ impl Default for Making {
             guidance: 0.0,
             length: 0.0,
             portrait: Portrait::default(),
+            length_beats: 0.0,
             variation: 0.3,
             takes: 4,
             takes_variation: 0.1,
@@ -193,6 +218,17 @@ impl Making {
     pub fn other(&self, pad: usize) -> usize {
         self.morph_with.unwrap_or((pad + 1) % PADS)
     }
+
+    /// The length to ask the model for at a tempo in beats per minute, seconds, up to [`MAX_LENGTH_SECONDS`]; 0 is the
+    /// model's own.
+    #[must_use]
+    pub fn seconds(&self, tempo: Option<f32>) -> f32 {
+        if self.length_beats > 0.0 {
+            beats_to_seconds(self.length_beats, tempo).min(MAX_LENGTH_SECONDS)
+        } else {
+            self.length
+        }
+    }
 }
 
 /// The output of a pad.
@@ -207,6 +243,12 @@ pub enum Route {
 }
 
 /// How a pad plays its sound, besides what is automated.
+///
+/// All fractions of the sound count in the order in which it is heard, those of the parameter for its start and of the
+/// playheads too: where the sound is reversed, they count from its last frame. So one draws the wave from the end that is
+/// played first, mirrored where it is reversed, and every handle and playhead at its fraction of the width. To reverse
+/// the part between the handles, rather than to move it to the other end of the sound, there is
+/// [`turned`](Playing::turned).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Playing {
@@ -217,6 +259,24 @@ pub struct Playing {
     pub mode: Mode,
     /// Whether the sound is played backwards.
     pub reverse: bool,
+    /// Fraction of the sound at which it ends; it begins at the parameter for its start, and is silent where that is not
+    /// before this.
+    pub end: f32,
+    /// Time in which a note fades in, ms.
+    pub fade_in: f32,
+    /// Time in which it fades out towards the end, ms; a loop has no end, unless it is cut by `beats`.
+    pub fade_out: f32,
+    /// Fraction of the sound to which a loop goes back; where this is before the start, that.
+    pub loop_start: f32,
+    /// Fraction of the sound from which a loop goes back; where this is behind the end, that.
+    pub loop_end: f32,
+    /// Beats after which a note is cut, or a loop begins anew: with silence in between, where the sound is shorter. 0
+    /// for never.
+    pub beats: f32,
+    /// Whether it is not heard.
+    pub mute: bool,
+    /// Whether of all pads only those that say so are heard.
+    pub solo: bool,
     /// Time at full level, ms.
     pub hold: f32,
     /// Which frequencies pass.
@@ -255,6 +315,14 @@ impl Default for Playing {
             fine: 0.0,
             mode: Mode::OneShot,
             reverse: false,
+            end: 1.0,
+            fade_in: 0.0,
+            fade_out: 0.0,
+            loop_start: 0.0,
+            loop_end: 1.0,
+            beats: 0.0,
+            mute: false,
+            solo: false,
             hold: 0.0,
             filter: FilterKind::Off,
             choke: 0,
@@ -272,9 +340,28 @@ impl Default for Playing {
     }
 }
 
+impl Playing {
+    /// The same, which plays the part between the handles in the other direction, and the start for that; `start` is the
+    /// present one.
+    #[must_use]
+    pub fn turned(self, start: f32) -> (Self, f32) {
+        let turned = Self {
+            reverse: !self.reverse,
+            end: 1.0 - start,
+            loop_start: 1.0 - self.loop_end,
+            loop_end: 1.0 - self.loop_start,
+            ..self
+        };
+        (turned, 1.0 - self.end)
+    }
+}
+
 /// The settings of one pad.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PadSettings {
+    /// What its user calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// How its sound is made.
     #[serde(flatten)]
     pub making: Making,
@@ -307,12 +394,21 @@ impl PadSettings {
         };
         let first = Self::default();
         let Self {
-            making, playing, ..
+            name,
+            making,
+            playing,
+            ..
         } = &mut self;
+        if let Some(text) = name {
+            let shown = text.trim().chars().filter(|c| !c.is_control());
+            *text = shown.take(MAX_NAME).collect();
+        }
+        name.take_if(|text| text.is_empty());
         making.steps = making.steps.min(MAX_STEPS);
         within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
         within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
         making.portrait = making.portrait.in_range();
+        within(&mut making.length_beats, 0.0, MAX_BEATS, 0.0);
         within(&mut making.variation, 0.0, 1.0, first.making.variation);
         within(
             &mut making.takes_variation,
@@ -323,6 +419,13 @@ impl PadSettings {
         making.takes = making.takes.clamp(2, PadSounds::MOST);
         making.morph_with = making.morph_with.filter(|&other| other < PADS);
         within(&mut playing.fine, -100.0, 100.0, 0.0);
+        within(&mut playing.end, LEAST_SPAN, 1.0, 1.0);
+        within(&mut playing.fade_in, 0.0, MAX_FADE_MS, 0.0);
+        within(&mut playing.fade_out, 0.0, MAX_FADE_MS, 0.0);
+        within(&mut playing.loop_start, 0.0, 1.0 - LEAST_SPAN, 0.0);
+        within(&mut playing.loop_end, 0.0, 1.0, 1.0);
+        playing.loop_end = playing.loop_end.max(playing.loop_start + LEAST_SPAN);
+        within(&mut playing.beats, 0.0, MAX_BEATS, 0.0);
         within(&mut playing.hold, 0.0, 2000.0, 0.0);
         within(&mut playing.velocity, 0.0, 1.0, 1.0);
         within(&mut playing.velocity_curve, -1.0, 1.0, 0.0);
@@ -343,6 +446,8 @@ pub struct Kit {
     pub pads: [Playing; PADS],
     /// The pad that all keys play at their pitch; none where each key plays a pad.
     pub keys: Option<usize>,
+    /// The key of each pad.
+    pub keymap: KeyMap,
 }
 
 impl Default for Kit {
@@ -350,20 +455,27 @@ impl Default for Kit {
         Self {
             pads: std::array::from_fn(|pad| PadSettings::of_pad(pad).playing),
             keys: None,
+            keymap: KeyMap::default(),
         }
     }
 }
 
 impl Kit {
-    /// The pad that a key plays; and, where it plays a pitch, how many semitones above middle C that is.
+    /// The pads that a key plays; and, where it plays a pitch, how many semitones above middle C that is.
+    pub fn route(&self, key: u8) -> impl Iterator<Item = (usize, Option<f32>)> + Clone + use<> {
+        let pitch = f32::from(key) - f32::from(ROOT_KEY);
+        let pitched = self.keys.map(|pad| (pad.min(PADS - 1), Some(pitch)));
+        let is_pitched = pitched.is_some();
+        let pads = self.keymap.pads(key).filter(move |_| !is_pitched);
+        pitched.into_iter().chain(pads.map(|pad| (pad, None)))
+    }
+
+    /// Which pads are heard: of those that are not muted the solo ones, or all where there is none.
     #[must_use]
-    pub fn route(&self, key: u8) -> Option<(usize, Option<f32>)> {
-        if let Some(pad) = self.keys {
-            let pitch = f32::from(key) - f32::from(ROOT_KEY);
-            return Some((pad.min(PADS - 1), Some(pitch)));
-        }
-        let pad = usize::from(key.checked_sub(FIRST_KEY)?);
-        (pad < PADS).then_some((pad, None))
+    pub fn heard(&self) -> [bool; PADS] {
+        let is_solo = self.pads.iter().any(|pad| pad.solo);
+        let heard = |pad: &Playing| !pad.mute && (pad.solo || !is_solo);
+        std::array::from_fn(|pad| heard(&self.pads[pad]))
     }
 }
 
@@ -375,14 +487,86 @@ mod tests {
     fn keys_play_pads_or_the_one_of_the_kit_at_their_pitch() {
         let mut kit = Kit::default();
         assert_eq!(
-            [35, 36, 51, 52].map(|key| kit.route(key)),
+            [35, 36, 51, 52].map(|key| kit.route(key).next()),
             [None, Some((0, None)), Some((15, None)), None]
         );
         kit.keys = Some(3);
         assert_eq!(
-            [0, 60, 67].map(|key| kit.route(key)),
+            [0, 60, 67].map(|key| kit.route(key).next()),
             [-60.0, 0.0, 7.0].map(|pitch| Some((3, Some(pitch))))
         );
+        assert_eq!(kit.route(36).count(), 1, "the pads have no keys then");
+        kit.keys = None;
+        kit.keymap.set(0, 60);
+        kit.keymap.set(9, 60);
+        assert_eq!(
+            kit.route(60).collect::<Vec<_>>(),
+            [(0, None), (9, None)],
+            "they share it"
+        );
+        assert_eq!(kit.route(36).next(), None);
+    }
+
+    #[test]
+    fn solo_silences_the_others_and_mute_the_pad() {
+        let mut kit = Kit::default();
+        let heard = |kit: &Kit| -> Vec<usize> {
+            let heard = kit.heard();
+            (0..PADS).filter(|&pad| heard[pad]).collect()
+        };
+        assert_eq!(heard(&kit).len(), PADS);
+        kit.pads[2].mute = true;
+        assert_eq!(heard(&kit).len(), PADS - 1);
+        for pad in [1, 2, 7] {
+            kit.pads[pad].solo = true;
+        }
+        assert_eq!(heard(&kit), [1, 7]);
+    }
+
+    #[test]
+    fn lengths_in_beats_follow_the_tempo_up_to_the_longest() {
+        let mut making = Making {
+            length: 1.5,
+            ..Making::default()
+        };
+        assert_eq!(making.seconds(Some(90.0)), 1.5);
+        making.length_beats = 3.0;
+        assert_eq!(making.seconds(Some(90.0)), 2.0);
+        assert_eq!(making.seconds(None), 1.5, "at 120");
+        making.length_beats = 64.0;
+        assert_eq!(making.seconds(Some(60.0)), MAX_LENGTH_SECONDS);
+    }
+
+    #[test]
+    fn handles_have_something_between_them_and_turn_around_with_the_sound() {
+        let text = "{\"end\":0,\"fade_in\":-3,\"fade_out\":1e9,\"loop_start\":0.75,\"loop_end\":0.5,\"beats\":99,\
+                    \"mute\":true,\"name\":\"  Big\\n kick \"}";
+        let settings: PadSettings = serde_json::from_str(text).unwrap();
+        let settings = settings.in_range();
+        assert_eq!(settings.name.as_deref(), Some("Big kick"));
+        let playing = settings.playing;
+        assert_eq!((playing.end, playing.fade_in), (LEAST_SPAN, 0.0));
+        assert_eq!((playing.fade_out, playing.beats), (MAX_FADE_MS, MAX_BEATS));
+        assert_eq!(
+            (playing.loop_start, playing.loop_end),
+            (0.75, 0.75 + LEAST_SPAN)
+        );
+        assert!(playing.mute && !playing.solo);
+        let nameless: PadSettings = serde_json::from_str("{\"name\":\" \"}").unwrap();
+        assert_eq!(nameless.in_range(), PadSettings::default());
+        let playing = Playing {
+            end: 0.75,
+            loop_start: 0.25,
+            loop_end: 0.5,
+            ..Playing::default()
+        };
+        let (turned, start) = playing.turned(0.125);
+        assert_eq!((turned.reverse, start), (true, 0.25));
+        assert_eq!(
+            (turned.end, turned.loop_start, turned.loop_end),
+            (0.875, 0.5, 0.75)
+        );
+        assert_eq!(turned.turned(start), (playing, 0.125));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod emergence;
 pub mod explore;
 pub mod generator;
 pub mod job;
+pub mod keymap;
 pub mod kit;
 pub mod model;
 mod offline;
@@ -40,6 +41,7 @@ mod state;
 pub mod status;
 pub mod store;
 pub mod stored;
+pub mod touch;
 pub mod undo;
 pub mod voice;
 pub mod window;
@@ -319,7 +321,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         self.voices.reset();
         self.auditions.reset();
         self.display.show_audition(None);
-        self.display.show(&self.voices, 0.0);
+        self.display.show(&self.voices, [0.0; 2]);
     }
 
     fn process(
@@ -340,6 +342,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         let seconds = left.len() as f64 / f64::from(self.sample_rate);
         let is_wanted = self.is_pending();
         self.waits = self.offline.may_wait(seconds, Instant::now(), is_wanted);
+        self.display.set_tempo(context.transport().tempo);
         // Both closures need the context, one after the other.
         let context = std::cell::RefCell::new(context);
         self.play(
@@ -360,7 +363,8 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         );
         // Told when nothing sounds too: hosts ask for it then. It also keeps an instance awake whose pad may be clicked.
         let (params, kit, macros) = (&self.params, &self.kit, self.params.macros.values());
-        let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros);
+        let tempo = self.display.tempo();
+        let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros, tempo);
         let known = self.voices.tail(self.sample_rate, controls);
         let known = known.max(self.auditions.tail(self.sample_rate));
         let coming = match self.is_pending() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nice_plug::prelude::*;
 
-use crate::kit::{Making, Playing};
+use crate::kit::{Making, Playing, beats_to_seconds};
 use crate::pad::{FIRST_SEEDS, PADS};
 use crate::requests::Task;
 use crate::store::{ProjectField, Store};
@@ -221,15 +221,26 @@ impl PadParams {
         }
     }
 
-    /// The values that the pad's voices follow.
+    /// The values that the pad's voices follow at a tempo, in beats per minute.
     ///
     /// Real-time safe: reads atomics.
-    pub fn controls(&self, playing: &Playing, macros: MacroValues) -> PadControls {
+    pub fn controls(
+        &self,
+        playing: &Playing,
+        macros: MacroValues,
+        tempo: Option<f32>,
+    ) -> PadControls {
         macros.turn(PadControls {
             gain: self.gain.value(),
             pan: self.pan.value(),
             pitch: self.pitch.value() + playing.fine / 100.0,
             start: self.start.value(),
+            end: playing.end,
+            fade_in_ms: playing.fade_in,
+            fade_out_ms: playing.fade_out,
+            loop_start: playing.loop_start,
+            loop_end: playing.loop_end,
+            cut_seconds: beats_to_seconds(playing.beats, tempo),
             mode: playing.mode,
             reverse: playing.reverse,
             attack_ms: self.attack.value(),
@@ -365,7 +376,7 @@ pub(crate) mod tests {
             let choke = u8::from(HATS.contains(&pad));
             let (cutoff, found) = (
                 2000.0,
-                of_pad.controls(&kit.pads[pad], params.macros.values()),
+                of_pad.controls(&kit.pads[pad], params.macros.values(), None),
             );
             assert_eq!(
                 found,

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::keymap::KeyMap;
 use crate::kit::{Kit, PadSettings};
 use crate::pad::PADS;
 use crate::requests::{Request, Task};
@@ -64,6 +65,9 @@ pub struct Project {
     pub settings: Vec<PadSettings>,
     /// Whether all keys play the selected pad at their pitch.
     pub keys: bool,
+    /// The key of each pad.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keymap: KeyMap,
     /// The selected pad, from 0 on.
     pub selected: usize,
     /// The file of the model that makes sounds; none for the one that is built in.
@@ -91,6 +95,7 @@ impl Default for Project {
             takes: vec![Vec::new(); PADS],
             settings: (0..PADS).map(PadSettings::of_pad).collect(),
             keys: false,
+            keymap: KeyMap::default(),
             selected: 0,
             model: None,
             model_name: None,
@@ -106,6 +111,10 @@ fn serialize_pads<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(pads.iter().map(Option::as_deref))
+}
+
+fn is_default(keymap: &KeyMap) -> bool {
+    *keymap == KeyMap::default()
 }
 
 fn no_takes(takes: &[Vec<Arc<StoredSound>>]) -> bool {
@@ -145,6 +154,8 @@ struct Pads {
     settings: Perhaps<Vec<Perhaps<PadSettings>>>,
     #[serde(default)]
     keys: Perhaps<bool>,
+    #[serde(default)]
+    keymap: Perhaps<KeyMap>,
     #[serde(default)]
     selected: Perhaps<usize>,
     #[serde(default)]
@@ -194,6 +205,7 @@ impl From<AnyProject> for Project {
                 project.model = stored.model.or_count(damaged);
                 project.model_name = stored.model_name.or_count(damaged);
                 project.keys = stored.keys.or_count(damaged).unwrap_or(false);
+                project.keymap = stored.keymap.or_count(damaged).unwrap_or_default();
                 project.selected = stored.selected.or_count(damaged).unwrap_or(0).min(PADS - 1);
                 project.unknown = stored.unknown;
                 let settings = stored.settings.or_count(damaged).into_iter().flatten();
@@ -267,6 +279,7 @@ impl Project {
         Kit {
             pads: std::array::from_fn(|pad| self.settings[pad].playing),
             keys: self.keys.then_some(self.selected),
+            keymap: self.keymap,
         }
     }
 
@@ -293,6 +306,20 @@ mod tests {
         );
         let none: Project = serde_json::from_str("{\"sound\":null}").unwrap();
         assert_eq!((none.sound(0), none.damaged), (None, 0));
+    }
+
+    #[test]
+    fn a_key_map_is_kept_and_one_that_is_damaged_is_that_of_before_there_were_any() {
+        let mut project = Project::default();
+        let text = serde_json::to_string(&project).unwrap();
+        assert!(!text.contains("keymap"));
+        project.keymap.set(4, 99);
+        let text = serde_json::to_string(&project).unwrap();
+        let again: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((again.kit().keymap.key(4), &again), (99, &project));
+        let text = text.replace("\"keymap\":[36,", "\"keymap\":[-1,");
+        let damaged: Project = serde_json::from_str(&text).unwrap();
+        assert_eq!((damaged.keymap, damaged.damaged), (KeyMap::default(), 1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::pad::PADS;
 mod audition;
 mod controls;
 mod drive;
+mod edges;
 mod envelope;
 mod filter;
 mod glide;
@@ -298,18 +299,6 @@ impl Voices {
                 voice.stage = Stage::Released;
                 self.held[voice.pad].set_returns(returns);
             }
-        }
-    }
-
-    /// Lets go of the newest voice of a pad.
-    pub fn note_off_pad(&mut self, pad: usize) {
-        let of_pad = self
-            .slots
-            .iter_mut()
-            .flatten()
-            .filter(|voice| voice.pad == pad);
-        if let Some(newest) = of_pad.max_by_key(|voice| voice.age) {
-            newest.stage = Stage::Released;
         }
     }
 

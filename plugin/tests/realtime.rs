@@ -269,6 +269,251 @@ fn what_is_auditioned_is_heard_in_the_next_block_at_the_level_of_a_plain_pad() {
     assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
 }
 
+/// A plugin whose pads all have a second of one value, at a gain of 1.
+fn steady(value: f32) -> Audiodiff {
+    let mut plugin = Audiodiff::default();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
+    for pad in 0..PADS {
+        let sound = StoredSound::clone(&level(value, 48_000));
+        plugin.store().put(pad, sound).unwrap();
+    }
+    plugin
+}
+
+fn edit(plugin: &Audiodiff, change: impl FnOnce(&mut Project)) {
+    let store = plugin.store();
+    store.edit(store.gesture(), change);
+}
+
+#[test]
+fn what_is_held_by_hand_sounds_until_it_is_let_go() {
+    let mut plugin = steady(0.25);
+    let display = plugin.display().clone();
+    let gain = plugin.parameters().gain.value();
+    edit(&plugin, |project| {
+        for pad in &mut project.settings[..8] {
+            pad.playing.mode = Mode::Gate;
+        }
+        project.keymap.set(3, 100);
+        project.keymap.set(5, 100);
+        project.settings[4].playing.mute = true;
+    });
+    let mut buffers = [vec![0.0; 4800], vec![0.0; 4800]];
+    let mut heard = |plugin: &mut Audiodiff, events: &[NoteEvent<()>]| {
+        play(plugin, &mut buffers, events);
+        // In levels of one pad at full velocity.
+        buffers[0][4799] / (0.25 * gain)
+    };
+    let near = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-3, "{found}");
+    display.hit(2, 0.5);
+    near(heard(&mut plugin, &[]), 0.5);
+    // The host's notes are none of it, whatever they are called.
+    near(heard(&mut plugin, &[note_off(0, 38), note_off(1, 2)]), 0.5);
+    display.let_go(2);
+    heard(&mut plugin, &[]);
+    heard(&mut plugin, &[]);
+    assert!(heard(&mut plugin, &[]) < 0.1);
+    assert_no_alloc(|| plugin.reset());
+    // A key plays all pads that have it; a tap of another comes and goes within a block.
+    display.press(100, 1.0);
+    near(heard(&mut plugin, &[]), 2.0);
+    display.hit(1, 1.0);
+    display.let_go(1);
+    heard(&mut plugin, &[]);
+    display.release(100);
+    for _ in 0..10 {
+        heard(&mut plugin, &[]);
+    }
+    near(heard(&mut plugin, &[]), 0.0);
+    // One that is muted is not heard, nor one that is not solo while another is.
+    display.hit(4, 1.0);
+    near(heard(&mut plugin, &[note_on(0, 40)]), 0.0);
+    display.hit(6, 1.0);
+    display.hit(7, 1.0);
+    near(heard(&mut plugin, &[]), 2.0);
+    edit(&plugin, |project| project.settings[7].playing.solo = true);
+    near(heard(&mut plugin, &[note_on(0, 42)]), 1.0);
+    display.let_all_go();
+    for _ in 0..10 {
+        heard(&mut plugin, &[]);
+    }
+    near(heard(&mut plugin, &[]), 0.0);
+    // In keys mode the keys play one pad at their pitch.
+    edit(&plugin, |project| {
+        project.settings[7].playing.solo = false;
+        (project.keys, project.selected) = (true, 0);
+    });
+    display.press(72, 1.0);
+    heard(&mut plugin, &[]);
+    // An octave up half a second is twice the sound.
+    assert_eq!(display.playhead(0), Some(0.2));
+}
+
+#[test]
+fn a_pad_learns_a_key_from_a_note_that_is_not_heard() {
+    let mut plugin = steady(0.25);
+    let display = plugin.display().clone();
+    let mut buffers = [vec![0.0; 480], vec![0.0; 480]];
+    display.learn(Some(9));
+    let peak = play(
+        &mut plugin,
+        &mut buffers,
+        &[note_on(0, 36), note_off(100, 36)],
+    );
+    assert_eq!(peak, 0.0);
+    let learnt = display.take_learnt();
+    assert_eq!((learnt, display.learning()), (Some((9, 36)), None));
+    edit(&plugin, |project| project.keymap.set(9, 36));
+    play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
+    assert!(display.playhead(0).is_some() && display.playhead(9).is_some());
+    assert_eq!(display.playhead(1), None);
+}
+
+#[test]
+fn beats_follow_the_tempo_of_the_host() {
+    let mut plugin = steady(0.25);
+    let display = plugin.display().clone();
+    edit(&plugin, |project| project.settings[0].playing.beats = 0.5);
+    let mut buffers = [vec![0.0; 24_000], vec![0.0; 24_000]];
+    for (tempo, frames) in [(None, 12_000), (Some(240.0), 6000), (Some(90.0), 16_000)] {
+        display.set_tempo(tempo);
+        play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
+        let last = buffers[0].iter().rposition(|x| *x != 0.0).unwrap();
+        assert!(frames - last <= 2, "{tempo:?}: {last}");
+    }
+}
+
+/// The window, the host and whoever makes sounds do anything they can, while `go_on` says so of the number of blocks
+/// that were played.
+fn any_gestures(go_on: impl Fn(usize) -> bool) {
+    let mut plugin = Audiodiff::default();
+    plugin.prepare(RATE, ramps()).unwrap();
+    plugin.settle(PATIENCE);
+    let (store, display) = (plugin.store().clone(), plugin.display().clone());
+    let params = plugin.parameters().clone();
+    let halt = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let halt = &halt;
+        let _halting = Halting(halt);
+        let (store, display) = (&store, &display);
+        scope.spawn(move || {
+            let mut random = Noise::new(2);
+            let mut below = move |n: usize| random.below(n);
+            let field = &params.project;
+            let mut saved = field.map(|project| serde_json::to_string(project).unwrap());
+            let sounds: Vec<Arc<StoredSound>> = (0..16)
+                .map(|i| level(0.05 * i as f32, 1 + 1500 * i))
+                .collect();
+            while !halt.load(Ordering::Relaxed) {
+                let (pad, key) = (below(PADS), below(128) as u8);
+                let velocity = below(11) as f32 / 10.0;
+                match below(16) {
+                    0 | 1 => store.audition(&sounds[below(16)]),
+                    2 => store.stop_audition(),
+                    3 | 4 => display.hit(pad, velocity),
+                    5 => display.let_go(pad),
+                    6 | 7 => display.press(key, velocity),
+                    8 | 9 => display.release(key),
+                    10 => {
+                        display.learn((below(2) == 0).then_some(pad));
+                        if let Some((pad, key)) = display.take_learnt() {
+                            store.edit(store.gesture(), |it| it.keymap.set(pad, key));
+                        }
+                    }
+                    11 => store.edit(store.gesture(), |project| {
+                        let mut any = || below(101) as f32 / 100.0;
+                        let playing = &mut project.settings[pad].playing;
+                        playing.end = any();
+                        (playing.loop_start, playing.loop_end) = (any(), any());
+                        (playing.fade_in, playing.fade_out) = (100.0 * any(), 100.0 * any());
+                        playing.beats = (any() - 0.5).max(0.0);
+                        playing.reverse = any() > 0.5;
+                        playing.mode = [Mode::OneShot, Mode::Gate, Mode::Loop][below(3)];
+                        playing.voices = [Polyphony::Poly, Polyphony::Mono][below(2)];
+                        playing.mute = below(8) == 0;
+                        playing.solo = below(40) == 0;
+                        playing.choke = below(3) as u8;
+                    }),
+                    12 => {
+                        let sound = StoredSound::clone(&sounds[below(16)]);
+                        store.put(pad, sound).unwrap();
+                    }
+                    13 => {
+                        display.set_tempo(Some(below(400) as f64));
+                        store.free_unused();
+                        assert!(display.take_peaks().iter().all(|peak| peak.is_finite()));
+                    }
+                    14 => store.ask(pad, Task::Vary),
+                    _ => {
+                        if below(4) == 0 {
+                            field.set(serde_json::from_str(&saved).unwrap());
+                            saved = field.map(|it| serde_json::to_string(it).unwrap());
+                        }
+                        store.edit(store.gesture(), |project| {
+                            project.keys = below(4) == 0;
+                            project.selected = pad;
+                            if let Some(map) = project.keymap.shifted(below(3) as i8 - 1) {
+                                project.keymap = map;
+                            }
+                        });
+                    }
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            display.let_all_go();
+            store.stop_audition();
+        });
+        let mut random = Noise::new(3);
+        let mut below = move |n: usize| random.below(n);
+        let (mut block, mut loudest) = (0, 0f32);
+        while go_on(block) {
+            block += 1;
+            let most = [1, 64, 512, 1024][below(4)];
+            let len = 1 + below(most);
+            let mut buffers = [vec![0.0; len], vec![0.0; len]];
+            let mut events: Vec<NoteEvent<()>> = (0..below(4))
+                .map(|_| {
+                    let (timing, key) = (below(len) as u32, 24 + below(40) as u8);
+                    match below(2) {
+                        0 => note_off(timing, key),
+                        _ => note_on(timing, key),
+                    }
+                })
+                .collect();
+            events.sort_by_key(NoteEvent::timing);
+            let peak = play(&mut plugin, &mut buffers, &events);
+            assert!(buffers.iter().flatten().all(|x| x.is_finite()), "{block}");
+            assert!(peak <= 1.0, "{block}: {peak}");
+            loudest = loudest.max(peak);
+            if below(200) == 0 {
+                assert_no_alloc(|| plugin.reset());
+            }
+        }
+        assert!(loudest > 0.1);
+    });
+    // All of it comes to an end, and is given back.
+    let mut buffers = [vec![0.0; 48_000], vec![0.0; 48_000]];
+    play(&mut plugin, &mut buffers, &[]);
+    assert_no_alloc(|| plugin.reset());
+    assert_eq!(play(&mut plugin, &mut buffers, &[]), 0.0);
+    assert_eq!(display.audition_playhead(), None);
+    drop(plugin);
+    assert_eq!(Arc::strong_count(&store), 1);
+}
+
+#[test]
+fn any_gestures_of_the_window_leave_the_audio_thread_as_it_should_be() {
+    any_gestures(|block| block < 4000);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn any_gestures_for_a_minute_leave_the_audio_thread_as_it_should_be() {
+    let end = Instant::now() + Duration::from_secs(60);
+    any_gestures(|_| Instant::now() < end);
+}
+
 #[test]
 fn voices_neither_allocate_nor_free_whatever_their_controls() {
     let wave = |hz: f32| {

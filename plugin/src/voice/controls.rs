@@ -41,8 +41,22 @@ pub struct PadControls {
     pub pan: f32,
     /// Semitones.
     pub pitch: f32,
-    /// Fraction of the sound that is left out at its beginning, `0..1`.
+    /// Fraction of the sound that is left out at its beginning, `0..1`. As all fractions of the sound it counts in the
+    /// order in which the sound is heard: backwards where that is reversed.
     pub start: f32,
+    /// Fraction of the sound at which it ends, `0..=1`; before the end of the sound it ends softly.
+    pub end: f32,
+    /// Time in which a note fades in, ms, linear, besides its envelope.
+    pub fade_in_ms: f32,
+    /// Time in which the sound fades out towards its end, or to where the note is cut, ms, linear.
+    pub fade_out_ms: f32,
+    /// Fraction of the sound to which a loop goes back, where that lies after `start`.
+    pub loop_start: f32,
+    /// Fraction of the sound from which a loop goes back, where that lies before `end`.
+    pub loop_end: f32,
+    /// Seconds after which a note is cut, or in [`Mode::Loop`] begins anew; 0 for never. Then a loop is silent from the
+    /// end of the sound on until it begins anew.
+    pub cut_seconds: f32,
     /// How long a note plays.
     pub mode: Mode,
     /// Whether the sound is played backwards.
@@ -93,6 +107,12 @@ impl PadControls {
         pan: 0.0,
         pitch: 0.0,
         start: 0.0,
+        end: 1.0,
+        fade_in_ms: 0.0,
+        fade_out_ms: 0.0,
+        loop_start: 0.0,
+        loop_end: 1.0,
+        cut_seconds: 0.0,
         mode: Mode::OneShot,
         reverse: false,
         attack_ms: 0.0,

@@ -1,5 +1,7 @@
 //! Positions in a sound, and loops over it.
 
+use super::controls::bounded;
+
 /// Length of the crossfade from a loop's end to its beginning.
 const LOOP_FADE_MS: f32 = 10.0;
 
@@ -12,9 +14,11 @@ pub(super) fn frame_at(position: f64, len: f64, reverse: bool) -> f64 {
     }
 }
 
-/// A loop over a sound from its start on, whose end fades into its beginning.
+/// A loop over a part of a sound, whose end fades into its beginning.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Loop {
+    /// The frame at which it goes back.
+    pub(super) end: f64,
     /// Frames from one beginning to the next.
     pub(super) length: f64,
     /// Frames of the crossfade.
@@ -22,18 +26,26 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(len: f64, sample_rate: f32, start: f32) -> Option<Self> {
-        let all = len - (f64::from(start.clamp(0.0, 1.0)) * len).floor();
+    /// Of a sound of `len` frames, between two fractions of it. None where there is nothing between them.
+    pub(super) fn new(len: f64, sample_rate: f32, between: [f32; 2]) -> Option<Self> {
+        let [begin, end] = between.map(|at| (f64::from(bounded(at, 0.0, 1.0)) * len).floor());
+        let all = end - begin;
         let fade = (f64::from(LOOP_FADE_MS / 1000.0 * sample_rate)).min(all / 2.0);
         (fade >= 1.0).then_some(Self {
+            end,
             length: all - fade,
             fade,
         })
     }
 
+    /// Where it goes on when it has come to its end.
+    pub(super) fn begin(self) -> f64 {
+        self.end - self.length
+    }
+
     /// How far the beginning has faded in at `position`, 0 to 1; none before the crossfade.
-    pub(super) fn fraction(self, position: f64, len: f64) -> Option<f32> {
-        let into = position - (len - self.fade);
+    pub(super) fn fraction(self, position: f64) -> Option<f32> {
+        let into = position - (self.end - self.fade);
         (into > 0.0).then_some((into / self.fade) as f32)
     }
 }

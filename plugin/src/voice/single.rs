@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::controls::bounded;
 use super::drive::Saturator;
+use super::edges::{Edges, Ending, Span};
 use super::envelope::{Envelope, Phase};
 use super::filter::{Coefficients, State};
 use super::glide::Glide;
@@ -49,6 +50,9 @@ pub(super) struct Voice {
     phase: Phase,
     /// Frames played, from the end that comes first.
     position: f64,
+    /// Where it began.
+    first: f64,
+    edges: Edges,
     velocity: f32,
     /// Whether its velocity made it begin later in the sound.
     begins_late: bool,
@@ -91,6 +95,8 @@ impl Voice {
             take,
             phase: Phase::Attack,
             position,
+            first: position,
+            edges: Edges::NEW,
             velocity,
             begins_late: late > 0.0,
             envelope: 0.0,
@@ -164,19 +170,48 @@ impl Voice {
         let envelope = Envelope::new(controls, rate, is_cut_into);
         let released = self.stage == Stage::Released && controls.mode != Mode::OneShot;
         let len = self.sound().len_frames() as f64;
-        let looped = (controls.mode == Mode::Loop)
-            .then(|| Loop::new(len, self.sound().sample_rate, controls.start))
+        let span = Span::new(controls, len, rate);
+        let begins_anew = controls.mode == Mode::Loop && span.cut.is_some();
+        let between = [
+            bounded(controls.start, 0.0, 1.0).max(controls.loop_start),
+            controls.loop_end.min(controls.end),
+        ];
+        let looped = (controls.mode == Mode::Loop && !begins_anew)
+            .then(|| Loop::new(len, self.sound().sample_rate, between))
+            .flatten();
+        // The handle at a loop's end was moved to before it: it falls silent before it goes back.
+        let fastest = steps[0].max(steps[1]);
+        let strays = looped.filter(|looped| self.position > looped.end + 2.0 * fastest);
+        let looped = looped.filter(|_| strays.is_none());
+        let ending = match (looped, strays) {
+            (None, None) => Ending::Ends,
+            (Some(_), _) => Ending::None,
+            (_, Some(_)) => Ending::Strays,
+        };
+        let anew = begins_anew
+            .then(|| self.edges.anew(&span, stride))
             .flatten();
         // Pass by pass over the stride, so that little of each is done frame by frame.
         let mut positions = [0f64; STRIDE];
         let positions = &mut positions[..stride];
-        let mut count = self.advance(positions, steps, looped);
+        // What begins anew, or goes back, has silence after the sound.
+        let last = match begins_anew || strays.is_some() {
+            true => f64::INFINITY,
+            false => len,
+        };
+        let growth = (steps[1] - steps[0]) / stride as f64;
+        let (before, after) = positions.split_at_mut(anew.unwrap_or(stride));
+        let mut count = self.advance(before, steps[0], growth, last, looped);
+        if let Some(at) = anew {
+            self.position = self.first;
+            count += self.advance(after, steps[0] + at as f64 * growth, growth, last, looped);
+        }
         let positions = &positions[..count];
         let read = |channel: &[f32], out: &mut [f32]| {
             for (out, &position) in out.iter_mut().zip(positions) {
                 *out = sinc.read(channel, frame_at(position, len, controls.reverse));
                 if let Some(looped) = looped
-                    && let Some(fraction) = looped.fraction(position, len)
+                    && let Some(fraction) = looped.fraction(position)
                 {
                     let begin = frame_at(position - looped.length, len, controls.reverse);
                     *out += fraction * (sinc.read(channel, begin) - *out);
@@ -200,6 +235,20 @@ impl Voice {
         let mut factors = [0f32; STRIDE];
         let fade = 1000.0 / (FADE_MS * rate);
         count = self.shape(&mut factors[..count], envelope, released, fade);
+        if ending == Ending::Strays || !self.edges.are_open(&span) {
+            let factors = &mut factors[..count];
+            let at = (&*positions, 0.5 * (steps[0] + steps[1]));
+            let anew = (anew, is_cut_into);
+            self.edges.shape(factors, &span, at, ending, anew);
+        }
+        self.edges.advance(&span, stride, anew);
+        let is_past = ending == Ending::Ends
+            && !begins_anew
+            && self.edges.is_silent()
+            && (self.position >= span.end || self.edges.is_cut());
+        if let Some(looped) = strays.filter(|_| self.edges.is_silent()) {
+            self.position = looped.begin();
+        }
         let per_frame = 1.0 / stride as f32;
         for (channel, (from, to)) in [&mut *left, &mut *right]
             .into_iter()
@@ -213,23 +262,29 @@ impl Voice {
         if count > 0 {
             self.last = [left[count - 1], right[count - 1]];
         }
-        count < stride || matches!(self.stage, Stage::Fading(remaining) if remaining <= 0.0)
+        let has_faded = matches!(self.stage, Stage::Fading(remaining) if remaining <= 0.0);
+        count < stride || has_faded || is_past
     }
 
-    /// The positions of the next frames, first the one and at last the other of `steps` apart; returns how many there
-    /// are before the sound ends.
-    fn advance(&mut self, positions: &mut [f64], steps: [f64; 2], looped: Option<Loop>) -> usize {
-        let len = self.sound().len_frames() as f64;
+    /// The positions of the next frames, `step` apart, which grows by so much each frame; returns how many there are
+    /// before the frame `last`.
+    fn advance(
+        &mut self,
+        positions: &mut [f64],
+        mut step: f64,
+        growth: f64,
+        last: f64,
+        looped: Option<Loop>,
+    ) -> usize {
         let (mut position, mut count) = (self.position, positions.len());
-        let mut step = steps[0];
-        let growth = (steps[1] - steps[0]) / positions.len() as f64;
+        let last = looped.map_or(last, |looped| looped.end);
         for (i, place) in positions.iter_mut().enumerate() {
-            if position >= len {
+            if position >= last {
                 let Some(looped) = looped else {
                     count = i;
                     break;
                 };
-                position = len - looped.length + (position - len) % looped.length;
+                position = looped.begin() + (position - looped.end) % looped.length;
             }
             *place = position;
             position += step;

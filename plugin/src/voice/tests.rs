@@ -4,6 +4,7 @@ use audiodiff::audio::Clip;
 
 use super::*;
 
+mod edges;
 mod mono;
 mod takes;
 mod timbre;
@@ -454,6 +455,12 @@ fn odd_sounds_and_settings_are_played_without_harm() {
                 let mut voices = voices(&clip);
                 let controls = PadControls {
                     start: number,
+                    end: number,
+                    fade_in_ms: number,
+                    fade_out_ms: number,
+                    loop_start: number,
+                    loop_end: number,
+                    cut_seconds: number,
                     attack_ms: number,
                     mode,
                     ..PLAIN
@@ -462,6 +469,9 @@ fn odd_sounds_and_settings_are_played_without_harm() {
                 voices.left(500, &controls);
                 let controls = PadControls {
                     mode,
+                    fade_out_ms: number,
+                    loop_end: number,
+                    cut_seconds: number,
                     filter: FilterKind::Highpass,
                     cutoff: 500.0,
                     velocity_curve: number,

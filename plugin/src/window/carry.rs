@@ -55,7 +55,8 @@ impl Window {
                 if response.clicked() {
                     self.store.view(|project| project.selected = pad);
                     self.explores = None;
-                    self.display.hit(pad);
+                    self.display.hit(pad, 1.0);
+            self.display.let_go(pad);
                 }
                 self.put_down(&response, pad);
                 response.on_hover_text(self.pad_name(pad));

@@ -151,7 +151,7 @@ impl Window {
     fn meter(&mut self, ui: &mut Ui, rect: Rect) {
         let look = Look::here(ui);
         let response = ui.interact(rect, ui.scope_id().with("meter"), Sense::click());
-        let peaks = [self.display.take_peak(); 2];
+        let peaks = self.display.take_peaks();
         let (now, seconds) = ui.input(|input| (input.time, input.unstable_dt));
         for (level, peak) in self.levels.iter_mut().zip(peaks) {
             level.take(peak, now, seconds);

@@ -16,7 +16,8 @@ use super::look::{Look, NEAR, ROUND, ROW, Room, plain, row};
 use super::morph::Between;
 use super::pads::spoken;
 use super::stage::Stage;
-use crate::explore::{Map, MapView, Origin};
+use crate::explore::map::Origin;
+use crate::explore::{Map, MapView};
 use crate::pad::PADS;
 use crate::stored::StoredSound;
 

@@ -61,13 +61,16 @@ impl Window {
             response.is_pointer_button_down_on() && ui.input(|i| i.pointer.primary_pressed());
         // A press and its release may come at once.
         let tapped = response.clicked() && self.pressed != Some(pad);
-        if response.clicked() {
-            self.pressed = None;
-        }
         if pressed || tapped {
             self.pressed = pressed.then_some(pad);
             self.store.view(|project| project.selected = pad);
-            self.display.hit(pad);
+            let at = response.interact_pointer_pos().unwrap_or(rect.center_top());
+            self.display.hit(pad, velocity(rect, at.y));
+        }
+        let is_over = !response.is_pointer_button_down_on() && self.pressed == Some(pad);
+        if tapped || is_over {
+            self.pressed = None;
+            self.display.let_go(pad);
         }
         let chosen = pad == self.selected_pad();
         let playhead = self.display.playhead(pad);
@@ -243,6 +246,13 @@ impl Window {
     }
 }
 
+/// How hard a pad is hit at a height: full above, a fifth at its foot.
+fn velocity(rect: Rect, y: f32) -> f32 {
+    let share = (rect.bottom() - y) / rect.height().max(1.0);
+    // The uppermost third is as hard as it goes.
+    (0.2 + 1.2 * share).clamp(0.2, 1.0)
+}
+
 /// A class as people say it: `hat_closed` is a hat closed.
 pub(super) fn spoken(class: &str) -> String {
     let words = class.replace('_', " ");
@@ -260,6 +270,14 @@ pub(super) fn key_name(key: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pad_is_hit_harder_the_higher_it_is_hit() {
+        let rect = Rect::from_min_max(egui::pos2(0.0, 10.0), egui::pos2(50.0, 110.0));
+        for (y, expected) in [(10.0, 1.0), (40.0, 1.0), (60.0, 0.8), (110.0, 0.2), (500.0, 0.2)] {
+            assert!((velocity(rect, y) - expected).abs() < 1e-5, "{y}");
+        }
+    }
 
     #[test]
     fn classes_and_keys_have_names_for_people() {

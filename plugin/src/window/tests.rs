@@ -384,11 +384,11 @@ fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
         })
     };
     let voices = crate::voice::Voices::default();
-    desk.window.display.show(&voices, 1.0);
+    desk.window.display.show(&voices, [1.0; 2]);
     assert_eq!(lit(&mut desk), None);
-    desk.window.display.show(&voices, 1.01);
+    desk.window.display.show(&voices, [1.01; 2]);
     let light = lit(&mut desk).expect("it is lit");
-    desk.window.display.show(&voices, 0.1);
+    desk.window.display.show(&voices, [0.1; 2]);
     assert_eq!(lit(&mut desk), Some(light), "it stays");
     desk.click(light.center());
     assert_eq!(lit(&mut desk), None);

@@ -201,7 +201,8 @@ impl Window {
             self.view.look_at([from + by, to + by]);
         }
         if response.clicked() {
-            self.display.hit(pad);
+            self.display.hit(pad, 1.0);
+            self.display.let_go(pad);
         }
         let painter = ui.painter_at(rect);
         painter.rect_filled(rect, ROUND / 2, look.back);
