@@ -24,6 +24,7 @@ pub mod display;
 pub mod generator;
 pub mod job;
 pub mod kit;
+pub mod kits;
 pub mod model;
 mod offline;
 pub mod pad;

@@ -116,7 +116,7 @@ impl PadControls {
     };
 
     /// A note's velocity after the curve.
-    pub(super) fn curved(&self, velocity: f32) -> f32 {
+    pub(crate) fn curved(&self, velocity: f32) -> f32 {
         let curve = bounded(self.velocity_curve, -1.0, 1.0);
         if curve == 0.0 {
             return velocity;

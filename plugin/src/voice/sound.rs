@@ -2,6 +2,7 @@
 
 use audiodiff::audio::Clip;
 
+use super::looping::Loop;
 use super::sinc::REACH;
 
 /// A clip as the voices read it: with silence before and after it.
@@ -58,6 +59,15 @@ impl PlayableSound {
     #[must_use]
     pub fn seconds(&self) -> f32 {
         self.len_frames() as f32 / self.sample_rate
+    }
+
+    /// Frames after which a loop over it goes on at its beginning, which its end has faded into; none if it is too short
+    /// to be looped. `start` is the fraction that is left out.
+    pub(crate) fn loop_fade(&self, start: f32) -> Option<usize> {
+        let len = self.len_frames() as f64;
+        let looped = Loop::new(len, self.sample_rate, start)?;
+        let all = len - (f64::from(start.clamp(0.0, 1.0)) * len).floor();
+        Some((all - looped.length).round() as usize)
     }
 
     /// How bright it is, Hz: the root mean square of its frequencies, weighted by their power. 0 for silence.
