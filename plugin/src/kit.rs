@@ -382,6 +382,12 @@ impl PadSettings {
         settings
     }
 
+    /// Takes over what belongs to the pad's place and not to what is on it: its lock and its output.
+    pub(crate) fn stay_at(&mut self, place: &Self) {
+        self.making.lock = place.making.lock;
+        self.playing.output = place.playing.output;
+    }
+
     /// The same, each number in its range: projects are edited by others.
     #[must_use]
     pub fn in_range(mut self) -> Self {

@@ -28,6 +28,7 @@ pub mod generator;
 pub mod job;
 pub mod keymap;
 pub mod kit;
+pub mod kits;
 pub mod model;
 mod offline;
 pub mod pad;

@@ -18,6 +18,7 @@ use crate::voice::PadControls;
 mod macros;
 mod modulation;
 mod text;
+mod values;
 
 pub use macros::{MACROS, MacroValues, Macros};
 use modulation::Modulated;

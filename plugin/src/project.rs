@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::keymap::KeyMap;
 use crate::kit::{Kit, PadSettings};
+use crate::kits::KitInfo;
 use crate::pad::PADS;
 use crate::requests::{Request, Task};
 use crate::stored::StoredSound;
@@ -51,6 +52,9 @@ pub const FORMAT: u32 = 1;
 pub struct Project {
     /// Its form; above [`FORMAT`] where a later version has saved it. 0 from before there was this number.
     pub format: u32,
+    /// The kit that it is or came of. It stands before the sounds, so that lists of kits need not read those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kit: Option<KitInfo>,
     /// At most [`PADS`].
     #[serde(serialize_with = "serialize_pads")]
     pub pads: Vec<Option<Arc<StoredSound>>>,
@@ -91,6 +95,7 @@ impl Default for Project {
     fn default() -> Self {
         Self {
             format: FORMAT,
+            kit: None,
             pads: Vec::new(),
             takes: vec![Vec::new(); PADS],
             settings: (0..PADS).map(PadSettings::of_pad).collect(),
@@ -149,6 +154,8 @@ struct Pads {
     #[serde(default)]
     format: Perhaps<u32>,
     #[serde(default)]
+    kit: Perhaps<KitInfo>,
+    #[serde(default)]
     takes: Perhaps<Vec<Perhaps<Vec<Perhaps<StoredSound>>>>>,
     #[serde(default)]
     settings: Perhaps<Vec<Perhaps<PadSettings>>>,
@@ -202,6 +209,7 @@ impl From<AnyProject> for Project {
             AnyProject::Pads(stored) => {
                 let stored = *stored;
                 project.format = stored.format.or_count(damaged).unwrap_or(0);
+                project.kit = stored.kit.or_count(damaged);
                 project.model = stored.model.or_count(damaged);
                 project.model_name = stored.model_name.or_count(damaged);
                 project.keys = stored.keys.or_count(damaged).unwrap_or(false);
@@ -252,6 +260,40 @@ impl Project {
             .iter()
             .flatten()
             .chain(self.takes.iter().flatten())
+    }
+
+    /// Whether its pads sound as those of `other` do, apart from parameters. Locks and outputs are no part of that.
+    pub(crate) fn sounds_as(&self, other: &Self) -> bool {
+        let same_sounds = (0..PADS).all(|pad| {
+            let [own, others] = [self, other].map(|it| {
+                let sounds = it.sound(pad).into_iter().chain(&it.takes[pad]);
+                sounds.map(Arc::as_ptr)
+            });
+            own.eq(others)
+        });
+        let own = self.settings.iter().enumerate();
+        let same_settings = own.zip(&other.settings).all(|((pad, own), others)| {
+            let mut others = others.clone();
+            others.stay_at(&self.settings[pad]);
+            *own == others
+        });
+        same_sounds && same_settings && self.keys == other.keys
+    }
+
+    /// Its pads as they are now, to compare with later.
+    pub(crate) fn pads_alone(&self) -> Arc<Self> {
+        Arc::new(Self {
+            kit: None,
+            ..self.clone()
+        })
+    }
+
+    /// Whether its pads differ from those of the kit that it came of, apart from parameters.
+    pub(crate) fn has_other_pads_than_its_kit(&self) -> bool {
+        self.kit.as_ref().is_some_and(|kit| match &kit.whole {
+            Some(whole) => !self.sounds_as(whole),
+            None => kit.changed,
+        })
     }
 
     /// Gives a pad a sound, or none. Takes of the one before are no longer its.

@@ -7,6 +7,7 @@ use audiodiff::Result;
 use nice_plug::prelude::nice_warn;
 use serde::{Deserialize, Serialize};
 
+use crate::kits::Place;
 use crate::window::Theme;
 
 /// Models that the list of recent ones holds.
@@ -21,6 +22,9 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 pub struct Settings {
     /// Files of models, the last used first.
     pub recent: Vec<PathBuf>,
+    /// The kits that the user likes best.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub favourites: Vec<Place>,
     /// How many threads make sounds; none for half of the cores.
     pub threads: Option<usize>,
     /// Width and height that the window had last, in logical points.
@@ -38,6 +42,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             recent: Vec::new(),
+            favourites: Vec::new(),
             threads: None,
             window: None,
             theme: Theme::default(),
@@ -73,6 +78,23 @@ impl Settings {
         self.recent.retain(|path| path != model);
         self.recent.insert(0, model.to_owned());
         self.recent.truncate(RECENT);
+    }
+
+    /// Makes a kit a favourite, or no longer one.
+    pub fn set_favourite(&mut self, kit: &Place, is_one: bool) {
+        self.favourites.retain(|it| it != kit);
+        if is_one {
+            self.favourites.push(kit.clone());
+        }
+    }
+
+    /// A kit is elsewhere from now on; nowhere if it was deleted.
+    pub fn moved_kit(&mut self, from: &Place, to: Option<&Place>) {
+        let is_one = self.favourites.contains(from);
+        self.set_favourite(from, false);
+        if let Some(to) = to {
+            self.set_favourite(to, is_one);
+        }
     }
 
     /// How many threads make sounds: half of the cores, so that the host has the others, unless the user
@@ -185,6 +207,30 @@ mod tests {
         assert_eq!(Settings::load_from(&path), settings);
         std::fs::write(&path, "{\"recent\": 3").unwrap();
         assert_eq!(Settings::load_from(&path), Settings::default());
+    }
+
+    #[test]
+    fn favourites_go_where_their_kits_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plugin.json");
+        let [deep, mine, other] = [
+            Place::Factory("Deep".into()),
+            Place::File("/k/mine".into()),
+            Place::File("/k/other".into()),
+        ];
+        let mut settings = Settings::default();
+        settings.set_favourite(&deep, true);
+        settings.set_favourite(&mine, true);
+        settings.set_favourite(&mine, true);
+        settings.save_to(&path).unwrap();
+        let mut settings = Settings::load_from(&path);
+        assert_eq!(settings.favourites, [deep.clone(), mine.clone()]);
+        settings.moved_kit(&mine, Some(&other));
+        settings.moved_kit(&mine, Some(&mine));
+        assert_eq!(settings.favourites, [deep.clone(), other.clone()]);
+        settings.moved_kit(&other, None);
+        settings.set_favourite(&deep, false);
+        assert!(settings.favourites.is_empty());
     }
 
     #[test]

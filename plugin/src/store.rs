@@ -21,6 +21,11 @@ use crate::stored::{Asked, StoredSound};
 use crate::undo::{Direction, Undo, Value};
 use crate::voice::{PadSounds, PlayableSound, Takes};
 
+mod kits;
+mod pads;
+
+pub use pads::PadCopy;
+
 /// Sounds of a pad that one can go back to, and bytes that they may take; the present one may take more.
 const REMEMBERED: usize = 32;
 const REMEMBERED_BYTES: usize = 16 << 20;
@@ -249,6 +254,7 @@ impl Store {
             }
             held.histories[request.pad].push(sound.clone());
             held.replace(request.pad, sound);
+            held.note_kit_sound(request);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
         held.requests.settle(request, &self.board);
@@ -314,14 +320,29 @@ impl Store {
     }
 
     /// Takes the last gesture back, or makes it again. `value` sets a parameter and returns the value that it had. What
-    /// is being made for pads that change with it is given up.
+    /// is being made for pads that change with it is given up, and so is what the gesture itself has asked for: that is
+    /// asked for anew when the gesture is made again.
     pub fn undo(&self, direction: Direction, value: impl FnMut(Value) -> Value) {
         let mut held = self.lock();
+        held.gather(&self.board);
         let mut undo = std::mem::take(&mut held.undo);
+        let gesture = undo.next(direction);
+        let mut asked = held.requests.all(&self.board);
+        asked.retain(|request| Some(request.gesture()) == gesture);
+        for request in &asked {
+            held.requests.call_off(request.pad, &self.board);
+        }
+        let mut again = Vec::new();
         undo.go(
             direction,
-            |project| {
-                let before = held.project.clone();
+            |mut project| {
+                let mut before = held.project.clone();
+                if !asked.is_empty() {
+                    Arc::make_mut(&mut before).pending = asked.iter().map(Pending::of).collect();
+                }
+                if !project.pending.is_empty() {
+                    again = std::mem::take(&mut Arc::make_mut(&mut project).pending);
+                }
                 held.project = project.clone();
                 // What is shown stays as it is.
                 held.edit(|project| project.selected = before.selected);
@@ -343,6 +364,18 @@ impl Store {
             value,
         );
         held.undo = undo;
+        if !again.is_empty() {
+            let anew = self.gesture();
+            held.edit(|project| {
+                let kit = project.kit.as_mut();
+                if let Some(kit) = kit.filter(|kit| Some(kit.gesture) == gesture) {
+                    kit.gesture = anew;
+                }
+            });
+            for pending in again {
+                held.ask(anew, pending, &self.board);
+            }
+        }
     }
 
     fn expect_open(&self, held: &Held, pad: usize) -> Result<()> {
@@ -641,6 +674,13 @@ impl PersistentField<'_, Project> for ProjectField {
         }
         let mut held = store.lock();
         let pending = std::mem::take(&mut project.pending);
+        // What is still being made for the kit belongs to it.
+        let gesture = store.gesture();
+        let pads = project.kit.is_some().then(|| project.pads_alone());
+        if let (Some(kit), Some(pads)) = (&mut project.kit, pads) {
+            kit.gesture = gesture;
+            kit.whole = (!kit.changed).then_some(pads);
+        }
         held.project = Arc::new(project);
         held.publish_kit();
         held.undo.clear();
@@ -654,7 +694,7 @@ impl PersistentField<'_, Project> for ProjectField {
         }
         // What was being made is made after all; where the project brings no sound, one is made.
         for pending in pending {
-            held.ask(store.gesture(), pending, &store.board);
+            held.ask(gesture, pending, &store.board);
         }
         for pad in 0..PADS {
             if held.project.sound(pad).is_none() && !store.is_pending(pad) {
@@ -674,6 +714,10 @@ impl PersistentField<'_, Project> for ProjectField {
         let requests = held.requests.all(&self.0.board);
         project.pending = requests.iter().map(Pending::of).collect();
         drop(held);
+        let changed = project.has_other_pads_than_its_kit();
+        if let Some(kit) = &mut project.kit {
+            kit.changed = changed;
+        }
         f(&project)
     }
 }
@@ -687,15 +731,15 @@ mod tests {
     use crate::stored::SoundRecipe;
     use crate::stored::tests::{clip, recipe};
 
-    fn save(store: &Arc<Store>) -> String {
+    pub(super) fn save(store: &Arc<Store>) -> String {
         ProjectField(store.clone()).map(|project| serde_json::to_string(project).unwrap())
     }
 
-    fn load(store: &Arc<Store>, text: &str) {
+    pub(super) fn load(store: &Arc<Store>, text: &str) {
         ProjectField(store.clone()).set(serde_json::from_str(text).unwrap());
     }
 
-    fn make(store: &Store, pad: usize, seed: u64, clip: &Clip) {
+    pub(super) fn make(store: &Store, pad: usize, seed: u64, clip: &Clip) {
         store.ask(pad, Task::Generate);
         let sound = StoredSound::new(recipe(seed), clip);
         store.finish(&store.pending(pad).unwrap(), sound);
@@ -707,7 +751,7 @@ mod tests {
         taken
     }
 
-    fn seeds(store: &Store) -> Vec<Option<u64>> {
+    pub(super) fn seeds(store: &Store) -> Vec<Option<u64>> {
         let project = store.project();
         let seed = |pad| project.sound(pad).map(|sound| sound.recipe().seed);
         (0..PADS).map(seed).collect()

@@ -73,9 +73,24 @@ impl Undo {
     fn push(&mut self, gesture: u64, before: Before) {
         self.taken_back.clear();
         self.made.push_back(Change { gesture, before });
-        while self.made.len() > MOST {
-            self.made.pop_front();
+        // Half a gesture would be no state that there was; the newest one may be as large as a kit.
+        while self.made.len() > MOST
+            && let Some(oldest) = self.made.front().map(|it| it.gesture)
+            && oldest != gesture
+        {
+            while self.made.front().is_some_and(|it| it.gesture == oldest) {
+                self.made.pop_front();
+            }
         }
+    }
+
+    /// The gesture that is taken back next, or made again.
+    pub fn next(&self, direction: Direction) -> Option<u64> {
+        let changes = match direction {
+            Direction::Back => &self.made,
+            Direction::Forth => &self.taken_back,
+        };
+        changes.back().map(|it| it.gesture)
     }
 
     /// Forgets the oldest changes while sounds that only they hold take too much.
@@ -222,6 +237,16 @@ mod tests {
             undo.value(gesture, Value::Seed(0, 1));
         }
         assert_eq!(undo.made.len(), MOST);
+        // A gesture is kept whole, however many parameters it moves, and forgotten whole.
+        for _ in 0..MOST + 50 {
+            undo.value(9000, Value::Seed(0, 1));
+        }
+        assert_eq!(undo.made.len(), MOST + 50);
+        undo.value(9001, Value::Seed(0, 1));
+        assert_eq!(
+            (undo.made.len(), undo.next(Direction::Back)),
+            (1, Some(9001))
+        );
         undo.clear();
         assert_eq!(undo.are_there(), (false, false));
     }

@@ -135,8 +135,14 @@ impl PadControls {
         tone: 0.0,
     };
 
+    /// The fractions of the sound that a loop goes between.
+    pub(super) fn looped_between(&self) -> [f32; 2] {
+        let start = bounded(self.start, 0.0, 1.0);
+        [start.max(self.loop_start), self.loop_end.min(self.end)]
+    }
+
     /// A note's velocity after the curve.
-    pub(super) fn curved(&self, velocity: f32) -> f32 {
+    pub(crate) fn curved(&self, velocity: f32) -> f32 {
         let curve = bounded(self.velocity_curve, -1.0, 1.0);
         if curve == 0.0 {
             return velocity;

@@ -172,12 +172,8 @@ impl Voice {
         let len = self.sound().len_frames() as f64;
         let span = Span::new(controls, len, rate);
         let begins_anew = controls.mode == Mode::Loop && span.cut.is_some();
-        let between = [
-            bounded(controls.start, 0.0, 1.0).max(controls.loop_start),
-            controls.loop_end.min(controls.end),
-        ];
         let looped = (controls.mode == Mode::Loop && !begins_anew)
-            .then(|| Loop::new(len, self.sound().sample_rate, between))
+            .then(|| Loop::new(len, self.sound().sample_rate, controls.looped_between()))
             .flatten();
         // The handle at a loop's end was moved to before it: it falls silent before it goes back.
         let fastest = steps[0].max(steps[1]);

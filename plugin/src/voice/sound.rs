@@ -2,6 +2,7 @@
 
 use audiodiff::audio::Clip;
 
+use super::looping::Loop;
 use super::sinc::REACH;
 
 /// A clip as the voices read it: with silence before and after it.
@@ -58,6 +59,14 @@ impl PlayableSound {
     #[must_use]
     pub fn seconds(&self) -> f32 {
         self.len_frames() as f32 / self.sample_rate
+    }
+
+    /// The frames at which a loop over it goes on, and at which it goes back, its end having faded into its beginning;
+    /// none if what lies between is too short to be looped.
+    pub(crate) fn loop_ends(&self, controls: &super::PadControls) -> Option<[usize; 2]> {
+        let len = self.len_frames() as f64;
+        let looped = Loop::new(len, self.sample_rate, controls.looped_between())?;
+        Some([looped.begin(), looped.end].map(|frame| frame.round() as usize))
     }
 
     /// How bright it is, Hz: the root mean square of its frequencies, weighted by their power. 0 for silence.

@@ -66,7 +66,7 @@ impl PadSounds {
 
     /// The index of the take for a velocity of `0..=1`: each take has an equal part of this range, the darkest the
     /// softest.
-    pub(super) fn for_velocity(&self, velocity: f32) -> usize {
+    pub(crate) fn for_velocity(&self, velocity: f32) -> usize {
         let last = self.takes.len() - 1;
         let part = (velocity * self.takes.len() as f32) as usize;
         self.by_brightness[part.min(last)]

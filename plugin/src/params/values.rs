@@ -1,0 +1,220 @@
+//! The values of parameters that belong to what is on the pads: those that a kit holds, and that a pad's copy brings.
+
+use std::collections::BTreeMap;
+
+use nice_plug::params::internals::ParamPtr;
+use nice_plug::prelude::{Param, Params};
+
+use super::{PadParams, PluginParams};
+use crate::pad::PADS;
+use crate::undo::Value;
+
+/// The parameter that a kit may leave as it is: the level of the whole in a mix.
+const MAIN_GAIN: &str = "gain";
+
+/// A parameter that a kit holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Kept {
+    /// By which hosts and kits know it.
+    pub id: String,
+    /// The pad that it belongs to; none if it belongs to all.
+    pub pad: Option<usize>,
+    /// What it is set to, normalized.
+    pub now: f32,
+    /// What it is set to by a kit that does not name it, normalized; none where it stays as it is.
+    pub otherwise: Option<f32>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    Knob(usize),
+    Seed(usize),
+}
+
+impl PluginParams {
+    /// Everything that a kit holds: what knobs turn, and the seeds.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let knobs: Vec<_> = self.knobs().collect();
+        let (before, of_pad) = (self.before_pads(), self.pads[0].knobs().len());
+        let kept = self.param_map().into_iter().filter_map(|(id, param, _)| {
+            let (place, pad, now, default) = match param {
+                ParamPtr::FloatParam(it) => {
+                    let index = knobs.iter().position(|knob| std::ptr::eq(*knob, it))?;
+                    let knob = knobs[index];
+                    let (now, default) = (
+                        knob.unmodulated_normalized_value(),
+                        knob.default_normalized_value(),
+                    );
+                    let pad = index.checked_sub(before).map(|it| it / of_pad);
+                    (Place::Knob(index), pad, now, default)
+                }
+                ParamPtr::IntParam(it) => {
+                    let pad = self
+                        .pads
+                        .iter()
+                        .position(|pad| std::ptr::eq(&pad.seed, it))?;
+                    let seed = &self.pads[pad].seed;
+                    let (now, default) = (
+                        seed.unmodulated_normalized_value(),
+                        seed.default_normalized_value(),
+                    );
+                    (Place::Seed(pad), Some(pad), now, default)
+                }
+                _ => return None,
+            };
+            let otherwise = (id != MAIN_GAIN).then_some(default);
+            Some(Kept {
+                id,
+                pad,
+                now,
+                otherwise,
+                place,
+            })
+        });
+        kept.collect()
+    }
+
+    /// The values of all that a kit holds, normalized, by id.
+    #[must_use]
+    pub fn kit_values(&self) -> BTreeMap<String, f32> {
+        self.kept().into_iter().map(|it| (it.id, it.now)).collect()
+    }
+
+    /// What sets a parameter to `normalized`.
+    pub(crate) fn value(&self, kept: &Kept, normalized: f32) -> Value {
+        match kept.place {
+            Place::Knob(index) => Value::Knob(index, normalized),
+            Place::Seed(pad) => Value::Seed(pad, self.pads[pad].seed.preview_plain(normalized)),
+        }
+    }
+
+    /// Knobs that are no pad's, which come before those that are.
+    fn before_pads(&self) -> usize {
+        1 + self.macros.all().len()
+    }
+
+    /// What gives the pad `to` all parameters that the pad `from` has now.
+    pub(crate) fn values_of_pad(&self, from: usize, to: usize) -> Vec<Value> {
+        let pad = &self.pads[from];
+        let values = pad.knobs().map(|it| it.unmodulated_normalized_value());
+        self.for_pad(to, &values, pad.seed.value())
+    }
+
+    /// What gives a pad the parameters that it has at first.
+    pub(crate) fn first_values(&self, pad: usize) -> Vec<Value> {
+        let of_pad = &self.pads[pad];
+        let values = of_pad.knobs().map(|it| it.default_normalized_value());
+        self.for_pad(pad, &values, of_pad.seed.default_plain_value())
+    }
+
+    fn for_pad(&self, pad: usize, normalized: &[f32], seed: i32) -> Vec<Value> {
+        let first = self.before_pads() + pad.min(PADS - 1) * normalized.len();
+        let knobs = normalized.iter().enumerate();
+        let knobs = knobs.map(|(i, &normalized)| Value::Knob(first + i, normalized));
+        knobs.chain([Value::Seed(pad, seed)]).collect()
+    }
+
+    /// Whether a parameter has this value now.
+    pub(crate) fn has(&self, value: Value) -> bool {
+        match value {
+            Value::Seed(pad, seed) => self.pads[pad].seed.value() == seed,
+            Value::Knob(index, normalized) => {
+                let mut knobs = self.knobs();
+                knobs
+                    .nth(index)
+                    .is_none_or(|it| it.unmodulated_normalized_value() == normalized)
+            }
+        }
+    }
+}
+
+impl PadParams {
+    /// The normalized value of the parameter with this id, without the pad's number, that is `plain` in its own unit; none
+    /// if there is none, or it is no part of a kit.
+    pub(crate) fn normalized(&self, id: &str, plain: f32) -> Option<f32> {
+        let param = self
+            .param_map()
+            .into_iter()
+            .find(|(its, _, _)| its == id)?
+            .1;
+        match param {
+            ParamPtr::FloatParam(it) => {
+                let knobs = self.knobs();
+                let knob = knobs.into_iter().find(|knob| std::ptr::eq(*knob, it))?;
+                Some(knob.preview_normalized(plain))
+            }
+            ParamPtr::IntParam(_) => Some(self.seed.preview_normalized(plain.round() as i32)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::tests::params;
+
+    #[test]
+    fn a_kit_holds_every_knob_and_seed_and_no_trigger() {
+        let (params, _store) = params();
+        let kept = params.kept();
+        assert_eq!(kept.len(), params.knobs().count() + PADS);
+        let find = |id: &str| kept.iter().find(|it| it.id == id);
+        assert!(
+            ["generate_1", "vary_1", "revision"]
+                .iter()
+                .all(|id| find(id).is_none())
+        );
+        for (id, pad) in [
+            ("gain", None),
+            ("all_tune", None),
+            ("gain_1", Some(0)),
+            ("resonance_16", Some(15)),
+        ] {
+            assert_eq!(find(id).unwrap().pad, pad, "{id}");
+        }
+        // What is set is what was found, to the bit.
+        for it in &kept {
+            assert!(params.has(params.value(it, it.now)), "{}", it.id);
+        }
+        assert_eq!(find("gain").unwrap().otherwise, None);
+        let names = |pad: usize| {
+            let values = params.values_of_pad(3, pad).into_iter();
+            let knobs: Vec<_> = params.knobs().collect();
+            let names = values.map(|value| match value {
+                Value::Knob(index, _) => knobs[index].name().to_owned(),
+                Value::Seed(pad, _) => format!("Pad {} Seed", pad + 1),
+            });
+            names.collect::<Vec<_>>()
+        };
+        let expected: Vec<String> = kept
+            .iter()
+            .filter(|it| it.pad == Some(7))
+            .map(|it| it.id.clone())
+            .collect();
+        assert_eq!(names(7).len(), expected.len());
+        assert!(
+            names(7).iter().all(|name| name.starts_with("Pad 8 ")),
+            "{:?}",
+            names(7)
+        );
+    }
+
+    #[test]
+    fn plain_values_are_those_of_the_knob() {
+        let (params, _store) = params();
+        let pad = &params.pads[4];
+        assert_eq!(pad.normalized("pitch", 0.0), Some(0.5));
+        assert_eq!(pad.normalized("seed", 9999.0), Some(1.0));
+        let cutoff = pad.normalized("cutoff", 500.0).unwrap();
+        assert!((pad.cutoff.preview_plain(cutoff) - 500.0).abs() < 0.1);
+        assert_eq!(
+            (
+                pad.normalized("generate", 1.0),
+                pad.normalized("pitsch", 1.0)
+            ),
+            (None, None)
+        );
+    }
+}
