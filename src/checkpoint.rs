@@ -125,6 +125,17 @@ impl Checkpoint {
         Self::from_bytes(audiodiff_drums::BYTES, Path::new("built-in model"))
     }
 
+    /// [`Checkpoint::embedded`], where this build has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn built_in() -> Result<Option<Self>> {
+        #[cfg(feature = "embedded-model")]
+        return Self::embedded().map(Some);
+        #[cfg(not(feature = "embedded-model"))]
+        Ok(None)
+    }
+
     /// Writes the model; the file appears whole or not at all.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -112,7 +113,18 @@ pub fn check(
     options: &ScanOptions,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report> {
-    scan::read(root, None, options, on_progress, |_, _| (), |_, _, ()| ())
+    let mut on_progress = |done, all| {
+        on_progress(done, all);
+        ControlFlow::Continue(())
+    };
+    scan::read(
+        root,
+        None,
+        options,
+        &mut on_progress,
+        |_, _| (),
+        |_, _, ()| (),
+    )
 }
 
 /// One sound as [`Dataset::clip`] gives those of a folder: from its onset, in exactly `format`, its offset
@@ -197,6 +209,22 @@ impl Dataset {
         format: Format,
         options: &ScanOptions,
         on_progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Dataset, Report)> {
+        Self::open_while(root, format, options, &mut |done, all| {
+            on_progress(done, all);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// [`Dataset::open`] for as long as `on_progress` does not break it off.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`]; [`Error::Stopped`] where it was broken off, which takes a moment.
+    pub fn open_while(
+        root: &Path,
+        format: Format,
+        options: &ScanOptions,
+        on_progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(Dataset, Report)> {
         let mut sources: Vec<Option<TrainingSound>> = Vec::new();
         let mut cache = Cache::new(options.cache_mb.saturating_mul(1 << 20));
@@ -327,13 +355,13 @@ impl Dataset {
 
     /// The clips at `indices`, in their order, a few prepared at a time on all threads; `on_progress` hears how many.
     /// Each is as long as its sound needs, of `lengths`. With `attributes` they are measured at once, while they are
-    /// there.
+    /// there. Where `on_progress` breaks it off, the last is [`Error::Stopped`].
     pub(crate) fn clips<'a>(
         &'a self,
         indices: &'a [usize],
         lengths: &'a ClipLengths,
         attributes: bool,
-        on_progress: &'a mut dyn FnMut(usize, usize),
+        on_progress: &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> impl Iterator<Item = Result<Arc<Clip>>> + 'a {
         let one = move |&index: &usize| {
             let source = self.source(index)?;
@@ -350,7 +378,9 @@ impl Dataset {
         let mut done = 0;
         let few = 4 * rayon::current_num_threads();
         indices.chunks(few).flat_map(move |part| {
-            on_progress(done, indices.len());
+            if on_progress(done, indices.len()).is_break() {
+                return vec![Err(Error::Stopped)];
+            }
             done += part.len();
             part.par_iter().map(one).collect::<Vec<_>>()
         })

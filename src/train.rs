@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -17,13 +18,16 @@ mod fine_tune;
 mod gradients;
 mod memory;
 mod recipe;
+mod start;
 mod state;
 mod stats;
 mod validation;
 
 pub use classes::ClassMatch;
 pub use config::{Distillation, Length, Loss, TrainConfig};
-pub use demo::illustrate;
+pub use demo::{DEMO_TIME, Demo, DemoPace, demos, illustrate};
+pub use memory::free_memory;
+pub use start::enough_for_fresh;
 pub use stats::{StepReport, read_stats};
 
 use begin::{OnProgress, fresh};
@@ -131,6 +135,8 @@ pub struct Trainer<'d> {
     /// The teacher of a distillation: the model that it began from.
     teacher: Option<Preconditioned<Box<dyn Network>>>,
     state: State,
+    /// Ends a run within a step.
+    stop: Arc<AtomicBool>,
     /// While it is held, no other training writes into the folder. Only rank 0 does.
     _lock: Option<FolderLock>,
 }
@@ -158,18 +164,25 @@ impl<'d> Trainer<'d> {
         on_progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let group = Arc::new(Group::alone());
+        let mut on_progress = |done, all| {
+            on_progress(done, all);
+            ControlFlow::Continue(())
+        };
+        let on_progress = &mut on_progress;
         Self::open_in(group, config, dataset, folder, from, device, on_progress)
     }
 
     /// Goes on with the run in `folder` if there is one, else begins it: from `from`'s weights (then its
     /// representation, statistics and network are kept, and fitted to another length, rate or number of channels), or
-    /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it.
+    /// from fresh ones. `on_progress` hears how many sounds of how many are measured, where a beginning needs it, and may
+    /// break that off: then the folder holds no run.
     ///
     /// All ranks of the group are given the same. Rank 0 alone reads and writes the folder, and tells the others how the
     /// run stands; a batch that is left open is chosen by its memory and cores, times the number of ranks.
     ///
     /// # Errors
-    /// [`Error::Rank`] when a rank was given something else than rank 0, or has ended.
+    /// [`Error::Rank`] when a rank was given something else than rank 0, or has ended. [`Error::Stopped`] when
+    /// `on_progress` broke off.
     /// When settings make no sense or take more memory than there is, when `folder` holds a run with other settings,
     /// other sounds or another beginning, a model without the state to go on from or files of another program, when
     /// another training is at work in it, or when `from` does not fit.
@@ -180,7 +193,7 @@ impl<'d> Trainer<'d> {
         folder: &Path,
         from: Option<&Checkpoint>,
         device: &Device,
-        on_progress: &mut dyn FnMut(usize, usize),
+        on_progress: OnProgress<'_>,
     ) -> Result<Self> {
         let run = Run {
             folder: folder.to_owned(),
@@ -324,6 +337,7 @@ impl<'d> Trainer<'d> {
             denoiser,
             averaged,
             state,
+            stop: Arc::default(),
             _lock: lock,
         })
     }
@@ -382,8 +396,24 @@ impl<'d> Trainer<'d> {
         .min(1.0)
     }
 
+    /// Has runs end as soon as `stop` is true, in the middle of a step: as if they had been told to after the step
+    /// before, so that nothing is lost but that part of a step. For a training without other ranks, which would wait for
+    /// this one: it then ends with an error.
+    pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        for network in [&mut self.denoiser, &mut self.averaged] {
+            network.network.engine().stop_with(stop.clone());
+        }
+        if let Some(teacher) = &mut self.teacher {
+            teacher.network.engine().stop_with(stop.clone());
+        }
+        self.stop = stop;
+    }
+
     /// Trains to the end of the configured length, reporting to `on_event`, whose `Break`, on any rank, ends the run
     /// after the present step. Either way the run is saved. Only rank 0 hears of files.
+    ///
+    /// Within a thread pool of rayon's, all work is done by its threads: batches are then prepared between the steps, and
+    /// otherwise by a thread more and the global pool.
     ///
     /// # Errors
     /// [`Error::Rank`] when another rank has ended, or its weights are no longer those of rank 0.
@@ -415,38 +445,45 @@ impl<'d> Trainer<'d> {
         };
         // A model that others would only spoil is the best of its fine-tuning.
         if self.step() == 0 && self.run.from.is_some() && self.config.patience.is_some() {
-            self.push_validation()?;
+            match self.push_validation() {
+                Err(_) if self.is_stopped() => return Ok(Outcome::Stopped),
+                pushed => pushed?,
+            };
         }
-        let (send, receive) = crossbeam::channel::bounded(2);
         let first = self.step();
         std::thread::scope(|scope| {
-            // Batches are prepared, and copied to a GPU, ahead; the channel closes when either side is done.
-            scope
-                .spawn(move || (first..).try_for_each(|step| send.send(source.prepare(step)).ok()));
+            let source = &source;
+            let ahead = rayon::current_thread_index().is_none().then(|| {
+                // Batches are prepared, and copied to a GPU, ahead; the channel closes when either side is done.
+                let (send, receive) = crossbeam::channel::bounded(2);
+                scope.spawn(move || {
+                    (first..).try_for_each(|step| send.send(source.prepare(step)).ok())
+                });
+                receive
+            });
+            let prepared = |step| match &ahead {
+                Some(ahead) => ahead
+                    .recv()
+                    .expect("the source goes on as long as it is listened to"),
+                None => source.prepare(step),
+            };
             let mut clock = Instant::now();
             let mut saved_at = self.state.done.seconds;
-            let mut outcome = Outcome::Finished;
-            while self.progress() < 1.0 {
-                let prepared = receive
-                    .recv()
-                    .expect("the source goes on as long as it is listened to")?;
-                let mut report =
-                    (self.learn(prepared)).map_err(|error| memory::told(error, self.batch))?;
-                let seconds = self.state.done.seconds + clock.elapsed().as_secs_f64();
-                clock = Instant::now();
-                self.state.done.seconds = self.of_first(seconds)?;
-                if self.progress() >= 1.0 || self.step().is_multiple_of(self.config.validate_every)
-                {
-                    report.validation = self.push_validation()?;
+            while self.state.unvalidated.is_some() || self.progress() < 1.0 {
+                let report = match self.next_report(&prepared, &mut clock) {
+                    Err(_) if self.is_stopped() => None,
+                    report => Some(report?),
+                };
+                let mut stop = report.is_none();
+                if let Some(report) = &report {
+                    if let Some(stats) = &mut stats {
+                        stats.write(report)?;
+                    }
+                    stop = on_event(Event::Step(report)).is_break();
                 }
-                let done = self.progress() >= 1.0;
-                let seconds = self.state.done.seconds;
-                (report.seconds, report.progress) = (seconds, self.progress());
-                if let Some(stats) = &mut stats {
-                    stats.write(&report)?;
-                }
-                let stop = on_event(Event::Step(&report)).is_break();
                 let stop = self.group.any(stop)?;
+                let done = self.state.unvalidated.is_none() && self.progress() >= 1.0;
+                let seconds = self.state.done.seconds;
                 let due = seconds - saved_at >= self.config.save_every_s;
                 if stop || done || due {
                     saved_at = seconds;
@@ -456,19 +493,46 @@ impl<'d> Trainer<'d> {
                         let model = self.save()?;
                         leave |= on_event(Event::Saved(&model)).is_break();
                     }
-                    if self.group.any(leave)? {
-                        outcome = if done {
-                            Outcome::Finished
-                        } else {
-                            Outcome::Stopped
-                        };
-                        break;
+                    if self.group.any(leave)? && !done {
+                        return Ok(Outcome::Stopped);
                     }
                 }
             }
-            drop(receive);
-            Ok(outcome)
+            Ok(Outcome::Finished)
         })
+    }
+
+    /// Learns from the next batch, and validates where it is time to. Of a step whose validation was broken off, that is
+    /// what is left to do.
+    fn next_report(
+        &mut self,
+        prepared: &dyn Fn(u64) -> Result<Prepared>,
+        clock: &mut Instant,
+    ) -> Result<StepReport> {
+        let mut report = match self.state.unvalidated {
+            Some(report) => report,
+            None => {
+                let prepared = prepared(self.step())?;
+                let report =
+                    (self.learn(prepared)).map_err(|error| memory::told(error, self.batch))?;
+                let seconds = self.state.done.seconds + clock.elapsed().as_secs_f64();
+                *clock = Instant::now();
+                self.state.done.seconds = self.of_first(seconds)?;
+                report
+            }
+        };
+        if self.progress() >= 1.0 || self.step().is_multiple_of(self.config.validate_every) {
+            self.state.unvalidated = Some(report);
+            report.validation = self.push_validation()?;
+            self.state.unvalidated = None;
+        }
+        (report.seconds, report.progress) = (self.state.done.seconds, self.progress());
+        Ok(report)
+    }
+
+    /// Whether a run was told to end within a step, and can.
+    fn is_stopped(&self) -> bool {
+        self.group.size() == 1 && self.stop.load(Ordering::Relaxed)
     }
 
     /// The places of this rank's clips in every batch.

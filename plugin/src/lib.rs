@@ -29,6 +29,7 @@ pub mod job;
 pub mod keymap;
 pub mod kit;
 pub mod kits;
+pub mod learn;
 pub mod model;
 mod offline;
 pub mod pad;
@@ -46,11 +47,13 @@ pub mod touch;
 pub mod undo;
 pub mod voice;
 pub mod window;
+mod workers;
 
 use display::Display;
 use generator::Generator;
 use job::Job;
 use kit::{Kit, MAX_LENGTH_SECONDS};
+use learn::Learner;
 use offline::Offline;
 use pad::PADS;
 use params::PluginParams;
@@ -73,6 +76,8 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     display: Arc<Display>,
     /// From the first activation on: a host that only scans starts no thread.
     generator: Option<Generator>,
+    /// Shared with the window.
+    learner: OwnLearner,
     /// The audio thread's own, as are all fields below.
     voices: Voices,
     auditions: Auditions,
@@ -87,6 +92,16 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     waits: bool,
     /// The newest request that was waited for in vain.
     given_up: u64,
+}
+
+/// The learning of an instance, which ends with it, whoever else shares it: a host may unload the plugin and its code
+/// right after.
+struct OwnLearner(Arc<Learner>);
+
+impl Drop for OwnLearner {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The instrument with one output.
@@ -115,6 +130,7 @@ impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS
         let status = Arc::new(Status::new(display.repaint().clone()));
         Self {
             params: Arc::new(PluginParams::new(&store)),
+            learner: OwnLearner(Arc::new(Learner::new(display.repaint().clone()))),
             store,
             status,
             display,
@@ -137,6 +153,12 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// The learning of this instance.
+    #[must_use]
+    pub fn learner(&self) -> &Arc<Learner> {
+        &self.learner.0
     }
 
     /// The parameters that the host shows and automates.

@@ -3,19 +3,15 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use audiodiff::Result;
 #[cfg(feature = "embedded-model")]
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::diffusion::schedule::NoiseSchedule;
 use audiodiff::import;
 use audiodiff::render::{Init, MOST_FEW_STEPS, RenderSettings, Rendered, Renderer};
-use audiodiff::{Error, Result};
 use candle_core::Device;
-use nice_plug::prelude::nice_warn;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 
 use crate::emergence::{Emerging, peaks};
 use crate::generator::Model;
@@ -24,6 +20,7 @@ use crate::portrait::Ranges;
 use crate::settings::threads_in_use;
 use crate::status::ModelInfo;
 use crate::stored::SoundRecipe;
+use crate::workers::{Rank, Workers};
 
 /// The environment variable that names a model file to use instead of the one that is built in.
 pub const MODEL_VARIABLE: &str = "AUDIODIFF_MODEL";
@@ -71,13 +68,13 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
         #[cfg(not(feature = "embedded-model"))]
         None => {
             let reason = format!("this build holds no model; {MODEL_VARIABLE} can name a file");
-            return Err(Error::setting(reason));
+            return Err(audiodiff::Error::setting(reason));
         }
     };
     // A model that was trained anew often keeps its name: its weights tell it apart.
     let print = checkpoint.fingerprint()?;
     let info = ModelInfo {
-        name: format!("{} {}", checkpoint.config.name, &print[..8]),
+        name: shown_name(&checkpoint.config.name, &print),
         labels: checkpoint.config.labels.clone(),
         most_steps: if checkpoint.config.is_few_step() {
             MOST_FEW_STEPS
@@ -92,6 +89,11 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     });
     opened.push((place, Arc::downgrade(&loaded)));
     Ok(loaded)
+}
+
+/// A model's name and a part of its fingerprint, by which projects know it.
+pub(crate) fn shown_name(name: &str, print: &str) -> String {
+    format!("{name} {}", &print[..8])
 }
 
 /// A setting as it was meant: 0.01 as a 32-bit float is a little less.
@@ -164,10 +166,10 @@ impl DiffusionModel {
             ..own
         };
         let threads = (self.threads)();
-        self.workers.take_if(|workers| workers.count != threads);
+        self.workers.take_if(|workers| workers.count() != threads);
         let workers = match &mut self.workers {
             Some(workers) => workers,
-            none => none.insert(Workers::new(threads)?),
+            none => none.insert(Workers::new(threads, Rank::Maker)?),
         };
         let renderer = &self.loaded.renderer;
         let mut rendered = workers.run(|| {
@@ -190,71 +192,11 @@ impl DiffusionModel {
     }
 }
 
-/// A thread pool of low priority. Dropping it waits for its threads, for a host may unload the plugin and its code
-/// right after.
-struct Workers {
-    count: usize,
-    /// Taken only when dropped.
-    pool: Option<ThreadPool>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
-}
-
-impl Workers {
-    fn new(count: usize) -> Result<Self> {
-        let threads = Arc::new(Mutex::new(Vec::new()));
-        let kept = threads.clone();
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(count)
-            .spawn_handler(move |worker| {
-                let name = format!("audiodiff-{}", worker.index());
-                // Nice 10 where there is such a thing. With the lowest, a busy machine makes no sound.
-                let priority = ThreadPriorityValue::try_from(25u8)
-                    .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
-                let handle = std::thread::Builder::new().name(name).spawn(move || {
-                    // A host's own threads come first. Where the system refuses, cores that we do not
-                    // use remain theirs all the same.
-                    if let Err(error) = set_current_thread_priority(priority) {
-                        nice_warn!("threads keep their priority: {error:?}");
-                    }
-                    worker.run();
-                })?;
-                kept.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(handle);
-                Ok(())
-            })
-            .build()
-            .map_err(|error| Error::setting(format!("no threads to work on: {error}")))?;
-        Ok(Self {
-            count,
-            pool: Some(pool),
-            threads,
-        })
-    }
-
-    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool
-            .as_ref()
-            .expect("the pool is taken only when dropped")
-            .install(work)
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        drop(self.pool.take());
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
-            // A thread that panicked is gone, too.
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #[cfg(feature = "embedded-model")]
     use audiodiff::{
+        Error,
         checkpoint::{Rendering, StorageType},
         diffusion::{sampler::Sampler, schedule::Schedule},
         render::Remark,
@@ -263,16 +205,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-
-    #[test]
-    fn the_pool_is_our_own_and_its_threads_end_with_it() {
-        let workers = Workers::new(2).unwrap();
-        let name = workers.run(|| std::thread::current().name().map(str::to_owned));
-        assert!(name.unwrap().starts_with("audiodiff-"));
-        let threads = Arc::downgrade(&workers.threads);
-        drop(workers);
-        assert!(threads.upgrade().is_none());
-    }
 
     #[cfg(feature = "embedded-model")]
     #[test]

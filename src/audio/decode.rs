@@ -17,6 +17,7 @@ mod wav;
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use symphonia::core::errors::Error as SymphoniaError;
@@ -94,11 +95,11 @@ pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
 /// The last one, from half of that to half as much again, or the whole of a short sound, is in the result.
 ///
 /// # Errors
-/// As [`read`], but for the length; pieces may have been handed on before.
+/// As [`read`], but for the length; pieces may have been handed on before. [`Error::Stopped`] where `each` broke off.
 pub(crate) fn decode_pieces(
     path: &Path,
     seconds: f64,
-    each: &mut dyn FnMut(Clip),
+    each: &mut dyn FnMut(Clip) -> ControlFlow<()>,
 ) -> Result<Decoded> {
     decode_wanted(
         path,
@@ -148,6 +149,7 @@ fn decode_wanted(path: &Path, wanted: &mut Wanted<'_>) -> Result<Decoded> {
             Failure::Empty => Error::EmptySound {
                 path: path.to_owned(),
             },
+            Failure::Stopped => Error::Stopped,
         })
 }
 
@@ -159,6 +161,8 @@ enum Failure {
     Sound(String),
     /// It is one without a frame.
     Empty,
+    /// Whoever is handed its pieces wants no more.
+    Stopped,
 }
 
 impl From<io::Error> for Failure {
@@ -246,7 +250,7 @@ struct Wanted<'a> {
     skip: u64,
     length: Length,
     /// Takes the sound as it comes, in pieces of so many seconds; without it, it is collected.
-    pieces: Option<(f64, &'a mut dyn FnMut(Clip))>,
+    pieces: Option<(f64, &'a mut dyn FnMut(Clip) -> ControlFlow<()>)>,
 }
 
 /// How much is wanted.
@@ -271,9 +275,9 @@ impl Wanted<'_> {
 
     /// Hands on the pieces that `sound` has in full. What remains is at least half a piece long, unless the sound is
     /// shorter: so the last piece is no scrap.
-    fn hand_on(&mut self, sound: &mut RawAudio) {
+    fn hand_on(&mut self, sound: &mut RawAudio) -> Result<(), Failure> {
         let Some((seconds, each)) = &mut self.pieces else {
-            return;
+            return Ok(());
         };
         let piece = ((*seconds * f64::from(sound.sample_rate)) as usize).max(1);
         while sound.channels.first().map_or(0, Vec::len) >= piece + piece / 2 {
@@ -283,8 +287,11 @@ impl Wanted<'_> {
             };
             let channels = sound.channels.iter_mut().map(cut).collect();
             sound.passed += piece as u64;
-            each(Clip::new(sound.sample_rate, channels));
+            if each(Clip::new(sound.sample_rate, channels)).is_break() {
+                return Err(Failure::Stopped);
+            }
         }
+        Ok(())
     }
 }
 
@@ -383,10 +390,11 @@ mod tests {
                     for (joined, channel) in joined.iter_mut().zip(piece.channels()) {
                         joined.extend_from_slice(channel);
                     }
+                    ControlFlow::Continue(())
                 };
                 let rest = decode_pieces(&path, seconds, &mut take).unwrap();
                 assert_eq!((rest.seconds, &rest.lost), (25.0, &vec![]));
-                take(rest.clip);
+                let _ = take(rest.clip);
                 assert!(joined == whole.channels(), "{name}, {seconds} s");
                 // None is a scrap.
                 let piece = (1000.0 * seconds) as usize;

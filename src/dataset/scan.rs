@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -85,12 +86,12 @@ pub(super) fn walk(root: &Path, options: &ScanOptions) -> Result<Folder> {
 }
 
 /// Reads all files of a folder in parallel, `look`s at the usable ones as they are read, prepared for the model if
-/// there is one, and hands what it saw to `keep`, in order of path.
+/// there is one, and hands what it saw to `keep`, in order of path. `on_progress` may break it off, within a long file too.
 pub(super) fn read<T: Send>(
     root: &Path,
     model: Option<ModelFormat>,
     options: &ScanOptions,
-    on_progress: &mut dyn FnMut(usize, usize),
+    on_progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     look: impl Fn(&Facts, Option<TrainingSound>) -> T + Sync,
     mut keep: impl FnMut(File, Facts, T),
 ) -> Result<Report> {
@@ -135,7 +136,7 @@ pub(super) fn read<T: Send>(
     let mut first_of: HashMap<blake3::Hash, File> = HashMap::new();
     let mut files = files.into_iter();
     let mut done = 0;
-    on_progress(0, count);
+    go_on(on_progress(0, count))?;
     // A few files a thread at a time: so much audio is in memory at once, and no more.
     while done < count {
         let part: Vec<File> = files
@@ -146,6 +147,7 @@ pub(super) fn read<T: Send>(
             .par_iter()
             .map(|file| hearing.file(&file.path))
             .collect();
+        let before = done;
         done += part.len();
         for (file, heard) in part.into_iter().zip(heard) {
             let (Heard { remarks, found }, present) = match heard {
@@ -155,7 +157,8 @@ pub(super) fn read<T: Send>(
                         remark(&mut report, &file, duplicate_of(first, &file));
                         continue;
                     }
-                    let cut = hearing.long_file(&file, &mut keep);
+                    let cut =
+                        hearing.long_file(&file, &mut || on_progress(before, count), &mut keep)?;
                     if count_cut(&mut report, &file, cut) {
                         first_of.insert(hash, file);
                     }
@@ -183,7 +186,7 @@ pub(super) fn read<T: Send>(
             first_of.insert(facts.hash, file.clone());
             keep(file, facts, seen);
         }
-        on_progress(done, count);
+        go_on(on_progress(done, count))?;
     }
     report.issues.sort_by(|a, b| {
         folder::bytes(&a.path)
@@ -191,6 +194,14 @@ pub(super) fn read<T: Send>(
             .then(a.kind.cmp(&b.kind))
     });
     Ok(report)
+}
+
+/// Ends the work that its caller broke off.
+pub(super) fn go_on(wish: ControlFlow<()>) -> Result<()> {
+    match wish {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Stopped),
+    }
 }
 
 fn remark(report: &mut Report, file: &File, (kind, detail, action): Remark) {
@@ -396,7 +407,15 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
     }
 
     /// Reads a long file piece by piece, and hands the sounds that it is cut into to `keep`.
-    fn long_file(&self, file: &File, keep: &mut impl FnMut(File, Facts, T)) -> CutFile {
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] where `on_piece`, which is asked before each, broke off.
+    fn long_file(
+        &self,
+        file: &File,
+        on_piece: &mut dyn FnMut() -> ControlFlow<()>,
+        keep: &mut impl FnMut(File, Facts, T),
+    ) -> Result<CutFile> {
         let mut cut = CutFile::default();
         let mut oddities: BTreeMap<IssueKind, (usize, String, Action)> = BTreeMap::new();
         let (mut at, mut pieces) = (0u64, Vec::new());
@@ -444,7 +463,11 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
             if pieces.len() >= rayon::current_num_threads() {
                 hear(&mut pieces);
             }
+            on_piece()
         });
+        if matches!(decoded, Err(Error::Stopped)) {
+            return Err(Error::Stopped);
+        }
         let decoded = decoded.map(|mut decoded| {
             let empty = Clip::new(decoded.clip.sample_rate(), vec![Vec::new()]);
             pieces.push((at, std::mem::replace(&mut decoded.clip, empty)));
@@ -487,7 +510,7 @@ impl<T: Send, L: Fn(&Facts, Option<TrainingSound>) -> T + Sync> Hearing<'_, L> {
             cut.remarks
                 .push((IssueKind::Silent, detail, Action::Skipped));
         }
-        cut
+        Ok(cut)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One pass over the sounds of a folder: what is usable, and what is held back.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::alike::{self, Fingerprint};
@@ -45,7 +46,10 @@ pub(crate) fn survey<T: Send>(
         root,
         format,
         options,
-        on_progress,
+        &mut |done, all| {
+            on_progress(done, all);
+            ControlFlow::Continue(())
+        },
         |facts, source| source.map(|source| look(&window(source), facts.faults)),
         |_, seen| all.push(seen),
     )?;
@@ -95,7 +99,7 @@ pub(super) fn gather<T: Send>(
     root: &Path,
     format: Format,
     options: &ScanOptions,
-    on_progress: &mut dyn FnMut(usize, usize),
+    on_progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     look: impl Fn(&Facts, Option<TrainingSound>) -> T + Sync,
     mut keep: impl FnMut(&Facts, T),
 ) -> Result<Gathered> {

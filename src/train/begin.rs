@@ -1,6 +1,7 @@
 //! The start of a run: measures of the training sounds, and a model with fresh weights.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -24,8 +25,8 @@ const MEASURED_SOUNDS: usize = 1024;
 /// Of sounds that have clips anywhere, at least this many places are measured.
 const LEAST_ATTRIBUTES: usize = 256;
 
-/// Hears how many sounds of how many are measured.
-pub(super) type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
+/// Hears how many sounds of how many are measured, and may break that off.
+pub(super) type OnProgress<'a> = &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>;
 
 /// At most `most` of some sounds, in their order: every n-th of each class.
 fn some_of_each_class(dataset: &Dataset, sounds: &[usize], most: usize) -> Vec<usize> {
@@ -89,7 +90,9 @@ pub(super) fn measured(
     let kept = kept.repeat(places);
     let found = &mut measured.attributes;
     for part in kept.chunks(4 * rayon::current_num_threads()) {
-        on_progress(found.len(), kept.len());
+        if on_progress(found.len(), kept.len()).is_break() {
+            return Err(Error::Stopped);
+        }
         let first = found.len() as u64;
         let one = |(i, &index): (usize, &usize)| {
             let mut noise = Noise::at(config.seed, &[place::KEPT, first + i as u64]);
@@ -117,7 +120,7 @@ fn modulation(
     let Some(bands) = config.modulation_bands() else {
         return Ok(None);
     };
-    let mut unheard = |_, _| ();
+    let mut unheard = |_, _| ControlFlow::Continue(());
     let lengths = config.lengths(dataset.crop());
     let built = config
         .representation

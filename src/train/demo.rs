@@ -18,7 +18,67 @@ use crate::render::{RenderSettings, Renderer};
 const DEMOS: usize = 16;
 
 /// No further demo sound is begun after this long.
-const DEMO_TIME: Duration = Duration::from_secs(30);
+pub const DEMO_TIME: Duration = Duration::from_secs(30);
+
+/// Of a training's time, demo sounds take at most one part in this many, its end apart.
+const DEMO_FRACTION: u32 = 10;
+
+/// A sound that a model shows itself by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demo {
+    /// Its name.
+    pub title: String,
+    /// Its class; none for any.
+    pub class: Option<String>,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// The demo sounds of a model with these classes, some of all over the list: always the same.
+#[must_use]
+pub fn demos(labels: &[String]) -> Vec<Demo> {
+    let shown = labels.len().min(DEMOS);
+    let of_class = (0..shown).map(|i| &labels[i * labels.len() / shown]);
+    let of_class = of_class.map(|label| Demo {
+        title: label.clone(),
+        class: Some(label.clone()),
+        seed: 0,
+    });
+    let any = (0..(DEMOS - shown) as u64).map(|seed| Demo {
+        title: format!("any-{seed}"),
+        class: None,
+        seed,
+    });
+    of_class.chain(any).collect()
+}
+
+/// When a training is to make demo sounds: seldom enough that they take a tenth of its time.
+#[derive(Debug)]
+pub struct DemoPace {
+    next: Instant,
+}
+
+impl Default for DemoPace {
+    /// The first are due at once.
+    fn default() -> Self {
+        Self {
+            next: Instant::now(),
+        }
+    }
+}
+
+impl DemoPace {
+    /// Whether it is time for some.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// Some were made from `begun` to now.
+    pub fn made(&mut self, begun: Instant) {
+        self.next = Instant::now() + begun.elapsed() * (DEMO_FRACTION - 1);
+    }
+}
 
 /// Writes sounds of classes from all over the list of `run`'s model to `run/demos`, with a picture of them, and the
 /// curve of the loss to `run/loss.png`: 16 sounds, or as many as are made in half a minute, always from the same seeds.
@@ -39,7 +99,7 @@ pub fn illustrate(
     let begun = Instant::now();
     let mut names = HashSet::new();
     let mut clips: Vec<(String, Clip)> = Vec::new();
-    for (title, class, seed) in wanted(&model.config.labels) {
+    for Demo { title, class, seed } in self::demos(&model.config.labels) {
         if on_sound().is_break() {
             return Ok(());
         }
@@ -67,15 +127,6 @@ pub fn illustrate(
         .collect();
     picture::sound_sheet(&cells, &demos.join("demos.png"))?;
     draw_loss(run)
-}
-
-/// Title, class and seed of each demo sound.
-fn wanted(labels: &[String]) -> Vec<(String, Option<String>, u64)> {
-    let shown = labels.len().min(DEMOS);
-    let of_class = (0..shown).map(|i| &labels[i * labels.len() / shown]);
-    let of_class = of_class.map(|label| (label.clone(), Some(label.clone()), 0));
-    let any = (0..(DEMOS - shown) as u64).map(|seed| (format!("any-{seed}"), None, seed));
-    of_class.chain(any).collect()
 }
 
 fn draw_loss(run: &Path) -> Result<()> {
@@ -112,7 +163,10 @@ mod tests {
     fn demo_sounds_are_of_classes_from_all_over_the_list() {
         let labels = |n: usize| -> Vec<String> { (0..n).map(|i| format!("{i:02}")).collect() };
         let titles = |n: usize| -> Vec<String> {
-            wanted(&labels(n)).into_iter().map(|demo| demo.0).collect()
+            demos(&labels(n))
+                .into_iter()
+                .map(|demo| demo.title)
+                .collect()
         };
         assert_eq!(
             titles(0),

@@ -8,6 +8,12 @@ use super::TrainConfig;
 use crate::error::{Error, Result};
 use crate::group::Group;
 
+/// Bytes of memory that this process can still get without any program being moved to the disk.
+#[must_use]
+pub fn free_memory() -> u64 {
+    Room::now().free
+}
+
 /// Bytes that this process can still get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {

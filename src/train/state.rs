@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::validation::{Kept, Losses, Validations};
-use super::{TrainConfig, Trainer};
+use super::{StepReport, TrainConfig, Trainer};
 use crate::checkpoint::{
     ModelConfig, StorageType, TrainingTotals, load_tensors, save_tensors, tensor_bytes, tensors_of,
 };
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub ema: Ema,
     pub done: TrainingTotals,
     pub validations: Validations,
+    /// The last step, if its validation is yet to be done.
+    pub unvalidated: Option<StepReport>,
 }
 
 impl State {
@@ -35,6 +37,7 @@ impl State {
             parameters,
             done: TrainingTotals::default(),
             validations: Validations::default(),
+            unvalidated: None,
         })
     }
 }
@@ -66,6 +69,9 @@ struct StateNote {
     lowest: Losses,
     #[serde(default)]
     misses: u64,
+    /// The last step, if its validation was broken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unvalidated: Option<StepReport>,
 }
 
 /// The parts of a run that no setting decides.
@@ -235,6 +241,7 @@ impl SavedState {
             seconds: note.seconds,
         };
         state.validations.last = note.validation;
+        state.unvalidated = note.unvalidated;
         // A run that is no longer to end by its validation saves what it comes to.
         if config.patience.is_none() {
             return Ok((model, state));
@@ -317,6 +324,7 @@ impl Trainer<'_> {
             ema,
             done,
             validations,
+            unvalidated,
         } = &self.state;
         let kept = validations.kept.as_ref();
         let (adam_steps, grad_norm, mut tensors) = adam.state();
@@ -344,6 +352,7 @@ impl Trainer<'_> {
             until_kept: kept.map_or((0, 0.0), |kept| (kept.done.clips, kept.done.seconds)),
             lowest: validations.lowest.clone(),
             misses: validations.misses,
+            unvalidated: *unvalidated,
         };
         let note = serde_json::to_string(&note).expect("the state is plain data");
         (tensors, note)

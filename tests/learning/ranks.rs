@@ -46,7 +46,7 @@ fn together(
             &folder,
             None,
             &Device::Cpu,
-            &mut |_, _| (),
+            &mut |_, _| ControlFlow::Continue(()),
         )?;
         trainer.run(&mut |event| match stop(rank, &event) {
             true => ControlFlow::Break(()),
@@ -185,8 +185,8 @@ fn fewer_clips_than_ranks_are_refused_and_so_are_ranks_with_other_sounds() {
                 let (run, config) = (&run, config.clone());
                 scope.spawn(move || {
                     let (group, cpu) = (Arc::new(group), Device::Cpu);
-                    let opened =
-                        Trainer::open_in(group, config, set, run, None, &cpu, &mut |_, _| ());
+                    let on_progress = &mut |_, _| ControlFlow::Continue(());
+                    let opened = Trainer::open_in(group, config, set, run, None, &cpu, on_progress);
                     opened?.run(&mut |_| ControlFlow::Continue(()))
                 })
             })

@@ -3,6 +3,9 @@
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use audiodiff::Error;
 use audiodiff::checkpoint::{Checkpoint, load_tensors, save_tensors};
@@ -75,6 +78,46 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // A model whose state is gone is not overwritten by a run from nothing.
     std::fs::remove_file(resumed.join("state.safetensors")).unwrap();
     assert!(refusal(&config, &set).contains("no state.safetensors"));
+}
+
+#[test]
+fn a_run_that_is_broken_off_within_steps_goes_on_to_the_bit() {
+    let (folder, set) = tones();
+    let mut config = config(mdct(), 14);
+    (config.validate_every, config.patience) = (3, NonZeroU64::new(100));
+    let (straight, broken) = (folder.path().join("straight"), folder.path().join("broken"));
+    let (_, whole) = train(config.clone(), &set, &straight, u64::MAX);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.unwrap();
+    let mut breaks = 0;
+    let model = loop {
+        let stop = Arc::new(AtomicBool::new(false));
+        let bell = stop.clone();
+        let ringer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_micros(400 * breaks));
+            bell.store(true, Ordering::Relaxed);
+        });
+        let (outcome, model) = pool.install(|| {
+            let mut trainer = begin(config.clone(), &set, &broken, None).unwrap();
+            trainer.stop_with(stop);
+            let outcome = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+            (outcome, trainer.checkpoint().unwrap())
+        });
+        ringer.join().unwrap();
+        if outcome == Outcome::Finished {
+            break model;
+        }
+        breaks += 1;
+    };
+    assert!(breaks > 1, "{breaks}");
+    assert_eq!(bits(&whole), bits(&model));
+    let stats = |run: &Path| {
+        let stats = read_stats(&run.join("stats.jsonl")).unwrap().into_iter();
+        stats
+            .map(|r| (r.step, r.loss.to_bits(), r.validation.map(f32::to_bits)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(stats(&straight), stats(&broken));
 }
 
 /// Names in the state of a run, and those that version 0.1.0 wrote.

@@ -97,18 +97,11 @@ impl TrainArgs {
         self.crop.map(Crop::from).or_else(own).unwrap_or_default()
     }
 
-    /// The name of the folder of sounds.
-    fn folder_name(&self) -> String {
-        let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let name = folder.file_name();
-        name.map_or("sounds".into(), |name| name.to_string_lossy().into_owned())
-    }
-
     /// The recipe, changed where a flag says so.
     fn config(&self, from: Option<&Checkpoint>, device: &Device) -> anyhow::Result<TrainConfig> {
         let mut config = self.start.recipe(from)?;
         config.set_format(self.sample_rate, self.channels, self.seconds)?;
-        config.name = self.folder_name();
+        config.name_after(&self.folder);
         self.training.apply(&mut config, device);
         self.set_objective(&mut config.loss);
         if self.no_augment {

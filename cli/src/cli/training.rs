@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,16 +14,13 @@ use audiodiff::error::printable;
 use audiodiff::group::Group;
 use audiodiff::names::composed;
 use audiodiff::representation::Format;
-use audiodiff::train::{self, Event, Length, Outcome, TrainConfig, Trainer};
+use audiodiff::train::{self, DemoPace, Event, Length, Outcome, TrainConfig, Trainer};
 use candle_core::Device;
 use clap::Args;
 
 use super::Global;
 use super::flags::{ComputeArgs, LabelArgs};
 use super::progress::{Bar, Monitor, catch_interrupts, keep_going};
-
-/// Of a training's time, demo sounds take at most one part in this many, its end apart.
-const DEMO_FRACTION: u32 = 10;
 
 /// Flags of every training.
 #[derive(Args)]
@@ -200,7 +198,10 @@ pub fn open_run<'d>(
     global: &Global,
 ) -> anyhow::Result<Trainer<'d>> {
     let bar = Bar::new("measuring sounds", global);
-    let mut progress = |done, all| bar.set(done, all);
+    let mut progress = |done, all| {
+        bar.set(done, all);
+        ControlFlow::Continue(())
+    };
     let trainer = Trainer::open_in(group, config, dataset, out, from, device, &mut progress)?;
     bar.finish();
     let matched = trainer.matched_classes().iter();
@@ -260,20 +261,20 @@ pub fn run(
     say(end_of(trainer.config(), dataset.validation().len()));
     catch_interrupts()?;
     let mut monitor = Monitor::new(global);
-    let (mut progress, mut next_demos) = (0.0, Instant::now());
+    let (mut progress, mut pace) = (0.0, DemoPace::default());
     let outcome = trainer.run(&mut |event| {
         match event {
             Event::Step(report) => {
                 progress = report.progress;
                 monitor.step(report);
             }
-            Event::Saved(_) if progress >= 1.0 || Instant::now() >= next_demos => {
+            Event::Saved(_) if progress >= 1.0 || pace.is_due() => {
                 let begun = Instant::now();
                 if let Err(error) = train::illustrate(out, device, &mut keep_going) {
                     // The model is safe; its pictures are not worth ending the run.
                     eprintln!("warning: demo sounds: {}", printable(&format!("{error:#}")));
                 }
-                next_demos = Instant::now() + begun.elapsed() * (DEMO_FRACTION - 1);
+                pace.made(begun);
             }
             _ => {}
         }

@@ -107,7 +107,7 @@ impl Pcm {
                     false => channel.extend(new),
                 }
             }
-            wanted.hand_on(&mut sound);
+            wanted.hand_on(&mut sound)?;
             at += count;
         }
         Ok(sound)

@@ -158,7 +158,7 @@ fn decode_packets(
         if sound.frames() >= limit {
             break;
         }
-        wanted.hand_on(&mut sound);
+        wanted.hand_on(&mut sound)?;
         if sound.channels[0].len() * count > MAX_SAMPLES {
             return too_long();
         }

@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use audiodiff::checkpoint::Checkpoint;
-use audiodiff::dataset::{self, ScanOptions};
+use audiodiff::dataset::ScanOptions;
 use audiodiff::diffusion::Target;
 use audiodiff::network::{NetworkConfig, UNetConfig};
 use audiodiff::representation::RepresentationConfig;
-use audiodiff::train::TrainConfig;
+use audiodiff::train::{TrainConfig, enough_for_fresh};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::super::usage;
-
-/// Folders up to this many sounds are learnt by fine-tuning the built-in model unless told otherwise.
-const SMALL_SET: usize = 2000;
 
 #[derive(Args)]
 pub struct StartArgs {
@@ -101,14 +98,6 @@ impl Wanted {
     }
 }
 
-/// The built-in model, where this build has one.
-fn built_in() -> anyhow::Result<Option<Checkpoint>> {
-    #[cfg(feature = "embedded-model")]
-    return Ok(Some(Checkpoint::embedded()?));
-    #[cfg(not(feature = "embedded-model"))]
-    Ok(None)
-}
-
 impl StartArgs {
     /// The model to begin from, for a folder of sounds. Only with `auto` may what the user asked for send it away; then
     /// a sentence says why.
@@ -120,7 +109,7 @@ impl StartArgs {
         match &self.from {
             Origin::Nothing => Ok((None, None)),
             Origin::Auto => {
-                let Some(model) = built_in()? else {
+                let Some(model) = Checkpoint::built_in()? else {
                     return Ok((None, None));
                 };
                 if let Some(flag) = self.sends_away(&model) {
@@ -128,8 +117,7 @@ impl StartArgs {
                     return Ok((None, Some(why)));
                 }
                 // Counted before anything is opened: opening takes a while, and depends on the model.
-                let sounds = dataset::count(sounds, options)?;
-                if sounds > SMALL_SET {
+                if let Some(sounds) = enough_for_fresh(sounds, options)? {
                     let why =
                         format!("{sounds} files are enough to begin from nothing (--from auto)");
                     return Ok((None, Some(why)));
@@ -171,7 +159,7 @@ impl StartArgs {
         }
         let network = match &self.preset {
             Some(preset) => preset.network.clone(),
-            None => NetworkConfig::UNet(UNetConfig::preset("nano")?),
+            None => TrainConfig::fresh().network,
         };
         let wanted = self.representation.as_ref();
         Ok(TrainConfig::from_scratch(
