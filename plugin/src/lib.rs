@@ -320,6 +320,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             self.store.clone(),
             self.status.clone(),
             self.display.clone(),
+            self.learner.0.clone(),
             MULTI,
         )
     }

@@ -16,13 +16,15 @@ use nice_plug_egui::{
 };
 
 use crate::display::Display;
+use crate::kits::Place;
+use crate::learn::Learner;
 use crate::pad::PADS;
 use crate::params::PluginParams;
 use crate::project::Project;
 use crate::requests::Task;
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::store::Store;
+use crate::store::{PadCopy, Store};
 use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
 use crate::undo::Direction;
 
@@ -33,7 +35,9 @@ mod head;
 mod icon;
 #[cfg(target_os = "linux")]
 mod keyboard;
+mod kitbar;
 mod knob;
+mod learn;
 mod look;
 mod make;
 mod map;
@@ -48,9 +52,11 @@ mod wave;
 use bubble::Bubbles;
 use files::{Picking, Purpose};
 use head::Level;
+use kitbar::Kits;
 use knob::{Editing, Hand};
 pub use look::Theme;
 use look::{GAP, Look, MARGIN, NEAR, Room};
+use learn::Lessons;
 use map::{Chosen, Seen};
 use morph::{Between, Shown};
 use ring::Heard;
@@ -100,6 +106,12 @@ pub struct Window {
     /// What stands on the left.
     stage: Stage,
     bubbles: Bubbles,
+    /// The pads that solo and mute leave to be heard.
+    heard_pads: [bool; PADS],
+    copied: Option<PadCopy>,
+    kits: Kits,
+    learner: Arc<Learner>,
+    lessons: Lessons,
     /// What is heard under the pointer.
     heard: Heard,
     /// The pad whose ring is shown, and how far that goes, 0 to 1.
@@ -146,6 +158,7 @@ pub fn editor(
     store: Arc<Store>,
     status: Arc<Status>,
     display: Arc<Display>,
+    learner: Arc<Learner>,
     multi: bool,
 ) -> Option<EguiEditor<Window>> {
     let settings = EguiNiceSettings::new()
@@ -153,7 +166,7 @@ pub fn editor(
         .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST))
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
-    let window = Window::new(state.clone(), params, store, status, display, multi);
+    let window = Window::new(state.clone(), params, store, status, display, learner, multi);
     create_egui_editor(state, repaint, settings, window)
 }
 
@@ -210,7 +223,7 @@ impl NiceEguiApp for Window {
         };
         self.remember_size(ui);
         self.report_changes(&setter);
-        self.poll_dialog();
+        self.poll_dialog(&edit);
         self.draw(ui, &edit);
         #[cfg(target_os = "linux")]
         {
@@ -243,6 +256,7 @@ impl Window {
         ui.push_id("stage", |ui| self.stage(ui, stage, edit));
         self.selected(ui, room.0, edit);
         self.foot(ui, foot);
+        self.lessons(ui);
         self.carried(ui);
     }
 
@@ -271,6 +285,7 @@ impl Window {
         store: Arc<Store>,
         status: Arc<Status>,
         display: Arc<Display>,
+        learner: Arc<Learner>,
         multi: bool,
     ) -> Self {
         Self {
@@ -287,6 +302,11 @@ impl Window {
             over: false,
             stage: Stage::default(),
             bubbles: Bubbles::default(),
+            heard_pads: [true; PADS],
+            copied: None,
+            kits: Kits::new(),
+            learner,
+            lessons: Lessons::default(),
             heard: Heard::default(),
             explores: None,
             distance: 0.35,
@@ -344,6 +364,12 @@ impl Window {
     /// Takes the project as it is, and measures the peaks of sounds that are new.
     fn update_pictures(&mut self) {
         self.project = self.store.project();
+        if let Some((pad, key)) = self.display.take_learnt() {
+            let gesture = self.store.gesture();
+            self.store.edit(gesture, |project| project.keymap.set(pad, key));
+            self.project = self.store.project();
+        }
+        self.heard_pads = self.project.kit().heard();
         let project = &self.project;
         for (pad, picture) in self.pictures.iter_mut().enumerate() {
             let sound = project.sound(pad);
@@ -384,7 +410,7 @@ impl Window {
         }
     }
 
-    fn poll_dialog(&mut self) {
+    fn poll_dialog(&mut self, edit: &Editing<'_>) {
         let Some(picking) = &mut self.picking else {
             return;
         };
@@ -397,7 +423,9 @@ impl Window {
             self.news = Some((missing.to_owned(), true));
         }
         self.picking = None;
-        if let Some(path) = picked {
+        if let (Some(path), Purpose::Kit) = (&picked, purpose) {
+            self.open_kit(&Place::File(path.clone()), edit);
+        } else if let Some(path) = picked {
             self.news = match self.picked(purpose, &path) {
                 Ok(news) => Some((news, false)),
                 Err(error) => Some((error.to_string(), true)),
@@ -412,6 +440,9 @@ impl Window {
                 self.prefer(|settings| settings.remember(path));
                 Ok(format!("sounds are made by {} from now on", path.display()))
             }
+            Purpose::Learn => self.learn(path),
+            Purpose::Kits(format) => self.export_kit(format, path.to_owned()),
+            Purpose::Kit => unreachable!("it is opened with a hand on the parameters"),
             Purpose::MapFolder => {
                 let map = self.store.map().ok_or_else(|| {
                     audiodiff::Error::setting("the map was closed in between; open it again")

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rfd::{AsyncFileDialog, FileHandle};
 
+use crate::kits::EXTENSION;
+use crate::kits::export::Format;
 use crate::stored::SoundRecipe;
 
 /// No person leaves a dialog sooner.
@@ -24,6 +26,12 @@ pub(super) enum Purpose {
     Export(usize),
     /// A folder of sounds for the map.
     MapFolder,
+    /// A folder of sounds to learn.
+    Learn,
+    /// A kit to open.
+    Kit,
+    /// A folder to write the kit to for another instrument.
+    Kits(Format),
 }
 
 /// A dialog that is open.
@@ -65,6 +73,18 @@ impl Picking {
                 dialog
                     .set_title("Add a folder of sounds to the map")
                     .pick_folder(),
+            ),
+            Purpose::Learn => Box::pin(
+                dialog
+                    .set_title("Learn a folder of sounds")
+                    .pick_folder(),
+            ),
+            Purpose::Kits(_) => Box::pin(dialog.set_title("Export the kit into").pick_folder()),
+            Purpose::Kit => Box::pin(
+                dialog
+                    .set_title("Open a kit")
+                    .add_filter("audiodiff kits", &[EXTENSION])
+                    .pick_file(),
             ),
             Purpose::Export(_) => Box::pin(
                 dialog

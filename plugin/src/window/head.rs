@@ -64,8 +64,10 @@ impl Window {
             if undo.on_hover_text("Ctrl-Z").clicked() {
                 edit.undo(Direction::Back);
             }
-            let rest = ui.available_rect_before_wrap();
-            row(ui, rest, "model", |ui| {
+            let mut rest = Room(ui.available_rect_before_wrap());
+            let kits = rest.right(0.62 * rest.0.width(), GAP);
+            self.kit_bar(ui, kits, edit);
+            row(ui, rest.0, "model", |ui| {
                 ui.label(RichText::new("Model").color(look.faint));
                 self.model_menu(ui);
             });
@@ -74,6 +76,7 @@ impl Window {
 
     /// Chooses the model that makes the sounds.
     fn model_menu(&mut self, ui: &mut Ui) {
+        let look = Look::here(ui);
         let chosen = self.project.model.clone();
         let model = self.status.model();
         let name = match (&model, &chosen) {
@@ -104,8 +107,20 @@ impl Window {
                 self.picking = Some(Picking::begin(Purpose::Model, ""));
                 ui.close();
             }
+            ui.separator();
+            if ui.button("Learn a folder of yours…").clicked() {
+                self.lessons.open = true;
+                ui.close();
+            }
         });
         below(ui, &response);
+        let learning = self.learner.view().filter(|view| !view.state.is_over());
+        if let Some(view) = learning {
+            // How far it is, below the name.
+            let mut bar = response.rect.with_min_y(response.rect.bottom() - 3.0);
+            bar.set_width(bar.width() * view.progress.clamp(0.02, 1.0));
+            ui.painter().rect_filled(bar, 1, look.accent);
+        }
         let full = model.map_or(name, |model| model.name.clone());
         response.on_hover_text(format!("The model that makes the sounds: {full}"));
     }

@@ -252,7 +252,12 @@ impl Editing<'_> {
 
     /// Takes the last gesture back, or makes it again.
     pub fn undo(&self, direction: Direction) {
-        self.store.undo(direction, |value| match value {
+        self.store.undo(direction, |value| self.set_value(value));
+    }
+
+    /// Sets a parameter, and returns the value that it had.
+    pub fn set_value(&self, value: Value) -> Value {
+        match value {
             Value::Seed(pad, seed) => {
                 let param = &self.params.pads[pad].seed;
                 let before = param.value();
@@ -269,7 +274,21 @@ impl Editing<'_> {
                 }
                 Value::Knob(index, before)
             }
-        });
+        }
+    }
+
+    /// A hand takes hold of a handle that changes the project.
+    pub fn grip(&self, ui: &Ui, handle: &str) {
+        let id = ui.scope_id().with(("grip", handle));
+        let gesture = self.store.gesture();
+        ui.data_mut(|data| data.insert_temp(id, gesture));
+    }
+
+    /// Changes the project as a part of what began with [`grip`](Self::grip).
+    pub fn pull(&self, ui: &Ui, handle: &str, change: impl FnOnce(&mut Project)) {
+        let id = ui.scope_id().with(("grip", handle));
+        let gesture = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+        self.store.edit(gesture, change);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The group in which a pad's sound is made: what it is like, and the buttons that ask for another.
 
+use audiodiff::attributes::Attribute;
 use egui::containers::menu::MenuButton;
 use egui::{Button, Rect, RichText, Ui, Vec2};
 
@@ -10,6 +11,7 @@ use super::stage::Stage;
 use super::look::{GAP, Look, NEAR, ROW, Room, group, row};
 use crate::kit::{Class, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS, PadSettings};
 use crate::params::{MAX_SEED, PadParams};
+use crate::portrait;
 use crate::requests::Task;
 
 impl Window {
@@ -27,6 +29,7 @@ impl Window {
         let buttons = room.right(BUTTONS, GAP);
         let variation = room.right(room.0.width() / 6.0, 0.0);
         edit.setting(ui, variation, pad, settings, &VARIATION);
+        self.portrait(ui, room.0, edit, pad, settings);
         let mut buttons = Room(buttons);
         let height = (buttons.0.height() - 2.0 * NEAR) / 3.0;
         let first = buttons.top(height, NEAR);
@@ -55,6 +58,45 @@ impl Window {
             self.past(ui, pad);
             self.advanced(ui, edit, pad, settings);
         });
+    }
+
+    /// What the sound shall be like: five knobs, each within what the model knows of the class.
+    fn portrait(
+        &self,
+        ui: &mut Ui,
+        rect: Rect,
+        edit: &Editing<'_>,
+        pad: usize,
+        settings: &PadSettings,
+    ) {
+        let model = self.status.model();
+        let class = settings.making.class.of_model(pad, &self.labels()).ok().flatten();
+        for (rect, (attribute, name, tip, get, set)) in Room(rect).columns(5, 0.0).zip(PORTRAIT) {
+            let range = model
+                .as_ref()
+                .and_then(|model| model.ranges.range(class.as_deref(), attribute).cloned());
+            let text = |x: f32| match &range {
+                Some(range) if x != 0.0 => portrait::text(attribute, range.at(x)),
+                _ => "Any".to_owned(),
+            };
+            let off = match (&model, &range) {
+                (Some(_), None) => Some("the model knows no such difference in this class"),
+                (None, _) => Some("no model is open"),
+                _ => None,
+            };
+            let knob = Setting {
+                name,
+                tip,
+                range: [-1.0, 1.0],
+                step: 0.01,
+                get,
+                set,
+                text: &text,
+                format: Format::CENTRED,
+                off,
+            };
+            edit.setting(ui, rect, pad, settings, &knob);
+        }
     }
 
     fn class_and_seed(
@@ -140,6 +182,53 @@ impl Window {
         }
     }
 }
+
+/// A knob of the portrait: what it is of, its name, what it does, and how it is read and written.
+type Trait = (
+    Attribute,
+    &'static str,
+    &'static str,
+    fn(&PadSettings) -> f32,
+    fn(&mut PadSettings, f32),
+);
+
+const PORTRAIT: [Trait; 5] = [
+    (
+        Attribute::Attack,
+        "Attack",
+        "How slowly new sounds begin",
+        |it| it.making.portrait.attack,
+        |it, x| it.making.portrait.attack = x,
+    ),
+    (
+        Attribute::Length,
+        "Length",
+        "How long new sounds last",
+        |it| it.making.portrait.length,
+        |it, x| it.making.portrait.length = x,
+    ),
+    (
+        Attribute::Brightness,
+        "Bright",
+        "How bright new sounds are",
+        |it| it.making.portrait.brightness,
+        |it, x| it.making.portrait.brightness = x,
+    ),
+    (
+        Attribute::Pitch,
+        "Pitch",
+        "How high new sounds are",
+        |it| it.making.portrait.pitch,
+        |it, x| it.making.portrait.pitch = x,
+    ),
+    (
+        Attribute::Noisiness,
+        "Noise",
+        "From a tone to noise",
+        |it| it.making.portrait.noisiness,
+        |it, x| it.making.portrait.noisiness = x,
+    ),
+];
 
 /// The width of the buttons beside the knobs.
 const BUTTONS: f32 = 224.0;

@@ -10,12 +10,25 @@ use super::files::{Picking, Purpose, export_name};
 use super::knob::{Editing, Format, line};
 use super::look::{Look, NEAR, ROUND, Room, plain};
 use super::wave::{Drawing, draw_wave};
-use crate::kit::Class;
-use crate::pad::{FIRST_KEY, PADS};
+use super::morph::Between;
+use super::stage::Stage;
+use crate::keymap::key_name;
+use crate::kit::{Class, MAX_NAME, PadSettings};
+use crate::pad::PADS;
 use crate::requests::Task;
+use crate::undo::Value;
 
 /// The size of a pad's switches, points.
 const SWITCH: f32 = 15.0;
+
+/// A switch of a pad: its letter, what it does, and where it is.
+type Switch = (&'static str, &'static str, fn(&mut PadSettings) -> &mut bool);
+
+const SWITCHES: [Switch; 3] = [
+    ("L", "Lock: keeps this sound whatever is asked", |it| &mut it.making.lock),
+    ("S", "Solo: silences the pads that are not solo", |it| &mut it.playing.solo),
+    ("M", "Mute", |it| &mut it.playing.mute),
+];
 
 /// The number of rows, and of pads in a row.
 const ROWS: usize = 4;
@@ -85,9 +98,25 @@ impl Window {
         };
         painter.rect_filled(rect, ROUND, fill);
         let wave = rect.shrink2(Vec2::new(8.0, 20.0));
+        let silent = !self.heard_pads[pad];
+        let is_made = self.store.is_pending(pad) && self.status.at_work() == Some(pad);
+        let fade = match (is_made, silent) {
+            (true, _) => 0.25,
+            (false, true) => 0.35,
+            (false, false) => 1.0,
+        };
         if let Some((_, peaks)) = &self.pictures[pad] {
             let reverse = self.project.settings[pad].playing.reverse;
+            let color = color.gamma_multiply(fade);
             draw_wave(&painter, wave, peaks, &Drawing { reverse, color, decibels: true });
+        }
+        if is_made {
+            self.status.watch();
+            let steps = self.status.emerging(pad);
+            if let Some(step) = steps.as_ref().and_then(|steps| steps.last()) {
+                let drawing = Drawing { reverse: false, color, decibels: false };
+                draw_wave(&painter, wave, &step.peaks, &drawing);
+            }
         }
         if let Some(position) = playhead {
             let x = wave.left() + wave.width() * position;
@@ -118,9 +147,9 @@ impl Window {
     fn pad_switches(&self, ui: &Ui, pad: usize, rect: Rect, near: bool, edit: &Editing<'_>) {
         let look = Look::here(ui);
         let settings = &self.project.settings[pad];
-        let switches = [("L", "Lock: keeps this sound whatever is asked", settings.making.lock)];
-        let mut corner = rect.right_bottom() - Vec2::new(5.0, 4.0);
-        for (i, (letter, tip, is_on)) in switches.into_iter().enumerate() {
+        let mut corner = rect.right_bottom() - Vec2::new(5.0, 5.0);
+        for (i, (letter, tip, get)) in SWITCHES.into_iter().enumerate() {
+            let is_on = *get(&mut settings.clone());
             let square = Rect::from_min_max(corner - Vec2::splat(SWITCH), corner);
             corner.x -= SWITCH + 2.0;
             let id = ui.scope_id().with(("switch", pad, i));
@@ -135,8 +164,8 @@ impl Window {
             }
             if response.on_hover_text(tip).clicked() {
                 edit.edit(|project| {
-                    let lock = &mut project.settings[pad].making.lock;
-                    *lock = !*lock;
+                    let switch = get(&mut project.settings[pad]);
+                    *switch = !*switch;
                 });
             }
         }
@@ -144,9 +173,28 @@ impl Window {
 
     /// What is done with one pad.
     fn pad_menu(&mut self, ui: &mut Ui, pad: usize, edit: &Editing<'_>) {
-        ui.set_min_width(150.0);
+        ui.set_min_width(170.0);
         let is_open = !self.store.is_locked(pad);
         let sound = self.project.sound(pad).cloned();
+        let settings = self.project.settings[pad].clone();
+        let id = ui.scope_id().with(("name", pad));
+        let mut name: String = ui
+            .data(|data| data.get_temp(id))
+            .unwrap_or_else(|| settings.name.clone().unwrap_or_default());
+        let field = egui::TextEdit::singleline(&mut name)
+            .hint_text(self.pad_name(pad))
+            .char_limit(MAX_NAME)
+            .desired_width(150.0);
+        if ui.add(field).lost_focus() {
+            let name = name.trim().to_owned();
+            let name = Some(name).filter(|name| !name.is_empty());
+            if name != settings.name {
+                edit.edit(|project| project.settings[pad].name = name);
+            }
+            ui.data_mut(|data| data.remove::<String>(id));
+        } else {
+            ui.data_mut(|data| data.insert_temp(id, name));
+        }
         let item = |ui: &mut Ui, on: bool, text: &str| {
             let clicked = ui.add_enabled(on, egui::Button::new(text).frame(false)).clicked();
             if clicked {
@@ -157,44 +205,90 @@ impl Window {
         if item(ui, is_open, "New sound") {
             edit.new_sound(self.store.gesture(), pad);
         }
-        if item(ui, is_open && sound.is_some(), "Vary") {
+        let is_there = sound.is_some();
+        if item(ui, is_open && is_there, "Vary") {
             self.store.ask(pad, Task::Vary);
         }
-        if item(ui, is_open && sound.is_some(), "Make takes") {
-            self.store.ask(pad, Task::Takes);
+        if item(ui, is_there, "Ring of eight like it") {
+            self.store.view(|project| project.selected = pad);
+            self.show(Stage::Ring);
         }
         ui.menu_button("Morph with", |ui| {
             for other in (0..PADS).filter(|&other| other != pad) {
                 let text = format!("{}  {}", other + 1, self.pad_name(other));
                 if ui.button(text).clicked() {
-                    edit.edit(|project| {
-                        project.settings[pad].making.morph_with = Some(other);
-                    });
-                    self.store.ask(pad, Task::Morph);
+                    self.store.view(|project| project.selected = pad);
+                    self.show(Stage::Morph);
+                    self.between = Between::Pad(other);
                     ui.close();
                 }
             }
         });
         ui.separator();
-        let lock = self.project.is_locked(pad);
-        if item(ui, true, if lock { "Unlock" } else { "Lock" }) {
-            edit.edit(|project| project.settings[pad].making.lock = !lock);
+        if item(ui, true, "Copy") {
+            self.copied = Some(self.store.copy_pad(pad, edit.params));
         }
-        let reverse = self.project.settings[pad].playing.reverse;
-        if item(ui, true, if reverse { "Play forwards" } else { "Play backwards" }) {
-            edit.edit(|project| project.settings[pad].playing.reverse = !reverse);
+        if item(ui, is_open && self.copied.is_some(), "Paste")
+            && let Some(copy) = self.copied.clone()
+        {
+            let set = |value| edit.set_value(value);
+            let pasted = self.store.paste_pad(pad, &copy, edit.params, set);
+            self.tell(pasted);
+        }
+        ui.add_enabled_ui(is_open, |ui| {
+            ui.menu_button("Swap with", |ui| {
+                for other in (0..PADS).filter(|&other| other != pad) {
+                    let text = format!("{}  {}", other + 1, self.pad_name(other));
+                    if ui.button(text).clicked() {
+                        let set = |value| edit.set_value(value);
+                        let swapped = self.store.swap_pads(pad, other, edit.params, set);
+                        self.tell(swapped);
+                        ui.close();
+                    }
+                }
+            });
+        });
+        if item(ui, is_open, "Clear") {
+            let set = |value| edit.set_value(value);
+            let cleared = self.store.clear_pad(pad, edit.params, set);
+            self.tell(cleared);
+        }
+        ui.separator();
+        let learning = self.display.learning() == Some(pad);
+        let text = if learning { "Stop learning its key" } else { "Learn its key" };
+        if item(ui, !self.project.keys, text) {
+            self.display.learn((!learning).then_some(pad));
+        }
+        let text = if settings.playing.reverse { "Play forwards" } else { "Play backwards" };
+        if item(ui, true, text) {
+            self.turn_round(pad, edit);
         }
         ui.separator();
         let idle = self.picking.is_none();
         if item(ui, is_open && idle, "From audio…") {
             self.picking = Some(Picking::begin(Purpose::Sound(pad), ""));
         }
-        if item(ui, idle && sound.is_some(), "Export…")
+        if item(ui, idle && is_there, "Export…")
             && let Some(sound) = sound
         {
             let name = export_name(sound.recipe());
             self.picking = Some(Picking::begin(Purpose::Export(pad), &name));
         }
+    }
+
+    /// Plays what lies between a pad's handles in the other direction.
+    fn turn_round(&self, pad: usize, edit: &Editing<'_>) {
+        let start = &edit.params.pads[pad].start;
+        let before = start.unmodulated_normalized_value();
+        let gesture = self.store.gesture();
+        let (turned, start_turned) = self.project.settings[pad].playing.turned(before);
+        let mut knobs = edit.params.knobs();
+        if let Some(index) = knobs.position(|knob| std::ptr::eq(knob, start)) {
+            self.store.changed_value(gesture, Value::Knob(index, before));
+            edit.set_value(Value::Knob(index, start_turned));
+        }
+        self.store
+            .edit(gesture, |project| project.settings[pad].playing = turned);
     }
 
     /// The class of the sound that a pad has, or else of the one that it will have.
@@ -209,6 +303,9 @@ impl Window {
 
     /// What a pad is called.
     pub(super) fn pad_name(&self, pad: usize) -> String {
+        if let Some(name) = &self.project.settings[pad].name {
+            return name.clone();
+        }
         let sound = self.project.sound(pad);
         let file = sound.and_then(|sound| sound.recipe().file.clone());
         file.unwrap_or_else(|| {
@@ -230,7 +327,10 @@ impl Window {
         let bottom = rect.left_bottom() + Vec2::new(8.0, -4.0);
         // In keys mode no key is a pad's own.
         if !self.project.keys {
-            let key = key_name(FIRST_KEY + pad as u8);
+            let key = match self.display.learning() {
+                Some(learning) if learning == pad => "play a key".to_owned(),
+                _ => key_name(self.project.keymap.key(pad)),
+            };
             painter.text(bottom, Align2::LEFT_BOTTOM, key, small.clone(), look.faint);
         }
         if self.store.is_pending(pad) {
@@ -261,12 +361,6 @@ pub(super) fn spoken(class: &str) -> String {
     first.chain(letters).collect()
 }
 
-/// The name of a key, middle C being C3.
-pub(super) fn key_name(key: u8) -> String {
-    let name = util::KEYS[usize::from(key) % 12];
-    format!("{name}{}", i32::from(key) / 12 - 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,9 +374,8 @@ mod tests {
     }
 
     #[test]
-    fn classes_and_keys_have_names_for_people() {
+    fn classes_have_names_for_people() {
         assert_eq!(spoken("hat_closed"), "Hat closed");
         assert_eq!(spoken(""), "");
-        assert_eq!([0, 36, 37, 60, 127].map(key_name), ["C-2", "C1", "C#1", "C3", "G8"]);
     }
 }

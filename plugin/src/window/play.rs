@@ -36,15 +36,15 @@ impl Window {
             off: depends.filter(|_| playing.velocity_start == 0.0 && playing.velocity_cutoff == 0.0),
             ..CURVE
         };
-        let mut places = room.columns(8, 0.0);
-        let mut place = || places.next().expect("there are eight");
+        let mut places = room.columns(9, 0.0);
+        let mut place = || places.next().expect("there are nine");
         let level = Format::FROM_LEFT;
         edit.knob(ui, place(), &params.gain, ("Gain", "The level of this pad"), level, None);
         let pan = ("Pan", "Left or right");
         edit.knob(ui, place(), &params.pan, pan, Format::CENTRED, None);
         let pitch = ("Pitch", "In semitones; the sound becomes shorter as it becomes higher");
         edit.knob(ui, place(), &params.pitch, pitch, Format::CENTRED, None);
-        for knob in [FINE, glide, VELOCITY, curve, TO_START] {
+        for knob in [FINE, glide, VELOCITY, curve, TO_START, BEATS] {
             edit.setting(ui, place(), pad, settings, &knob);
         }
         row(ui, choices, "choices", |ui| self.choices(ui, edit, pad, settings));
@@ -185,3 +185,30 @@ const GLIDE: Setting<'static> = Setting {
     format: Format::FROM_LEFT,
     off: None,
 };
+
+/// Lengths in beats that a knob stops at, from a thirty-second note to four bars.
+const LENGTHS: [f32; 16] = [
+    0.0, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0,
+];
+
+const BEATS: Setting<'static> = Setting {
+    name: "Beats",
+    tip: "Cuts notes, or begins loops anew, after so many beats at the host's tempo",
+    range: [0.0, (LENGTHS.len() - 1) as f32],
+    step: 1.0,
+    get: |it| nearest_length(it.playing.beats) as f32,
+    set: |it, x| it.playing.beats = LENGTHS[(x as usize).min(LENGTHS.len() - 1)],
+    text: &|x| match x as usize {
+        0 => "Off".to_owned(),
+        i => LENGTHS[i.min(LENGTHS.len() - 1)].to_string(),
+    },
+    format: Format::FROM_LEFT,
+    off: None,
+};
+
+/// The place of the length in beats that is nearest.
+fn nearest_length(beats: f32) -> usize {
+    let away = |i: &usize| (LENGTHS[*i] - beats).abs();
+    let places = 0..LENGTHS.len();
+    places.min_by(|a, b| away(a).total_cmp(&away(b))).unwrap_or(0)
+}

@@ -196,21 +196,17 @@ fn envelope(
         let value = sustain - by.y / rect.height();
         edit.turn(&params.sustain, value.clamp(0.0, 1.0));
     }
-    let id = ui.scope_id().with("hold's gesture");
-    let begun = |begins: bool| {
+    let grip = |begins| {
         if begins {
-            let gesture = edit.store.gesture();
-            ui.data_mut(|data| data.insert_temp(id, gesture));
+            edit.grip(ui, "Hold");
         }
     };
     if values[1] > 0.0
-        && let Some(by) = handle(ui, "Hold", pos2(held, rect.top()), sideways, begun)
+        && let Some(by) = handle(ui, "Hold", pos2(held, rect.top()), sideways, grip)
     {
-        let gesture = ui.data(|data| data.get_temp(id)).unwrap_or_default();
         let hold = (hold + by.x / (SHARES[1] * rect.width())).clamp(0.0, 1.0);
         let hold = hold.powi(2) * MAX_HOLD_MS;
-        edit.store
-            .edit(gesture, |project| project.settings[pad].playing.hold = hold);
+        edit.pull(ui, "Hold", |project| project.settings[pad].playing.hold = hold);
     }
     let at = pos2(silent, rect.bottom());
     if settings.playing.mode != crate::voice::Mode::OneShot

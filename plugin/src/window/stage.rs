@@ -3,8 +3,10 @@
 use egui::{Button, Rect, RichText, Ui, Vec2};
 
 use super::Window;
+use super::icon::below;
 use super::knob::{Editing, KNOB};
 use super::look::{GAP, NEAR, ROW, Room, row, row_from_right};
+use crate::keymap::Preset;
 use crate::pad::PADS;
 
 /// What stands on the left of the window.
@@ -68,6 +70,35 @@ impl Window {
         }
     }
 
+    /// Which keys play which pads.
+    fn key_menu(&self, ui: &mut Ui, edit: &Editing<'_>) {
+        let map = self.project.keymap;
+        let preset = map.preset();
+        let menu = ui.menu_button("Keys of pads      ", |ui| {
+            for choice in Preset::ALL {
+                let is_chosen = preset.is_some_and(|(preset, _)| preset == choice);
+                if ui.radio(is_chosen, choice.name()).clicked() {
+                    edit.edit(|project| project.keymap = choice.map());
+                }
+            }
+            if preset.is_none() {
+                let _ = ui.radio(true, "Keys of your own");
+            }
+            ui.horizontal(|ui| {
+                for (text, by) in [("An octave lower", -1), ("An octave higher", 1)] {
+                    let shifted = map.shifted(by);
+                    let button = ui.add_enabled(shifted.is_some(), Button::new(text));
+                    if let Some(shifted) = shifted.filter(|_| button.clicked()) {
+                        edit.edit(|project| project.keymap = shifted);
+                    }
+                }
+            });
+            ui.label("A pad learns its key from the menu of its other mouse button.");
+        });
+        below(ui, &menu.response);
+        menu.response.on_hover_text("Which keys play the pads");
+    }
+
     fn tabs(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
         row(ui, rect, "tabs", |ui| {
             for (stage, text, tip) in STAGES {
@@ -85,6 +116,7 @@ impl Window {
             {
                 edit.edit(|project| project.keys = !project.keys);
             }
+            self.key_menu(ui, edit);
             let all = ui.add(Button::new("New kit").min_size(Vec2::new(0.0, ROW)));
             if all
                 .on_hover_text("New sounds for all pads that are not locked; one undo brings the old ones back")

@@ -45,7 +45,8 @@ fn window(store: &Arc<Store>) -> Window {
     let (status, display) = (Arc::default(), Arc::default());
     let params = Arc::new(PluginParams::new(store));
     let size = EguiEditorState::from_size(SIZE, 1.0);
-    Window::new(size, params, store.clone(), status, display, false)
+    let learner = Arc::default();
+    Window::new(size, params, store.clone(), status, display, learner, false)
 }
 
 /// What hands have done to parameters.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use egui::{Align2, Button, Color32, CursorIcon, Rect, RichText, Sense, Stroke, Ui, Vec2, pos2};
+use egui::accesskit::Role;
+use egui::{
+    Align2, Button, Color32, CursorIcon, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2,
+};
 
 use nice_plug::params::Param;
 
@@ -10,7 +13,9 @@ use super::Window;
 use super::files::{Picking, Purpose, export_name};
 use super::knob::{Editing, line};
 use super::look::{GAP, Look, NEAR, ROUND, ROW, Room, plain, row_from_right};
+use crate::kit::{LEAST_SPAN, MAX_FADE_MS};
 use crate::stored::StoredSound;
+use crate::voice::Mode;
 
 /// The lowest and highest value of each stretch of a sound, the stretches of equal length.
 pub(super) type Peaks = Vec<[f32; 2]>;
@@ -214,20 +219,88 @@ impl Window {
             decibels: self.decibels,
         };
         draw_wave(&painter, rect.shrink2(Vec2::new(0.0, 3.0)), &self.view.peaks, &drawing);
-        let params = self.params.clone();
-        let start = &params.pads[pad].start;
-        let x = self.view.x_of(rect, start.unmodulated_normalized_value());
-        let before = rect.with_max_x(x.clamp(rect.left(), rect.right()));
-        painter.rect_filled(before, 0, look.back.gamma_multiply(0.7));
-        if let Some(moved) = flag(ui, rect, "Start", x, |begins| edit.hold(&[start], begins)) {
-            let at = self.view.at(rect, moved);
-            edit.turn(start, at.clamp(0.0, 1.0));
-        }
+        self.handles(ui, rect, edit, pad, sound.seconds());
         if let Some(position) = self.display.playhead(pad) {
             let x = self.view.x_of(rect, position);
             painter.vline(x, rect.y_range(), Stroke::new(1.5, look.ink));
         }
     }
+}
+
+impl Window {
+    /// The ends of what is played, the fades at them, and those of its loop.
+    fn handles(&self, ui: &Ui, rect: Rect, edit: &Editing<'_>, pad: usize, seconds: f32) {
+        let look = Look::here(ui);
+        let painter = ui.painter_at(rect);
+        let x_of = |at: f32| self.view.x_of(rect, at);
+        let at = |x: f32| self.view.at(rect, x).clamp(0.0, 1.0);
+        let param = &self.params.pads[pad].start;
+        let start = param.unmodulated_normalized_value();
+        let playing = self.project.settings[pad].playing;
+        let end = playing.end;
+        for (from, to) in [(rect.left(), x_of(start)), (x_of(end), rect.right())] {
+            let side = Rect::from_x_y_ranges(from..=to, rect.y_range());
+            if side.is_positive() {
+                painter.rect_filled(side, 0, look.back.gamma_multiply(0.7));
+            }
+        }
+        let ms = |share: f32| 1000.0 * share * seconds;
+        let (fade_in, fade_out) = (
+            start + playing.fade_in / ms(1.0).max(1.0),
+            end - playing.fade_out / ms(1.0).max(1.0),
+        );
+        let stroke = Stroke::new(1.5, look.accent);
+        for (edge, top) in [(start, fade_in), (end, fade_out)] {
+            let points = [pos2(x_of(edge), rect.bottom()), pos2(x_of(top), rect.top())];
+            if (edge - top).abs() > 1e-4 {
+                painter.line_segment(points, stroke);
+            }
+        }
+        let set = |name: &str, change: &dyn Fn(&mut crate::kit::Playing)| {
+            edit.pull(ui, name, |project| change(&mut project.settings[pad].playing));
+        };
+        if let Some(x) = flag(ui, rect, "Start", x_of(start), Side::Right, |begins| edit.hold(&[param], begins)) {
+            edit.turn(param, at(x).min(end - LEAST_SPAN));
+        }
+        let grip = |name: &'static str| move |begins: bool| {
+            if begins {
+                edit.grip(ui, name);
+            }
+        };
+        if let Some(x) = flag(ui, rect, "End", x_of(end), Side::Left, grip("End")) {
+            let end = at(x).max(start + LEAST_SPAN);
+            set("End", &|playing| playing.end = end);
+        }
+        if let Some(x) = knee(ui, rect, "Fade in", x_of(fade_in), grip("Fade in")) {
+            let fade = ms(at(x) - start).clamp(0.0, MAX_FADE_MS);
+            set("Fade in", &|playing| playing.fade_in = fade);
+        }
+        if let Some(x) = knee(ui, rect, "Fade out", x_of(fade_out), grip("Fade out")) {
+            let fade = ms(end - at(x)).clamp(0.0, MAX_FADE_MS);
+            set("Fade out", &|playing| playing.fade_out = fade);
+        }
+        if playing.mode == Mode::Loop {
+            let (from, to) = (playing.loop_start.max(start), playing.loop_end.min(end));
+            let lower = rect.with_min_y(rect.bottom() - 14.0);
+            let bar = Rect::from_x_y_ranges(x_of(from)..=x_of(to), rect.bottom() - 3.0..=rect.bottom());
+            painter.rect_filled(bar, 0, look.modulated);
+            if let Some(x) = flag(ui, lower, "Loop from", x_of(from), Side::Right, grip("Loop from")) {
+                let from = at(x).min(to - LEAST_SPAN);
+                set("Loop from", &|playing| playing.loop_start = from);
+            }
+            if let Some(x) = flag(ui, lower, "Loop to", x_of(to), Side::Left, grip("Loop to")) {
+                let to = at(x).max(from + LEAST_SPAN);
+                set("Loop to", &|playing| playing.loop_end = to);
+            }
+        }
+    }
+}
+
+/// The side of its line that a flag flies on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Side {
+    Left,
+    Right,
 }
 
 /// A line through a wave with a flag on it that is dragged sideways; returns where to.
@@ -236,21 +309,50 @@ fn flag(
     rect: Rect,
     name: &str,
     x: f32,
+    side: Side,
+    held: impl Fn(bool),
+) -> Option<f32> {
+    let size = Vec2::new(9.0, 11.0);
+    let left = match side {
+        Side::Left => x - size.x,
+        Side::Right => x,
+    };
+    let flag = Rect::from_min_size(pos2(left, rect.bottom() - size.y), size);
+    drag_flag(ui, rect, name, x, flag, true, held)
+}
+
+/// The end of a fade, at the top of a wave.
+fn knee(ui: &Ui, rect: Rect, name: &str, x: f32, held: impl Fn(bool)) -> Option<f32> {
+    let flag = Rect::from_center_size(pos2(x, rect.top() + 4.0), Vec2::splat(8.0));
+    drag_flag(ui, rect, name, x, flag, false, held)
+}
+
+fn drag_flag(
+    ui: &Ui,
+    rect: Rect,
+    name: &str,
+    x: f32,
+    flag: Rect,
+    has_line: bool,
     held: impl Fn(bool),
 ) -> Option<f32> {
     let look = Look::here(ui);
     let id = ui.scope_id().with(("flag", name));
-    let grip = Rect::from_center_size(pos2(x, rect.center().y), Vec2::new(10.0, rect.height()));
-    let response = ui.interact(grip.intersect(rect.expand(6.0)), id, Sense::drag());
+    let is_seen = rect.x_range().expand(1.0).contains(x);
+    let response = ui.interact(flag.expand(2.0), id, Sense::drag());
+    response.widget_info(|| WidgetInfo::labeled(Role::Slider, true, name));
     if response.drag_started() {
         held(true);
     }
-    let is_near = response.hovered() || response.dragged();
-    let painter = ui.painter_at(rect.expand2(Vec2::new(6.0, 0.0)));
-    let color = if is_near { look.ink } else { look.accent };
-    painter.vline(x, rect.y_range(), Stroke::new(1.5, color));
-    let flag = Rect::from_min_size(pos2(x, rect.top()), Vec2::new(7.0, 10.0));
-    painter.rect_filled(flag, 1, color);
+    if is_seen {
+        let is_near = response.hovered() || response.dragged();
+        let painter = ui.painter_at(rect.expand2(Vec2::new(9.0, 0.0)));
+        let color = if is_near { look.ink } else { look.accent };
+        if has_line {
+            painter.vline(x, rect.y_range(), Stroke::new(1.5, color));
+        }
+        painter.rect_filled(flag, 2, color);
+    }
     let moved = response
         .dragged()
         .then(|| response.interact_pointer_pos())
@@ -351,7 +453,7 @@ fn as_level(x: f32) -> f32 {
 }
 
 /// Draws `peaks` over the whole of `rect`.
-pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &Peaks, drawing: &Drawing) {
+pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &[[f32; 2]], drawing: &Drawing) {
     let (middle, half) = (rect.center().y, rect.height() / 2.0);
     let columns = (rect.width() as usize).min(peaks.len()).max(1);
     let height = |x: f32| half * if drawing.decibels { as_level(x) } else { x };
