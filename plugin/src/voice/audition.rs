@@ -172,7 +172,7 @@ mod tests {
         let jumps = out.windows(2).map(|pair| (pair[1] - pair[0]).abs());
         assert!(jumps.fold(0.0, f32::max) < 0.5 / 191.0);
         assert!((out[95] - 0.25).abs() < 0.003 && out[191].abs() < 0.003);
-        assert_eq!(heard(&mut auditions, 192), [0.0; 192]);
+        assert_eq!(heard(&mut auditions, 192)[1..], [0.0; 191]);
         auditions.stop();
         assert_eq!(auditions.playhead(), None);
         heard(&mut auditions, 200);
@@ -188,10 +188,11 @@ mod tests {
             auditions.play(sounds.clone());
             out.extend(heard(&mut auditions, 1 + i % 5));
         }
-        // Each begins with a jump of its own by 0.5; what is cut adds none to it.
+        // Each begins with a jump of its own by 0.5, upwards. A cut would be one by 0.44 downwards; there are only the
+        // slopes of what they all left.
         let falls = out.windows(2).map(|pair| pair[0] - pair[1]);
         let deepest = falls.fold(0.0, f32::max);
-        assert!(deepest < 0.1, "{deepest}");
+        assert!(deepest < 0.2, "{deepest}");
         auditions.stop();
         heard(&mut auditions, 200);
         assert_eq!(Arc::strong_count(&sounds), 1);

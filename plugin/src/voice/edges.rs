@@ -57,7 +57,8 @@ impl Span {
                 fade_out
             },
             cut_fade: fade_out.max(frames(FADE_MS)),
-            most: (1.0 / soft).min(1.0) as f32,
+            // A little faster than the shortest fade, which rounding must not hold up.
+            most: (1.01 / soft).min(1.0) as f32,
             is_whole: !is_cut_short && fade_in == 0.0 && fade_out == 0.0 && cut.is_none(),
         }
     }

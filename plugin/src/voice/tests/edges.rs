@@ -133,7 +133,7 @@ fn handles_that_are_moved_do_not_click() {
         out.extend(voices.left(960, &controls));
     }
     let jump = largest_jump(&out);
-    assert!(jump < 1.01 / 48.0, "{jump}");
+    assert!(jump < 1.02 / 48.0, "{jump}");
     assert!(!voices.is_active(), "its end is passed");
     // So does a loop that is moved before where it is.
     voices.begin(60, &LOOP);
@@ -143,7 +143,7 @@ fn handles_that_are_moved_do_not_click() {
         ..LOOP
     };
     out.extend(voices.left(24_000, &early));
-    assert!(largest_jump(&out) < 1.01 / 48.0);
+    assert!(largest_jump(&out) < 1.02 / 48.0);
     assert!(voices.playhead(0).is_some_and(|at| at <= 0.25));
     assert!(out[25_000..].iter().all(|x| (x - 1.0).abs() < 1e-6));
 }
@@ -240,7 +240,7 @@ fn notes_are_cut_in_time_and_loops_begin_anew() {
     voices.reset();
     voices.begin(60, &controls);
     let out = voices.left(9600, &controls);
-    assert!(largest_jump(&out) < 1.01 / 48.0);
+    assert!(largest_jump(&out) < 1.02 / 48.0);
 }
 
 #[test]
