@@ -20,6 +20,8 @@ use nice_plug::prelude::*;
 use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
+#[cfg(target_os = "linux")]
+pub mod desktop;
 pub mod display;
 pub mod generator;
 pub mod job;
