@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing audiodiff needs and this machine lacks: compilers of C and C++, ALSA's headers,
-# Python for a test, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and libclang, by which its headers are
-# read.
+# Python and an X server without a screen for tests, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and
+# libclang, by which its headers are read.
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
@@ -29,6 +29,7 @@ missing=
 { command -v cc && command -v c++; } >/dev/null || missing="$missing build-essential"
 command -v pkg-config >/dev/null || missing="$missing pkg-config"
 command -v python3 >/dev/null || missing="$missing python3"
+command -v Xvfb >/dev/null || missing="$missing xvfb"
 if ! command -v pkg-config >/dev/null || ! pkg-config --exists alsa; then
     missing="$missing libasound2-dev"
 fi

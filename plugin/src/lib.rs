@@ -21,6 +21,8 @@ use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
 pub mod audition;
+#[cfg(target_os = "linux")]
+pub mod desktop;
 pub mod display;
 pub mod emergence;
 pub mod explore;

@@ -6,8 +6,10 @@
 
 use nice_plug_egui::Frame;
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, InputFocus};
+use x11rb::protocol::xproto::{ConnectionExt, InputFocus};
 use x11rb::rust_connection::{ReplyError, RustConnection};
+
+use crate::desktop::outermost;
 
 /// The focus of one window, while it is open.
 #[derive(Default)]
@@ -47,7 +49,7 @@ impl Keyboard {
         }
         let server = self.server.as_ref().expect("there is one by now");
         let give = || -> Result<(), ReplyError> {
-            let host = outermost(server, window)?;
+            let host = outermost(server, window, |_| Ok(()))?;
             if host != window {
                 let now = x11rb::CURRENT_TIME;
                 server
@@ -57,20 +59,5 @@ impl Keyboard {
             Ok(())
         };
         give().map_err(|error| error.to_string())
-    }
-}
-
-/// The window around `window` that the window manager cares for.
-fn outermost(server: &RustConnection, window: u32) -> Result<u32, ReplyError> {
-    let managed = server.intern_atom(false, b"WM_STATE")?.reply()?.atom;
-    let mut window = window;
-    loop {
-        let state = server.get_property(false, window, managed, AtomEnum::ANY, 0, 0)?;
-        let tree = server.query_tree(window)?;
-        let (state, tree) = (state.reply()?, tree.reply()?);
-        if state.type_ != x11rb::NONE || tree.parent == tree.root {
-            return Ok(window);
-        }
-        window = tree.parent;
     }
 }
