@@ -30,6 +30,8 @@ use crate::undo::Direction;
 
 mod bubble;
 mod carry;
+mod desk;
+mod drops;
 mod files;
 mod head;
 mod icon;
@@ -50,12 +52,14 @@ mod stage;
 mod wave;
 
 use bubble::Bubbles;
+use desk::Hands;
+use drops::{Places, Traffic, Waiting};
 use files::{Picking, Purpose};
 use head::Level;
 use kitbar::Kits;
 use knob::{Editing, Hand};
 pub use look::Theme;
-use look::{GAP, Look, MARGIN, NEAR, Room};
+use look::{GAP, Look, MARGIN, NEAR, ROW, Room};
 use learn::Lessons;
 use map::{Chosen, Seen};
 use morph::{Between, Shown};
@@ -66,13 +70,15 @@ use wave::{Peaks, View, peaks};
 /// The size of the first window, in logical points.
 const SIZE: LogicalSize<f64> = LogicalSize::new(1200.0, 760.0);
 /// Below it, not everything is seen.
-const LEAST: LogicalSize<f32> = LogicalSize::new(1040.0, 660.0);
+const LEAST: LogicalSize<f32> = LogicalSize::new(1040.0, 712.0);
 /// The share of the window's width that the stage takes.
 const STAGE: f32 = 0.425;
 /// The heights of the selected pad's groups in the least window; what is more is shared out.
 const MAKE: f32 = 120.0;
 const SHAPE: f32 = 168.0;
 const PLAY: f32 = 124.0;
+/// The height of the keyboard on the screen, which only a program without a host has.
+const KEYBOARD: f32 = 46.0;
 /// No window is remembered to be larger.
 const MOST: LogicalSize<f32> = LogicalSize::new(8000.0, 8000.0);
 
@@ -109,6 +115,11 @@ pub struct Window {
     /// The pads that solo and mute leave to be heard.
     heard_pads: [bool; PADS],
     copied: Option<PadCopy>,
+    traffic: Traffic,
+    /// Where the pads are, and what stands on the left.
+    places: Places,
+    stage_rect: Rect,
+    hands: Hands,
     kits: Kits,
     learner: Arc<Learner>,
     lessons: Lessons,
@@ -207,6 +218,7 @@ impl NiceEguiApp for Window {
         #[cfg(target_os = "linux")]
         {
             self.keyboard = Default::default();
+            self.traffic.desktop = None;
         }
     }
 
@@ -221,10 +233,13 @@ impl NiceEguiApp for Window {
             params: &params,
             store: &store,
         };
+        #[cfg(target_os = "linux")]
+        self.open_desktop(frame);
         self.remember_size(ui);
         self.report_changes(&setter);
         self.poll_dialog(&edit);
         self.draw(ui, &edit);
+        self.choose_devices(frame);
         #[cfg(target_os = "linux")]
         {
             let clicked = ui.input(|input| input.pointer.any_released());
@@ -242,6 +257,23 @@ impl NiceEguiApp for Window {
 }
 
 impl Window {
+    /// Takes part in what files are dragged, once the window is there.
+    #[cfg(target_os = "linux")]
+    fn open_desktop(&mut self, frame: &Frame) {
+        use raw_window_handle::HasWindowHandle;
+        if self.frames != 1 {
+            return;
+        }
+        let window = frame.baseview_window();
+        let Ok(handle) = window.window_handle() else {
+            return;
+        };
+        match crate::desktop::Desktop::open(handle.as_raw(), self.display.repaint()) {
+            Ok(desktop) => self.traffic.desktop = desktop,
+            Err(why) => self.news = Some((why, true)),
+        }
+    }
+
     /// Everything that is seen, and what hands do to it.
     fn draw(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
         self.undo_by_keys(ui, edit);
@@ -250,13 +282,20 @@ impl Window {
         ui.painter().rect_filled(screen, 0, Look::here(ui).back);
         let mut room = Room(screen.shrink2(egui::Vec2::new(MARGIN, 8.0)));
         let head = room.top(48.0, NEAR);
-        let foot = room.bottom(18.0, NEAR);
+        let foot = room.bottom(ROW, NEAR);
+        if self.standalone.is_some() {
+            let keys = room.bottom(KEYBOARD, NEAR);
+            ui.push_id("keys", |ui| self.keyboard_on_screen(ui, keys));
+            self.type_notes(ui);
+        }
         let stage = room.left(STAGE * room.0.width(), GAP);
+        self.stage_rect = stage;
         self.head(ui, head, edit);
         ui.push_id("stage", |ui| self.stage(ui, stage, edit));
         self.selected(ui, room.0, edit);
         self.foot(ui, foot);
         self.lessons(ui);
+        self.traffic(ui, edit);
         self.carried(ui);
     }
 
@@ -266,7 +305,7 @@ impl Window {
         let params = self.params.clone();
         let params = &params.pads[pad];
         let settings = self.project.settings[pad].clone();
-        let least = LEAST.height - 16.0 - 48.0 - 18.0 - 2.0 * NEAR;
+        let least = LEAST.height - KEYBOARD - NEAR - 16.0 - 48.0 - ROW - 2.0 * NEAR;
         let more = (rect.height() - least).max(0.0);
         let mut room = Room(rect);
         let play = room.bottom(PLAY + 0.2 * more, GAP);
@@ -304,6 +343,10 @@ impl Window {
             bubbles: Bubbles::default(),
             heard_pads: [true; PADS],
             copied: None,
+            traffic: Traffic::default(),
+            places: [Rect::NOTHING; PADS],
+            stage_rect: Rect::NOTHING,
+            hands: Hands::default(),
             kits: Kits::new(),
             learner,
             lessons: Lessons::default(),
@@ -451,24 +494,12 @@ impl Window {
                 Ok(format!("{} is read for the map", path.display()))
             }
             Purpose::Sound(pad) => {
-                let decoded = audio::decode(path, Some(MAX_STORED_SECONDS as f64))?;
-                let sound = StoredSound::new(SoundRecipe::of_file(path), &decoded.clip)
-                    .asked(self.params.pads[pad].asked(&self.project.settings[pad].making, None))
-                    .measured();
-                self.store.put(pad, sound)?;
-                self.store.ask(pad, Task::Vary);
-                let mut news = format!(
-                    "{} is varied on pad {}; the sound before is the file's",
-                    path.display(),
-                    pad + 1
-                );
-                if decoded.seconds > decoded.clip.seconds() && decoded.lost.is_empty() {
-                    news += &format!("; its first {MAX_STORED_SECONDS} s are");
-                }
-                for remark in decoded.lost.iter().chain(&decoded.mended) {
-                    news += &format!("; {remark}");
-                }
-                Ok(news)
+                self.traffic.waiting = Some(Waiting {
+                    paths: vec![path.to_owned()],
+                    pad,
+                    at: self.stage_rect.center(),
+                });
+                Ok(format!("what is to become of {}?", path.display()))
             }
             Purpose::Export(pad) => {
                 let project = self.store.project();

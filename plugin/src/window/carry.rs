@@ -29,6 +29,7 @@ impl Window {
         for (row, first) in [(upper, PADS / 2), (room.0, 0)] {
             for (i, rect) in Room(row).columns(PADS / 2, NEAR).enumerate() {
                 let pad = first + i;
+                self.places[pad] = rect;
                 let id = ui.scope_id().with(("strip", pad));
                 let response = ui.interact(rect, id, Sense::click());
                 let color = look.class(self.pad_class(pad).as_deref());

@@ -213,10 +213,14 @@ impl Window {
     }
 
     /// The row below all else: the generator's progress, or its trouble.
-    pub(super) fn foot(&self, ui: &mut Ui, rect: Rect) {
+    pub(super) fn foot(&mut self, ui: &mut Ui, rect: Rect) {
         let look = Look::here(ui);
         let (text, color) = self.message(look);
-        row(ui, rect, "foot", |ui| {
+        let mut room = Room(rect);
+        let width = if self.standalone.is_some() { 380.0 } else { 110.0 };
+        let desk = room.right(width, GAP);
+        row_from_right(ui, desk, "desk", |ui| self.desk(ui));
+        row(ui, room.0, "foot", |ui| {
             let text = RichText::new(text).color(color).size(11.5);
             ui.add(Label::new(text).truncate());
         });

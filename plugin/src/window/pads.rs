@@ -42,6 +42,7 @@ impl Window {
             let corner =
                 area.min + Vec2::new(column as f32, row as f32) * (each + Vec2::splat(NEAR));
             let rect = Rect::from_min_size(corner, each);
+            self.places[pad] = rect;
             self.pad(ui, pad, rect, edit);
         }
     }
@@ -225,6 +226,11 @@ impl Window {
             }
         });
         ui.separator();
+        if item(ui, is_there, "Copy as a file")
+            && let Some(sound) = &sound
+        {
+            self.copy_as_file(ui, sound, pad);
+        }
         if item(ui, true, "Copy") {
             self.copied = Some(self.store.copy_pad(pad, edit.params));
         }

@@ -118,7 +118,7 @@ impl Window {
         let mut room = Room(rect.shrink2(Vec2::new(GAP, NEAR)));
         let mut title = Room(room.top(ROW, 2.0));
         let buttons = title.right(250.0, GAP);
-        row_from_right(ui, buttons, "wave's buttons", |ui| self.wave_buttons(ui, pad));
+        row_from_right(ui, buttons, "wave's buttons", |ui| self.wave_buttons(ui, edit, pad));
         let painter = ui.painter_at(rect);
         let Some((sound, _)) = &self.pictures[pad] else {
             let at = title.0.left_center();
@@ -143,7 +143,7 @@ impl Window {
         time_scale(ui, scale, self.view.range, sound.seconds());
     }
 
-    fn wave_buttons(&mut self, ui: &mut Ui, pad: usize) {
+    fn wave_buttons(&mut self, ui: &mut Ui, edit: &Editing<'_>, pad: usize) {
         let small = |text: &str| Button::new(RichText::new(text).size(11.5));
         let idle = self.picking.is_none();
         let is_open = !self.store.is_locked(pad);
@@ -162,6 +162,14 @@ impl Window {
         let decibels = ui.selectable_label(self.decibels, RichText::new("dB").size(11.5));
         if decibels.on_hover_text("Heights as levels in decibels").clicked() {
             self.decibels = !self.decibels;
+        }
+        let start = self.params.pads[pad].start.unmodulated_normalized_value();
+        let is_cut = start > 0.0 || self.project.settings[pad].playing.end < 1.0;
+        if is_cut {
+            let cut = ui.add_enabled(is_open, small("Cut"));
+            if cut.on_hover_text("Leaves what lies between the handles").clicked() {
+                self.cut(pad, edit);
+            }
         }
         let whole = self.view.range == [0.0, 1.0];
         let fit = ui.add_enabled(!whole, small("Whole"));
