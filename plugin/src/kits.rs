@@ -67,9 +67,17 @@ pub struct KitInfo {
     /// In a project, the pads that the kit had left.
     #[serde(skip)]
     pub(crate) whole: Option<Arc<Project>>,
-    /// The gesture that asked for its sounds.
+    /// The first and the last of the gestures that asked for its sounds.
     #[serde(skip)]
-    pub(crate) gesture: u64,
+    pub(crate) asked: [u64; 2],
+}
+
+impl KitInfo {
+    /// Whether this gesture is one of those that asked for its sounds.
+    pub(crate) fn has_asked(&self, gesture: u64) -> bool {
+        let [first, last] = self.asked;
+        (first..=last).contains(&gesture)
+    }
 }
 
 /// Reads a kit, or a project as one. Its name is the file's if it brings none.
@@ -97,8 +105,8 @@ pub fn read(path: &Path) -> Result<Project> {
         return Err(too_large(text.len() as u64));
     }
     let is_kit = |project: &Project| {
-        let is_other = project.pads.is_empty() && project.damaged > 0;
-        !is_other || project.kit.is_some()
+        let has_sounds = project.pads.iter().any(Option::is_some);
+        has_sounds || project.damaged == 0 || project.kit.is_some()
     };
     let parsed = serde_json::from_slice::<Project>(&text).map_err(|error| error.to_string());
     let found = match parsed {

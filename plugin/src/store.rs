@@ -13,6 +13,7 @@ use triple_buffer::{Input, Output, TripleBuffer};
 use crate::audition::{Audition, Offer, Offered, exchange};
 use crate::explore::{Map, Morphing, Ring};
 use crate::kit::Kit;
+use crate::kits::KitInfo;
 use crate::pad::PADS;
 use crate::project::{Pending, Project};
 use crate::requests::{Board, Queue, Request, Task};
@@ -365,17 +366,31 @@ impl Store {
         );
         held.undo = undo;
         if !again.is_empty() {
-            let anew = self.gesture();
+            let asked = self.ask_in_order(&mut held, self.gesture(), again);
             held.edit(|project| {
                 let kit = project.kit.as_mut();
-                if let Some(kit) = kit.filter(|kit| Some(kit.gesture) == gesture) {
-                    kit.gesture = anew;
+                let is_kits = |kit: &&mut KitInfo| gesture.is_some_and(|it| kit.has_asked(it));
+                if let Some(kit) = kit.filter(is_kits) {
+                    kit.asked = asked;
                 }
             });
-            for pending in again {
-                held.ask(anew, pending, &self.board);
-            }
         }
+    }
+
+    /// Asks for what a project or a gesture brings, in its order: as one gesture, unless one request depends on another.
+    /// Returns the first and the last gesture.
+    fn ask_in_order(&self, held: &mut Held, gesture: u64, pending: Vec<Pending>) -> [u64; 2] {
+        let is_alone = |pad: usize| pending.iter().filter(|it| it.pad == pad).count() == 1;
+        let mut all = pending.iter();
+        let is_one = all.all(|it| it.task != Task::Morph && is_alone(it.pad));
+        let mut last = gesture;
+        for &pending in &pending {
+            if !is_one {
+                last = self.gesture();
+            }
+            held.ask(last, pending, &self.board);
+        }
+        [gesture, last]
     }
 
     fn expect_open(&self, held: &Held, pad: usize) -> Result<()> {
@@ -674,13 +689,6 @@ impl PersistentField<'_, Project> for ProjectField {
         }
         let mut held = store.lock();
         let pending = std::mem::take(&mut project.pending);
-        // What is still being made for the kit belongs to it.
-        let gesture = store.gesture();
-        let pads = project.kit.is_some().then(|| project.pads_alone());
-        if let (Some(kit), Some(pads)) = (&mut project.kit, pads) {
-            kit.gesture = gesture;
-            kit.whole = (!kit.changed).then_some(pads);
-        }
         held.project = Arc::new(project);
         held.publish_kit();
         held.undo.clear();
@@ -693,9 +701,19 @@ impl PersistentField<'_, Project> for ProjectField {
             held.histories[pad].load(sound);
         }
         // What was being made is made after all; where the project brings no sound, one is made.
+        let first = store.gesture();
         for pending in pending {
-            held.ask(gesture, pending, &store.board);
+            held.ask(store.gesture(), pending, &store.board);
         }
+        let last = store.gesture();
+        held.edit(|project| {
+            let pads = project.pads_alone();
+            if let Some(kit) = &mut project.kit {
+                // What is still being made may be the kit's own.
+                kit.asked = [first, last];
+                kit.whole = (!kit.changed).then_some(pads);
+            }
+        });
         for pad in 0..PADS {
             if held.project.sound(pad).is_none() && !store.is_pending(pad) {
                 store.ask(pad, Task::Generate);

@@ -302,6 +302,9 @@ fn tell_what_is_lost(kit: &mut Kit, pad: usize, format: Format, controls: &PadCo
             if is_mono {
                 kit.remark(pad, "in Hydrogen its notes overlap");
             }
+            if controls.mode != Mode::OneShot {
+                kit.remark(pad, "in Hydrogen its envelope falls in lines");
+            }
         }
         Format::DecentSampler | Format::DrumRack => {}
     }

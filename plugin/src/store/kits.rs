@@ -31,10 +31,15 @@ impl Store {
         params: &PluginParams,
         mut set: impl FnMut(Value) -> Value,
     ) {
-        let gesture = self.gesture();
+        let gesture;
         let locked: [bool; PADS];
         {
             let mut held = self.lock();
+            for pad in 0..PADS {
+                held.requests.call_off(pad, &self.board);
+            }
+            // Later than what is called off.
+            gesture = self.gesture();
             held.remember(gesture);
             locked = std::array::from_fn(|pad| held.project.is_locked(pad));
             let before = held.project.clone();
@@ -55,10 +60,7 @@ impl Store {
                 project.model.clone_from(&kit.model);
                 project.model_name.clone_from(&kit.model_name);
             });
-            for pad in 0..PADS {
-                held.requests.call_off(pad, &self.board);
-                held.show_change(pad, &before);
-            }
+            (0..PADS).for_each(|pad| held.show_change(pad, &before));
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
 
@@ -87,24 +89,22 @@ impl Store {
         for before in befores {
             held.undo.value(gesture, before);
         }
-        let open = |pad: usize| !locked[pad];
-        for &pending in kit.pending.iter().filter(|it| open(it.pad)) {
-            held.ask(gesture, pending, &self.board);
-        }
-        for pad in (0..PADS).filter(|&pad| open(pad) && kit.sound(pad).is_none()) {
-            if !self.is_pending(pad) {
-                let pending = Pending {
+        let is_open = |pad: usize| !locked[pad];
+        let mut pending = kit.pending.clone();
+        pending.retain(|it| is_open(it.pad));
+        for pad in (0..PADS).filter(|&pad| is_open(pad) && kit.sound(pad).is_none()) {
+            if pending.iter().all(|it| it.pad != pad) {
+                pending.push(Pending {
                     pad,
                     task: Task::Generate,
                     seed: seeds[pad],
                     amount: None,
-                };
-                held.ask(gesture, pending, &self.board);
+                });
             }
         }
+        info.asked = self.ask_in_order(&mut held, gesture, pending);
         held.edit(|project| {
             info.whole = Some(project.pads_alone());
-            info.gesture = gesture;
             project.kit = Some(info);
         });
     }
@@ -136,13 +136,14 @@ impl Store {
     /// # Errors
     /// When the file cannot be written; then nothing has changed.
     pub fn save_kit(&self, path: &Path, info: KitInfo, params: &PluginParams) -> Result<()> {
-        let mut saved = {
+        let (mut saved, asked) = {
             let mut held = self.lock();
             held.gather(&self.board);
             let mut saved = (*held.project).clone();
             let requests = held.requests.all(&self.board);
             saved.pending = requests.iter().map(Pending::of).collect();
-            saved
+            let gestures = requests.iter().map(Request::gesture);
+            (saved, [gestures.clone().min(), gestures.max()])
         };
         let mut info = KitInfo {
             params: params.kit_values(),
@@ -155,6 +156,7 @@ impl Store {
         kits::write(path, &saved)?;
         saved.pending.clear();
         info.place = Some(Place::File(path.to_owned()));
+        info.asked = asked.map(Option::unwrap_or_default);
         info.whole = Some(saved.pads_alone());
         let mut held = self.lock();
         held.edit(|project| project.kit = Some(info));
@@ -203,7 +205,7 @@ impl Held {
     /// The sound of a request was made. If it is the kit's, the kit has it from now on.
     pub(super) fn note_kit_sound(&mut self, request: &Request) {
         let sound = self.project.sound(request.pad).cloned();
-        let is_kits = |kit: &KitInfo| kit.gesture == request.gesture() && kit.whole.is_some();
+        let is_kits = |kit: &KitInfo| kit.has_asked(request.gesture()) && kit.whole.is_some();
         if self.project.kit.as_ref().is_some_and(is_kits) {
             self.edit(|project| {
                 let whole = project.kit.as_mut().and_then(|kit| kit.whole.as_mut());

@@ -143,17 +143,21 @@ impl Store {
         params: &PluginParams,
         set: impl FnMut(Value) -> Value,
     ) -> Result<u64> {
-        let gesture = self.gesture();
+        let gesture;
         {
             let mut held = self.lock();
             for &pad in pads {
                 self.expect_open(&held, pad)?;
             }
+            for &pad in pads {
+                held.requests.call_off(pad, &self.board);
+            }
+            // Later than what is called off.
+            gesture = self.gesture();
             held.remember(gesture);
             let before = held.project.clone();
             held.edit(change);
             for &pad in pads {
-                held.requests.call_off(pad, &self.board);
                 held.show_change(pad, &before);
             }
             self.changes.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,9 @@ const RATE: f32 = 44_100.0;
 /// The shortest release that it takes, frames.
 const LEAST_RELEASE: f32 = 256.0;
 
+/// The part of a fall by 60 dB, which is steep at first, that a fall in a line takes to have its area: 2 / ln 1000.
+const LINE: f32 = 0.289_53;
+
 /// The drumkit as a file; `folder` is the name of the folder that it is unpacked to.
 pub(super) fn drumkit(kit: &mut Kit, folder: &str) -> Result<Vec<u8>> {
     let in_order = kit.pads.iter().enumerate();
@@ -75,9 +78,10 @@ fn instrument(id: usize, pad: &Pad) -> Element {
     let [attack, decay, sustain, release] = match pad.has_envelope() {
         true => [
             frames(controls.attack_ms),
-            frames(controls.decay_ms),
+            // Here is no time at full level.
+            frames(controls.hold_ms + LINE * controls.decay_ms),
             controls.sustain,
-            frames(controls.release_ms).max(LEAST_RELEASE),
+            frames(LINE * controls.release_ms).max(LEAST_RELEASE),
         ],
         false => [0.0, 0.0, 1.0, 1000.0],
     };
