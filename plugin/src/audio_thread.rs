@@ -85,8 +85,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             }
         }
         if peaks.iter().any(|peak| *peak > PEAK) {
-            left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
+            left.iter_mut()
+                .chain(&mut *right)
+                .for_each(|x| *x = safe(*x));
         }
+        self.display.recorder().push(left, right);
         self.display.show_audition(self.auditions.playhead());
         self.display.show(&self.voices, peaks);
         // A host may send notes along with no frames at all.

@@ -9,6 +9,7 @@ use nice_plug_egui::RepaintNotifier;
 use crate::audition::MISSED;
 use crate::keymap::KEYS;
 use crate::pad::PADS;
+use crate::recorder::Recorder;
 use crate::touch::{Touch, Touched};
 use crate::voice::Voices;
 
@@ -40,6 +41,7 @@ pub struct Display {
     learnt: AtomicU32,
     /// The bits of the host's tempo; 0 where it tells none.
     tempo: AtomicU32,
+    recorder: Recorder,
     /// The window's: set where there is something new to draw.
     repaint: RepaintNotifier,
 }
@@ -57,6 +59,7 @@ impl Default for Display {
             learns: AtomicU8::new(0),
             learnt: AtomicU32::new(0),
             tempo: AtomicU32::new(0),
+            recorder: Recorder::default(),
             repaint: RepaintNotifier::new(),
         }
     }
@@ -67,6 +70,20 @@ impl Display {
     #[must_use]
     pub fn repaint(&self) -> &RepaintNotifier {
         &self.repaint
+    }
+
+    /// Records what is played.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether the audio thread was here just now. It is not in a host that has stopped it, nor with a device that has
+    /// gone.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let shown = self.shown.load(Ordering::Relaxed);
+        shown != 0 && self.now().saturating_sub(shown) <= STALE.as_millis() as u64
     }
 
     /// Milliseconds, never 0.
@@ -89,10 +106,7 @@ impl Display {
 
     /// A position, unless it is beyond 1 or of a while ago.
     fn position(&self, of: &AtomicU32) -> Option<f32> {
-        let since = self
-            .now()
-            .saturating_sub(self.shown.load(Ordering::Relaxed));
-        if since > STALE.as_millis() as u64 {
+        if !self.is_running() {
             return None;
         }
         let position = f32::from_bits(of.load(Ordering::Relaxed));

@@ -39,13 +39,17 @@ pub mod params;
 mod placing;
 pub mod portrait;
 pub mod project;
+pub mod recorder;
 pub mod requests;
 pub mod settings;
+pub mod standalone;
 mod state;
 pub mod status;
 pub mod store;
 pub mod stored;
 pub mod touch;
+pub mod tray;
+pub mod typing;
 pub mod undo;
 pub mod voice;
 pub mod window;
@@ -163,16 +167,16 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         &self.learner.0
     }
 
+    /// What the audio thread and the window tell each other.
+    #[must_use]
+    pub fn display(&self) -> &Arc<Display> {
+        &self.display
+    }
+
     /// The parameters that the host shows and automates.
     #[must_use]
     pub fn parameters(&self) -> &Arc<PluginParams> {
         &self.params
-    }
-
-    /// What passes between the audio thread and the window of this instance.
-    #[must_use]
-    pub fn display(&self) -> &Arc<Display> {
-        &self.display
     }
 
     /// Prepares for a host that runs at `sample_rate`, and asks for first sounds where the project
@@ -183,6 +187,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     pub fn prepare(&mut self, sample_rate: f32, open: generator::Open) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
         self.store.set_sample_rate(sample_rate.round() as u32);
+        self.display
+            .recorder()
+            .set_sample_rate(sample_rate.round() as u32);
         // The gain starts at its value, instead of gliding there from zero.
         self.params.gain.smoothed.reset(self.params.gain.value());
         if self.generator.is_none() {

@@ -21,11 +21,11 @@ use crate::learn::Learner;
 use crate::pad::PADS;
 use crate::params::PluginParams;
 use crate::project::Project;
-use crate::requests::Task;
 use crate::settings::Settings;
+use crate::standalone::Standalone;
 use crate::status::Status;
 use crate::store::{PadCopy, Store};
-use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
+use crate::stored::StoredSound;
 use crate::undo::Direction;
 
 mod bubble;
@@ -99,6 +99,8 @@ pub struct Window {
     display: Arc<Display>,
     /// Present while the window is open.
     host: Option<GuiContext>,
+    /// Present while it is open without a host.
+    standalone: Option<Standalone>,
     /// As it is at this frame.
     project: Arc<Project>,
     /// The gesture in which the seed is dragged or typed.
@@ -201,6 +203,7 @@ impl NiceEguiApp for Window {
         host: GuiContext,
         _: &mut Frame,
     ) -> Result<(), HandlerError> {
+        self.standalone = Standalone::begin(&host, &self.display);
         self.host = Some(host);
         self.settings = Settings::load();
         self.frames = 0;
@@ -214,6 +217,7 @@ impl NiceEguiApp for Window {
     }
 
     fn editor_closed(&mut self) {
+        self.standalone = None;
         self.host = None;
         #[cfg(target_os = "linux")]
         {
@@ -238,6 +242,12 @@ impl NiceEguiApp for Window {
         self.remember_size(ui);
         self.report_changes(&setter);
         self.poll_dialog(&edit);
+        if let Some(standalone) = &mut self.standalone {
+            standalone.poll(frame);
+            if let Some(sentence) = standalone.take_news() {
+                self.news = Some((sentence, true));
+            }
+        }
         self.draw(ui, &edit);
         self.choose_devices(frame);
         #[cfg(target_os = "linux")]
@@ -336,6 +346,7 @@ impl Window {
             status,
             display,
             host: None,
+            standalone: None,
             pictures: Default::default(),
             levels: Default::default(),
             over: false,

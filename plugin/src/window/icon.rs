@@ -16,8 +16,6 @@ pub(super) enum Icon {
     Save,
     Record,
     Stop,
-    Close,
-    Dice,
 }
 
 /// A square button with a sign; `lit` where what it switches is on.
@@ -93,16 +91,6 @@ pub(super) fn draw_icon(painter: &Painter, rect: Rect, icon: Icon, lit: bool, in
         }
         Icon::Stop => {
             painter.rect_filled(rect.shrink(1.5), 1, ink);
-        }
-        Icon::Close => {
-            painter.add(line(vec![at(0.1, 0.1), at(0.9, 0.9)]));
-            painter.add(line(vec![at(0.9, 0.1), at(0.1, 0.9)]));
-        }
-        Icon::Dice => {
-            painter.rect_stroke(rect, 2, stroke, egui::StrokeKind::Inside);
-            for (x, y) in [(0.3, 0.3), (0.7, 0.7), (0.3, 0.7), (0.7, 0.3)] {
-                painter.circle_filled(at(x, y), 1.3, ink);
-            }
         }
     }
 }
