@@ -274,7 +274,7 @@ mod tests {
             let (shown, over) = (display.clone(), ends.clone());
             let audio = move || {
                 while !over.load(Ordering::Relaxed) {
-                    shown.show(&Voices::default(), 0.0);
+                    shown.show(&Voices::default(), [0.0; 2]);
                     std::thread::sleep(Duration::from_millis(10));
                 }
             };

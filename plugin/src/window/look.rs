@@ -161,6 +161,8 @@ impl Look {
             style.spacing.button_padding = Vec2::new(8.0, 3.0);
             style.spacing.interact_size.y = ROW;
             style.interaction.tooltip_delay = 0.4;
+            // A drag that begins on a name would mark letters.
+            style.interaction.selectable_labels = false;
             for (text, size) in [
                 (TextStyle::Body, 12.5),
                 (TextStyle::Button, 12.5),
@@ -190,7 +192,7 @@ impl Look {
         );
         match self.theme {
             Theme::Dark => Hsva::new(hue, 0.86, 0.95, 1.0).into(),
-            Theme::Light => Hsva::new(hue, 0.95, 0.27, 1.0).into(),
+            Theme::Light => Hsva::new(hue, 0.95, 0.21, 1.0).into(),
         }
     }
 }
