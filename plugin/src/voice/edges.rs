@@ -2,6 +2,7 @@
 
 use super::PadControls;
 use super::controls::bounded;
+use super::looping::frame_of;
 use super::single::FADE_MS;
 
 /// The shortest fade at an end in the middle of a sound, and the shortest time in which a handle that is moved is
@@ -26,8 +27,8 @@ pub(super) struct Span {
     fade_out: f64,
     /// At the cut.
     cut_fade: f64,
-    /// The most that the gain moves within a frame.
-    most: f32,
+    /// The shortest fade.
+    soft: f64,
     /// Whether it is all of the sound, as it is.
     is_whole: bool,
 }
@@ -35,31 +36,40 @@ pub(super) struct Span {
 impl Span {
     /// Of a sound of `len` frames at the output's `rate`, Hz.
     pub fn new(controls: &PadControls, len: f64, rate: f32) -> Self {
-        let frames = |ms: f32| f64::from(bounded(ms, 0.0, MOST_FADE_MS) / 1000.0 * rate);
-        // What is not a number leaves the sound whole.
-        let is_cut_short = controls.end < 1.0;
-        let end = match is_cut_short {
-            true => (f64::from(controls.end.max(0.0)) * len).floor(),
-            false => len,
+        let whole = Self {
+            end: len,
+            cut: None,
+            fade_in: 0.0,
+            fade_out: 0.0,
+            cut_fade: 0.0,
+            soft: f64::from(SOFT_MS / 1000.0 * rate),
+            is_whole: true,
         };
-        let (fade_in, fade_out) = (frames(controls.fade_in_ms), frames(controls.fade_out_ms));
-        let soft = frames(SOFT_MS);
+        // What is not a number leaves the sound whole.
+        let has_cut = controls.cut_seconds > 0.0;
+        let has_fade = controls.fade_in_ms > 0.0 || controls.fade_out_ms > 0.0;
+        let ends_early = controls.end < 1.0;
+        if !(has_cut || has_fade || ends_early) {
+            return whole;
+        }
+        let frames = |ms: f32| f64::from(bounded(ms, 0.0, MOST_FADE_MS) / 1000.0 * rate);
+        let fade_out = frames(controls.fade_out_ms);
         let [least, most] = CUT_SECONDS;
-        let cut = (controls.cut_seconds > 0.0)
-            .then(|| f64::from(controls.cut_seconds.clamp(least, most) * rate));
+        let cut = controls.cut_seconds.clamp(least, most) * rate;
         Self {
-            end,
-            cut,
-            fade_in,
-            fade_out: if is_cut_short {
-                fade_out.max(soft)
-            } else {
-                fade_out
+            end: match ends_early {
+                true => frame_of(controls.end, len),
+                false => len,
+            },
+            cut: has_cut.then_some(f64::from(cut)),
+            fade_in: frames(controls.fade_in_ms),
+            fade_out: match ends_early {
+                true => fade_out.max(whole.soft),
+                false => fade_out,
             },
             cut_fade: fade_out.max(frames(FADE_MS)),
-            // A little faster than the shortest fade, which rounding must not hold up.
-            most: (1.01 / soft).min(1.0) as f32,
-            is_whole: !is_cut_short && fade_in == 0.0 && fade_out == 0.0 && cut.is_none(),
+            is_whole: false,
+            ..whole
         }
     }
 }
@@ -125,6 +135,8 @@ impl Edges {
         ending: Ending,
         (anew, is_cut_into): (Option<usize>, bool),
     ) {
+        // A little faster than the shortest fade, which rounding must not hold up.
+        let most = (1.01 / span.soft).min(1.0) as f32;
         let (mut played, mut left) = (self.played, span.cut.map(|cut| (1.0 - self.part) * cut));
         for (i, (factor, position)) in factors.iter_mut().zip(positions).enumerate() {
             let begins_anew = anew == Some(i);
@@ -143,11 +155,11 @@ impl Edges {
             }
             let target = target as f32;
             self.gain = if begins_anew && is_cut_into {
-                target.min(span.most)
+                target.min(most)
             } else if played == 0.0 {
                 target
             } else {
-                target.clamp(self.gain - span.most, self.gain + span.most)
+                target.clamp(self.gain - most, self.gain + most)
             };
             *factor *= self.gain;
             played += 1.0;

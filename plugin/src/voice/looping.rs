@@ -1,7 +1,5 @@
 //! Positions in a sound, and loops over it.
 
-use super::controls::bounded;
-
 /// Length of the crossfade from a loop's end to its beginning.
 const LOOP_FADE_MS: f32 = 10.0;
 
@@ -11,6 +9,17 @@ pub(super) fn frame_at(position: f64, len: f64, reverse: bool) -> f64 {
         len - 1.0 - position
     } else {
         position
+    }
+}
+
+/// The frame at a fraction of a sound of `len` frames; the first where that is no number.
+pub(super) fn frame_of(fraction: f32, len: f64) -> f64 {
+    if fraction >= 1.0 {
+        len
+    } else if fraction > 0.0 {
+        (f64::from(fraction) * len).floor()
+    } else {
+        0.0
     }
 }
 
@@ -28,7 +37,7 @@ pub(super) struct Loop {
 impl Loop {
     /// Of a sound of `len` frames, between two fractions of it. None where there is nothing between them.
     pub(super) fn new(len: f64, sample_rate: f32, between: [f32; 2]) -> Option<Self> {
-        let [begin, end] = between.map(|at| (f64::from(bounded(at, 0.0, 1.0)) * len).floor());
+        let [begin, end] = between.map(|at| frame_of(at, len));
         let all = end - begin;
         let fade = (f64::from(LOOP_FADE_MS / 1000.0 * sample_rate)).min(all / 2.0);
         (fade >= 1.0).then_some(Self {

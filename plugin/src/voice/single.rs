@@ -196,11 +196,16 @@ impl Voice {
             false => len,
         };
         let growth = (steps[1] - steps[0]) / stride as f64;
-        let (before, after) = positions.split_at_mut(anew.unwrap_or(stride));
-        let mut count = self.advance(before, steps[0], growth, last, looped);
-        if let Some(at) = anew {
+        let (mut count, mut part) = (0, 0..anew.unwrap_or(stride));
+        loop {
+            let step = steps[0] + part.start as f64 * growth;
+            let positions = &mut positions[part.clone()];
+            count += self.advance(positions, step, growth, last, looped);
+            if part.end == stride {
+                break;
+            }
             self.position = self.first;
-            count += self.advance(after, steps[0] + at as f64 * growth, growth, last, looped);
+            part = part.end..stride;
         }
         let positions = &positions[..count];
         let read = |channel: &[f32], out: &mut [f32]| {
