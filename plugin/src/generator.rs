@@ -17,6 +17,7 @@ use crate::explore::{Series, Wanted};
 use crate::job::Job;
 use crate::project::Project;
 use crate::requests::{Request, Task};
+use crate::settings::Haste;
 use crate::status::{ModelInfo, Status};
 use crate::store::Store;
 use crate::stored::{SoundRecipe, StoredSound};
@@ -24,6 +25,9 @@ use crate::stored::{SoundRecipe, StoredSound};
 /// How often the thread looks for requests of the audio thread, which must not wake it: that would
 /// be a call into the operating system. The delay is short beside the making of a sound.
 const LOOK: Duration = Duration::from_millis(30);
+
+/// Series that a person waits for.
+const FOR_ONE: usize = 2;
 
 /// A model that makes sounds, or a double in tests.
 pub trait Model: Send {
@@ -278,7 +282,8 @@ impl Worker {
         let store = self.store.clone();
         let map = store.map();
         let of_map = map.as_deref().filter(|map| self.has(map.model()));
-        let mut all: Vec<&dyn Series> = vec![store.ring(), store.morphing()];
+        let of_one: [&dyn Series; FOR_ONE] = [store.ring(), store.morphing()];
+        let mut all = of_one.to_vec();
         all.extend(of_map.map(|map| map as &dyn Series));
         let mut found = all.iter().enumerate();
         let found = found.find_map(|(at, series)| Some((at, series.next()?)));
@@ -286,6 +291,8 @@ impl Worker {
             return false;
         };
         let (before, series) = (&all[..at], all[at]);
+        // Nobody waits for a map.
+        let _haste = (at < FOR_ONE).then(Haste::begin);
         let made = catch_unwind(AssertUnwindSafe(|| {
             self.make_wanted(series, &wanted, before)
         }));
@@ -432,6 +439,7 @@ mod tests {
             Arc::new(ModelInfo {
                 name: "test".into(),
                 labels: vec!["kick".into()],
+                own_steps: 4,
                 most_steps: 4,
                 ranges: Ranges::default(),
             })
@@ -822,6 +830,40 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(ring.view().unwrap().trouble.unwrap().contains("/gone"));
+    }
+
+    #[test]
+    fn a_map_is_made_while_nothing_else_is_wanted() {
+        let bench = bench();
+        bench.ask(1);
+        bench.started();
+        bench.step(4);
+        bench.settled();
+        let model = bench.status.model().unwrap();
+        let map = bench.store.open_map(&model).unwrap();
+        assert!(Arc::ptr_eq(&map, &bench.store.open_map(&model).unwrap()));
+        let first = bench.started();
+        bench.step(2);
+        let centre = bench.store.project().sound(PAD).unwrap().clone();
+        bench.store.ring().open(PAD, centre, asked(1), 0.5);
+        bench.step(1);
+        for _ in 0..8 {
+            assert_ne!(bench.started(), first);
+            bench.step(4);
+        }
+        assert_eq!(bench.started(), first, "it is begun again");
+        bench.step(4);
+        bench.started();
+        let start = Instant::now();
+        while map.view().made.0 == 0 {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A model that is no longer the project's makes no more of it.
+        bench.store.set_model(Some("/moved/other".into()));
+        bench.step(4);
+        std::thread::sleep(3 * LOOK);
+        assert!(bench.started.try_recv().is_err());
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Job {
     }
 
     /// A variation of `centre` for `pad`, of which `asked` is asked: as [`Task::Vary`] makes one, but of this strength and
-    /// seed, and of the centre's own class where the model has made it.
+    /// seed, of the centre's own class where the model has made it, and in as few steps as that takes.
     ///
     /// # Errors
     /// When the class is not one of the model's.
@@ -99,6 +99,9 @@ impl Job {
     ) -> Result<Self> {
         let mut job = Self::described(asked.clone(), pad, model)?.vary(strength, centre);
         job.recipe.seed = seed;
+        if asked.steps == 0 {
+            job.recipe.steps = steps_below(model.own_steps, job.recipe.variation.unwrap_or(1.0));
+        }
         let own = centre.recipe();
         let is_known = |class: &String| model.labels.contains(class);
         if own.file.is_none() && own.class.as_ref().is_none_or(is_known) {
@@ -190,6 +193,13 @@ impl Job {
     }
 }
 
+/// How many steps a variation takes to be made as finely as a model makes sounds: it begins with less noise.
+fn steps_below(own: usize, strength: f32) -> u32 {
+    let own = own.max(2);
+    let below = (own as f32 * strength).ceil() as usize;
+    (below + 1).clamp(2, own) as u32
+}
+
 /// The recipe that is asked for.
 fn recipe(asked: &Asked, model: &ModelInfo, pad: usize) -> Result<SoundRecipe> {
     let class = asked.class.of_model(pad, &model.labels)?;
@@ -213,11 +223,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::kit::Class;
     use crate::pad::{FIRST_SEEDS, PADS};
     use crate::params::PluginParams;
     use crate::params::tests::info;
     use crate::store::Store;
-    use crate::stored::tests::{clip, recipe};
+    use crate::stored::tests::{asked, clip, recipe};
 
     #[test]
     fn variations_and_morphs_go_on_from_where_they_are() {
@@ -263,6 +274,32 @@ mod tests {
             assert_eq!((job.recipe.seed, job.recipe.variation), (seed, Some(0.3)));
             assert!(matches!(job.init, Some(Init::Vary { .. })));
             project.pads[2] = sound(job.recipe, &begin);
+        }
+    }
+
+    #[test]
+    fn a_sound_around_another_is_of_its_class_and_takes_few_steps() {
+        let steps = [0.0, 0.18, 0.36, 0.42, 0.6, 1.0].map(|strength| steps_below(4, strength));
+        assert_eq!(steps, [2, 2, 3, 3, 4, 4]);
+        let (of_model, of_file) = (recipe(7), SoundRecipe::of_file("x.wav".as_ref()));
+        let foreign = SoundRecipe {
+            class: Some("oboe".into()),
+            ..recipe(7)
+        };
+        let snare = Asked {
+            class: Class::Label("snare".into()),
+            ..asked(1)
+        };
+        for (centre, class) in [(of_model, "kick"), (of_file, "snare"), (foreign, "snare")] {
+            let centre = StoredSound::new(centre, &clip(100, 0.1));
+            let job = Job::around(&snare, 0, &info(), &centre, 0.3, 99).unwrap();
+            let found = (
+                job.recipe.class.as_deref(),
+                job.recipe.seed,
+                job.recipe.steps,
+            );
+            assert_eq!(found, (Some(class), 99, 3));
+            assert_eq!((job.recipe.variation, &job.asked), (Some(0.3), &snare));
         }
     }
 

@@ -76,6 +76,7 @@ fn load(path: Option<PathBuf>) -> Result<Arc<Loaded>> {
     let info = ModelInfo {
         name: shown_name(&checkpoint.config.name, &print),
         labels: checkpoint.config.labels.clone(),
+        own_steps: RenderSettings::of(&checkpoint.config).steps,
         most_steps: if checkpoint.config.is_few_step() {
             MOST_FEW_STEPS
         } else {
@@ -207,6 +208,15 @@ mod tests {
     use super::*;
 
     #[cfg(feature = "embedded-model")]
+    fn embedded() -> DiffusionModel {
+        DiffusionModel {
+            loaded: load(None).unwrap(),
+            threads: || 2,
+            workers: None,
+        }
+    }
+
+    #[cfg(feature = "embedded-model")]
     #[test]
     fn the_built_in_model_makes_the_same_sound_twice_and_can_be_stopped() {
         let loaded = load(None).unwrap();
@@ -276,182 +286,92 @@ mod tests {
         use crate::stored::Asked;
         use crate::stored::tests::asked;
 
-        let mut model = DiffusionModel {
-            loaded: load(None).unwrap(),
-            threads: || 2,
-            workers: None,
-        };
+        let mut model = embedded();
         let info = model.info();
         assert!(info.ranges.are_known());
-        for (attribute, class) in [
-            (Attribute::Attack, "fx"),
-            (Attribute::Length, "kick"),
-            (Attribute::Length, "cymbal"),
-            (Attribute::Brightness, "snare"),
-            (Attribute::Brightness, "kick"),
-            (Attribute::Pitch, "tom"),
-            (Attribute::Pitch, "bass"),
-            (Attribute::Noisiness, "perc"),
+        // Closed hats have no pitch.
+        let range = |class, attribute| info.ranges.range(Some(class), attribute);
+        assert!(range("hat_closed", Attribute::Pitch).is_none());
+        for (attribute, class, factor) in [
+            (Attribute::Attack, "fx", 3.0),
+            (Attribute::Length, "kick", 2.0),
+            (Attribute::Length, "cymbal", 2.0),
+            (Attribute::Brightness, "snare", 2.0),
+            (Attribute::Brightness, "kick", 1.2),
+            (Attribute::Pitch, "tom", 1.3),
+            (Attribute::Pitch, "bass", 1.5),
+            (Attribute::Noisiness, "perc", 2.0),
         ] {
-            let range = info.ranges.range(Some(class), attribute).unwrap();
             let mut found = |knob: f32| -> f32 {
-                let values = (0..6).filter_map(|seed| {
+                let made = |seed| {
                     let mut asked = Asked {
                         class: Class::Label(class.into()),
                         ..asked(seed)
                     };
                     asked.portrait = asked.portrait.with(attribute, knob);
                     let job = Job::described(asked, 0, &info).unwrap();
+                    assert_eq!(job.recipe.attributes.len(), 1);
                     let made =
                         model.generate(&job.recipe, None, &mut |_| ControlFlow::Continue(()));
                     Attributes::of(&Measures::of(&made.unwrap().clip)).get(attribute)
-                });
-                let mut values: Vec<f32> = values.collect();
+                };
+                let mut values: Vec<f32> = (0..3).filter_map(made).collect();
                 values.sort_by(f32::total_cmp);
                 values[values.len() / 2]
             };
             let (low, high) = (found(-0.7), found(0.7));
-            eprintln!(
-                "{} {class}: {low} for {}, {high} for {}",
-                attribute.name(),
-                range.at(-0.7),
-                range.at(0.7)
-            );
+            let name = attribute.name();
+            assert!(high > factor * low, "{name} of {class}: {low} to {high}");
         }
     }
 
     #[cfg(feature = "embedded-model")]
     #[test]
-    #[ignore = "measures a map"]
-    fn a_map_of_the_built_in_model() {
-        use crate::explore::{Map, Series};
-        use crate::stored::StoredSound;
-        let mut model = DiffusionModel {
-            loaded: load(None).unwrap(),
-            threads: || 1,
-            workers: None,
-        };
-        let info = model.info();
-        let start = std::time::Instant::now();
-        let map = Map::open(&info).unwrap();
-        let mut n = 0;
-        let view = loop {
-            if let Some(wanted) = map.next() {
-                let job = wanted.job(&info).unwrap();
-                let made = model
-                    .generate(&job.recipe, None, &mut |_| ControlFlow::Continue(()))
-                    .unwrap();
-                map.finish(&wanted, StoredSound::rendered(job.recipe, &made).measured());
-                n += 1;
-                if n == 240 {
-                    println!("made in {:?}", start.elapsed());
-                }
-            } else {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            let view = map.view();
-            if view.made.0 == view.made.1 {
-                break view;
-            }
-        };
-        println!("{n} made, all there after {:?}", start.elapsed());
-        println!(
-            "{} bytes",
-            view.points.iter().map(|p| p.sound.bytes()).sum::<usize>()
-        );
-        let mut same = 0;
-        let mut near = 0;
-        for (i, p) in view.points.iter().enumerate() {
-            let alike = map.alike(&p.sound, 5).unwrap();
-            same += alike
-                .iter()
-                .filter(|&&j| view.points[j].class == p.class)
-                .count();
-            let mut by: Vec<usize> = (0..view.points.len()).filter(|&j| j != i).collect();
-            let d = |j: usize| {
-                let q = view.points[j].at;
-                (q[0] - p.at[0]).powi(2) + (q[1] - p.at[1]).powi(2)
-            };
-            by.sort_by(|&a, &b| d(a).total_cmp(&d(b)));
-            near += by
-                .iter()
-                .take(5)
-                .filter(|&&j| view.points[j].class == p.class)
-                .count();
-        }
-        println!(
-            "same class: {:.2} of 5 by features, {:.2} of 5 on the map",
-            same as f32 / 240.0,
-            near as f32 / 240.0
-        );
-        let rows: String = view
-            .points
-            .iter()
-            .map(|p| {
-                format!(
-                    "{},{},{}\n",
-                    p.class.as_deref().unwrap_or(""),
-                    p.at[0],
-                    p.at[1]
-                )
-            })
-            .collect();
-        std::fs::write("/tmp/expl/map.csv", rows).unwrap();
-    }
-
-    #[cfg(feature = "embedded-model")]
-    #[test]
-    #[ignore = "measures time"]
-    fn a_ring_of_eight_takes_a_second() {
+    fn a_ring_is_the_same_again_and_watching_it_changes_nothing() {
         use crate::job::Job;
         use crate::stored::StoredSound;
         use crate::stored::tests::asked;
-        for threads in [(|| 1) as fn() -> usize, || 2] {
-            let mut model = DiffusionModel {
-                loaded: load(None).unwrap(),
-                threads,
-                workers: None,
-            };
-            let info = model.info();
-            for class in &info.labels {
-                let recipe = SoundRecipe {
-                    model: info.name.clone(),
-                    class: Some(class.clone()),
-                    ..crate::stored::tests::recipe(3)
-                };
-                let recipe = SoundRecipe {
-                    steps: 0,
-                    guidance: 0.0,
-                    ..recipe
-                };
-                let start = std::time::Instant::now();
-                let made = model
-                    .generate(&recipe, None, &mut |_| ControlFlow::Continue(()))
-                    .unwrap();
-                let first = start.elapsed();
-                let centre = StoredSound::rendered(recipe, &made);
-                let start = std::time::Instant::now();
-                for seed in 0..8 {
-                    let job = Job::around(&asked(1), 0, &info, &centre, 0.3, seed).unwrap();
-                    let made = model
-                        .generate(&job.recipe, job.init, &mut |_| ControlFlow::Continue(()))
-                        .unwrap();
-                    StoredSound::rendered(job.recipe, &made).measured();
-                }
-                let ring = start.elapsed();
-                let job = Job::between(&asked(1), 0, &info, &centre, &centre, 0.5).unwrap();
-                let start = std::time::Instant::now();
-                model
-                    .generate(&job.recipe, job.init, &mut |_| ControlFlow::Continue(()))
-                    .unwrap();
-                println!(
-                    "{} {class} {:.2} s: first {first:?}, ring {ring:?}, morph {:?}",
-                    threads(),
-                    centre.seconds(),
-                    start.elapsed()
-                );
-            }
-        }
+
+        let mut model = embedded();
+        let info = model.info();
+        let mut keep_going = |_| ControlFlow::Continue(());
+        let recipe = SoundRecipe {
+            model: info.name.clone(),
+            class: Some("snare".into()),
+            seed: 3,
+            ..SoundRecipe::plain()
+        };
+        let made = model.generate(&recipe, None, &mut keep_going).unwrap();
+        let centre = StoredSound::rendered(recipe, &made);
+        let job =
+            |strength, seed| Job::around(&asked(1), 0, &info, &centre, strength, seed).unwrap();
+        let mut steps = Vec::new();
+        let near = job(0.2, 8);
+        let sound = model
+            .generate_watched(
+                &near.recipe,
+                near.init.clone(),
+                &mut keep_going,
+                &mut |step| steps.push(step),
+            )
+            .unwrap();
+        let again = model.generate(&near.recipe, near.init, &mut keep_going);
+        assert_eq!(again.unwrap(), sound);
+        assert_eq!((steps.len(), sound.steps), (2, 2));
+        assert!(steps[0].noise > steps[1].noise && steps[0].noise < 0.4);
+        let far = job(0.9, 8);
+        let far = model
+            .generate(&far.recipe, far.init, &mut keep_going)
+            .unwrap();
+        let heard = |clip: &audiodiff::audio::Clip| {
+            let features = audiodiff::eval::Features::new(44_100, 16_384).unwrap();
+            features.of(clip).unwrap()
+        };
+        let apart = |clip: &audiodiff::audio::Clip| -> f32 {
+            let pairs = heard(clip).into_iter().zip(heard(&made.clip));
+            pairs.map(|(a, b)| (a - b).powi(2)).sum()
+        };
+        assert!(apart(&sound.clip) < apart(&far.clip));
     }
 
     #[cfg(feature = "embedded-model")]

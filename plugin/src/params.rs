@@ -324,6 +324,7 @@ pub(crate) mod tests {
         ModelInfo {
             name: "drums".into(),
             labels: vec!["kick".into(), "snare".into()],
+            own_steps: 4,
             most_steps: 8,
             ranges: Ranges::default(),
         }

@@ -1,7 +1,7 @@
 //! The user's preferences on this machine, in a file of their own: no project holds them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use audiodiff::Result;
 use nice_plug::prelude::nice_warn;
@@ -57,7 +57,7 @@ impl Settings {
     /// [`threads_in_use`] follows.
     pub fn load() -> Self {
         let settings = Self::path().map_or_else(Self::default, |path| Self::load_from(&path));
-        THREADS.store(settings.threads(), Ordering::Relaxed);
+        settings.are_in_use();
         settings
     }
 
@@ -66,7 +66,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self) -> Result<()> {
-        THREADS.store(self.threads(), Ordering::Relaxed);
+        self.are_in_use();
         match Self::path() {
             Some(path) => self.save_to(&path),
             None => Ok(()),
@@ -103,6 +103,11 @@ impl Settings {
     pub fn threads(&self) -> usize {
         let cores = cores();
         self.threads.unwrap_or(cores / 2).clamp(1, cores)
+    }
+
+    fn are_in_use(&self) {
+        CHOSEN.store(self.threads.is_some(), Ordering::Relaxed);
+        THREADS.store(self.threads(), Ordering::Relaxed);
     }
 
     fn path() -> Option<PathBuf> {
@@ -165,15 +170,46 @@ pub fn recent_models() -> Vec<PathBuf> {
     Settings::load().recent
 }
 
+/// Whether the user has said how many threads make sounds.
+static CHOSEN: AtomicBool = AtomicBool::new(false);
+
+/// Sounds that somebody looks forward to, to choose from.
+static LOOKED_FORWARD_TO: AtomicUsize = AtomicUsize::new(0);
+
+/// While this lives, sounds are made on two threads at least, unless the user has said otherwise: a person waits for
+/// them. They run at low priority, and for a second at a time.
+#[derive(Debug)]
+pub struct Haste(());
+
+impl Haste {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        LOOKED_FORWARD_TO.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Haste {
+    fn drop(&mut self) {
+        LOOKED_FORWARD_TO.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How many threads make sounds from now on, as the preferences said when they were last read or written here; one for
-/// each core while [`AllCores`] says so.
+/// each core while [`AllCores`] says so, and two at least while [`Haste`] does.
 pub fn threads_in_use() -> usize {
     if WAITING.load(Ordering::Relaxed) > 0 {
         return cores();
     }
-    match THREADS.load(Ordering::Relaxed) {
+    let threads = match THREADS.load(Ordering::Relaxed) {
         0 => Settings::load().threads(),
         threads => threads,
+    };
+    let is_urgent = LOOKED_FORWARD_TO.load(Ordering::Relaxed) > 0;
+    match is_urgent && !CHOSEN.load(Ordering::Relaxed) {
+        true => threads.max(cores().min(2)),
+        false => threads,
     }
 }
 
@@ -236,12 +272,18 @@ mod tests {
     #[test]
     fn who_waits_is_given_all_cores() {
         let cores = std::thread::available_parallelism().unwrap().get();
-        let before = threads_in_use();
         {
             let (_one, _other) = (AllCores::begin(), AllCores::begin());
             assert_eq!(threads_in_use(), cores);
         }
-        assert_eq!(threads_in_use(), before);
+        assert_eq!(WAITING.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_looks_forward_to_a_sound_is_given_two_threads() {
+        let _haste = Haste::begin();
+        let is_chosen = CHOSEN.load(Ordering::Relaxed);
+        assert!(threads_in_use() >= cores().min(2) || is_chosen);
     }
 
     #[test]

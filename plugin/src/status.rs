@@ -20,6 +20,8 @@ pub struct ModelInfo {
     pub name: String,
     /// Its classes, in their order.
     pub labels: Vec<String>,
+    /// Steps that it is best with.
+    pub own_steps: usize,
     /// Steps that it takes at most, however many are asked for.
     pub most_steps: usize,
     /// What it knows of the attributes of its classes.

@@ -747,7 +747,7 @@ mod tests {
 
     use super::*;
     use crate::stored::SoundRecipe;
-    use crate::stored::tests::{clip, recipe};
+    use crate::stored::tests::{asked, clip, recipe};
 
     pub(super) fn save(store: &Arc<Store>) -> String {
         ProjectField(store.clone()).map(|project| serde_json::to_string(project).unwrap())
@@ -963,6 +963,31 @@ mod tests {
         lock(false);
         store.step(4, -1).unwrap();
         assert_eq!(seeds(&store)[4], Some(1));
+    }
+
+    #[test]
+    fn a_sound_that_others_hold_is_put_on_a_pad_and_taken_back() {
+        let (store, _inbox) = Store::new();
+        make(&store, 4, 1, &clip(44_100, 0.1));
+        let shared = Arc::new(StoredSound::new(recipe(2), &clip(44_100, 0.2)));
+        store.put_shared(4, shared.clone()).unwrap();
+        assert!(Arc::ptr_eq(store.project().sound(4).unwrap(), &shared));
+        store.undo(Direction::Back, |value| value);
+        assert_eq!(seeds(&store)[4], Some(1));
+        // Put as one that came of certain parameters, it is the same sound, but for that.
+        store.put_as(4, &shared, asked(9)).unwrap();
+        let project = store.project();
+        let sound = project.sound(4).unwrap();
+        assert_eq!(sound.clip(), shared.clip());
+        assert!(sound.came_of(&asked(9), &recipe(1)) && !shared.came_of(&asked(9), &recipe(1)));
+        store.edit(0, |project| project.settings[4].making.lock = true);
+        let [put, put_as] = [
+            store.put_shared(4, shared.clone()),
+            store.put_as(4, &shared, asked(9)),
+        ];
+        for refused in [put, put_as] {
+            assert!(refused.unwrap_err().to_string().contains("pad 5 is locked"));
+        }
     }
 
     #[test]

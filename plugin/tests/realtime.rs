@@ -43,6 +43,7 @@ impl Model for Ramps {
         Arc::new(ModelInfo {
             name: "ramps".into(),
             labels: vec!["up".into()],
+            own_steps: 5,
             most_steps: 5,
             ranges: Ranges::default(),
         })

@@ -148,14 +148,16 @@ impl<'a> Order<'a> {
     /// from their onset.
     fn lengths(&self, config: &ModelConfig, conditions: &Conditions) -> Result<(usize, usize)> {
         let rate = f64::from(config.format.sample_rate);
-        let like = conditions
-            .end(config)
-            .map(|seconds| (seconds * rate) as usize);
-        // A sound to begin with may be longer than those like it; at full strength nothing is left of it.
-        let is_begun = self.settings.init.as_ref().is_some_and(Init::is_kept);
-        let end = match is_begun {
-            true => self.begun.map(|begun| begun.max(like.unwrap_or(0))),
-            false => like,
+        let like = conditions.end(config).map(|seconds| seconds * rate);
+        let begun = self.settings.init.as_ref().filter(|init| init.is_kept());
+        let end = match begun {
+            // A sound to begin with may be longer than those like it. The less is kept of it, the more it may become as
+            // long as they are; at full strength nothing is left of it.
+            Some(init) => self.begun.map(|begun| {
+                let longer = like.map_or(0.0, |like| (like - begun as f64).max(0.0));
+                begun + (init.strength() * longer) as usize
+            }),
+            None => like.map(|like| like as usize),
         };
         let own = match end {
             Some(end) => config.clip_lengths().of(end),

@@ -64,6 +64,14 @@ impl Init {
         }
     }
 
+    /// How far it goes from its sounds, 0 to 1; a morph lies between them.
+    pub(super) fn strength(&self) -> f64 {
+        match self {
+            Self::Vary { strength, .. } | Self::Inpaint { strength, .. } => *strength,
+            Self::Morph { .. } => 0.0,
+        }
+    }
+
     /// Whether anything of its sounds is left in the end.
     pub(super) fn is_kept(&self) -> bool {
         match self {

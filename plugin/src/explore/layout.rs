@@ -2,7 +2,7 @@
 //! principal directions, so that nothing is drawn by chance and the same sounds lie at the same places.
 
 /// Neighbours that a sound keeps near it, about.
-const PERPLEXITY: f32 = 12.0;
+const PERPLEXITY: f32 = 20.0;
 
 /// Steps of the first layout, and how many of its first pull neighbours together, and how strongly.
 const STEPS: usize = 500;
@@ -228,6 +228,41 @@ pub(super) fn within_square(places: &[[f32; 2]], frame: &[[f32; 2]]) -> Vec<[f32
     places.iter().map(place).collect()
 }
 
+/// How near two sounds may lie within the square, so that each can be pointed at, and how often they are moved apart.
+const APART: f32 = 0.024;
+const ROUNDS: usize = 60;
+
+/// Moves places within the square apart that lie on each other, all but the first `kept`.
+pub(super) fn spread(at: &mut [[f32; 2]], kept: usize) {
+    for round in 0..ROUNDS {
+        let mut is_done = true;
+        for i in kept..at.len() {
+            for j in 0..i {
+                let (dx, dy) = (at[i][0] - at[j][0], at[i][1] - at[j][1]);
+                let apart = (dx * dx + dy * dy).sqrt();
+                if apart >= APART {
+                    continue;
+                }
+                is_done = false;
+                // Of one place, each goes its own way.
+                let (x, y) = match apart > 1e-6 {
+                    true => (dx / apart, dy / apart),
+                    false => (2.4 * (i + round) as f32).sin_cos(),
+                };
+                let (own, other) = if j < kept { (1.0, 0.0) } else { (0.5, 0.5) };
+                let gap = APART - apart;
+                for (k, step) in [(i, own * gap), (j, -other * gap)] {
+                    let [at_x, at_y] = at[k];
+                    at[k] = [at_x + step * x, at_y + step * y].map(|x| x.clamp(0.0, 1.0));
+                }
+            }
+        }
+        if is_done {
+            break;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use audiodiff::noise::Noise;
@@ -285,6 +320,27 @@ mod tests {
         let all = layout(&distances(&rows), &first);
         assert_eq!(all[..60], first);
         assert!(together(&all, 5) > 0.95, "{}", together(&all, 5));
+    }
+
+    #[test]
+    fn places_that_are_one_are_moved_apart() {
+        let mut places: Vec<[f32; 2]> = (0..60)
+            .map(|i| [0.3 + 0.001 * (i / 20) as f32, 0.5])
+            .collect();
+        let before = places.clone();
+        spread(&mut places, 1);
+        assert_eq!(places[0], before[0]);
+        for i in 0..places.len() {
+            for j in 0..i {
+                let (a, b) = (places[i], places[j]);
+                let apart = ((a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)).sqrt();
+                assert!(apart > 0.7 * APART, "{i} {j}: {apart}");
+            }
+        }
+        let far = vec![[0.1, 0.1], [0.9, 0.9]];
+        let mut same = far.clone();
+        spread(&mut same, 0);
+        assert_eq!(same, far);
     }
 
     #[test]

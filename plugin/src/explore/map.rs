@@ -3,8 +3,8 @@
 //! One map of a model serves all instances of a process, for as long as one of them holds it. The generators of those
 //! instances make its sounds, when nothing else is wanted; a thread of its own reads folders, measures sounds and lays
 //! them out. The sounds of a model are always the same and so are their places, once all are there; whatever comes
-//! besides settles among them, and moves nothing. It takes up to 25 MB for the sounds of a model, whose one-shots last
-//! 3 s at most, and [`FOLDER_BYTES`] for all folders.
+//! besides settles among them, and moves nothing. The sounds of the built-in model take 30 MB, and those of folders up to
+//! [`FOLDER_BYTES`].
 
 mod cache;
 mod features;
@@ -21,7 +21,7 @@ use audiodiff::Error;
 use nice_plug::prelude::nice_warn;
 use thread_priority::{ThreadPriority, set_current_thread_priority};
 
-use super::layout::{Distances, layout, within_square};
+use super::layout::{Distances, layout, spread, within_square};
 use super::{Basis, Series, Wanted, lock};
 use crate::emergence::Emerging;
 use crate::kit::Class;
@@ -499,14 +499,13 @@ impl Surveyor {
 
     fn read_cache(&mut self, ear: &Ear) {
         let sounds = self.cache.as_ref().map_or_else(Vec::new, Cache::read);
-        for sound in sounds {
+        let len = ear.silence().len();
+        for (sound, features) in sounds {
             let fits = |&index: &usize| *sound.recipe() == recipe(&self.shared.model, index);
             let index = (0..MADE).find(fits);
-            if let Some(index) = index.filter(|&index| self.made[index].is_none()) {
-                self.take(ear, index, Arc::new(sound));
-            }
-            if self.shared.is_over() {
-                return;
+            let is_whole = features.len() == len && features.iter().all(|x| x.is_finite());
+            if let Some(index) = index.filter(|&index| is_whole && self.made[index].is_none()) {
+                self.put(index, Arc::new(sound), features.into());
             }
         }
         let mut held = lock(&self.shared.held);
@@ -521,7 +520,8 @@ impl Surveyor {
 
     fn write_cache(&self) {
         if let Some(cache) = &self.cache {
-            let sounds = self.made.iter().flatten().map(|entry| &*entry.sound);
+            let made = self.made.iter().flatten();
+            let sounds = made.map(|entry| (&*entry.sound, &*entry.features));
             if let Err(error) = cache.write(sounds) {
                 nice_warn!("the map's sounds are made anew next time: {error}");
             }
@@ -530,13 +530,17 @@ impl Surveyor {
 
     /// A sound of the model is there.
     fn take(&mut self, ear: &Ear, index: usize, sound: Arc<StoredSound>) {
-        let recipe = sound.recipe();
-        let class = recipe.class.as_deref();
-        let name = format!("{} {}", class.unwrap_or("sound"), recipe.seed);
         // A sound that cannot be measured is silence, and has its place.
         let features = ear
             .features(&sound.clip())
             .unwrap_or_else(|_| ear.silence());
+        self.put(index, sound, features);
+    }
+
+    fn put(&mut self, index: usize, sound: Arc<StoredSound>, features: Arc<[f32]>) {
+        let recipe = sound.recipe();
+        let class = recipe.class.as_deref();
+        let name = format!("{} {}", class.unwrap_or("sound"), recipe.seed);
         self.made[index] = Some(Entry {
             class: class.map(Arc::from),
             origin: Origin::Made,
@@ -594,7 +598,10 @@ impl Surveyor {
             false => places(&all, &own),
         };
         let frame = if own.is_empty() { &at } else { &own };
-        let at = within_square(&at, frame);
+        let mut at = within_square(&at, frame);
+        // The model's sounds lie where they lie, whatever comes besides.
+        spread(&mut at[..made.len()], 0);
+        spread(&mut at, made.len());
         let points = all.iter().zip(at).map(|(entry, at)| MapPoint {
             at,
             class: entry.class.clone(),

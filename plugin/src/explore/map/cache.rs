@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::pad::words;
 use crate::stored::StoredSound;
 
-/// The version of the file; others are not read.
+/// The version of the file, and of the features in it; others are not read.
 const VERSION: u32 = 1;
 
-/// Files of models that are kept, about 5 MB each.
+/// Files of models that are kept, 16 MB of the built-in one.
 const KEPT: usize = 4;
 
 /// Where the sounds of one model are.
@@ -22,10 +22,17 @@ pub(super) struct Cache {
     pub path: PathBuf,
 }
 
+/// A sound and its features: to measure all again takes seconds.
+#[derive(Serialize, Deserialize)]
+struct Heard<Sound, Row> {
+    sound: Sound,
+    features: Row,
+}
+
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
-    sounds: Vec<&'a StoredSound>,
+    sounds: Vec<Heard<&'a StoredSound, &'a [f32]>>,
 }
 
 #[derive(Deserialize)]
@@ -38,7 +45,7 @@ struct Read {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Perhaps {
-    Whole(Box<StoredSound>),
+    Whole(Box<Heard<StoredSound, Vec<f32>>>),
     Damaged(IgnoredAny),
 }
 
@@ -50,8 +57,9 @@ impl Cache {
         Some(Self { path })
     }
 
-    /// The sounds; none where there is no such file, or another one of that name. Whoever reads them checks what they are.
-    pub fn read(&self) -> Vec<StoredSound> {
+    /// The sounds with their features; none where there is no such file, or another one of that name. Whoever reads them
+    /// checks what they are.
+    pub fn read(&self) -> Vec<(StoredSound, Vec<f32>)> {
         let read = std::fs::read(&self.path).ok();
         let read: Option<Read> = read.and_then(|text| serde_json::from_slice(&text).ok());
         let sounds = read
@@ -61,7 +69,7 @@ impl Cache {
             .into_iter()
             .flatten()
             .filter_map(|sound| match sound {
-                Perhaps::Whole(sound) => Some(*sound),
+                Perhaps::Whole(heard) => Some((heard.sound, heard.features)),
                 Perhaps::Damaged(_) => None,
             });
         whole.collect()
@@ -71,10 +79,14 @@ impl Cache {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write<'a>(&self, sounds: impl Iterator<Item = &'a StoredSound>) -> Result<()> {
+    pub fn write<'a>(
+        &self,
+        sounds: impl Iterator<Item = (&'a StoredSound, &'a [f32])>,
+    ) -> Result<()> {
+        let heard = sounds.map(|(sound, features)| Heard { sound, features });
         let written = Written {
             version: VERSION,
-            sounds: sounds.collect(),
+            sounds: heard.collect(),
         };
         let text = serde_json::to_vec(&written).expect("sounds can be written");
         let Some(folder) = self.path.parent() else {
