@@ -75,8 +75,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             .map(finish)
             .fold(0.0, f32::max);
         if loudest > PEAK {
-            left.iter_mut().chain(right).for_each(|x| *x = safe(*x));
+            left.iter_mut()
+                .chain(&mut *right)
+                .for_each(|x| *x = safe(*x));
         }
+        self.display.recorder().push(left, right);
         self.display.show(&self.voices, loudest);
         // A host may send notes along with no frames at all.
         while let Some(event) = next {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nice_plug_egui::RepaintNotifier;
 
 use crate::pad::PADS;
+use crate::recorder::Recorder;
 use crate::voice::Voices;
 
 /// What the audio thread has not renewed for so long is no longer so: it stands still.
@@ -27,6 +28,7 @@ pub struct Display {
     peak: AtomicU32,
     /// When each pad was hit; 0 where it was not.
     hits: [AtomicU64; PADS],
+    recorder: Recorder,
     /// The window's: set where there is something new to draw.
     repaint: RepaintNotifier,
 }
@@ -39,6 +41,7 @@ impl Default for Display {
             playheads: std::array::from_fn(|_| AtomicU32::new(2f32.to_bits())),
             peak: AtomicU32::new(0),
             hits: Default::default(),
+            recorder: Recorder::default(),
             repaint: RepaintNotifier::new(),
         }
     }
@@ -51,6 +54,20 @@ impl Display {
         &self.repaint
     }
 
+    /// Records what is played.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether the audio thread was here just now. It is not in a host that has stopped it, nor with a device that has
+    /// gone.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let shown = self.shown.load(Ordering::Relaxed);
+        shown != 0 && self.now().saturating_sub(shown) <= STALE.as_millis() as u64
+    }
+
     /// Milliseconds, never 0.
     fn now(&self) -> u64 {
         1 + self.epoch.elapsed().as_millis() as u64
@@ -59,10 +76,7 @@ impl Display {
     /// The position of a pad's newest voice, as a fraction of its sound; none where no voice plays, or the host does
     /// not.
     pub fn playhead(&self, pad: usize) -> Option<f32> {
-        let since = self
-            .now()
-            .saturating_sub(self.shown.load(Ordering::Relaxed));
-        if since > STALE.as_millis() as u64 {
+        if !self.is_running() {
             return None;
         }
         let position = f32::from_bits(self.playheads[pad].load(Ordering::Relaxed));

@@ -32,12 +32,15 @@ pub mod pad;
 pub mod params;
 mod placing;
 pub mod project;
+pub mod recorder;
 pub mod requests;
 pub mod settings;
 mod state;
 pub mod status;
 pub mod store;
 pub mod stored;
+pub mod tray;
+pub mod typing;
 pub mod undo;
 pub mod voice;
 pub mod window;
@@ -132,6 +135,12 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         &self.store
     }
 
+    /// What the audio thread and the window tell each other.
+    #[must_use]
+    pub fn display(&self) -> &Arc<Display> {
+        &self.display
+    }
+
     /// The parameters that the host shows and automates.
     #[must_use]
     pub fn parameters(&self) -> &Arc<PluginParams> {
@@ -146,6 +155,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
     pub fn prepare(&mut self, sample_rate: f32, open: generator::Open) -> std::io::Result<()> {
         self.sample_rate = sample_rate;
         self.store.set_sample_rate(sample_rate.round() as u32);
+        self.display
+            .recorder()
+            .set_sample_rate(sample_rate.round() as u32);
         // The gain starts at its value, instead of gliding there from zero.
         self.params.gain.smoothed.reset(self.params.gain.value());
         if self.generator.is_none() {
