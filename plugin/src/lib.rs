@@ -35,6 +35,7 @@ pub mod project;
 pub mod recorder;
 pub mod requests;
 pub mod settings;
+pub mod standalone;
 mod state;
 pub mod status;
 pub mod store;

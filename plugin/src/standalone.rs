@@ -1,8 +1,178 @@
-//! The instrument as a program of its own; `--help` lists its options.
+//! The instrument as a program of its own: it remembers its project, and the devices that it plays on.
+//!
+//! nice-plug has a wrapper that opens one audio device, one MIDI input and the window, once. [`run`] decides which
+//! devices, begins it, and begins it again where others are chosen: the window closes and opens with its project. What
+//! the window needs of all that is a [`Standalone`].
 
-use audiodiff_plugin::Audiodiff;
-use nice_plug::prelude::nice_export_standalone;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-fn main() {
-    nice_export_standalone::<Audiodiff>();
+use audiodiff::Result;
+use nice_plug::context::gui::GuiContext;
+use nice_plug::prelude::PluginApi;
+use nice_plug_egui::Frame;
+
+use crate::display::Display;
+
+mod devices;
+mod keeper;
+#[cfg(feature = "standalone")]
+mod program;
+mod project_file;
+
+pub use devices::{Available, Backend, Choice, Midi, Output, Plan};
+#[cfg(feature = "standalone")]
+pub use program::run;
+
+use keeper::Keeper;
+use project_file::ProjectFile;
+
+/// What this process runs, if it is a program of its own.
+static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
+
+#[derive(Debug)]
+struct Process {
+    project: Arc<ProjectFile>,
+    available: Available,
+    plan: Plan,
+    /// Sentences for the user that nobody has shown yet.
+    news: Vec<String>,
+    /// Whether the window has opened.
+    opened: bool,
+    /// Whether it has closed again.
+    closed: bool,
+    /// Whether to begin anew once it has closed.
+    again: bool,
+}
+
+fn process() -> MutexGuard<'static, Option<Process>> {
+    // Every field is replaced whole.
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program around a window, where that is not in a host. Dropped with the window, it saves the project.
+#[derive(Debug)]
+pub struct Standalone {
+    keeper: Keeper,
+    project: Arc<ProjectFile>,
+    plan: Plan,
+    news: Vec<String>,
+    closes: bool,
+}
+
+impl Standalone {
+    /// At the opening of a window; none in a host. Opens the project that was there last, or that the user has named.
+    pub fn begin(host: &GuiContext, display: &Arc<Display>) -> Option<Self> {
+        if host.plugin_api() != PluginApi::Standalone {
+            return None;
+        }
+        let mut process = process();
+        let process = process.as_mut()?;
+        process.opened = true;
+        let (get, set) = (host.clone(), host.clone());
+        let keeper = Keeper::start(
+            process.project.clone(),
+            display.clone(),
+            Box::new(move || get.get_state()),
+            Box::new(move |state| set.set_state(state)),
+        );
+        let mut news = std::mem::take(&mut process.news);
+        let keeper = keeper.map_err(|error| news.push(error.to_string()));
+        Some(Self {
+            keeper: keeper.unwrap_or_default(),
+            project: process.project.clone(),
+            plan: process.plan.clone(),
+            news,
+            closes: false,
+        })
+    }
+
+    /// To be called at each frame.
+    pub fn poll(&mut self, frame: &Frame) {
+        self.news.extend(self.keeper.take_news());
+        if (self.closes || self.keeper.is_told_to_end())
+            && !std::mem::replace(&mut self.closes, true)
+        {
+            frame.baseview_window().request_close();
+        }
+    }
+
+    /// A sentence for the user that has not been shown, the first first: a device that is gone, a project that cannot
+    /// be opened or saved.
+    pub fn take_news(&mut self) -> Option<String> {
+        (!self.news.is_empty()).then(|| self.news.remove(0))
+    }
+
+    /// The file of the project.
+    #[must_use]
+    pub fn project(&self) -> &Path {
+        self.project.path()
+    }
+
+    /// Saves the project now. It is saved every few seconds and at the end in any case, where it has changed.
+    ///
+    /// # Errors
+    /// When it cannot be written, or was never opened.
+    pub fn save(&self) -> Result<()> {
+        self.keeper.save()
+    }
+
+    /// What is played on now.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What there is to choose from. Takes up to a second: the system asks every device.
+    #[must_use]
+    pub fn available(&self) -> Available {
+        let now = Available::now();
+        let mut process = process();
+        match process.as_mut() {
+            Some(process) => {
+                process.available = now.with_busy(&process.available);
+                process.available.clone()
+            }
+            None => now,
+        }
+    }
+
+    /// What the user has chosen.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        Choice::load()
+    }
+
+    /// Plays on other devices: keeps the choice, saves the project, closes the window and opens it again. Until then
+    /// nothing is heard.
+    ///
+    /// # Errors
+    /// When the choice or the project cannot be saved; then everything stays as it is.
+    pub fn choose(&mut self, choice: &Choice, frame: &Frame) -> Result<()> {
+        self.save()?;
+        choice.save()?;
+        if let Some(process) = process().as_mut() {
+            process.again = true;
+        }
+        self.closes = true;
+        frame.baseview_window().request_close();
+        Ok(())
+    }
+}
+
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        self.keeper = Keeper::default();
+        if let Some(process) = process().as_mut() {
+            process.closed = true;
+        }
+        #[cfg(feature = "standalone")]
+        program::expect_end();
+    }
+}
+
+/// The file that the project is in unless the user names another; none where the system has no folder for it.
+#[must_use]
+pub fn default_project() -> Option<PathBuf> {
+    Some(dirs::data_dir()?.join("audiodiff").join("standalone.json"))
 }

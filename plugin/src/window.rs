@@ -21,6 +21,7 @@ use crate::params::PluginParams;
 use crate::project::Project;
 use crate::requests::Task;
 use crate::settings::Settings;
+use crate::standalone::Standalone;
 use crate::status::Status;
 use crate::store::Store;
 use crate::stored::{MAX_STORED_SECONDS, SoundRecipe, StoredSound};
@@ -73,6 +74,8 @@ pub struct Window {
     display: Arc<Display>,
     /// Present while the window is open.
     host: Option<GuiContext>,
+    /// Present while it is open without a host.
+    standalone: Option<Standalone>,
     /// As it is at this frame.
     project: Arc<Project>,
     /// The gesture in which the seed is dragged or typed.
@@ -144,6 +147,7 @@ impl NiceEguiApp for Window {
         host: GuiContext,
         _: &mut Frame,
     ) -> Result<(), HandlerError> {
+        self.standalone = Standalone::begin(&host, &self.display);
         self.host = Some(host);
         self.settings = Settings::load();
         self.frames = 0;
@@ -160,6 +164,7 @@ impl NiceEguiApp for Window {
     }
 
     fn editor_closed(&mut self) {
+        self.standalone = None;
         self.host = None;
         #[cfg(target_os = "linux")]
         {
@@ -181,6 +186,12 @@ impl NiceEguiApp for Window {
         self.remember_size(ui);
         self.report_changes(&setter);
         self.poll_dialog();
+        if let Some(standalone) = &mut self.standalone {
+            standalone.poll(frame);
+            if let Some(sentence) = standalone.take_news() {
+                self.news = Some((sentence, true));
+            }
+        }
         self.draw(ui, &edit);
         #[cfg(target_os = "linux")]
         {
@@ -244,6 +255,7 @@ impl Window {
             status,
             display,
             host: None,
+            standalone: None,
             pictures: Default::default(),
             level: 0.0,
             over: false,
