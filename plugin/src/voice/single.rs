@@ -238,7 +238,7 @@ impl Voice {
         count = self.shape(&mut factors[..count], envelope, released, fade);
         if ending == Ending::Strays || !self.edges.are_open(&span) {
             let factors = &mut factors[..count];
-            let at = (&*positions, 0.5 * (steps[0] + steps[1]));
+            let at = (positions, 0.5 * (steps[0] + steps[1]));
             let anew = (anew, is_cut_into);
             self.edges.shape(factors, &span, at, ending, anew);
         }
