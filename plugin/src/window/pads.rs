@@ -316,7 +316,9 @@ impl Window {
         let file = sound.and_then(|sound| sound.recipe().file.clone());
         file.unwrap_or_else(|| {
             let class = self.pad_class(pad);
-            class.map_or_else(|| "Anything".to_owned(), |class| spoken(&class))
+            let is_morph = sound.is_some_and(|sound| sound.recipe().morph.is_some());
+            let otherwise = if is_morph { "Morph" } else { "Anything" };
+            class.map_or_else(|| otherwise.to_owned(), |class| spoken(&class))
         })
     }
 
