@@ -244,12 +244,12 @@ fn prepare(
         kit.remarks
             .push("each key plays a pad, and none its pitch".to_owned());
     }
-    for pad in 0..PADS {
+    for (pad, &key) in keys.iter().enumerate() {
         let Some(own) = project.sound(pad) else {
             kit.remark(pad, "there is no sound yet");
             continue;
         };
-        let key = match (format, keys[pad]) {
+        let key = match (format, key) {
             (_, Some(key)) => key,
             (Format::Wav, None) => 0,
             _ => {
