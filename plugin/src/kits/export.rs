@@ -296,8 +296,8 @@ fn tell_what_is_lost(kit: &mut Kit, pad: usize, format: Format, controls: &PadCo
             if is_mono {
                 kit.remark(pad, "in Hydrogen its notes overlap");
             }
-            if controls.mode != Mode::OneShot {
-                kit.remark(pad, "in Hydrogen its envelope falls in lines");
+            if controls.mode != Mode::OneShot && controls.hold_ms > 0.0 {
+                kit.remark(pad, "Hydrogen's envelope has no time at full level");
             }
         }
         Format::DecentSampler | Format::DrumRack => {}

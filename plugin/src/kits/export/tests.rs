@@ -533,7 +533,7 @@ fn a_drumkit_of_hydrogen_is_one_by_its_schema() {
     );
     assert_eq!(
         numbers(gate, &["Attack", "Decay", "Sustain", "Release"]),
-        [441.0, 4712.0, 0.25, 1915.0]
+        [441.0, 7585.0, 0.25, 3352.0]
     );
     assert_eq!(turns.text("sampleSelectionAlgo"), "ROUND_ROBIN");
     assert_eq!(turns.at("instrumentComponent").nodes.len(), 2 + 3);
