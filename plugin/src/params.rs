@@ -4,7 +4,7 @@
 //! An id never changes once released: projects and automation name parameters by it. Those of pads end
 //! in the pad's number, `gain_1` to `gain_16`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nice_plug::prelude::*;
 
@@ -98,6 +98,9 @@ pub struct PluginParams {
     #[nested(array, group = "Pad")]
     pub pads: [PadParams; PADS],
 
+    /// What a kit holds of them, once that was asked for.
+    kept: OnceLock<Vec<values::Kept>>,
+
     /// The sounds, how they were made, and the settings of the pads.
     #[persist = "project"]
     pub project: ProjectField,
@@ -122,6 +125,7 @@ impl PluginParams {
                 .hide()
                 .non_automatable(),
             pads: std::array::from_fn(|pad| PadParams::new(pad, store)),
+            kept: OnceLock::new(),
             project: ProjectField(store.clone()),
         }
     }

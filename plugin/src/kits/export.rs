@@ -247,12 +247,12 @@ fn prepare(
         kit.remarks
             .push("each key plays a pad, and none its pitch".to_owned());
     }
-    for pad in 0..PADS {
+    for (pad, &key) in keys.iter().enumerate() {
         let Some(own) = project.sound(pad) else {
             kit.remark(pad, "there is no sound yet");
             continue;
         };
-        let key = match (format, keys[pad]) {
+        let key = match (format, key) {
             (_, Some(key)) => key,
             (Format::Wav, None) => 0,
             _ => {
@@ -302,8 +302,8 @@ fn tell_what_is_lost(kit: &mut Kit, pad: usize, format: Format, controls: &PadCo
             if is_mono {
                 kit.remark(pad, "in Hydrogen its notes overlap");
             }
-            if controls.mode != Mode::OneShot {
-                kit.remark(pad, "in Hydrogen its envelope falls in lines");
+            if controls.mode != Mode::OneShot && controls.hold_ms > 0.0 {
+                kit.remark(pad, "Hydrogen's envelope has no time at full level");
             }
         }
         Format::DecentSampler | Format::DrumRack => {}

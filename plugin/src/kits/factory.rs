@@ -190,4 +190,84 @@ mod tests {
             }
         }
     }
+
+    /// Plays every kit into the folder that `EXPORTS` names, for ears and eyes.
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    #[ignore = "makes all sounds of all kits, and writes files"]
+    fn no_pad_of_any_kit_is_silent_as_it_is_played() {
+        use std::ops::ControlFlow;
+        use std::path::Path;
+        use std::sync::Arc;
+
+        use audiodiff::audio;
+        use nice_plug::prelude::{FloatParam, FloatRange};
+
+        use crate::job::Job;
+        use crate::kits::export::{Format, export, first_keys};
+        use crate::stored::StoredSound;
+
+        let folder = std::env::var_os("EXPORTS").expect("EXPORTS names a folder");
+        let mut model = crate::model::open(None).unwrap();
+        let info = model.info();
+        let recipes: Vec<Recipe> = serde_json::from_str(include_str!("factory.json")).unwrap();
+        for (kit, recipe) in factory_kits().iter().zip(recipes) {
+            let begun = std::time::Instant::now();
+            let (store, _inbox) = Store::new();
+            let mut params = PluginParams::new(&store);
+            store.load_kit(kit.clone(), &params, |value| value);
+            while let Some(request) = store.next() {
+                let pad = &params.pads[request.pad];
+                let jobs = Job::all_of(pad, &info, &request, &store.project()).unwrap();
+                let recipe = &jobs[0].recipe;
+                let made = model.generate(recipe, None, &mut |_| ControlFlow::Continue(()));
+                let sound = StoredSound::rendered(recipe.clone(), &made.unwrap());
+                store.finish(&request, sound);
+            }
+            println!("{}: {:.2} s", recipe.name, begun.elapsed().as_secs_f32());
+            for (of_pad, pad) in params.pads.iter_mut().zip(&recipe.pads) {
+                for (id, &plain) in &pad.set {
+                    let knob = match id.as_str() {
+                        "gain" => &mut of_pad.gain,
+                        "pan" => &mut of_pad.pan,
+                        "pitch" => &mut of_pad.pitch,
+                        "start" => &mut of_pad.start,
+                        "attack" => &mut of_pad.attack,
+                        "decay" => &mut of_pad.decay,
+                        "sustain" => &mut of_pad.sustain,
+                        "release" => &mut of_pad.release,
+                        "cutoff" => &mut of_pad.cutoff,
+                        "resonance" => &mut of_pad.resonance,
+                        other => panic!("{other}"),
+                    };
+                    let (min, max) = (plain - 1.0, plain + 1.0);
+                    *knob = FloatParam::new(id.as_str(), plain, FloatRange::Linear { min, max });
+                }
+            }
+            let project: Arc<Project> = store.project();
+            let exported = export(
+                Format::Wav,
+                &project,
+                &params,
+                &first_keys(),
+                Path::new(&folder),
+            )
+            .unwrap();
+            let files = std::fs::read_dir(&exported.path).unwrap();
+            let peaks: Vec<f32> = files
+                .map(|file| {
+                    audio::decode(&file.unwrap().path(), None)
+                        .unwrap()
+                        .clip
+                        .peak()
+                })
+                .collect();
+            assert_eq!(peaks.len(), PADS);
+            assert!(
+                peaks.iter().all(|&peak| peak > 0.03),
+                "{}: {peaks:?}",
+                recipe.name
+            );
+        }
+    }
 }

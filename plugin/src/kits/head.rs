@@ -62,7 +62,9 @@ impl<'de> Visitor<'de> for Head<'_> {
                     *self.0 = Some(KitInfo::default());
                     return Ok(());
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
         }
         Ok(())

@@ -19,8 +19,6 @@ pub(crate) struct Kept {
     pub id: String,
     /// The pad that it belongs to; none if it belongs to all.
     pub pad: Option<usize>,
-    /// What it is set to, normalized.
-    pub now: f32,
     /// What it is set to by a kit that does not name it, normalized; none where it stays as it is.
     pub otherwise: Option<f32>,
     place: Place,
@@ -33,33 +31,35 @@ enum Place {
 }
 
 impl PluginParams {
-    /// Everything that a kit holds: what knobs turn, and the seeds.
-    pub(crate) fn kept(&self) -> Vec<Kept> {
+    /// Everything that a kit holds, what knobs turn and the seeds; and what each is set to now, normalized.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (&Kept, f32)> {
+        let knobs: Vec<_> = self.knobs().collect();
+        let kept = self.kept.get_or_init(|| self.find_kept());
+        kept.iter().map(move |kept| {
+            let now = match kept.place {
+                Place::Knob(index) => knobs[index].unmodulated_normalized_value(),
+                Place::Seed(pad) => self.pads[pad].seed.unmodulated_normalized_value(),
+            };
+            (kept, now)
+        })
+    }
+
+    fn find_kept(&self) -> Vec<Kept> {
         let knobs: Vec<_> = self.knobs().collect();
         let (before, of_pad) = (self.before_pads(), self.pads[0].knobs().len());
         let kept = self.param_map().into_iter().filter_map(|(id, param, _)| {
-            let (place, pad, now, default) = match param {
+            let (place, pad, default) = match param {
                 ParamPtr::FloatParam(it) => {
                     let index = knobs.iter().position(|knob| std::ptr::eq(*knob, it))?;
-                    let knob = knobs[index];
-                    let (now, default) = (
-                        knob.unmodulated_normalized_value(),
-                        knob.default_normalized_value(),
-                    );
                     let pad = index.checked_sub(before).map(|it| it / of_pad);
-                    (Place::Knob(index), pad, now, default)
+                    let default = knobs[index].default_normalized_value();
+                    (Place::Knob(index), pad, default)
                 }
                 ParamPtr::IntParam(it) => {
-                    let pad = self
-                        .pads
-                        .iter()
-                        .position(|pad| std::ptr::eq(&pad.seed, it))?;
-                    let seed = &self.pads[pad].seed;
-                    let (now, default) = (
-                        seed.unmodulated_normalized_value(),
-                        seed.default_normalized_value(),
-                    );
-                    (Place::Seed(pad), Some(pad), now, default)
+                    let mut seeds = self.pads.iter().map(|pad| &pad.seed);
+                    let pad = seeds.position(|seed| std::ptr::eq(seed, it))?;
+                    let default = self.pads[pad].seed.default_normalized_value();
+                    (Place::Seed(pad), Some(pad), default)
                 }
                 _ => return None,
             };
@@ -67,7 +67,6 @@ impl PluginParams {
             Some(Kept {
                 id,
                 pad,
-                now,
                 otherwise,
                 place,
             })
@@ -78,7 +77,8 @@ impl PluginParams {
     /// The values of all that a kit holds, normalized, by id.
     #[must_use]
     pub fn kit_values(&self) -> BTreeMap<String, f32> {
-        self.kept().into_iter().map(|it| (it.id, it.now)).collect()
+        let values = self.kept().map(|(it, now)| (it.id.clone(), now));
+        values.collect()
     }
 
     /// What sets a parameter to `normalized`.
@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn a_kit_holds_every_knob_and_seed_and_no_trigger() {
         let (params, _store) = params();
-        let kept = params.kept();
+        let kept: Vec<(&Kept, f32)> = params.kept().collect();
         assert_eq!(kept.len(), params.knobs().count() + PADS);
-        let find = |id: &str| kept.iter().find(|it| it.id == id);
+        let find = |id: &str| kept.iter().map(|it| it.0).find(|it| it.id == id);
         assert!(
             ["generate_1", "vary_1", "revision"]
                 .iter()
@@ -175,8 +175,8 @@ mod tests {
             assert_eq!(find(id).unwrap().pad, pad, "{id}");
         }
         // What is set is what was found, to the bit.
-        for it in &kept {
-            assert!(params.has(params.value(it, it.now)), "{}", it.id);
+        for &(it, now) in &kept {
+            assert!(params.has(params.value(it, now)), "{}", it.id);
         }
         assert_eq!(find("gain").unwrap().otherwise, None);
         let names = |pad: usize| {
@@ -188,12 +188,8 @@ mod tests {
             });
             names.collect::<Vec<_>>()
         };
-        let expected: Vec<String> = kept
-            .iter()
-            .filter(|it| it.pad == Some(7))
-            .map(|it| it.id.clone())
-            .collect();
-        assert_eq!(names(7).len(), expected.len());
+        let expected = kept.iter().filter(|(it, _)| it.pad == Some(7));
+        assert_eq!(names(7).len(), expected.count());
         assert!(
             names(7).iter().all(|name| name.starts_with("Pad 8 ")),
             "{:?}",

@@ -68,21 +68,21 @@ impl Store {
         let named = std::mem::take(&mut info.params);
         let mut seeds = [None; PADS];
         let mut befores = Vec::new();
-        for kept in params.kept() {
+        for (kept, now) in params.kept() {
             let wanted = match named.get(&kept.id) {
                 Some(&x) if x.is_finite() => Some(x.clamp(0.0, 1.0)),
                 _ => kept.otherwise,
             };
             let is_locked = kept.pad.is_some_and(|pad| locked[pad]);
-            let normalized = wanted.filter(|_| !is_locked).unwrap_or(kept.now);
-            let value = params.value(&kept, normalized);
+            let normalized = wanted.filter(|_| !is_locked).unwrap_or(now);
+            let value = params.value(kept, normalized);
             if let Value::Seed(pad, seed) = value {
                 seeds[pad] = Some(seed);
             }
             if !params.has(value) {
                 befores.push(set(value));
             }
-            info.params.insert(kept.id, normalized);
+            info.params.insert(kept.id.clone(), normalized);
         }
 
         let mut held = self.lock();
@@ -121,11 +121,12 @@ impl Store {
         let Some(kit) = &project.kit else {
             return false;
         };
-        let is_other = |(id, now): (String, f32)| {
-            let left = kit.params.get(&id);
-            left.is_some_and(|left| (left - now).abs() > SAME)
-        };
-        project.has_other_pads_than_its_kit() || params.kit_values().into_iter().any(is_other)
+        let mut kept = params.kept();
+        project.has_other_pads_than_its_kit()
+            || kept.any(|(it, now)| {
+                let left = kit.params.get(&it.id);
+                left.is_some_and(|left| (left - now).abs() > SAME)
+            })
     }
 
     /// Saves the pads as a kit, which they are from then on. What is being made is made when the kit is loaded.
@@ -282,7 +283,7 @@ mod tests {
             make(&store, pad, pad as u64, &clip(44_100, 0.1));
         }
         store.edit(store.gesture(), |project| {
-            project.settings[5].making.lock = true
+            project.settings[5].making.lock = true;
         });
         store.view(|project| project.selected = 3);
         store.ask(0, Task::Vary);
@@ -404,7 +405,7 @@ mod tests {
         assert_eq!(opened.kit().unwrap().name, "Test");
         assert!(!opened.is_kit_changed(&params));
         opened.edit(opened.gesture(), |project| {
-            project.settings[0].playing.tone = 0.1
+            project.settings[0].playing.tone = 0.1;
         });
         let text = save(&opened);
         let (opened, _inbox) = Store::new();

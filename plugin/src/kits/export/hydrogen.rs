@@ -18,8 +18,9 @@ const RATE: f32 = 44_100.0;
 /// The shortest release that it takes, frames.
 const LEAST_RELEASE: f32 = 256.0;
 
-/// The part of a fall by 60 dB, which is steep at first, that a fall in a line takes to have its area: 2 / ln 1000.
-const LINE: f32 = 0.289_53;
+/// How long Hydrogen's falls, which come to e^-3.5 of their way, take to be as steep as one by 60 dB in a second:
+/// 3.5 / ln 1000 seconds, measured in Hydrogen 1.2.
+const FALL: f32 = 0.506_67;
 
 /// The drumkit as a file; `folder` is the name of the folder that it is unpacked to.
 pub(super) fn drumkit(kit: &mut Kit, folder: &str) -> Result<Vec<u8>> {
@@ -79,9 +80,9 @@ fn instrument(id: usize, pad: &Pad) -> Element {
         true => [
             frames(controls.attack_ms),
             // Here is no time at full level.
-            frames(controls.hold_ms + LINE * controls.decay_ms),
+            frames(controls.hold_ms + FALL * controls.decay_ms),
             controls.sustain,
-            frames(LINE * controls.release_ms).max(LEAST_RELEASE),
+            frames(FALL * controls.release_ms).max(LEAST_RELEASE),
         ],
         false => [0.0, 0.0, 1.0, 1000.0],
     };

@@ -329,10 +329,14 @@ fn a_sound_that_is_played_as_it_is_stays_so_and_others_are_played_by_a_voice() {
     assert!(step < 0.04, "{step}");
 }
 
+/// Opcodes and their values.
+type Opcodes = BTreeMap<String, String>;
+
 /// Reads an SFZ file as its grammar has it: headers, and opcodes that are known, each with its value.
-fn read_sfz(text: &str) -> Vec<(String, BTreeMap<String, String>)> {
-    const OPCODES: [&str; 30] = [
+fn read_sfz(text: &str) -> Vec<(String, Opcodes)> {
+    const OPCODES: [&str; 31] = [
         "default_path",
+        "hint_ram_based",
         "group_label",
         "key",
         "pitch_keycenter",
@@ -363,7 +367,7 @@ fn read_sfz(text: &str) -> Vec<(String, BTreeMap<String, String>)> {
         "amp_velcurve_64",
         "amp_velcurve_127",
     ];
-    let mut headers: Vec<(String, BTreeMap<String, String>)> = Vec::new();
+    let mut headers: Vec<(String, Opcodes)> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("//")) {
         let mut rest = line.trim();
         while !rest.is_empty() {
@@ -401,8 +405,7 @@ fn an_sfz_says_what_the_pads_do() {
     let base = path.parent().unwrap().join(&headers[0].1["default_path"]);
     let mut group = &headers[0].1;
     // By key: opcodes of the group, and of its regions.
-    let mut pads: BTreeMap<u8, (&BTreeMap<String, String>, Vec<&BTreeMap<String, String>>)> =
-        BTreeMap::new();
+    let mut pads: BTreeMap<u8, (&Opcodes, Vec<&Opcodes>)> = BTreeMap::new();
     for (name, opcodes) in &headers[1..] {
         if name == "group" {
             group = opcodes;
@@ -531,7 +534,7 @@ fn a_drumkit_of_hydrogen_is_one_by_its_schema() {
     );
     assert_eq!(
         numbers(gate, &["Attack", "Decay", "Sustain", "Release"]),
-        [441.0, 4712.0, 0.25, 1915.0]
+        [441.0, 7585.0, 0.25, 3352.0]
     );
     assert_eq!(turns.text("sampleSelectionAlgo"), "ROUND_ROBIN");
     assert_eq!(turns.at("instrumentComponent").nodes.len(), 2 + 3);
