@@ -10,6 +10,8 @@
 //! |---|---|
 //! | Simper 2013 | Linear Trapezoidal State Variable Filter (SVF), Cytomic |
 //! | Parker et al. 2016 | Reducing the Aliasing of Nonlinear Waveshaping Using Continuous-Time Convolution, DAFx-16 |
+//! | van der Maaten & Hinton 2008 | Visualizing Data using t-SNE, JMLR 9 |
+//! | Torgerson 1952 | Multidimensional Scaling: I. Theory and Method, Psychometrika 17 |
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
