@@ -318,6 +318,10 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         }
     }
 
+    fn deactivate(&mut self) {
+        standalone::end();
+    }
+
     fn reset(&mut self) {
         self.voices.reset();
         self.display.show(&self.voices, 0.0);
