@@ -8,7 +8,9 @@ set -eu
 picture=$1
 cargo build --release --package audiodiff-plugin --features standalone --bin audiodiff-standalone
 program=${CARGO_TARGET_DIR:-target}/release/audiodiff-standalone
-export LIBGL_ALWAYS_SOFTWARE=1 XDG_CONFIG_HOME="${TMPDIR:-/tmp}/audiodiff-picture"
+folder=${TMPDIR:-/tmp}/audiodiff-picture
+# A project of its own, not the user's.
+export LIBGL_ALWAYS_SOFTWARE=1 XDG_CONFIG_HOME="$folder" XDG_DATA_HOME="$folder"
 # By then, all pads have their sounds. The window alone, at the size it opens with.
 xvfb-run -a -s "-screen 0 1080x700x24" sh -c '
     "$1" --backend dummy & program=$!

@@ -3,7 +3,7 @@
 //! The framework receives drops there and discards them, and begins no drags. So a thread of the window's own, with a
 //! connection of its own, takes part in XDND (version 5) and serves the clipboard, beside the framework: a window that
 //! is never shown stands for ours by `XdndProxy`. The thread sleeps until the server has something for it, and ends with
-//! the [`Desktop`].
+//! the [`Desktop`], or with the window before.
 //!
 //! Programs that look for the window to drop on go down from the root and stop at the first that knows XDND (Qt), or at
 //! the one that the window manager cares for (GTK), which is the host's if there is one. So the host's window has the
@@ -432,10 +432,14 @@ impl Traffic {
             }
             if !self.source.is_busy() && !self.target.is_busy() {
                 let event = self.link.server.wait_for_event()?;
+                if self.is_end(&event) {
+                    return Ok(());
+                }
                 self.handle(event)?;
                 continue;
             }
             match self.link.server.poll_for_event()? {
+                Some(event) if self.is_end(&event) => return Ok(()),
                 Some(event) => self.handle(event)?,
                 None => {
                     self.target.tick(&self.link)?;
@@ -444,6 +448,11 @@ impl Traffic {
                 }
             }
         }
+    }
+
+    /// Whether the window is gone. Nobody else may say so.
+    fn is_end(&self, event: &ServerEvent) -> bool {
+        matches!(event, ServerEvent::DestroyNotify(it) if it.window == self.link.own)
     }
 
     fn obey(&mut self, order: Command) -> Result<(), ConnectionError> {

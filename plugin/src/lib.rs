@@ -352,6 +352,10 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
         }
     }
 
+    fn deactivate(&mut self) {
+        standalone::end();
+    }
+
     fn reset(&mut self) {
         self.voices.reset();
         self.auditions.reset();

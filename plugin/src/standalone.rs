@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use audiodiff::Result;
+use audiodiff::{Error, Result};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::prelude::PluginApi;
 use nice_plug_egui::Frame;
@@ -20,12 +20,12 @@ mod keeper;
 mod program;
 mod project_file;
 
-pub use devices::{Available, Backend, Choice, Midi, Output, Plan};
+pub use devices::{Available, Backend, Choice, Midi, Output, Plan, plans};
 #[cfg(feature = "standalone")]
 pub use program::run;
+pub use project_file::{Opened, ProjectFile};
 
 use keeper::Keeper;
-use project_file::ProjectFile;
 
 /// What this process runs, if it is a program of its own.
 static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
@@ -39,8 +39,10 @@ struct Process {
     news: Vec<String>,
     /// Whether the window has opened.
     opened: bool,
-    /// Whether it has closed again.
-    closed: bool,
+    /// Whether it is to close.
+    closes: bool,
+    /// Present while there is a window.
+    keeper: Option<Keeper>,
     /// Whether to begin anew once it has closed.
     again: bool,
 }
@@ -50,10 +52,15 @@ fn process() -> MutexGuard<'static, Option<Process>> {
     PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The program around a window, where that is not in a host. Dropped with the window, it saves the project.
+/// The instrument is deactivated, as at the end of the program: saves the project. Nothing in a host.
+pub(crate) fn end() {
+    let keeper = process().as_mut().and_then(|it| it.keeper.take());
+    drop(keeper);
+}
+
+/// The program around a window, where that is not in a host.
 #[derive(Debug)]
 pub struct Standalone {
-    keeper: Keeper,
     project: Arc<ProjectFile>,
     plan: Plan,
     news: Vec<String>,
@@ -77,9 +84,8 @@ impl Standalone {
             Box::new(move |state| set.set_state(state)),
         );
         let mut news = std::mem::take(&mut process.news);
-        let keeper = keeper.map_err(|error| news.push(error.to_string()));
+        process.keeper = keeper.map_err(|error| news.push(error.to_string())).ok();
         Some(Self {
-            keeper: keeper.unwrap_or_default(),
             project: process.project.clone(),
             plan: process.plan.clone(),
             news,
@@ -89,11 +95,26 @@ impl Standalone {
 
     /// To be called at each frame.
     pub fn poll(&mut self, frame: &Frame) {
-        self.news.extend(self.keeper.take_news());
-        if (self.closes || self.keeper.is_told_to_end())
-            && !std::mem::replace(&mut self.closes, true)
-        {
+        let is_told_to_end = match process().as_ref().and_then(|it| it.keeper.as_ref()) {
+            Some(keeper) => {
+                self.news.extend(keeper.take_news());
+                keeper.is_told_to_end()
+            }
+            None => false,
+        };
+        if is_told_to_end {
+            self.close(frame);
+        }
+    }
+
+    fn close(&mut self, frame: &Frame) {
+        if !std::mem::replace(&mut self.closes, true) {
             frame.baseview_window().request_close();
+            if let Some(process) = process().as_mut() {
+                process.closes = true;
+            }
+            #[cfg(feature = "standalone")]
+            program::expect_end();
         }
     }
 
@@ -114,7 +135,10 @@ impl Standalone {
     /// # Errors
     /// When it cannot be written, or was never opened.
     pub fn save(&self) -> Result<()> {
-        self.keeper.save()
+        match process().as_ref().and_then(|it| it.keeper.as_ref()) {
+            Some(keeper) => keeper.save(),
+            None => Err(Error::setting("there is no thread to save the project")),
+        }
     }
 
     /// What is played on now.
@@ -154,20 +178,8 @@ impl Standalone {
         if let Some(process) = process().as_mut() {
             process.again = true;
         }
-        self.closes = true;
-        frame.baseview_window().request_close();
+        self.close(frame);
         Ok(())
-    }
-}
-
-impl Drop for Standalone {
-    fn drop(&mut self) {
-        self.keeper = Keeper::default();
-        if let Some(process) = process().as_mut() {
-            process.closed = true;
-        }
-        #[cfg(feature = "standalone")]
-        program::expect_end();
     }
 }
 

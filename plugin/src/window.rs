@@ -217,7 +217,6 @@ impl NiceEguiApp for Window {
     }
 
     fn editor_closed(&mut self) {
-        self.standalone = None;
         self.host = None;
         #[cfg(target_os = "linux")]
         {

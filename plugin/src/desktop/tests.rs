@@ -321,6 +321,13 @@ fn beside_our_window_the_host_has_its_drops() {
     assert_eq!(proxy(host), proxy(own));
     drop(ours);
     assert_eq!(proxy(host), None);
+    // The framework does not tell that a window has closed.
+    let own = screen.window(host, area(0, 0, 50, 50));
+    let ours = screen.desktop(own);
+    assert!(proxy(host).is_some());
+    screen.client.destroy_window(own).unwrap().check().unwrap();
+    assert!(screen.wait_for(|| ours.thread.as_ref().unwrap().is_finished()));
+    assert_eq!(proxy(host), None);
 }
 
 #[test]

@@ -249,8 +249,8 @@ pub struct Plan {
 
 impl Plan {
     /// Of a program whose devices are said on its command line.
-    #[cfg(any(feature = "standalone", test))]
-    pub(super) fn by_hand() -> Self {
+    #[must_use]
+    pub fn by_hand() -> Self {
         Self::of(None, Vec::new())
     }
 
@@ -265,8 +265,8 @@ impl Plan {
     }
 
     /// Arguments for nice-plug's wrapper.
-    #[cfg(any(feature = "standalone", test))]
-    pub(super) fn arguments(&self) -> Vec<String> {
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
         let backend = match self.backend {
             None => return Vec::new(),
             Some(Backend::Jack) => "jack",
@@ -298,8 +298,8 @@ impl Plan {
 }
 
 /// The ways to play as was chosen, the best first. The last always runs.
-#[cfg(any(feature = "standalone", test))]
-pub(super) fn plans(choice: &Choice, available: &Available) -> Vec<Plan> {
+#[must_use]
+pub fn plans(choice: &Choice, available: &Available) -> Vec<Plan> {
     let mut plans = Vec::new();
     let mut remarks = Vec::new();
     if choice.backend == Some(Backend::Silent) {
@@ -432,7 +432,7 @@ mod system {
         let Ok(configs) = device.supported_output_configs() else {
             return Vec::new();
         };
-        let formats = configs.filter_map(|config| match *config.buffer_size() {
+        let found = configs.filter_map(|config| match *config.buffer_size() {
             SupportedBufferSize::Range { min, max } => Some(Format {
                 rates: config.min_sample_rate()..=config.max_sample_rate(),
                 blocks: min..=max,
@@ -440,7 +440,14 @@ mod system {
             // The wrapper does not use those.
             SupportedBufferSize::Unknown => None,
         });
-        formats.collect()
+        let mut formats: Vec<Format> = Vec::new();
+        for format in found {
+            // There is one for each kind of sample and number of channels.
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
+        }
+        formats
     }
 
     fn midi_inputs() -> Result<Vec<String>, midir::InitError> {

@@ -121,7 +121,8 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
                 news: plan.remarks.clone(),
                 plan,
                 opened: false,
-                closed: false,
+                closes: false,
+                keeper: None,
                 again: false,
             });
             is_well = nice_export_standalone_with_args::<Audiodiff, _>(arguments);
@@ -184,24 +185,26 @@ impl Devices {
     }
 }
 
-/// After the window has closed: ends the process if the device does not. Some drivers never return.
+/// Once the window closes: goes on without the device if that does not stop. Some drivers never return.
 pub(super) fn expect_end() {
     let waits = std::thread::Builder::new().spawn(|| {
         std::thread::sleep(PATIENCE);
-        let process = process().take_if(|it| it.closed);
-        if let Some(process) = process {
-            nice_warn!("the audio device does not stop");
-            #[cfg(unix)]
-            if process.again {
-                use std::os::unix::process::CommandExt;
-                if let Ok(program) = std::env::current_exe() {
-                    let arguments = without_devices(std::env::args().skip(1).collect());
-                    let error = std::process::Command::new(program).args(arguments).exec();
-                    nice_warn!("{error}");
-                }
+        let Some(process) = process().take_if(|it| it.keeper.is_some() && it.closes) else {
+            return;
+        };
+        nice_warn!("the audio device does not stop");
+        // Saves.
+        drop(process.keeper);
+        #[cfg(unix)]
+        if process.again {
+            use std::os::unix::process::CommandExt;
+            if let Ok(program) = std::env::current_exe() {
+                let arguments = without_devices(std::env::args().skip(1).collect());
+                let error = std::process::Command::new(program).args(arguments).exec();
+                nice_warn!("{error}");
             }
-            std::process::exit(0);
         }
+        std::process::exit(0);
     });
     // Else it ends when the driver does.
     drop(waits);

@@ -11,7 +11,7 @@ use nice_plug::prelude::PluginState;
 
 /// A project's file, which no other process writes to while this lives.
 #[derive(Debug)]
-pub(super) struct ProjectFile {
+pub struct ProjectFile {
     path: PathBuf,
     /// Beside it: the file itself is replaced whenever it is saved.
     _lock: File,
@@ -72,6 +72,8 @@ impl ProjectFile {
         }
     }
 
+    /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -132,10 +134,12 @@ impl ProjectFile {
 
 /// What is in a project's file.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub enum Opened {
+    /// There is none yet.
     New,
+    /// A project.
     Project(Box<PluginState>),
-    /// With a sentence for the user.
+    /// Something else, which was put aside: a sentence for the user.
     Damaged(String),
 }
 
