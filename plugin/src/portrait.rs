@@ -137,9 +137,9 @@ impl Range {
             let middle = (low + high) / 2.0;
             let found = between(self.attribute, &self.points, (middle + 1.0) / 2.0);
             if found < value {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
         }
         // 0 would leave it to the model.
