@@ -179,8 +179,6 @@ pub struct Making {
     /// What it shall be like.
     #[serde(deserialize_with = "known", skip_serializing_if = "Portrait::is_blank")]
     pub portrait: Portrait,
-    /// Beats, at the tempo of the moment when it is asked for, in the place of `length`; 0 for none.
-    pub length_beats: f32,
     /// How far a variation goes from the sound that it begins with, 0 to 1.
     pub variation: f32,
     /// How many takes of its sound a pad is given at a click, its own included.
@@ -202,7 +200,6 @@ impl Default for Making {
             guidance: 0.0,
             length: 0.0,
             portrait: Portrait::default(),
-            length_beats: 0.0,
             variation: 0.3,
             takes: 4,
             takes_variation: 0.1,
@@ -217,17 +214,6 @@ impl Making {
     #[must_use]
     pub fn other(&self, pad: usize) -> usize {
         self.morph_with.unwrap_or((pad + 1) % PADS)
-    }
-
-    /// The length to ask the model for at a tempo in beats per minute, seconds, up to [`MAX_LENGTH_SECONDS`]; 0 is the
-    /// model's own.
-    #[must_use]
-    pub fn seconds(&self, tempo: Option<f32>) -> f32 {
-        if self.length_beats > 0.0 {
-            beats_to_seconds(self.length_beats, tempo).min(MAX_LENGTH_SECONDS)
-        } else {
-            self.length
-        }
     }
 }
 
@@ -414,7 +400,6 @@ impl PadSettings {
         within(&mut making.guidance, 0.0, MAX_GUIDANCE, 0.0);
         within(&mut making.length, 0.0, MAX_LENGTH_SECONDS, 0.0);
         making.portrait = making.portrait.in_range();
-        within(&mut making.length_beats, 0.0, MAX_BEATS, 0.0);
         within(&mut making.variation, 0.0, 1.0, first.making.variation);
         within(
             &mut making.takes_variation,
@@ -530,20 +515,6 @@ mod tests {
     }
 
     #[test]
-    fn lengths_in_beats_follow_the_tempo_up_to_the_longest() {
-        let mut making = Making {
-            length: 1.5,
-            ..Making::default()
-        };
-        assert_eq!(making.seconds(Some(90.0)), 1.5);
-        making.length_beats = 3.0;
-        assert_eq!(making.seconds(Some(90.0)), 2.0);
-        assert_eq!(making.seconds(None), 1.5, "at 120");
-        making.length_beats = 64.0;
-        assert_eq!(making.seconds(Some(60.0)), MAX_LENGTH_SECONDS);
-    }
-
-    #[test]
     fn handles_have_something_between_them_and_turn_around_with_the_sound() {
         let text = "{\"end\":0,\"fade_in\":-3,\"fade_out\":1e9,\"loop_start\":0.75,\"loop_end\":0.5,\"beats\":99,\
                     \"mute\":true,\"name\":\"  Big\\n kick \"}";
@@ -553,6 +524,8 @@ mod tests {
         let playing = settings.playing;
         assert_eq!((playing.end, playing.fade_in), (LEAST_SPAN, 0.0));
         assert_eq!((playing.fade_out, playing.beats), (MAX_FADE_MS, MAX_BEATS));
+        assert_eq!(beats_to_seconds(3.0, Some(90.0)), 2.0);
+        assert_eq!(beats_to_seconds(3.0, None), 1.5, "at 120");
         assert_eq!(
             (playing.loop_start, playing.loop_end),
             (0.75, 0.75 + LEAST_SPAN)

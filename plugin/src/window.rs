@@ -211,6 +211,14 @@ impl NiceEguiApp for Window {
             // It has the names of the classes.
             self.status.open_model();
         }
+        // Of the window before, which need not have said that it was closed.
+        #[cfg(target_os = "linux")]
+        {
+            self.traffic.desktop = None;
+            self.keyboard = Default::default();
+        }
+        self.display.let_all_go();
+        self.kits.refresh(self.display.repaint().clone());
         look::add_fonts(&egui);
         Look::of(self.settings.theme).apply(&egui);
         Ok(())
@@ -218,6 +226,7 @@ impl NiceEguiApp for Window {
 
     fn editor_closed(&mut self) {
         self.host = None;
+        self.display.let_all_go();
         #[cfg(target_os = "linux")]
         {
             self.keyboard = Default::default();

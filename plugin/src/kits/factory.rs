@@ -250,6 +250,7 @@ mod tests {
                 &project,
                 &params,
                 &first_keys(),
+                None,
                 Path::new(&folder),
             )
             .unwrap();

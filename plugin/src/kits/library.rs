@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use audiodiff::{Error, Result};
@@ -103,10 +104,13 @@ impl Library {
     }
 
     /// Looks for kits on a thread of its own, unless one is looking, and calls `done` there if others were found than
-    /// before.
-    pub fn refresh(self: &Arc<Self>, done: impl FnOnce() + Send + 'static) {
+    /// before. Whoever may be unloaded with this code joins the thread first; none where the system has none to give.
+    pub fn refresh(
+        self: &Arc<Self>,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
         if self.is_looking.swap(true, Ordering::AcqRel) {
-            return;
+            return None;
         }
         let library = self.clone();
         let begun = std::thread::Builder::new()
@@ -122,6 +126,7 @@ impl Library {
             // Without a thread, the list stays as it is.
             self.is_looking.store(false, Ordering::Release);
         }
+        begun.ok()
     }
 
     /// Looks for kits, and says whether others were found than before. This reads files.

@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use audiodiff::Result;
 use egui::{Button, Popup, PopupCloseBehavior, Rect, RichText, ScrollArea, TextEdit, Ui, Vec2};
 
+use nice_plug_egui::RepaintNotifier;
+
 use super::Window;
 use super::files::{Picking, Purpose};
 use super::icon::{Icon, below, icon_button};
@@ -31,6 +33,8 @@ pub(super) struct Kits {
     name: String,
     /// An export that is being written, on a thread of its own.
     exporting: Option<JoinHandle<Result<Exported>>>,
+    /// The last search for kits, on a thread of its own.
+    looking: Option<JoinHandle<()>>,
 }
 
 impl Kits {
@@ -41,6 +45,17 @@ impl Kits {
             favourites: false,
             name: String::new(),
             exporting: None,
+            looking: None,
+        }
+    }
+
+    /// Looks for kits, and has the window drawn where others are found.
+    pub fn refresh(&mut self, repaint: RepaintNotifier) {
+        let looking = self.library.refresh(move || repaint.request_repaint());
+        let before = looking.and_then(|it| self.looking.replace(it));
+        if let Some(before) = before {
+            // It has looked; at most it still tells.
+            let _ = before.join();
         }
     }
 
@@ -58,6 +73,9 @@ impl Drop for Kits {
         if let Some(export) = self.exporting.take() {
             // What it says, nobody reads any more.
             let _ = export.join();
+        }
+        if let Some(looking) = self.looking.take() {
+            let _ = looking.join();
         }
     }
 }
@@ -94,8 +112,7 @@ impl Window {
             let button = ui.add_sized(Vec2::new(width, ROW), button);
             below(ui, &button);
             if button.clicked() {
-                let repaint = self.display.repaint().clone();
-                self.kits.library.refresh(move || repaint.request_repaint());
+                self.kits.refresh(self.display.repaint().clone());
                 self.kits.name = kit.as_ref().map_or_else(String::new, |kit| kit.name.clone());
             }
             Popup::menu(&button)
@@ -242,8 +259,7 @@ impl Window {
             Ok(()) => (format!("saved as {}", path.display()), false),
             Err(error) => (error.to_string(), true),
         });
-        let repaint = self.display.repaint().clone();
-        self.kits.library.refresh(move || repaint.request_repaint());
+        self.kits.refresh(self.display.repaint().clone());
     }
 
     /// Writes the pads for another instrument, on a thread of its own.
