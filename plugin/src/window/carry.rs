@@ -1,5 +1,6 @@
 //! Sounds that a hand carries from one place of the window to another.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use egui::{Align2, DragAndDrop, Id, LayerId, Order, Rect, Sense, Stroke, StrokeKind, Ui, Vec2};
@@ -18,6 +19,8 @@ pub(super) struct Carried {
     pub sound: Arc<StoredSound>,
     /// The pad that it is of, if it is one's.
     pub from: Option<usize>,
+    /// The file that it is the beginning of, if it is one's.
+    pub file: Option<Arc<Path>>,
 }
 
 impl Window {
@@ -71,14 +74,15 @@ impl Window {
         let Some(carried) = response.dnd_release_payload::<Carried>() else {
             return;
         };
-        match carried.from {
-            None => self.take(pad, &carried.sound),
-            Some(from) if from != pad => {
+        match (carried.from, &carried.file) {
+            (None, Some(file)) => self.put_file(file, pad, response.rect.center()),
+            (None, None) => self.take(pad, &carried.sound),
+            (Some(from), _) if from != pad => {
                 self.store.view(|project| project.selected = from);
                 self.show(Stage::Morph);
                 self.between = Between::Pad(pad);
             }
-            Some(_) => {}
+            (Some(_), _) => {}
         }
     }
 

@@ -145,6 +145,15 @@ impl Window {
         });
     }
 
+    /// A file is to come to a pad: asks what is to become of it.
+    pub(super) fn put_file(&mut self, file: &Path, pad: usize, at: Pos2) {
+        self.traffic.waiting = Some(Waiting {
+            paths: vec![file.to_owned()],
+            pad,
+            at,
+        });
+    }
+
     /// Files were dropped at a place.
     fn dropped(&mut self, paths: Vec<PathBuf>, at: Pos2, edit: &Editing<'_>) {
         let Some(first) = paths.first().cloned() else {

@@ -227,6 +227,7 @@ impl Window {
             response.dnd_set_drag_payload(Carried {
                 sound: sound.clone(),
                 from: None,
+                file: None,
             });
         }
         if heard.is_some() || self.stage == super::stage::Stage::Pads {

@@ -1,5 +1,6 @@
 //! The map: hundreds of sounds laid out by likeness, heard under the pointer and carried to pads.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use egui::accesskit::Role;
@@ -17,7 +18,7 @@ use super::morph::Between;
 use super::pads::spoken;
 use super::stage::Stage;
 use crate::explore::map::Origin;
-use crate::explore::{Map, MapView};
+use crate::explore::{Map, MapPoint, MapView};
 use crate::pad::PADS;
 use crate::stored::StoredSound;
 
@@ -86,6 +87,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     sound: Option<Arc<StoredSound>>,
+    /// The file that it is the beginning of.
+    file: Option<Arc<Path>>,
     /// Whether a drag moves the map, not a sound.
     moves: bool,
 }
@@ -140,13 +143,19 @@ impl Window {
             self.chosen.moves = under.is_none();
             if let Some(index) = under {
                 self.chosen.sound = Some(view.points[index].sound.clone());
+                self.chosen.file = file_of(&view.points[index]);
             }
         }
         if response.dragged() {
             match &self.chosen.sound {
                 Some(sound) if !self.chosen.moves => {
-                    let sound = sound.clone();
-                    DragAndDrop::set_payload(ui.ctx(), Carried { sound, from: None });
+                    let (sound, file) = (sound.clone(), self.chosen.file.clone());
+                    let carried = Carried {
+                        sound,
+                        from: None,
+                        file,
+                    };
+                    DragAndDrop::set_payload(ui.ctx(), carried);
                 }
                 _ => self.seen = self.seen.moved(inner, response.drag_delta()),
             }
@@ -154,8 +163,14 @@ impl Window {
         if response.double_clicked()
             && let Some(index) = under
         {
-            let sound = view.points[index].sound.clone();
-            self.take(self.selected_pad(), &sound);
+            let point = &view.points[index];
+            match file_of(point) {
+                Some(file) => {
+                    let at = self.seen.pos(inner, point.at);
+                    self.put_file(&file, self.selected_pad(), at);
+                }
+                None => self.take(self.selected_pad(), &point.sound),
+            }
         } else if response.clicked() {
             let sound = under.map(|index| view.points[index].sound.clone());
             let between = ui.input(|input| input.modifiers.shift);
@@ -300,6 +315,14 @@ impl Window {
                 told.on_hover_text(reasons.join("\n"));
             }
         });
+    }
+}
+
+/// The file whose beginning a point is.
+fn file_of(point: &MapPoint) -> Option<Arc<Path>> {
+    match &point.origin {
+        Origin::File(path) => Some(path.clone()),
+        Origin::Made => None,
     }
 }
 

@@ -134,6 +134,7 @@ impl Window {
             response.dnd_set_drag_payload(Carried {
                 sound: sound.clone(),
                 from: Some(pad),
+                file: None,
             });
         }
         if response.dnd_hover_payload::<Carried>().is_some_and(|carried| carried.from != Some(pad)) {

@@ -163,11 +163,13 @@ impl Window {
         }
     }
 
-    /// Puts a sound on a pad, unless it has it already.
+    /// Puts a sound on a pad, unless it has it already. A trigger of the host's leaves it there.
     pub(super) fn take(&mut self, pad: usize, sound: &Arc<StoredSound>) {
         let is_there = self.project.sound(pad).is_some_and(|it| Arc::ptr_eq(it, sound));
         if !is_there {
-            let put = self.store.put_shared(pad, sound.clone());
+            let making = &self.project.settings[pad].making;
+            let asked = self.params.pads[pad].asked(making, None);
+            let put = self.store.put_as(pad, sound, asked);
             self.tell(put);
         }
     }
@@ -209,6 +211,7 @@ impl Window {
             response.dnd_set_drag_payload(Carried {
                 sound: sound.clone(),
                 from: None,
+                file: None,
             });
         }
         response

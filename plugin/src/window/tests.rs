@@ -248,7 +248,7 @@ fn a_pad_that_is_carried_to_another_begins_a_morph() {
     let take = desk.find("Take on pad 3");
     desk.click(take);
     let now = desk.store.project();
-    assert!(Arc::ptr_eq(now.sound(2).unwrap(), project.sound(0).unwrap()));
+    assert!(!Arc::ptr_eq(now.sound(2).unwrap(), project.sound(2).unwrap()));
     let undo = desk.find("Undo");
     desk.click(undo);
     assert!(Arc::ptr_eq(desk.store.project().sound(2).unwrap(), project.sound(2).unwrap()));
