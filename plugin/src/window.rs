@@ -58,9 +58,9 @@ use files::{Picking, Purpose};
 use head::Level;
 use kitbar::Kits;
 use knob::{Editing, Hand};
+use learn::Lessons;
 pub use look::Theme;
 use look::{GAP, Look, MARGIN, NEAR, ROW, Room};
-use learn::Lessons;
 use map::{Chosen, Seen};
 use morph::{Between, Shown};
 use ring::Heard;
@@ -179,7 +179,15 @@ pub fn editor(
         .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST))
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
-    let window = Window::new(state.clone(), params, store, status, display, learner, multi);
+    let window = Window::new(
+        state.clone(),
+        params,
+        store,
+        status,
+        display,
+        learner,
+        multi,
+    );
     create_egui_editor(state, repaint, settings, window)
 }
 
@@ -268,7 +276,11 @@ impl NiceEguiApp for Window {
         let _ = frame;
         // Whatever else moves by itself says so ([`Display::repaint`]).
         let plays = (0..PADS).any(|pad| self.display.playhead(pad).is_some());
-        if plays || self.levels.iter().any(|level| level.now > SILENT) || self.picking.is_some() || self.frames <= SETTLED {
+        if plays
+            || self.levels.iter().any(|level| level.now > SILENT)
+            || self.picking.is_some()
+            || self.frames <= SETTLED
+        {
             ui.ctx().request_repaint_after(FRAME);
         }
     }
@@ -331,9 +343,15 @@ impl Window {
         let make = room.bottom(MAKE + 0.2 * more, GAP);
         self.large_wave(ui, room.0, edit, pad);
         // Each has names of its own: a knob of one may be called as one of another.
-        ui.push_id("make", |ui| self.make(ui, make, edit, pad, params, &settings));
-        ui.push_id("shape", |ui| self.shape(ui, shape, edit, pad, params, &settings));
-        ui.push_id("play", |ui| self.play(ui, play, edit, pad, params, &settings));
+        ui.push_id("make", |ui| {
+            self.make(ui, make, edit, pad, params, &settings)
+        });
+        ui.push_id("shape", |ui| {
+            self.shape(ui, shape, edit, pad, params, &settings)
+        });
+        ui.push_id("play", |ui| {
+            self.play(ui, play, edit, pad, params, &settings)
+        });
     }
 
     fn new(
@@ -428,7 +446,8 @@ impl Window {
         self.project = self.store.project();
         if let Some((pad, key)) = self.display.take_learnt() {
             let gesture = self.store.gesture();
-            self.store.edit(gesture, |project| project.keymap.set(pad, key));
+            self.store
+                .edit(gesture, |project| project.keymap.set(pad, key));
             self.project = self.store.project();
         }
         self.heard_pads = self.project.kit().heard();

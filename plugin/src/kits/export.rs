@@ -443,7 +443,9 @@ fn played(clip: &Clip, controls: &PadControls) -> (Clip, Option<[usize; 2]>) {
     // A loop that begins anew in time is one of its turns; any other ends where it goes back for the first time.
     let turn = (controls.cut_seconds * rate as f32).round() as usize;
     let ends = match turn {
-        0 => sound.loop_ends(controls).map(|ends| ends.map(|frame| frame - start as usize)),
+        0 => sound
+            .loop_ends(controls)
+            .map(|ends| ends.map(|frame| frame - start as usize)),
         turn => Some([0, turn]),
     };
     let once = ends.map_or(sound.len_frames() - start as usize, |[_, end]| end);

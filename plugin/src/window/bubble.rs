@@ -46,13 +46,16 @@ impl Bubbles {
 fn rays_of(peaks: &Peaks) -> [f32; RAYS] {
     // Up to where it can be seen: what is silent would be an empty part of the circle.
     let seen = |peak: &[f32; 2]| peak[1] - peak[0] > SEEN;
-    let end = peaks.iter().rposition(seen).map_or(peaks.len(), |last| last + 1);
+    let end = peaks
+        .iter()
+        .rposition(seen)
+        .map_or(peaks.len(), |last| last + 1);
     std::array::from_fn(|ray| {
         let first = ray * end / RAYS;
         let range = first..((ray + 1) * end / RAYS).max(first + 1);
-        let height = peaks[range].iter().fold(0f32, |height, peak| {
-            height.max(peak[1]).max(-peak[0])
-        });
+        let height = peaks[range]
+            .iter()
+            .fold(0f32, |height, peak| height.max(peak[1]).max(-peak[0]));
         // Between amplitude and level: tails are seen, and noise is not a disc.
         height.powf(0.6)
     })
@@ -86,8 +89,12 @@ fn scatter(place: usize) -> f32 {
 impl Bubble {
     /// Draws it.
     pub fn draw(&self, painter: &Painter, look: Look) {
-        let Self { at, radius, color, .. } = *self;
-        let ground = look.panel.lerp_to_gamma(color, if self.lit { 0.28 } else { 0.10 });
+        let Self {
+            at, radius, color, ..
+        } = *self;
+        let ground = look
+            .panel
+            .lerp_to_gamma(color, if self.lit { 0.28 } else { 0.10 });
         let edge = if self.lit {
             Stroke::new(2.0, color)
         } else {
@@ -104,7 +111,9 @@ impl Bubble {
             let end = at + out * (inner + room * height);
             if done >= 1.0 {
                 let begin = at + out * (inner - 0.25 * inner * height);
-                let is_heard = self.heard.is_some_and(|heard| heard * RAYS as f32 > ray as f32);
+                let is_heard = self
+                    .heard
+                    .is_some_and(|heard| heard * RAYS as f32 > ray as f32);
                 let color = if is_heard { look.ink } else { color };
                 let wide = (radius / 28.0).clamp(1.0, 2.6);
                 painter.line_segment([begin, end], Stroke::new(wide, color));

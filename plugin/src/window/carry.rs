@@ -7,8 +7,8 @@ use egui::{Align2, DragAndDrop, Id, LayerId, Order, Rect, Sense, Stroke, StrokeK
 
 use super::Window;
 use super::bubble::Bubble;
-use super::morph::Between;
 use super::look::{Look, NEAR, ROUND, Room, plain};
+use super::morph::Between;
 use super::stage::Stage;
 use crate::pad::PADS;
 use crate::stored::StoredSound;
@@ -38,9 +38,15 @@ impl Window {
                 let color = look.class(self.pad_class(pad).as_deref());
                 let chosen = pad == self.selected_pad();
                 let playing = self.display.playhead(pad).is_some();
-                let fill = look.panel.lerp_to_gamma(color, if playing { 0.45 } else { 0.16 });
+                let fill = look
+                    .panel
+                    .lerp_to_gamma(color, if playing { 0.45 } else { 0.16 });
                 let carried = response.dnd_hover_payload::<Carried>().is_some();
-                let edge = if chosen || carried { color } else { look.edge.gamma_multiply(0.5) };
+                let edge = if chosen || carried {
+                    color
+                } else {
+                    look.edge.gamma_multiply(0.5)
+                };
                 let wide = if chosen || carried { 2.0 } else { 1.0 };
                 ui.painter().rect(
                     rect,
@@ -51,16 +57,18 @@ impl Window {
                 );
                 let at = rect.left_top() + Vec2::new(5.0, 3.0);
                 let number = format!("{}", pad + 1);
-                ui.painter().text(at, Align2::LEFT_TOP, number, plain(10.5), look.ink);
+                ui.painter()
+                    .text(at, Align2::LEFT_TOP, number, plain(10.5), look.ink);
                 if self.project.is_locked(pad) {
                     let at = rect.right_bottom() - Vec2::new(4.0, 2.0);
-                    ui.painter().text(at, Align2::RIGHT_BOTTOM, "lock", plain(9.0), look.faint);
+                    ui.painter()
+                        .text(at, Align2::RIGHT_BOTTOM, "lock", plain(9.0), look.faint);
                 }
                 if response.clicked() {
                     self.store.view(|project| project.selected = pad);
                     self.explores = None;
                     self.display.hit(pad, 1.0);
-            self.display.let_go(pad);
+                    self.display.let_go(pad);
                 }
                 self.put_down(&response, pad);
                 response.on_hover_text(self.pad_name(pad));

@@ -111,10 +111,22 @@ impl Window {
                 (false, true) => look.ink,
                 (false, false) => look.faint,
             };
-            painter.rect(area, 2, fill, Stroke::new(1.0, look.back), StrokeKind::Inside);
+            painter.rect(
+                area,
+                2,
+                fill,
+                Stroke::new(1.0, look.back),
+                StrokeKind::Inside,
+            );
             if key % 12 == 0 {
                 let at = area.center_bottom() - egui::vec2(0.0, 3.0);
-                painter.text(at, Align2::CENTER_BOTTOM, key_name(key), plain(9.0), look.back);
+                painter.text(
+                    at,
+                    Align2::CENTER_BOTTOM,
+                    key_name(key),
+                    plain(9.0),
+                    look.back,
+                );
             }
         }
         for (key, area) in (0..whites).filter_map(black) {
@@ -123,7 +135,13 @@ impl Window {
                 (false, true) => look.back,
                 (false, false) => look.edge,
             };
-            painter.rect(area, 2, fill, Stroke::new(1.0, look.edge), StrokeKind::Inside);
+            painter.rect(
+                area,
+                2,
+                fill,
+                Stroke::new(1.0, look.edge),
+                StrokeKind::Inside,
+            );
         }
     }
 
@@ -148,14 +166,19 @@ impl Window {
         response.on_hover_text("What is played on");
         ui.label(RichText::new("Octave").color(Look::here(ui).faint));
         ui.add(egui::DragValue::new(&mut self.hands.octaves).range(-3..=3))
-            .on_hover_text("Of the computer's keyboard; with Keys on, Z to M and Q to U are a piano");
+            .on_hover_text(
+                "Of the computer's keyboard; with Keys on, Z to M and Q to U are a piano",
+            );
     }
 
     fn device_menu(&mut self, ui: &mut Ui) {
         let Some(standalone) = &self.standalone else {
             return;
         };
-        let available = self.hands.available.get_or_insert_with(|| standalone.available());
+        let available = self
+            .hands
+            .available
+            .get_or_insert_with(|| standalone.available());
         let mut choice = standalone.choice();
         let before = choice.clone();
         ui.strong("Sound");
@@ -178,7 +201,11 @@ impl Window {
                 ui.horizontal(|ui| {
                     ui.label("Rate");
                     for rate in output.rates() {
-                        ui.selectable_value(&mut choice.sample_rate, Some(rate), format!("{} k", f64::from(rate) / 1000.0));
+                        ui.selectable_value(
+                            &mut choice.sample_rate,
+                            Some(rate),
+                            format!("{} k", f64::from(rate) / 1000.0),
+                        );
                     }
                 });
                 let rate = choice.sample_rate.unwrap_or(48_000);
@@ -231,7 +258,8 @@ impl Window {
         if let Some(seconds) = seconds {
             let text = format!("{:02}:{:04.1}", (seconds / 60.0) as u32, seconds % 60.0);
             ui.label(RichText::new(text).color(Look::here(ui).accent));
-            ui.ctx().request_repaint_after(std::time::Duration::from_millis(100));
+            ui.ctx()
+                .request_repaint_after(std::time::Duration::from_millis(100));
         }
         if !button.clicked() {
             return;
@@ -247,14 +275,20 @@ impl Window {
         let folder = dirs::audio_dir().or_else(dirs::home_dir);
         let started = match folder {
             Some(folder) => recorder.start(&Recorder::new_name(&folder)),
-            None => Err(audiodiff::Error::setting("this system has no folder for recordings")),
+            None => Err(audiodiff::Error::setting(
+                "this system has no folder for recordings",
+            )),
         };
         self.tell(started);
     }
 }
 
 fn recorded(recording: &crate::recorder::Recording) -> String {
-    let mut text = format!("{:.1} s are in {}", recording.seconds(), recording.path.display());
+    let mut text = format!(
+        "{:.1} s are in {}",
+        recording.seconds(),
+        recording.path.display()
+    );
     if let Some(why) = &recording.ended {
         text += &format!("; {why}");
     }

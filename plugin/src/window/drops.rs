@@ -159,7 +159,11 @@ impl Window {
         let Some(first) = paths.first().cloned() else {
             return;
         };
-        let ending = first.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ending = first
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let told = if first.is_dir() {
             match (self.stage, self.store.map()) {
                 (Stage::Map, Some(map)) if self.stage_rect.contains(at) => {
@@ -174,7 +178,10 @@ impl Window {
         } else if MODELS.contains(&ending.as_str()) {
             self.use_model(Some(first.clone()));
             self.prefer(|settings| settings.remember(&first));
-            Ok(format!("sounds are made by {} from now on", first.display()))
+            Ok(format!(
+                "sounds are made by {} from now on",
+                first.display()
+            ))
         } else {
             let pad = self.places.iter().position(|rect| rect.contains(at));
             let pad = pad.unwrap_or(self.selected_pad());
@@ -200,7 +207,10 @@ impl Window {
             .fixed_pos(waiting.at);
         let shown = area.show(ui.ctx(), |ui| {
             egui::Frame::popup(ui.style()).show(ui, |ui| {
-                let name = waiting.paths.first().map_or_else(String::new, |path| file_name(path));
+                let name = waiting
+                    .paths
+                    .first()
+                    .map_or_else(String::new, |path| file_name(path));
                 let text = match waiting.paths.len() {
                     1 => format!("{name} on pad {}", waiting.pad + 1),
                     n => format!("{n} files from pad {} on", waiting.pad + 1),
@@ -208,8 +218,16 @@ impl Window {
                 ui.strong(text);
                 for (becomes, text, tip) in [
                     (Becomes::Itself, "As it is", "The sound itself"),
-                    (Becomes::Variation, "Vary it", "Another one like it, made by the model"),
-                    (Becomes::Piece, "Choose a piece", "A part of it, between the handles of its wave"),
+                    (
+                        Becomes::Variation,
+                        "Vary it",
+                        "Another one like it, made by the model",
+                    ),
+                    (
+                        Becomes::Piece,
+                        "Choose a piece",
+                        "A part of it, between the handles of its wave",
+                    ),
                 ] {
                     if ui.button(text).on_hover_text(tip).clicked() {
                         chosen = Some(becomes);
@@ -235,7 +253,12 @@ impl Window {
     }
 
     /// Puts sounds from files on pads, one after another.
-    fn take_files(&mut self, waiting: &Waiting, becomes: Becomes, edit: &Editing<'_>) -> Result<String> {
+    fn take_files(
+        &mut self,
+        waiting: &Waiting,
+        becomes: Becomes,
+        edit: &Editing<'_>,
+    ) -> Result<String> {
         let mut news = String::new();
         let pads = waiting.pad..PADS;
         for (pad, path) in pads.zip(&waiting.paths) {
@@ -253,7 +276,10 @@ impl Window {
             news += &match becomes {
                 Becomes::Itself => format!("{name} is on pad {}", pad + 1),
                 Becomes::Variation => {
-                    format!("{name} is varied on pad {}; the sound before is the file's", pad + 1)
+                    format!(
+                        "{name} is varied on pad {}; the sound before is the file's",
+                        pad + 1
+                    )
                 }
                 Becomes::Piece => format!("{name}: drag the ends of its wave, and cut"),
             };

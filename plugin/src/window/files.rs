@@ -74,11 +74,7 @@ impl Picking {
                     .set_title("Add a folder of sounds to the map")
                     .pick_folder(),
             ),
-            Purpose::Learn => Box::pin(
-                dialog
-                    .set_title("Learn a folder of sounds")
-                    .pick_folder(),
-            ),
+            Purpose::Learn => Box::pin(dialog.set_title("Learn a folder of sounds").pick_folder()),
             Purpose::Kits(_) => Box::pin(dialog.set_title("Export the kit into").pick_folder()),
             Purpose::Kit => Box::pin(
                 dialog

@@ -1,7 +1,9 @@
 //! The rows above and below all else: the model, undo, the level, preferences; progress and trouble.
 
 use egui::containers::menu::MenuButton;
-use egui::{Align2, Button, Label, Popup, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, pos2};
+use egui::{
+    Align2, Button, Label, Popup, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, pos2,
+};
 use nice_plug::prelude::*;
 
 use super::Window;
@@ -132,7 +134,10 @@ impl Window {
             ui.horizontal(|ui| {
                 ui.label("Look");
                 for (theme, name) in [(Theme::Dark, "Dark"), (Theme::Light, "Light")] {
-                    if ui.selectable_label(self.settings.theme == theme, name).clicked() {
+                    if ui
+                        .selectable_label(self.settings.theme == theme, name)
+                        .clicked()
+                    {
                         self.prefer(|settings| settings.theme = theme);
                         Look::of(theme).apply(ui.ctx());
                     }
@@ -142,7 +147,10 @@ impl Window {
                 ui.label("Size");
                 for scale in SCALES {
                     let text = format!("{:.0} %", 100.0 * scale);
-                    if ui.selectable_label(self.settings.scale == scale, text).clicked() {
+                    if ui
+                        .selectable_label(self.settings.scale == scale, text)
+                        .clicked()
+                    {
                         self.prefer(|settings| settings.scale = scale);
                         ui.ctx().set_zoom_factor(scale);
                     }
@@ -188,7 +196,8 @@ impl Window {
         let height = (room.0.height() - 3.0) / 2.0;
         for (i, level) in self.levels.iter().enumerate() {
             let top = room.0.top() + i as f32 * (height + 3.0);
-            let bar = Rect::from_min_size(pos2(room.0.left(), top), Vec2::new(room.0.width(), height));
+            let bar =
+                Rect::from_min_size(pos2(room.0.left(), top), Vec2::new(room.0.width(), height));
             painter.rect_filled(bar, 2, look.raised);
             let db = |level: f32| util::gain_to_db(level);
             painter.rect_filled(bar.with_max_x(x_of(db(level.now))), 2, look.level);
@@ -203,7 +212,11 @@ impl Window {
         }
         for db in [-48.0, -36.0, -24.0, -12.0, -6.0, 0.0] {
             let at = pos2(x_of(db), scale.center().y);
-            painter.vline(at.x, room.0.y_range(), Stroke::new(1.0, look.back.gamma_multiply(0.5)));
+            painter.vline(
+                at.x,
+                room.0.y_range(),
+                Stroke::new(1.0, look.back.gamma_multiply(0.5)),
+            );
             let text = format!("{db:.0}").replace('-', "\u{2212}");
             painter.text(at, Align2::CENTER_CENTER, text, plain(9.0), look.faint);
         }
@@ -217,7 +230,11 @@ impl Window {
         let look = Look::here(ui);
         let (text, color) = self.message(look);
         let mut room = Room(rect);
-        let width = if self.standalone.is_some() { 380.0 } else { 110.0 };
+        let width = if self.standalone.is_some() {
+            380.0
+        } else {
+            110.0
+        };
         let desk = room.right(width, GAP);
         row_from_right(ui, desk, "desk", |ui| self.desk(ui));
         row(ui, room.0, "foot", |ui| {
@@ -255,7 +272,10 @@ impl Window {
                         "A later version has saved this project; what it added is kept as it is";
                     let later = self.project.is_of_later_version().then(|| later.to_owned());
                     let notice = self.status.notice().or(later);
-                    (for_people(&notice.unwrap_or_else(|| "Ready".to_owned())), look.faint)
+                    (
+                        for_people(&notice.unwrap_or_else(|| "Ready".to_owned())),
+                        look.faint,
+                    )
                 }
             },
         }
@@ -284,7 +304,9 @@ pub(super) fn for_people(sentence: &str) -> String {
 /// A model's name without its fingerprint.
 fn plain_name(name: &str) -> &str {
     match name.rsplit_once(' ') {
-        Some((name, print)) if print.len() == 8 && print.chars().all(|c| c.is_ascii_hexdigit()) => name,
+        Some((name, print)) if print.len() == 8 && print.chars().all(|c| c.is_ascii_hexdigit()) => {
+            name
+        }
         _ => name,
     }
 }
@@ -325,8 +347,14 @@ mod tests {
     fn a_message_is_a_sentence_without_the_systems_numbers() {
         for (told, shown) in [
             ("ready", "Ready"),
-            ("/a/b.wav: No such file or directory (os error 2)", "/a/b.wav: No such file or directory"),
-            ("no dialog for files came: install zenity", "No dialog for files came: install zenity"),
+            (
+                "/a/b.wav: No such file or directory (os error 2)",
+                "/a/b.wav: No such file or directory",
+            ),
+            (
+                "no dialog for files came: install zenity",
+                "No dialog for files came: install zenity",
+            ),
             ("kick.wav is varied", "kick.wav is varied"),
             ("", ""),
         ] {

@@ -1,7 +1,9 @@
 //! Signs on buttons, drawn: no typeface has all of them.
 
 use egui::accesskit::Role;
-use egui::{Color32, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
+use egui::{
+    Color32, Painter, Pos2, Rect, Response, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2,
+};
 
 use super::look::{Look, ROUND, ROW};
 
@@ -68,7 +70,12 @@ pub(super) fn draw_icon(painter: &Painter, rect: Rect, icon: Icon, lit: bool, in
         }
         Icon::Back => {
             painter.add(line(vec![at(0.4, 0.1), at(0.0, 0.45), at(0.4, 0.8)]));
-            painter.add(line(vec![at(0.0, 0.45), at(0.7, 0.45), at(1.0, 0.65), at(1.0, 0.95)]));
+            painter.add(line(vec![
+                at(0.0, 0.45),
+                at(0.7, 0.45),
+                at(1.0, 0.65),
+                at(1.0, 0.95),
+            ]));
         }
         Icon::Star => {
             let points: Vec<Pos2> = (0..=10)
@@ -84,7 +91,12 @@ pub(super) fn draw_icon(painter: &Painter, rect: Rect, icon: Icon, lit: bool, in
         Icon::Save => {
             painter.add(line(vec![at(0.5, 0.0), at(0.5, 0.65)]));
             painter.add(line(vec![at(0.22, 0.38), at(0.5, 0.68), at(0.78, 0.38)]));
-            painter.add(line(vec![at(0.0, 0.7), at(0.0, 1.0), at(1.0, 1.0), at(1.0, 0.7)]));
+            painter.add(line(vec![
+                at(0.0, 0.7),
+                at(0.0, 1.0),
+                at(1.0, 1.0),
+                at(1.0, 0.7),
+            ]));
         }
         Icon::Record => {
             painter.circle_filled(centre, rect.width() * 0.42, ink);
@@ -102,6 +114,9 @@ pub(super) fn below(ui: &Ui, button: &Response) {
     let middle = pos2(rect.right() - 10.0, rect.center().y + 0.5);
     let points = [(-3.5, -2.0), (3.5, -2.0), (0.0, 2.5)];
     let points = points.map(|(x, y)| middle + Vec2::new(x, y));
-    ui.painter()
-        .add(Shape::convex_polygon(points.into(), look.faint, Stroke::NONE));
+    ui.painter().add(Shape::convex_polygon(
+        points.into(),
+        look.faint,
+        Stroke::NONE,
+    ));
 }

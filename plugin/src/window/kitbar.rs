@@ -113,13 +113,21 @@ impl Window {
             below(ui, &button);
             if button.clicked() {
                 self.kits.refresh(self.display.repaint().clone());
-                self.kits.name = kit.as_ref().map_or_else(String::new, |kit| kit.name.clone());
+                self.kits.name = kit
+                    .as_ref()
+                    .map_or_else(String::new, |kit| kit.name.clone());
             }
             Popup::menu(&button)
                 .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
                 .show(|ui| self.kit_list(ui, edit, place.as_ref()));
-            let is_favourite = place.as_ref().is_some_and(|it| self.settings.favourites.contains(it));
-            let tip = if is_favourite { "No longer a favourite" } else { "A favourite" };
+            let is_favourite = place
+                .as_ref()
+                .is_some_and(|it| self.settings.favourites.contains(it));
+            let tip = if is_favourite {
+                "No longer a favourite"
+            } else {
+                "A favourite"
+            };
             if icon_button(ui, Icon::Star, place.is_some(), is_favourite, tip).clicked()
                 && let Some(place) = &place
             {
@@ -135,7 +143,11 @@ impl Window {
             };
             if icon_button(ui, Icon::Save, true, false, tip).clicked() {
                 let info = kit.clone().unwrap_or_default();
-                let name = if info.name.is_empty() { "My kit".to_owned() } else { info.name.clone() };
+                let name = if info.name.is_empty() {
+                    "My kit".to_owned()
+                } else {
+                    info.name.clone()
+                };
                 self.save_kit(own.as_deref(), &name, edit);
             }
         });
@@ -145,7 +157,9 @@ impl Window {
         let look = Look::here(ui);
         ui.set_width(LIST.x);
         ui.horizontal(|ui| {
-            let search = TextEdit::singleline(&mut self.kits.search).hint_text("Search").desired_width(190.0);
+            let search = TextEdit::singleline(&mut self.kits.search)
+                .hint_text("Search")
+                .desired_width(190.0);
             ui.add(search);
             let favourites = ui.selectable_label(self.kits.favourites, "Favourites");
             if favourites.clicked() {
@@ -154,30 +168,40 @@ impl Window {
         });
         let entries = self.kits.library.entries();
         let mut chosen = None;
-        ScrollArea::vertical().max_height(LIST.y).min_scrolled_height(LIST.y).show(ui, |ui| {
-            ui.set_width(LIST.x - 12.0);
-            for entry in entries.iter() {
-                let is_favourite = self.settings.favourites.contains(&entry.place);
-                if !entry.matches(&self.kits.search) || self.kits.favourites && !is_favourite {
-                    continue;
-                }
-                ui.horizontal(|ui| {
-                    let is_chosen = place == Some(&entry.place);
-                    if ui.selectable_label(is_chosen, &entry.name).clicked() {
-                        chosen = Some(entry.place.clone());
+        ScrollArea::vertical()
+            .max_height(LIST.y)
+            .min_scrolled_height(LIST.y)
+            .show(ui, |ui| {
+                ui.set_width(LIST.x - 12.0);
+                for entry in entries.iter() {
+                    let is_favourite = self.settings.favourites.contains(&entry.place);
+                    if !entry.matches(&self.kits.search) || self.kits.favourites && !is_favourite {
+                        continue;
                     }
-                    let own = if entry.is_factory() { "" } else { "yours  " };
-                    let tags = format!("{own}{}", entry.tags.join(", "));
-                    ui.add(egui::Label::new(RichText::new(tags).color(look.faint).size(10.5)).truncate());
-                });
-            }
-        });
+                    ui.horizontal(|ui| {
+                        let is_chosen = place == Some(&entry.place);
+                        if ui.selectable_label(is_chosen, &entry.name).clicked() {
+                            chosen = Some(entry.place.clone());
+                        }
+                        let own = if entry.is_factory() { "" } else { "yours  " };
+                        let tags = format!("{own}{}", entry.tags.join(", "));
+                        ui.add(
+                            egui::Label::new(RichText::new(tags).color(look.faint).size(10.5))
+                                .truncate(),
+                        );
+                    });
+                }
+            });
         if let Some(place) = chosen {
             self.open_kit(&place, edit);
         }
         ui.separator();
         ui.horizontal(|ui| {
-            ui.add(TextEdit::singleline(&mut self.kits.name).hint_text("Name").desired_width(150.0));
+            ui.add(
+                TextEdit::singleline(&mut self.kits.name)
+                    .hint_text("Name")
+                    .desired_width(150.0),
+            );
             let named = !self.kits.name.trim().is_empty();
             if ui.add_enabled(named, Button::new("Save as new")).clicked() {
                 let name = self.kits.name.trim().to_owned();
@@ -197,7 +221,10 @@ impl Window {
                     self.tell(renamed);
                 }
                 let delete = ui.button("Delete");
-                if delete.on_hover_text("Deletes the file; the sounds stay on the pads").clicked() {
+                if delete
+                    .on_hover_text("Deletes the file; the sounds stay on the pads")
+                    .clicked()
+                {
                     let deleted = self.kits.library.delete(own);
                     self.tell(deleted);
                 }
@@ -228,12 +255,19 @@ impl Window {
         match self.kits.library.open(place) {
             Ok(kit) => {
                 let damaged = kit.damaged;
-                let name = kit.kit.as_ref().map_or_else(String::new, |kit| kit.name.clone());
-                self.store.load_kit(kit, edit.params, |value| edit.set_value(value));
+                let name = kit
+                    .kit
+                    .as_ref()
+                    .map_or_else(String::new, |kit| kit.name.clone());
+                self.store
+                    .load_kit(kit, edit.params, |value| edit.set_value(value));
                 self.status.open_model();
                 self.news = Some(match damaged {
                     0 => (format!("{name} is on the pads"), false),
-                    n => (format!("{name}: {n} parts of the file are damaged and left out"), true),
+                    n => (
+                        format!("{name}: {n} parts of the file are damaged and left out"),
+                        true,
+                    ),
                 });
             }
             Err(error) => self.news = Some((error.to_string(), true)),
@@ -242,7 +276,9 @@ impl Window {
 
     /// Saves the pads as a kit: into this file, or a new one of the user's.
     fn save_kit(&mut self, path: Option<&Path>, name: &str, edit: &Editing<'_>) {
-        let path = path.map(Path::to_owned).or_else(|| self.kits.library.place_for(name));
+        let path = path
+            .map(Path::to_owned)
+            .or_else(|| self.kits.library.place_for(name));
         let Some(path) = path else {
             let text = "this system has no folder for kits";
             self.news = Some((text.to_owned(), true));

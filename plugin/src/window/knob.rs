@@ -408,7 +408,13 @@ fn turn(ui: &mut Ui, rect: Rect, dial: &Dial<'_>, mut hand: impl FnMut(Turn)) {
         }
     }
     let held = response.is_pointer_button_down_on() || response.dragged();
-    draw(ui, dial, rect, response.hovered() || response.has_focus(), held);
+    draw(
+        ui,
+        dial,
+        rect,
+        response.hovered() || response.has_focus(),
+        held,
+    );
     if held {
         return;
     }
@@ -501,7 +507,12 @@ fn draw(ui: &Ui, dial: &Dial<'_>, rect: Rect, near: bool, held: bool) {
         Stroke::new(1.0, look.edge.gamma_multiply(0.7 * fade)),
     );
     let thick = 3.0;
-    painter.add(arc(0.0, 1.0, radius, Stroke::new(thick, look.edge.gamma_multiply(fade))));
+    painter.add(arc(
+        0.0,
+        1.0,
+        radius,
+        Stroke::new(thick, look.edge.gamma_multiply(fade)),
+    ));
     let accent = look.accent.gamma_multiply(fade);
     painter.add(arc(zero, dial.value, radius, Stroke::new(thick, accent)));
     if (dial.shown - dial.value).abs() > 1e-4 {
@@ -511,7 +522,10 @@ fn draw(ui: &Ui, dial: &Dial<'_>, rect: Rect, near: bool, held: bool) {
     }
     let ink = look.ink.gamma_multiply(fade);
     painter.line_segment(
-        [on_circle(dial.value, radius * 0.25), on_circle(dial.value, radius - 5.0)],
+        [
+            on_circle(dial.value, radius * 0.25),
+            on_circle(dial.value, radius - 5.0),
+        ],
         Stroke::new(2.0, ink),
     );
     let (text, color) = if (near || held) && dial.off.is_none() {
@@ -593,7 +607,8 @@ pub(super) fn segments<T: PartialEq + Clone>(
         }
         let color = if is_chosen { look.back } else { look.ink };
         let text = line(ui.painter(), text, 11.5, color, part.width() - 4.0);
-        ui.painter().galley(part.center() - text.size() / 2.0, text, color);
+        ui.painter()
+            .galley(part.center() - text.size() / 2.0, text, color);
         if response.on_hover_text(*tip).clicked() {
             made = Some(choice.clone()).filter(|_| !is_chosen);
         }
@@ -623,12 +638,15 @@ pub(super) fn slider(
     let x = track.left() + track.width() * (value - least) / (most - least);
     let middle = track.center().y;
     let stroke = |color| Stroke::new(4.0, color);
-    ui.painter().hline(track.x_range(), middle, stroke(look.raised));
-    ui.painter().hline(track.left()..=x, middle, stroke(look.accent));
+    ui.painter()
+        .hline(track.x_range(), middle, stroke(look.raised));
+    ui.painter()
+        .hline(track.left()..=x, middle, stroke(look.accent));
     let is_near = response.hovered() || response.dragged() || response.has_focus();
     let radius = if is_near { 8.0 } else { 7.0 };
     let around = Stroke::new(2.0, look.accent);
-    ui.painter().circle(egui::pos2(x, middle), radius, look.panel, around);
+    ui.painter()
+        .circle(egui::pos2(x, middle), radius, look.panel, around);
     let mut wanted = response
         .interact_pointer_pos()
         .filter(|_| response.dragged() || response.clicked())

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use audiodiff::Result;
 use egui::accesskit::Role;
-use egui::{Button, Id, ProgressBar, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2};
+use egui::{
+    Button, Id, ProgressBar, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2,
+};
 
 use super::Window;
 use super::bubble::Bubble;
@@ -101,24 +103,30 @@ impl Window {
             }
         });
         let idle = self.picking.is_none();
-        if ui.add_enabled(idle, Button::new("Choose a folder…")).clicked() {
+        if ui
+            .add_enabled(idle, Button::new("Choose a folder…"))
+            .clicked()
+        {
             self.picking = Some(Picking::begin(Purpose::Learn, ""));
         }
-        let unfinished = ui
-            .ctx()
-            .data_mut(|data| {
-                // Looked for when the panel opens, not in every frame.
-                data.get_temp_mut_or_insert_with(Id::unique("unfinished"), || Arc::new(Learning::unfinished()))
-                    .clone()
-            });
+        let unfinished = ui.ctx().data_mut(|data| {
+            // Looked for when the panel opens, not in every frame.
+            data.get_temp_mut_or_insert_with(Id::unique("unfinished"), || {
+                Arc::new(Learning::unfinished())
+            })
+            .clone()
+        });
         for run in unfinished.iter() {
             ui.horizontal(|ui| {
                 let text = format!("{} ({:.0} % done)", run.name, 100.0 * run.progress);
-                ui.label(text).on_hover_text(run.folder.display().to_string());
+                ui.label(text)
+                    .on_hover_text(run.folder.display().to_string());
                 if ui.button("Go on").clicked() {
                     let gone_on = self.learner.go_on(run);
                     self.tell(gone_on);
-                    ui.ctx().data_mut(|data| data.remove::<Arc<Vec<crate::learn::Unfinished>>>(Id::unique("unfinished")));
+                    ui.ctx().data_mut(|data| {
+                        data.remove::<Arc<Vec<crate::learn::Unfinished>>>(Id::unique("unfinished"))
+                    });
                 }
             });
         }
@@ -130,7 +138,9 @@ impl Window {
         let name = file_name(&view.folder);
         let state = match &view.state {
             LearningState::Reading { done, all: 0 } => format!("Reading {name}: {done} sounds"),
-            LearningState::Reading { done, all } => format!("Reading {name}: {done} of {all} sounds"),
+            LearningState::Reading { done, all } => {
+                format!("Reading {name}: {done} of {all} sounds")
+            }
             LearningState::Learning => match view.time_left {
                 Some(left) => format!("Learning {name}: {} left", spoken_time(left.as_secs())),
                 None => format!("Learning {name}"),
@@ -145,17 +155,28 @@ impl Window {
             _ => look.ink,
         };
         ui.label(RichText::new(state).color(color).strong());
-        ui.add(ProgressBar::new(view.progress).fill(look.accent).desired_height(6.0));
+        ui.add(
+            ProgressBar::new(view.progress)
+                .fill(look.accent)
+                .desired_height(6.0),
+        );
         let mut told = format!("{} sounds", view.sounds);
         for class in &view.classes {
-            told += &format!(", {} {}", class.files, super::pads::spoken(&class.name).to_lowercase());
+            told += &format!(
+                ", {} {}",
+                class.files,
+                super::pads::spoken(&class.name).to_lowercase()
+            );
         }
         if view.left_out > 0 {
             told += &format!("; {} left out", view.left_out);
         }
         let told = ui.add(egui::Label::new(RichText::new(told).color(look.faint)).truncate());
         if !view.reasons.is_empty() {
-            let reasons = view.reasons.iter().map(|it| format!("{}: {}", it.file.display(), it.reason));
+            let reasons = view
+                .reasons
+                .iter()
+                .map(|it| format!("{}: {}", it.file.display(), it.reason));
             told.on_hover_text(reasons.collect::<Vec<_>>().join("\n"));
         }
         if view.losses.len() > 1 {
@@ -182,7 +203,10 @@ impl Window {
             if let Some(model) = &view.model {
                 let is_used = self.project.model.as_ref() == Some(model);
                 let using = ui.add_enabled(!is_used, Button::new("Use it now"));
-                if using.on_hover_text("Makes sounds with it from now on").clicked() {
+                if using
+                    .on_hover_text("Makes sounds with it from now on")
+                    .clicked()
+                {
                     self.use_model(Some(model.clone()));
                     self.prefer(|settings| settings.remember(model));
                 }
@@ -192,7 +216,9 @@ impl Window {
         if self.lessons.on_pad && view.demos_made > self.lessons.heard {
             self.lessons.heard = view.demos_made;
             let pad = self.selected_pad();
-            let newest = view.demos.get((view.demos_made.max(1) - 1) % view.demos.len().max(1));
+            let newest = view
+                .demos
+                .get((view.demos_made.max(1) - 1) % view.demos.len().max(1));
             if let Some(sound) = newest.cloned() {
                 self.take(pad, &sound);
             }
@@ -210,7 +236,9 @@ impl Window {
         for (i, (rect, sound)) in Room(rect).columns(8, NEAR).zip(demos).enumerate() {
             let id = ui.scope_id().with(("demo", i));
             let response = ui.interact(rect, id, Sense::click_and_drag());
-            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Sound {}", i + 1)));
+            response.widget_info(|| {
+                WidgetInfo::labeled(Role::Button, true, format!("Sound {}", i + 1))
+            });
             if response.hovered() {
                 heard = Some(sound.clone());
             }
@@ -247,13 +275,19 @@ fn losses(ui: &mut Ui, view: &LearningView) {
     let low = all().fold(f32::INFINITY, |low: f32, point| low.min(point[1]));
     let high = all().fold(low + 1e-6, |high: f32, point| high.max(point[1]));
     for (points, color) in [(&view.losses, look.faint), (&view.validations, look.accent)] {
-        let line = points.iter().map(|[x, y]| place(inner, x / end, (y - low) / (high - low)));
-        ui.painter().add(Shape::line(line.collect(), Stroke::new(1.5, color)));
+        let line = points
+            .iter()
+            .map(|[x, y]| place(inner, x / end, (y - low) / (high - low)));
+        ui.painter()
+            .add(Shape::line(line.collect(), Stroke::new(1.5, color)));
     }
 }
 
 fn place(rect: Rect, x: f32, y: f32) -> egui::Pos2 {
-    pos2(rect.left() + x * rect.width(), rect.bottom() - y * rect.height())
+    pos2(
+        rect.left() + x * rect.width(),
+        rect.bottom() - y * rect.height(),
+    )
 }
 
 /// A time as people say it.
@@ -271,7 +305,12 @@ mod tests {
 
     #[test]
     fn times_are_said_roughly() {
-        for (seconds, text) in [(5, "5 s"), (60, "1 min"), (61, "2 min"), (7380, "2 h 3 min")] {
+        for (seconds, text) in [
+            (5, "5 s"),
+            (60, "1 min"),
+            (61, "2 min"),
+            (7380, "2 h 3 min"),
+        ] {
             assert_eq!(spoken_time(seconds), text);
         }
     }

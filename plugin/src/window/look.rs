@@ -6,8 +6,8 @@ use audiodiff::names::Kind;
 use egui::ecolor::Hsva;
 use egui::epaint::text::{FontInsert, FontPriority, InsertFontFamily};
 use egui::{
-    Color32, CornerRadius, FontData, FontFamily, FontId, Id, Rect, Stroke, TextStyle, Ui, UiBuilder,
-    Vec2, Visuals,
+    Color32, CornerRadius, FontData, FontFamily, FontId, Id, Rect, Stroke, TextStyle, Ui,
+    UiBuilder, Vec2, Visuals,
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,9 +143,17 @@ impl Look {
         let lighter = self.raised.lerp_to_gamma(self.ink, 0.08);
         for (widget, fill, edge) in [
             (&mut widgets.noninteractive, self.panel, self.edge),
-            (&mut widgets.inactive, self.raised, self.edge.gamma_multiply(0.6)),
+            (
+                &mut widgets.inactive,
+                self.raised,
+                self.edge.gamma_multiply(0.6),
+            ),
             (&mut widgets.hovered, lighter, self.faint),
-            (&mut widgets.active, self.raised.lerp_to_gamma(self.accent, 0.3), self.accent),
+            (
+                &mut widgets.active,
+                self.raised.lerp_to_gamma(self.accent, 0.3),
+                self.accent,
+            ),
             (&mut widgets.open, lighter, self.accent),
         ] {
             widget.bg_fill = fill;
@@ -245,7 +253,9 @@ pub(super) struct Room(pub Rect);
 impl Room {
     /// The uppermost `height` points; `gap` more are left free below them.
     pub fn top(&mut self, height: f32, gap: f32) -> Rect {
-        let (mut cut, rest) = self.0.split_top_bottom_at_y((self.0.top() + height).min(self.0.bottom()));
+        let (mut cut, rest) = self
+            .0
+            .split_top_bottom_at_y((self.0.top() + height).min(self.0.bottom()));
         cut.set_bottom(rest.top());
         self.0.set_top((rest.top() + gap).min(self.0.bottom()));
         cut
@@ -307,10 +317,7 @@ fn inside<R>(
     layout: egui::Layout,
     add: impl FnOnce(&mut Ui) -> R,
 ) -> R {
-    let builder = UiBuilder::new()
-        .id_salt(name)
-        .max_rect(rect)
-        .layout(layout);
+    let builder = UiBuilder::new().id_salt(name).max_rect(rect).layout(layout);
     ui.scope_builder(builder, add).inner
 }
 
@@ -354,11 +361,19 @@ mod tests {
             for ground in [look.back, look.panel, look.raised] {
                 for letters in [look.ink, look.faint, look.trouble] {
                     let found = contrast(letters, ground);
-                    assert!(found >= 4.5, "{:?}: {letters:?} on {ground:?}: {found}", look.theme);
+                    assert!(
+                        found >= 4.5,
+                        "{:?}: {letters:?} on {ground:?}: {found}",
+                        look.theme
+                    );
                 }
                 for (class, _) in HUES {
                     let found = contrast(look.class(Some(class)), ground);
-                    assert!(found >= 3.0, "{:?}: {class} on {ground:?}: {found}", look.theme);
+                    assert!(
+                        found >= 3.0,
+                        "{:?}: {class} on {ground:?}: {found}",
+                        look.theme
+                    );
                 }
             }
         }
@@ -366,7 +381,11 @@ mod tests {
 
     #[test]
     fn a_class_has_the_colour_of_its_kind_whatever_it_is_called() {
-        for (a, b) in [("kick", "Kicks"), ("hat_closed", "Closed Hats"), ("snare", "SD")] {
+        for (a, b) in [
+            ("kick", "Kicks"),
+            ("hat_closed", "Closed Hats"),
+            ("snare", "SD"),
+        ] {
             assert_eq!(DARK.class(Some(a)), DARK.class(Some(b)), "{a} {b}");
         }
         assert_ne!(DARK.class(Some("kick")), DARK.class(Some("snare")));
@@ -375,7 +394,10 @@ mod tests {
 
     #[test]
     fn parts_of_a_room_meet_neither_each_other_nor_its_walls() {
-        let mut room = Room(Rect::from_min_size(egui::Pos2::new(5.0, 7.0), Vec2::new(100.0, 50.0)));
+        let mut room = Room(Rect::from_min_size(
+            egui::Pos2::new(5.0, 7.0),
+            Vec2::new(100.0, 50.0),
+        ));
         let all = room.0;
         let parts = [
             room.top(10.0, 2.0),
@@ -386,7 +408,10 @@ mod tests {
         ];
         for (i, part) in parts.iter().enumerate() {
             assert!(all.contains_rect(*part));
-            assert!(parts[..i].iter().all(|other| !other.intersects(*part)), "{parts:?}");
+            assert!(
+                parts[..i].iter().all(|other| !other.intersects(*part)),
+                "{parts:?}"
+            );
         }
         assert_eq!(room.0.size(), Vec2::new(54.0, 26.0));
         // One that is too small gives what it has.

@@ -5,10 +5,10 @@ use egui::containers::menu::MenuButton;
 use egui::{Button, Rect, RichText, Ui, Vec2};
 
 use super::Window;
-use super::pads::spoken;
 use super::knob::{Editing, Format, KNOB, Setting, choice_of};
-use super::stage::Stage;
 use super::look::{GAP, Look, NEAR, ROW, Room, group, row};
+use super::pads::spoken;
+use super::stage::Stage;
 use crate::kit::{Class, MAX_GUIDANCE, MAX_LENGTH_SECONDS, MAX_STEPS, PadSettings};
 use crate::params::{MAX_SEED, PadParams};
 use crate::portrait;
@@ -49,7 +49,10 @@ impl Window {
                 self.store.ask(pad, Task::Vary);
             }
             let ring = ui.add(big("Ring"));
-            if ring.on_hover_text("Eight like this to choose from").clicked() {
+            if ring
+                .on_hover_text("Eight like this to choose from")
+                .clicked()
+            {
                 self.show(Stage::Ring);
             }
         });
@@ -70,7 +73,12 @@ impl Window {
         settings: &PadSettings,
     ) {
         let model = self.status.model();
-        let class = settings.making.class.of_model(pad, &self.labels()).ok().flatten();
+        let class = settings
+            .making
+            .class
+            .of_model(pad, &self.labels())
+            .ok()
+            .flatten();
         for (rect, (attribute, name, tip, get, set)) in Room(rect).columns(5, 0.0).zip(PORTRAIT) {
             let range = model
                 .as_ref()
@@ -116,10 +124,16 @@ impl Window {
                 (Class::Any, "Anything".to_owned()),
             ]
             .into_iter()
-            .chain(labels.iter().map(|it| (Class::Label(it.clone()), spoken(it))))
+            .chain(
+                labels
+                    .iter()
+                    .map(|it| (Class::Label(it.clone()), spoken(it))),
+            )
             .collect();
-            let classes: Vec<(Class, &str)> =
-                names.iter().map(|(class, name)| (class.clone(), name.as_str())).collect();
+            let classes: Vec<(Class, &str)> = names
+                .iter()
+                .map(|(class, name)| (class.clone(), name.as_str()))
+                .collect();
             let shown = making.class.name(&labels);
             let is_chosen = |class: &Class| class.name(&labels) == shown;
             let text = classes.iter().find(|(class, _)| is_chosen(class));
@@ -128,16 +142,20 @@ impl Window {
                 edit.edit(|project| project.settings[pad].making.class = class);
             }
             let mut seed = params.seed.value();
-            let value = egui::DragValue::new(&mut seed).range(0..=MAX_SEED).prefix("No. ");
+            let value = egui::DragValue::new(&mut seed)
+                .range(0..=MAX_SEED)
+                .prefix("No. ");
             let response = ui.add(value);
             if response.drag_started() || response.gained_focus() {
                 self.seed_gesture = self.store.gesture();
             }
             if response.changed() {
                 edit.set_seed(self.seed_gesture, pad, seed);
-                self.store.ask_with(self.seed_gesture, pad, Task::Generate, seed);
+                self.store
+                    .ask_with(self.seed_gesture, pad, Task::Generate, seed);
             }
-            let tip = "The number of the sound: the same one is the same sound. Drag it, or type it";
+            let tip =
+                "The number of the sound: the same one is the same sound. Drag it, or type it";
             response.on_hover_text(tip);
         });
     }
@@ -156,7 +174,10 @@ impl Window {
                 edit.setting(ui, rect, pad, settings, &knob);
             }
             let made = ui.button("Make it anew from its number");
-            if made.on_hover_text("The sound of this number, as it was before it was varied").clicked() {
+            if made
+                .on_hover_text("The sound of this number, as it was before it was varied")
+                .clicked()
+            {
                 self.store.ask(pad, Task::Generate);
                 ui.close();
             }

@@ -112,7 +112,8 @@ impl Window {
             None => {
                 let at = canvas.center();
                 let text = "The model is being opened";
-                ui.painter().text(at, Align2::CENTER_CENTER, text, plain(13.0), look.faint);
+                ui.painter()
+                    .text(at, Align2::CENTER_CENTER, text, plain(13.0), look.faint);
                 return;
             }
         };
@@ -203,7 +204,12 @@ impl Window {
                 let at = self.seen.pos(inner, place);
                 let is_selected = pad == self.selected_pad();
                 let color = if is_selected { look.accent } else { look.ink };
-                painter.circle(at, 8.0, look.back.gamma_multiply(0.85), Stroke::new(1.5, color));
+                painter.circle(
+                    at,
+                    8.0,
+                    look.back.gamma_multiply(0.85),
+                    Stroke::new(1.5, color),
+                );
                 let text = format!("{}", pad + 1);
                 painter.text(at, Align2::CENTER_CENTER, text, plain(9.5), color);
             }
@@ -251,7 +257,10 @@ impl Window {
         let radius = 30.0;
         let side = if at.x > rect.center().x { -1.0 } else { 1.0 };
         let middle = at + vec2(side * (radius + 14.0), 0.0);
-        let middle = middle.clamp(rect.min + Vec2::splat(radius), rect.max - Vec2::splat(radius));
+        let middle = middle.clamp(
+            rect.min + Vec2::splat(radius),
+            rect.max - Vec2::splat(radius),
+        );
         let bubble = Bubble {
             at: middle,
             radius,
@@ -270,7 +279,11 @@ impl Window {
     /// The colours of the classes.
     fn legend(&self, ui: &Ui, rect: Rect, view: &MapView) {
         let look = Look::here(ui);
-        let mut classes: Vec<&str> = view.points.iter().filter_map(|it| it.class.as_deref()).collect();
+        let mut classes: Vec<&str> = view
+            .points
+            .iter()
+            .filter_map(|it| it.class.as_deref())
+            .collect();
         classes.sort_unstable();
         classes.dedup();
         let mut x = rect.left() + 4.0;
@@ -293,12 +306,18 @@ impl Window {
         row(ui, rect, "map's buttons", |ui| {
             let idle = self.picking.is_none();
             let folder = ui.add_enabled(idle, Button::new("Add a folder…"));
-            if folder.on_hover_text("Sounds of yours, beside those of the model").clicked() {
+            if folder
+                .on_hover_text("Sounds of yours, beside those of the model")
+                .clicked()
+            {
                 self.picking = Some(Picking::begin(Purpose::MapFolder, ""));
             }
             let sound = self.project.sound(self.selected_pad()).cloned();
             let alike = ui.add_enabled(sound.is_some(), Button::new("Like this pad"));
-            if alike.on_hover_text("Shows what is most like the selected pad's sound").clicked() {
+            if alike
+                .on_hover_text("Shows what is most like the selected pad's sound")
+                .clicked()
+            {
                 self.chosen.sound = sound;
             }
             let (made, all) = view.made;
@@ -310,7 +329,12 @@ impl Window {
                 (None, false) => "Double-click takes, Shift-click morphs".to_owned(),
             };
             let told = ui.add(egui::Label::new(RichText::new(text).color(look.faint)).truncate());
-            let reasons: Vec<&str> = view.folders.iter().flat_map(|it| &it.reasons).map(String::as_str).collect();
+            let reasons: Vec<&str> = view
+                .folders
+                .iter()
+                .flat_map(|it| &it.reasons)
+                .map(String::as_str)
+                .collect();
             if !reasons.is_empty() {
                 told.on_hover_text(reasons.join("\n"));
             }

@@ -58,15 +58,24 @@ impl Window {
         };
         row(ui, below.0, "morph", |ui| {
             ui.label("With");
-            let names = (0..PADS).map(|pad| (Some(pad), format!("{}  {}", pad + 1, self.pad_name(pad))));
-            let chosen = other.is_none().then(|| (None, "A sound of the map".to_owned()));
+            let names =
+                (0..PADS).map(|pad| (Some(pad), format!("{}  {}", pad + 1, self.pad_name(pad))));
+            let chosen = other
+                .is_none()
+                .then(|| (None, "A sound of the map".to_owned()));
             let names: Vec<(Option<usize>, String)> = chosen.into_iter().chain(names).collect();
-            let pads: Vec<(Option<usize>, &str)> = names.iter().map(|(pad, name)| (*pad, name.as_str())).collect();
+            let pads: Vec<(Option<usize>, &str)> = names
+                .iter()
+                .map(|(pad, name)| (*pad, name.as_str()))
+                .collect();
             if let Some(Some(other)) = choice(ui, "The other sound", 130.0, &other, &pads) {
                 self.between = Between::Pad(other);
             }
         });
-        let is_same = self.morph.as_ref().is_some_and(|it| it.is_of(pad, &self.between));
+        let is_same = self
+            .morph
+            .as_ref()
+            .is_some_and(|it| it.is_of(pad, &self.between));
         if !is_same {
             let ends = match &self.between {
                 Between::Sounds(ends) => Some(ends.clone()),
@@ -75,7 +84,12 @@ impl Window {
                     sound(pad).zip(sound(*other)).map(|(from, to)| [from, to])
                 }
             };
-            self.morph = ends.map(|ends| Shown { pad, ends, other, at: 0.5 });
+            self.morph = ends.map(|ends| Shown {
+                pad,
+                ends,
+                other,
+                at: 0.5,
+            });
         }
         let Some(mut shown) = self.morph.clone() else {
             return;
@@ -97,14 +111,22 @@ impl Window {
         }
         for (fraction, sound) in FRACTIONS.iter().zip(&view.sounds) {
             let x = slide.left() + 8.0 + (slide.width() - 16.0) * fraction;
-            let color = if sound.is_some() { look.accent } else { look.edge };
+            let color = if sound.is_some() {
+                look.accent
+            } else {
+                look.edge
+            };
             let top = slide.center().y + 9.0;
-            ui.painter().vline(x, top..=top + 5.0, Stroke::new(1.5, color));
+            ui.painter()
+                .vline(x, top..=top + 5.0, Stroke::new(1.5, color));
         }
         let nearest = view.nearest(shown.at);
         row(ui, buttons, "take", |ui| {
             if let Some(sound) = view.sounds[nearest].clone() {
-                for to in [Some(pad), shown.other.filter(|&other| other != pad)].into_iter().flatten() {
+                for to in [Some(pad), shown.other.filter(|&other| other != pad)]
+                    .into_iter()
+                    .flatten()
+                {
                     let text = format!("Take on pad {}", to + 1);
                     if ui.add(Button::new(text)).clicked() {
                         self.take(to, &sound);
@@ -123,7 +145,9 @@ impl Window {
         let mut moved = at;
         let arc = |t: f32| {
             let x = rect.left() + 0.09 * rect.width() + 0.82 * rect.width() * t;
-            let y = rect.bottom() - 0.14 * rect.height() - 0.62 * rect.height() * (t * std::f32::consts::PI).sin();
+            let y = rect.bottom()
+                - 0.14 * rect.height()
+                - 0.62 * rect.height() * (t * std::f32::consts::PI).sin();
             pos2(x, y)
         };
         let line = (0..=48).map(|i| arc(i as f32 / 48.0));

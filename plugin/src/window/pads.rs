@@ -9,9 +9,9 @@ use super::carry::{Carried, target};
 use super::files::{Picking, Purpose, export_name};
 use super::knob::{Editing, Format, line};
 use super::look::{Look, NEAR, ROUND, Room, plain};
-use super::wave::{Drawing, draw_wave};
 use super::morph::Between;
 use super::stage::Stage;
+use super::wave::{Drawing, draw_wave};
 use crate::keymap::key_name;
 use crate::kit::{Class, MAX_NAME, PadSettings};
 use crate::pad::PADS;
@@ -22,11 +22,19 @@ use crate::undo::Value;
 const SWITCH: f32 = 15.0;
 
 /// A switch of a pad: its letter, what it does, and where it is.
-type Switch = (&'static str, &'static str, fn(&mut PadSettings) -> &mut bool);
+type Switch = (
+    &'static str,
+    &'static str,
+    fn(&mut PadSettings) -> &mut bool,
+);
 
 const SWITCHES: [Switch; 3] = [
-    ("L", "Lock: keeps this sound whatever is asked", |it| &mut it.making.lock),
-    ("S", "Solo: silences the pads that are not solo", |it| &mut it.playing.solo),
+    ("L", "Lock: keeps this sound whatever is asked", |it| {
+        &mut it.making.lock
+    }),
+    ("S", "Solo: silences the pads that are not solo", |it| {
+        &mut it.playing.solo
+    }),
     ("M", "Mute", |it| &mut it.playing.mute),
 ];
 
@@ -109,13 +117,26 @@ impl Window {
         if let Some((_, peaks)) = &self.pictures[pad] {
             let reverse = self.project.settings[pad].playing.reverse;
             let color = color.gamma_multiply(fade);
-            draw_wave(&painter, wave, peaks, &Drawing { reverse, color, decibels: true });
+            draw_wave(
+                &painter,
+                wave,
+                peaks,
+                &Drawing {
+                    reverse,
+                    color,
+                    decibels: true,
+                },
+            );
         }
         if is_made {
             self.status.watch();
             let steps = self.status.emerging(pad);
             if let Some(step) = steps.as_ref().and_then(|steps| steps.last()) {
-                let drawing = Drawing { reverse: false, color, decibels: false };
+                let drawing = Drawing {
+                    reverse: false,
+                    color,
+                    decibels: false,
+                };
                 draw_wave(&painter, wave, &step.peaks, &drawing);
             }
         }
@@ -137,7 +158,10 @@ impl Window {
                 file: None,
             });
         }
-        if response.dnd_hover_payload::<Carried>().is_some_and(|carried| carried.from != Some(pad)) {
+        if response
+            .dnd_hover_payload::<Carried>()
+            .is_some_and(|carried| carried.from != Some(pad))
+        {
             target(ui, rect, look);
         }
         self.put_down(&response, pad);
@@ -162,7 +186,8 @@ impl Window {
                 let color = if is_on { look.back } else { look.faint };
                 ui.painter().rect_filled(square, 3, fill);
                 let middle = square.center();
-                ui.painter().text(middle, Align2::CENTER_CENTER, letter, plain(10.0), color);
+                ui.painter()
+                    .text(middle, Align2::CENTER_CENTER, letter, plain(10.0), color);
             }
             if response.on_hover_text(tip).clicked() {
                 edit.edit(|project| {
@@ -198,7 +223,9 @@ impl Window {
             ui.data_mut(|data| data.insert_temp(id, name));
         }
         let item = |ui: &mut Ui, on: bool, text: &str| {
-            let clicked = ui.add_enabled(on, egui::Button::new(text).frame(false)).clicked();
+            let clicked = ui
+                .add_enabled(on, egui::Button::new(text).frame(false))
+                .clicked();
             if clicked {
                 ui.close();
             }
@@ -262,11 +289,19 @@ impl Window {
         }
         ui.separator();
         let learning = self.display.learning() == Some(pad);
-        let text = if learning { "Stop learning its key" } else { "Learn its key" };
+        let text = if learning {
+            "Stop learning its key"
+        } else {
+            "Learn its key"
+        };
         if item(ui, !self.project.keys, text) {
             self.display.learn((!learning).then_some(pad));
         }
-        let text = if settings.playing.reverse { "Play forwards" } else { "Play backwards" };
+        let text = if settings.playing.reverse {
+            "Play forwards"
+        } else {
+            "Play backwards"
+        };
         if item(ui, true, text) {
             self.turn_round(pad, edit);
         }
@@ -291,7 +326,8 @@ impl Window {
         let (turned, start_turned) = self.project.settings[pad].playing.turned(before);
         let mut knobs = edit.params.knobs();
         if let Some(index) = knobs.position(|knob| std::ptr::eq(knob, start)) {
-            self.store.changed_value(gesture, Value::Knob(index, before));
+            self.store
+                .changed_value(gesture, Value::Knob(index, before));
             edit.set_value(Value::Knob(index, start_turned));
         }
         self.store
@@ -331,7 +367,13 @@ impl Window {
         let corner = rect.right_top() + Vec2::new(-7.0, 4.0);
         let number = painter.text(corner, Align2::RIGHT_TOP, number, small.clone(), look.faint);
         let top = rect.left_top() + Vec2::new(8.0, 4.0);
-        let name = line(painter, &self.pad_name(pad), 11.5, look.ink, number.left() - 4.0 - top.x);
+        let name = line(
+            painter,
+            &self.pad_name(pad),
+            11.5,
+            look.ink,
+            number.left() - 4.0 - top.x,
+        );
         painter.galley(top, name, look.ink);
         let bottom = rect.left_bottom() + Vec2::new(8.0, -4.0);
         // In keys mode no key is a pad's own.
@@ -377,7 +419,13 @@ mod tests {
     #[test]
     fn a_pad_is_hit_harder_the_higher_it_is_hit() {
         let rect = Rect::from_min_max(egui::pos2(0.0, 10.0), egui::pos2(50.0, 110.0));
-        for (y, expected) in [(10.0, 1.0), (40.0, 1.0), (60.0, 0.8), (110.0, 0.2), (500.0, 0.2)] {
+        for (y, expected) in [
+            (10.0, 1.0),
+            (40.0, 1.0),
+            (60.0, 0.8),
+            (110.0, 0.2),
+            (500.0, 0.2),
+        ] {
             assert!((velocity(rect, y) - expected).abs() < 1e-5, "{y}");
         }
     }

@@ -33,27 +33,44 @@ impl Window {
         };
         let depends = (playing.velocity == 0.0).then_some("velocity does nothing here");
         let curve = Setting {
-            off: depends.filter(|_| playing.velocity_start == 0.0 && playing.velocity_cutoff == 0.0),
+            off: depends
+                .filter(|_| playing.velocity_start == 0.0 && playing.velocity_cutoff == 0.0),
             ..CURVE
         };
         let mut places = room.columns(9, 0.0);
         let mut place = || places.next().expect("there are nine");
         let level = Format::FROM_LEFT;
-        edit.knob(ui, place(), &params.gain, ("Gain", "The level of this pad"), level, None);
+        edit.knob(
+            ui,
+            place(),
+            &params.gain,
+            ("Gain", "The level of this pad"),
+            level,
+            None,
+        );
         let pan = ("Pan", "Left or right");
         edit.knob(ui, place(), &params.pan, pan, Format::CENTRED, None);
-        let pitch = ("Pitch", "In semitones; the sound becomes shorter as it becomes higher");
+        let pitch = (
+            "Pitch",
+            "In semitones; the sound becomes shorter as it becomes higher",
+        );
         edit.knob(ui, place(), &params.pitch, pitch, Format::CENTRED, None);
         for knob in [FINE, glide, VELOCITY, curve, TO_START, BEATS] {
             edit.setting(ui, place(), pad, settings, &knob);
         }
-        row(ui, choices, "choices", |ui| self.choices(ui, edit, pad, settings));
+        row(ui, choices, "choices", |ui| {
+            self.choices(ui, edit, pad, settings)
+        });
     }
 
     fn choices(&mut self, ui: &mut Ui, edit: &Editing<'_>, pad: usize, settings: &PadSettings) {
         let playing = settings.playing;
         let modes = [
-            (Mode::OneShot, "One-shot", "To the end of the sound, whatever its key does"),
+            (
+                Mode::OneShot,
+                "One-shot",
+                "To the end of the sound, whatever its key does",
+            ),
             (Mode::Gate, "Gate", "Until its key is let go"),
             (Mode::Loop, "Loop", "Over and over, until its key is let go"),
         ];
@@ -61,7 +78,9 @@ impl Window {
         if let Some(mode) = segments(ui, at, "Mode", &playing.mode, &modes) {
             edit.edit(|project| project.settings[pad].playing.mode = mode);
         }
-        let names: Vec<String> = (1..=CHOKE_GROUPS).map(|group| format!("Choke {group}")).collect();
+        let names: Vec<String> = (1..=CHOKE_GROUPS)
+            .map(|group| format!("Choke {group}"))
+            .collect();
         let groups: Vec<(u8, &str)> = std::iter::once("No choke")
             .chain(names.iter().map(String::as_str))
             .enumerate()
@@ -210,5 +229,7 @@ const BEATS: Setting<'static> = Setting {
 fn nearest_length(beats: f32) -> usize {
     let away = |i: &usize| (LENGTHS[*i] - beats).abs();
     let places = 0..LENGTHS.len();
-    places.min_by(|a, b| away(a).total_cmp(&away(b))).unwrap_or(0)
+    places
+        .min_by(|a, b| away(a).total_cmp(&away(b)))
+        .unwrap_or(0)
 }

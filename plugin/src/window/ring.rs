@@ -98,7 +98,10 @@ impl Window {
                 self.store.ring().back();
             }
             let others = ui.add(Button::new("Eight others"));
-            if others.on_hover_text("Another ring around the same sound").clicked() {
+            if others
+                .on_hover_text("Another ring around the same sound")
+                .clicked()
+            {
                 self.store.ring().reroll();
             }
             if let Some(trouble) = &view.trouble {
@@ -151,7 +154,13 @@ impl Window {
                 });
             }
         }
-        let response = self.bubble(ui, (middle, 0.155 * size), "The centre", Some(&view.centre), 1.0);
+        let response = self.bubble(
+            ui,
+            (middle, 0.155 * size),
+            "The centre",
+            Some(&view.centre),
+            1.0,
+        );
         if response.hovered() {
             heard = Some(view.centre.clone());
         }
@@ -165,7 +174,10 @@ impl Window {
 
     /// Puts a sound on a pad, unless it has it already. A trigger of the host's leaves it there.
     pub(super) fn take(&mut self, pad: usize, sound: &Arc<StoredSound>) {
-        let is_there = self.project.sound(pad).is_some_and(|it| Arc::ptr_eq(it, sound));
+        let is_there = self
+            .project
+            .sound(pad)
+            .is_some_and(|it| Arc::ptr_eq(it, sound));
         if !is_there {
             let making = &self.project.settings[pad].making;
             let asked = self.params.pads[pad].asked(making, None);

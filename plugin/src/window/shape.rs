@@ -69,8 +69,16 @@ impl Window {
         response(ui, filter.0, edit, params, settings.playing.filter);
         let kinds = [
             (FilterKind::Off, "Off", "No filter"),
-            (FilterKind::Lowpass, "Low-pass", "What lies below the cutoff passes"),
-            (FilterKind::Highpass, "High-pass", "What lies above the cutoff passes"),
+            (
+                FilterKind::Lowpass,
+                "Low-pass",
+                "What lies below the cutoff passes",
+            ),
+            (
+                FilterKind::Highpass,
+                "High-pass",
+                "What lies above the cutoff passes",
+            ),
         ];
         let mut title = Rect::from_min_max(
             pos2(filter.0.left(), rect.top() + NEAR - 1.0),
@@ -119,7 +127,9 @@ fn handle(
     if response.drag_stopped() {
         held(false);
     }
-    response.on_hover_and_drag_cursor(cursor).on_hover_text(name);
+    response
+        .on_hover_and_drag_cursor(cursor)
+        .on_hover_text(name);
     moved
 }
 
@@ -156,7 +166,12 @@ fn envelope(
     let rect = ground(ui, rect);
     let of = |param: &FloatParam| param.unmodulated_normalized_value();
     let hold = (settings.playing.hold / MAX_HOLD_MS).clamp(0.0, 1.0).sqrt();
-    let values = [of(&params.attack), hold, of(&params.decay), of(&params.release)];
+    let values = [
+        of(&params.attack),
+        hold,
+        of(&params.decay),
+        of(&params.release),
+    ];
     let sustain = of(&params.sustain);
     let widths = [0, 1, 2, 3].map(|i| values[i] * SHARES[i] * rect.width());
     let level = |x: f32| rect.bottom() - x * rect.height();
@@ -186,7 +201,13 @@ fn envelope(
     };
     let sideways = CursorIcon::ResizeHorizontal;
     let on = |param| move |begins| edit.hold(&[param], begins);
-    if let Some(by) = handle(ui, "Attack", pos2(peak, rect.top()), sideways, on(&params.attack)) {
+    if let Some(by) = handle(
+        ui,
+        "Attack",
+        pos2(peak, rect.top()),
+        sideways,
+        on(&params.attack),
+    ) {
         to(&params.attack, SHARES[0], by.x);
     }
     let at = pos2(decayed, level(sustain));
@@ -206,7 +227,9 @@ fn envelope(
     {
         let hold = (hold + by.x / (SHARES[1] * rect.width())).clamp(0.0, 1.0);
         let hold = hold.powi(2) * MAX_HOLD_MS;
-        edit.pull(ui, "Hold", |project| project.settings[pad].playing.hold = hold);
+        edit.pull(ui, "Hold", |project| {
+            project.settings[pad].playing.hold = hold
+        });
     }
     let at = pos2(silent, rect.bottom());
     if settings.playing.mode != crate::voice::Mode::OneShot
@@ -243,7 +266,10 @@ fn response(ui: &mut Ui, rect: Rect, edit: &Editing<'_>, params: &PadParams, kin
     if kind == FilterKind::Off {
         return;
     }
-    let at = pos2(x_of(cutoff.clamp(HERTZ[0], HERTZ[1])), y_of(gain_db(kind, 1.0, resonance)));
+    let at = pos2(
+        x_of(cutoff.clamp(HERTZ[0], HERTZ[1])),
+        y_of(gain_db(kind, 1.0, resonance)),
+    );
     let both = |begins| edit.hold(&[&params.cutoff, &params.resonance], begins);
     if let Some(by) = handle(ui, "Cutoff and resonance", at, CursorIcon::Move, both) {
         let hz = (cutoff.ln() + by.x * (high - low) / rect.width()).exp();

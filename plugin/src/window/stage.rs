@@ -26,9 +26,17 @@ pub(super) enum Stage {
 /// All stages, with their names and what they are for.
 const STAGES: [(Stage, &str, &str); 4] = [
     (Stage::Pads, "Pads", "The sixteen sounds of this kit"),
-    (Stage::Ring, "Ring", "Sounds like the selected pad's, from near to far"),
+    (
+        Stage::Ring,
+        "Ring",
+        "Sounds like the selected pad's, from near to far",
+    ),
     (Stage::Morph, "Morph", "What lies between two pads' sounds"),
-    (Stage::Map, "Map", "Hundreds of sounds, alike ones beside each other"),
+    (
+        Stage::Map,
+        "Map",
+        "Hundreds of sounds, alike ones beside each other",
+    ),
 ];
 
 /// The height of the small pads below a stage that is not theirs.
@@ -102,7 +110,8 @@ impl Window {
     fn tabs(&mut self, ui: &mut Ui, rect: Rect, edit: &Editing<'_>) {
         row(ui, rect, "tabs", |ui| {
             for (stage, text, tip) in STAGES {
-                let label = ui.selectable_label(self.stage == stage, RichText::new(text).size(13.0));
+                let label =
+                    ui.selectable_label(self.stage == stage, RichText::new(text).size(13.0));
                 if label.on_hover_text(tip).clicked() {
                     self.show(stage);
                 }

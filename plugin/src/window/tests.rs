@@ -208,7 +208,15 @@ fn at_its_least_size_everything_is_seen() {
             let is_cut = text.ends_with('…') && !["From audio…", "Export…"].contains(&&**text);
             assert!(!is_cut, "{text}");
         }
-        for wanted in [wanted, "One-shot", "Main out", "One take", "Ready", "Undo", "Resonance"] {
+        for wanted in [
+            wanted,
+            "One-shot",
+            "Main out",
+            "One take",
+            "Ready",
+            "Undo",
+            "Resonance",
+        ] {
             assert!(
                 texts.iter().any(|(text, ..)| text.trim() == wanted),
                 "{wanted}"
@@ -248,10 +256,16 @@ fn a_pad_that_is_carried_to_another_begins_a_morph() {
     let take = desk.find("Take on pad 3");
     desk.click(take);
     let now = desk.store.project();
-    assert!(!Arc::ptr_eq(now.sound(2).unwrap(), project.sound(2).unwrap()));
+    assert!(!Arc::ptr_eq(
+        now.sound(2).unwrap(),
+        project.sound(2).unwrap()
+    ));
     let undo = desk.find("Undo");
     desk.click(undo);
-    assert!(Arc::ptr_eq(desk.store.project().sound(2).unwrap(), project.sound(2).unwrap()));
+    assert!(Arc::ptr_eq(
+        desk.store.project().sound(2).unwrap(),
+        project.sound(2).unwrap()
+    ));
 }
 
 #[test]
@@ -365,7 +379,8 @@ fn new_asks_for_the_new_seed_whenever_the_host_sets_it() {
     let told = desk.recorder.0.take();
     assert_eq!(told, [format!("set Pad 1 Seed {}", first[0] + 1237)]);
     assert_eq!(seed(&desk, 1), None);
-    desk.store.edit(9, |project| project.settings[0].making.lock = true);
+    desk.store
+        .edit(9, |project| project.settings[0].making.lock = true);
     let all = desk.find("New kit");
     desk.click(all);
     for (pad, first) in first.iter().enumerate().skip(1) {

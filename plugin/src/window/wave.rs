@@ -118,24 +118,37 @@ impl Window {
         let mut room = Room(rect.shrink2(Vec2::new(GAP, NEAR)));
         let mut title = Room(room.top(ROW, 2.0));
         let buttons = title.right(250.0, GAP);
-        row_from_right(ui, buttons, "wave's buttons", |ui| self.wave_buttons(ui, edit, pad));
+        row_from_right(ui, buttons, "wave's buttons", |ui| {
+            self.wave_buttons(ui, edit, pad)
+        });
         let painter = ui.painter_at(rect);
         let Some((sound, _)) = &self.pictures[pad] else {
             let at = title.0.left_center();
-            painter.text(at, Align2::LEFT_CENTER, "No sound yet", plain(12.0), look.faint);
+            painter.text(
+                at,
+                Align2::LEFT_CENTER,
+                "No sound yet",
+                plain(12.0),
+                look.faint,
+            );
             return;
         };
         let sound = sound.clone();
         let text = format!("{}: {}", pad + 1, description(&sound));
         let told = line(&painter, &text, 12.0, look.ink, title.0.width());
-        painter.galley(title.0.left_center() - Vec2::new(0.0, told.size().y / 2.0), told, look.ink);
+        painter.galley(
+            title.0.left_center() - Vec2::new(0.0, told.size().y / 2.0),
+            told,
+            look.ink,
+        );
         let remarks = sound.remarks();
         if !remarks.is_empty() {
             let row = room.bottom(14.0, 1.0);
             let told = line(&painter, &remarks.join("; "), 10.5, look.faint, row.width());
             painter.galley(row.min, told, look.faint);
             let id = ui.scope_id().with("remarks");
-            ui.interact(row, id, Sense::hover()).on_hover_text(remarks.join("\n"));
+            ui.interact(row, id, Sense::hover())
+                .on_hover_text(remarks.join("\n"));
         }
         let scale = room.bottom(12.0, 1.0);
         let wave = room.0;
@@ -149,7 +162,9 @@ impl Window {
         let is_open = !self.store.is_locked(pad);
         let sound = self.project.sound(pad).cloned();
         let export = ui.add_enabled(idle && sound.is_some(), small("Export…"));
-        if export.on_hover_text("Writes the sound as a WAV file").clicked()
+        if export
+            .on_hover_text("Writes the sound as a WAV file")
+            .clicked()
             && let Some(sound) = sound
         {
             let name = export_name(sound.recipe());
@@ -160,14 +175,20 @@ impl Window {
             self.picking = Some(Picking::begin(Purpose::Sound(pad), ""));
         }
         let decibels = ui.selectable_label(self.decibels, RichText::new("dB").size(11.5));
-        if decibels.on_hover_text("Heights as levels in decibels").clicked() {
+        if decibels
+            .on_hover_text("Heights as levels in decibels")
+            .clicked()
+        {
             self.decibels = !self.decibels;
         }
         let start = self.params.pads[pad].start.unmodulated_normalized_value();
         let is_cut = start > 0.0 || self.project.settings[pad].playing.end < 1.0;
         if is_cut {
             let cut = ui.add_enabled(is_open, small("Cut"));
-            if cut.on_hover_text("Leaves what lies between the handles").clicked() {
+            if cut
+                .on_hover_text("Leaves what lies between the handles")
+                .clicked()
+            {
                 self.cut(pad, edit);
             }
         }
@@ -226,7 +247,12 @@ impl Window {
             color,
             decibels: self.decibels,
         };
-        draw_wave(&painter, rect.shrink2(Vec2::new(0.0, 3.0)), &self.view.peaks, &drawing);
+        draw_wave(
+            &painter,
+            rect.shrink2(Vec2::new(0.0, 3.0)),
+            &self.view.peaks,
+            &drawing,
+        );
         self.handles(ui, rect, edit, pad, sound.seconds());
         if let Some(position) = self.display.playhead(pad) {
             let x = self.view.x_of(rect, position);
@@ -265,14 +291,20 @@ impl Window {
             }
         }
         let set = |name: &str, change: &dyn Fn(&mut crate::kit::Playing)| {
-            edit.pull(ui, name, |project| change(&mut project.settings[pad].playing));
+            edit.pull(ui, name, |project| {
+                change(&mut project.settings[pad].playing)
+            });
         };
-        if let Some(x) = flag(ui, rect, "Start", x_of(start), Side::Right, |begins| edit.hold(&[param], begins)) {
+        if let Some(x) = flag(ui, rect, "Start", x_of(start), Side::Right, |begins| {
+            edit.hold(&[param], begins)
+        }) {
             edit.turn(param, at(x).min(end - LEAST_SPAN));
         }
-        let grip = |name: &'static str| move |begins: bool| {
-            if begins {
-                edit.grip(ui, name);
+        let grip = |name: &'static str| {
+            move |begins: bool| {
+                if begins {
+                    edit.grip(ui, name);
+                }
             }
         };
         if let Some(x) = flag(ui, rect, "End", x_of(end), Side::Left, grip("End")) {
@@ -290,9 +322,17 @@ impl Window {
         if playing.mode == Mode::Loop {
             let (from, to) = (playing.loop_start.max(start), playing.loop_end.min(end));
             let lower = rect.with_min_y(rect.bottom() - 14.0);
-            let bar = Rect::from_x_y_ranges(x_of(from)..=x_of(to), rect.bottom() - 3.0..=rect.bottom());
+            let bar =
+                Rect::from_x_y_ranges(x_of(from)..=x_of(to), rect.bottom() - 3.0..=rect.bottom());
             painter.rect_filled(bar, 0, look.modulated);
-            if let Some(x) = flag(ui, lower, "Loop from", x_of(from), Side::Right, grip("Loop from")) {
+            if let Some(x) = flag(
+                ui,
+                lower,
+                "Loop from",
+                x_of(from),
+                Side::Right,
+                grip("Loop from"),
+            ) {
                 let from = at(x).min(to - LEAST_SPAN);
                 set("Loop from", &|playing| playing.loop_start = from);
             }
@@ -312,14 +352,7 @@ enum Side {
 }
 
 /// A line through a wave with a flag on it that is dragged sideways; returns where to.
-fn flag(
-    ui: &Ui,
-    rect: Rect,
-    name: &str,
-    x: f32,
-    side: Side,
-    held: impl Fn(bool),
-) -> Option<f32> {
+fn flag(ui: &Ui, rect: Rect, name: &str, x: f32, side: Side, held: impl Fn(bool)) -> Option<f32> {
     let size = Vec2::new(9.0, 11.0);
     let left = match side {
         Side::Left => x - size.x,
@@ -383,7 +416,10 @@ fn time_scale(ui: &Ui, rect: Rect, [from, to]: [f32; 2], seconds: f32) {
     // Marks at 1, 2 or 5 of a power of ten, at most eight of them.
     let power = 10f32.powf((span / 8.0).log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|it| it * power);
-    let step = step.into_iter().find(|step| span / step <= 8.0).unwrap_or(span);
+    let step = step
+        .into_iter()
+        .find(|step| span / step <= 8.0)
+        .unwrap_or(span);
     let first = (begin / step).ceil() as i64;
     for i in first.. {
         let time = i as f32 * step;
@@ -400,7 +436,8 @@ fn time_scale(ui: &Ui, rect: Rect, [from, to]: [f32; 2], seconds: f32) {
         ui.painter().vline(x, rect.top()..=rect.top() + 3.0, stroke);
         if x < rect.right() - 30.0 {
             let at = pos2(x + 3.0, rect.center().y);
-            ui.painter().text(at, Align2::LEFT_CENTER, text, plain(9.0), look.faint);
+            ui.painter()
+                .text(at, Align2::LEFT_CENTER, text, plain(9.0), look.faint);
         }
     }
 }
@@ -412,7 +449,10 @@ pub(super) fn description(sound: &StoredSound) -> String {
     let mut text = match &recipe.file {
         Some(file) => format!("{file}, {clip_seconds:.2} s"),
         None => {
-            let class = recipe.class.as_deref().map_or_else(|| "Any".to_owned(), super::pads::spoken);
+            let class = recipe
+                .class
+                .as_deref()
+                .map_or_else(|| "Any".to_owned(), super::pads::spoken);
             format!("{class}, no. {}, {clip_seconds:.2} s", recipe.seed)
         }
     };
@@ -461,7 +501,12 @@ fn as_level(x: f32) -> f32 {
 }
 
 /// Draws `peaks` over the whole of `rect`.
-pub(super) fn draw_wave(painter: &egui::Painter, rect: Rect, peaks: &[[f32; 2]], drawing: &Drawing) {
+pub(super) fn draw_wave(
+    painter: &egui::Painter,
+    rect: Rect,
+    peaks: &[[f32; 2]],
+    drawing: &Drawing,
+) {
     let (middle, half) = (rect.center().y, rect.height() / 2.0);
     let columns = (rect.width() as usize).min(peaks.len()).max(1);
     let height = |x: f32| half * if drawing.decibels { as_level(x) } else { x };
@@ -535,7 +580,13 @@ mod tests {
 
     #[test]
     fn levels_in_decibels_keep_their_sides() {
-        for (x, level) in [(1.0, 1.0), (-1.0, -1.0), (0.0, 0.0), (1e-3, 0.0), (0.0631, 0.5)] {
+        for (x, level) in [
+            (1.0, 1.0),
+            (-1.0, -1.0),
+            (0.0, 0.0),
+            (1e-3, 0.0),
+            (0.0631, 0.5),
+        ] {
             assert!((as_level(x) - level).abs() < 1e-3, "{x}: {}", as_level(x));
         }
     }

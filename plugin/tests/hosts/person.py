@@ -9,137 +9,34 @@ xdotool, openbox, imagemagick and Mesa's software renderer; ends with 0 if all h
 """
 
 import glob
-import json
 import os
 import random
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 
-WIDTH, HEIGHT = 1040, 712
-# Places in a window of this size, in points.
-TABS = {"Pads": (35, 74), "Ring": (86, 74), "Morph": (141, 74), "Map": (191, 74)}
-KIT, SAVE, NEXT = (505, 32), (647, 32), (397, 32)
+from desk import HEIGHT, KIT, NEXT, SAVE, TABS, WIDTH, Window, on_a_screen, pad, run, until
+
+PICTURES = sys.argv[2] if len(sys.argv) > 2 else None
 
 
-def pad(number):
-    """The middle of a pad, from 1 on."""
-    row, column = divmod(number - 1, 4)
-    return 12 + 432 / 4 * (column + 0.5), 92 + (616 - 92 - 60) / 4 * (3.5 - row)
+def picture(window, name):
+    if PICTURES:
+        os.makedirs(PICTURES, exist_ok=True)
+        window.picture(f"{PICTURES}/{name}.png")
 
 
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-class Window:
-    """One program on the screen, with a home of its own."""
-
-    def __init__(self, program, home, x):
-        self.program, self.home, self.x = program, home, x
-        config = f"{home}/config/audiodiff"
-        if not os.path.exists(config):
-            os.makedirs(config)
-            with open(f"{config}/plugin.json", "w") as file:
-                json.dump({"window": [WIDTH, HEIGHT], "threads": 2}, file)
-        os.makedirs(f"{home}/bin", exist_ok=True)
-        # Stands for the system's dialog: what is picked is always the same.
-        with open(f"{home}/bin/zenity", "w") as file:
-            file.write(f"#!/bin/sh\nsleep 0.5\necho {home}/picked\n")
-        os.chmod(f"{home}/bin/zenity", 0o755)
-        os.makedirs(f"{home}/picked", exist_ok=True)
-        self.open()
-
-    def open(self):
-        known = set(self.windows())
-        environment = {
-            **os.environ,
-            "XDG_CONFIG_HOME": f"{self.home}/config",
-            "XDG_DATA_HOME": f"{self.home}/data",
-            "XDG_CACHE_HOME": f"{self.home}/cache",
-            "PATH": f"{self.home}/bin:{os.environ['PATH']}",
-            "LIBGL_ALWAYS_SOFTWARE": "1",
-        }
-        environment.pop("DBUS_SESSION_BUS_ADDRESS", None)
-        log = open(f"{self.home}/log", "a")
-        command = [self.program, "--backend", "dummy"]
-        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        until("a window opens", lambda: set(self.windows()) - known)
-        (self.id,) = set(self.windows()) - known
-        time.sleep(0.5)
-        run("xdotool", "windowmove", "--sync", self.id, str(self.x), "0")
-        time.sleep(1.0)
-
-    @staticmethod
-    def windows():
-        found = subprocess.run(["xdotool", "search", "--name", "^audiodiff"], capture_output=True, text=True)
-        return found.stdout.split()
-
-    def move(self, to):
-        run("xdotool", "mousemove", "--window", self.id, "--", str(round(to[0])), str(round(to[1])))
-
-    def click(self, at, button="1"):
-        self.move(at)
-        time.sleep(0.15)
-        run("xdotool", "click", button)
-        time.sleep(0.4)
-
-    def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20)
-        assert code in (0, -signal.SIGTERM), f"it ended with {code}"
-
-    def project(self):
-        """The project as it is in the program's file, which it writes every few seconds."""
-        with open(f"{self.home}/data/audiodiff/standalone.json") as file:
-            state = json.load(file)
-        return json.loads(state["fields"]["project"])
-
-    def sounds(self):
-        return [sound and {key: sound[key] for key in sound if key != "asked"} for sound in self.project()["pads"]]
-
-    def picture(self, name):
-        if PICTURES:
-            run("import", "-window", self.id, f"{PICTURES}/{name}.png")
-
-    def cpu(self, seconds):
-        """The share of a core that it takes."""
-        def ticks():
-            with open(f"/proc/{self.process.pid}/stat") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-            return int(fields[11]) + int(fields[12])
-        before = ticks()
-        time.sleep(seconds)
-        return (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
-
-
-def until(what, holds, seconds=90):
-    """Waits until something holds, and returns it."""
-    end = time.time() + seconds
-    while time.time() < end:
-        try:
-            found = holds()
-        except (OSError, KeyError, ValueError):
-            found = None
-        if found:
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"in vain: {what}")
-
-
-def way(program, folder):
+def way(folder):
+    program = os.path.abspath(sys.argv[1])
     window = Window(program, f"{folder}/one", 0)
     until("all pads have sounds", lambda: len([it for it in window.sounds() if it]) == 16)
-    window.picture("pads")
+    picture(window, "pads")
 
     # The ring: one of eight is taken with a click.
     window.click(pad(1))
     first = window.sounds()[0]
     window.click(TABS["Ring"])
     time.sleep(4)
-    window.picture("ring")
+    picture(window, "ring")
     window.click((334, 318))
     taken = until("a sound of the ring is on pad 1", lambda: (now := window.sounds()[0]) != first and now)
     assert taken["recipe"]["variation"] > 0, taken["recipe"]
@@ -155,7 +52,7 @@ def way(program, folder):
         time.sleep(0.05)
     run("xdotool", "mouseup", "1")
     time.sleep(4)
-    window.picture("morph")
+    picture(window, "morph")
 
     def is_morph():
         # Before the middle is made, the nearest is an end.
@@ -183,7 +80,7 @@ def way(program, folder):
         time.sleep(0.3)
     run("xdotool", "mouseup", "1")
     time.sleep(1.5)
-    window.picture("dropped")
+    picture(window, "dropped")
     window.click((x + 40, y + 44))
     dropped = until("the file is on pad 5", lambda: window.sounds()[4]["recipe"].get("file") and window.sounds()[4])
     print("dropped:", dropped["recipe"]["file"])
@@ -192,10 +89,10 @@ def way(program, folder):
     # Export and save.
     window.click(KIT)
     time.sleep(1)
-    window.picture("kits")
+    picture(window, "kits")
     window.click((535, 474))
     time.sleep(0.5)
-    window.picture("export")
+    picture(window, "export")
     window.click((660, 500))
     exported = until("the kit is exported", lambda: glob.glob(f"{folder}/one/picked/*/*.sfz"))
     with open(exported[0]) as file:
@@ -261,29 +158,5 @@ def soak(window):
     print("soak: it lives")
 
 
-def main():
-    display = os.environ.get("AUDIODIFF_SCREEN")
-    if display is None:
-        # On a screen of its own.
-        os.environ["AUDIODIFF_SCREEN"] = "1"
-        command = [
-            "xvfb-run", "-a", "-s", f"-screen 0 {2 * WIDTH + 80}x{HEIGHT + 60}x24",
-            "sh", "-c", 'openbox & sleep 1; exec "$@"', "sh", sys.executable, *sys.argv,
-        ]
-        sys.exit(subprocess.call(command))
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            way(os.path.abspath(sys.argv[1]), folder)
-        except BaseException:
-            for log in glob.glob(f"{folder}/*/log"):
-                with open(log) as file:
-                    print(log, file.read()[-3000:], file=sys.stderr)
-            subprocess.run(["import", "-window", "root", "failed.png"])
-            raise
-    print("good")
-
-
-PICTURES = sys.argv[2] if len(sys.argv) > 2 else None
-if PICTURES:
-    os.makedirs(PICTURES, exist_ok=True)
-main()
+on_a_screen((2 * WIDTH + 80, HEIGHT + 60), way)
+print("good")

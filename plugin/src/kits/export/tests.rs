@@ -81,7 +81,15 @@ fn kit() -> (Project, PluginParams) {
 fn exported(format: Format) -> (tempfile::TempDir, Exported) {
     let (project, params) = kit();
     let folder = tempfile::tempdir().unwrap();
-    let exported = export(format, &project, &params, &first_keys(), None, folder.path()).unwrap();
+    let exported = export(
+        format,
+        &project,
+        &params,
+        &first_keys(),
+        None,
+        folder.path(),
+    )
+    .unwrap();
     (folder, exported)
 }
 
@@ -250,9 +258,16 @@ fn an_export_takes_nothings_place_and_leaves_nothing_half_done() {
     let folder = tempfile::tempdir().unwrap();
     for format in Format::ALL {
         let write = || {
-            export(format, &project, &params, &first_keys(), None, folder.path())
-                .unwrap()
-                .path
+            export(
+                format,
+                &project,
+                &params,
+                &first_keys(),
+                None,
+                folder.path(),
+            )
+            .unwrap()
+            .path
         };
         let paths = [write(), write()];
         assert_ne!(paths[0], paths[1]);
@@ -556,7 +571,15 @@ fn a_drumkit_of_hydrogen_is_one_by_its_schema() {
     let (project, params) = self::kit();
     let mut keys = first_keys();
     keys.swap(0, 1);
-    let swapped = export(Format::Hydrogen, &project, &params, &keys, None, folder.path()).unwrap();
+    let swapped = export(
+        Format::Hydrogen,
+        &project,
+        &params,
+        &keys,
+        None,
+        folder.path(),
+    )
+    .unwrap();
     assert!(
         swapped.remarks.iter().any(|it| it.contains("output notes")),
         "{:?}",
