@@ -13,7 +13,7 @@ import time
 from desk import HEIGHT, KIT, TABS, WIDTH, Window, on_a_screen, pad, run, until
 
 # Names, preferences, and the states that are taken.
-ALL = ["pads", "making", "ring", "morph", "map", "kits", "keys", "preferences", "model", "learn", "menu", "loop"]
+ALL = ["pads", "making", "ring", "morph", "map", "kits", "keys", "preferences", "model", "menu", "loop", "learn"]
 SHOTS = [
     ("least", {}, ALL),
     ("first", {"window": [1200, 760]}, ["pads", "ring"]),
@@ -61,8 +61,6 @@ def leave(window, name):
     if name in ("kits", "keys", "preferences", "model", "learn", "menu"):
         run("xdotool", "key", "Escape")
         window.click((560, 90))
-    if name == "learn":
-        window.click((545, 86))
     if name in ("ring", "morph", "map"):
         window.click(TABS["Pads"])
 
