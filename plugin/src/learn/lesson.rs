@@ -60,7 +60,7 @@ impl Lesson<'_> {
         let Run { path, note } = self.run;
         let is_begun = self.run.has_state();
         let options = ScanOptions {
-            cache_mb: CACHE_MB.min(free_memory() / 8 >> 20),
+            cache_mb: CACHE_MB.min(free_memory() / 8 / (1 << 20)),
             ..ScanOptions::default()
         };
         let from = workers.run(|| self.from(&options))?;

@@ -173,7 +173,7 @@ fn a_learning_that_is_broken_off_and_paused_ends_with_the_same_bits() {
     assert_eq!(classes.collect::<Vec<_>>(), [("high", 6), ("low", 6)]);
     assert_eq!(whole.classes[1].taken_for, ["low"]);
     assert_eq!(
-        (whole.losses.len(), whole.validations.len() > 0),
+        (whole.losses.len(), !whole.validations.is_empty()),
         (40, whole.held_back > 0)
     );
     assert!(!whole.demos.is_empty() && whole.demos[0].recipe().class.as_deref() == Some("high"));
