@@ -397,8 +397,8 @@ impl<'d> Trainer<'d> {
     }
 
     /// Has runs end as soon as `stop` is true, in the middle of a step: as if they had been told to after the step
-    /// before, so that nothing is lost but that part of a step. For a training without other ranks, which would wait for
-    /// this one: it then ends with an error.
+    /// before, so that nothing is lost but that part of a step. They do not save then: [`Trainer::save`] does, on a thread
+    /// of the caller's choice. For a training without other ranks, which would wait for this one: it ends with an error.
     pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
         for network in [&mut self.denoiser, &mut self.averaged] {
             network.network.engine().stop_with(stop.clone());
@@ -410,7 +410,8 @@ impl<'d> Trainer<'d> {
     }
 
     /// Trains to the end of the configured length, reporting to `on_event`, whose `Break`, on any rank, ends the run
-    /// after the present step. Either way the run is saved. Only rank 0 hears of files.
+    /// after the present step. Either way the run is saved, unless [`Trainer::stop_with`] ends it. Only rank 0 hears of
+    /// files.
     ///
     /// Within a thread pool of rayon's, all work is done by its threads: batches are then prepared between the steps, and
     /// otherwise by a thread more and the global pool.
@@ -471,18 +472,18 @@ impl<'d> Trainer<'d> {
             let mut saved_at = self.state.done.seconds;
             while self.state.unvalidated.is_some() || self.progress() < 1.0 {
                 let report = match self.next_report(&prepared, &mut clock) {
-                    Err(_) if self.is_stopped() => None,
-                    report => Some(report?),
+                    Err(_) if self.is_stopped() => return Ok(Outcome::Stopped),
+                    report => report?,
                 };
-                let mut stop = report.is_none();
-                if let Some(report) = &report {
-                    if let Some(stats) = &mut stats {
-                        stats.write(report)?;
-                    }
-                    stop = on_event(Event::Step(report)).is_break();
+                if let Some(stats) = &mut stats {
+                    stats.write(&report)?;
+                }
+                let stop = on_event(Event::Step(&report)).is_break();
+                if self.is_stopped() {
+                    return Ok(Outcome::Stopped);
                 }
                 let stop = self.group.any(stop)?;
-                let done = self.state.unvalidated.is_none() && self.progress() >= 1.0;
+                let done = self.progress() >= 1.0;
                 let seconds = self.state.done.seconds;
                 let due = seconds - saved_at >= self.config.save_every_s;
                 if stop || done || due {

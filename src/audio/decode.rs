@@ -96,11 +96,7 @@ pub fn decode(path: &Path, max_seconds: Option<f64>) -> Result<Decoded> {
 ///
 /// # Errors
 /// As [`read`], but for the length; pieces may have been handed on before. [`Error::Stopped`] where `each` broke off.
-pub(crate) fn decode_pieces(
-    path: &Path,
-    seconds: f64,
-    each: &mut dyn FnMut(Clip) -> ControlFlow<()>,
-) -> Result<Decoded> {
+pub(crate) fn decode_pieces(path: &Path, seconds: f64, each: OnPiece<'_>) -> Result<Decoded> {
     decode_wanted(
         path,
         &mut Wanted {
@@ -244,13 +240,16 @@ fn check_layout(sample_rate: u32, channels: usize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes a piece of a sound, and may want no more.
+type OnPiece<'a> = &'a mut dyn FnMut(Clip) -> ControlFlow<()>;
+
 /// What a caller wants of a file, and what is done with it.
 struct Wanted<'a> {
     /// Frames in front that are not.
     skip: u64,
     length: Length,
     /// Takes the sound as it comes, in pieces of so many seconds; without it, it is collected.
-    pieces: Option<(f64, &'a mut dyn FnMut(Clip) -> ControlFlow<()>)>,
+    pieces: Option<(f64, OnPiece<'a>)>,
 }
 
 /// How much is wanted.

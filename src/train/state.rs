@@ -299,7 +299,10 @@ pub(super) fn model_in(folder: &Path) -> PathBuf {
 impl Trainer<'_> {
     /// Writes `state.safetensors`, then `model.safetensors`, whose path it returns: whoever finds a model
     /// finds the state it belongs to.
-    pub(super) fn save(&self) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// When a file cannot be written. It is then as it was before.
+    pub fn save(&self) -> Result<PathBuf> {
         let (tensors, note) = self.state_tensors();
         save_tensors(&path_in(&self.run.folder), &tensors, &note)?;
         let model = model_in(&self.run.folder);

@@ -101,6 +101,7 @@ fn a_run_that_is_broken_off_within_steps_goes_on_to_the_bit() {
             let mut trainer = begin(config.clone(), &set, &broken, None).unwrap();
             trainer.stop_with(stop);
             let outcome = trainer.run(&mut |_| ControlFlow::Continue(())).unwrap();
+            trainer.save().unwrap();
             (outcome, trainer.checkpoint().unwrap())
         });
         ringer.join().unwrap();

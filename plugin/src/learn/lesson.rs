@@ -1,5 +1,6 @@
 //! The work of a learning, from the folder to the model.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,23 +50,20 @@ pub(super) struct Lesson<'a> {
 }
 
 impl Lesson<'_> {
-    /// Learns to the end, on threads of its own, which are gone when this returns.
+    /// Learns to the end, on threads of its own, which are gone when this returns. This one only waits for them, and
+    /// saves.
     ///
     /// # Errors
     /// [`Error::Stopped`] when it was told to end: all is saved then; else why it cannot go on.
     pub fn learn(&self) -> Result<()> {
-        let threads = Settings::load().threads();
-        Workers::new(threads, Rank::Learner)?.run(|| self.work())
-    }
-
-    fn work(&self) -> Result<()> {
+        let workers = Workers::new(Settings::load().threads(), Rank::Learner)?;
         let Run { path, note } = self.run;
         let is_begun = self.run.has_state();
         let options = ScanOptions {
-            cache_mb: CACHE_MB.min(free_memory() / 8 >> 20),
+            cache_mb: CACHE_MB.min(free_memory() / 8 / (1 << 20)),
             ..ScanOptions::default()
         };
-        let from = self.from(&options)?;
+        let from = workers.run(|| self.from(&options))?;
         let crop = from.as_ref().and_then(|model| model.config.training_crop());
         let options = ScanOptions {
             crop: crop.unwrap_or_default(),
@@ -79,8 +77,8 @@ impl Lesson<'_> {
             shared.show(|view| view.state = LearningState::Reading { done, all });
             shared.rest()
         };
-        let (dataset, report) =
-            Dataset::open_while(&note.sounds, config.format, &options, &mut on_progress)?;
+        let (dataset, report) = workers
+            .run(|| Dataset::open_while(&note.sounds, config.format, &options, &mut on_progress))?;
         self.tell(&dataset, &report);
         if dataset.len() < LEAST_SOUNDS {
             return Err(Error::setting(format!(
@@ -90,15 +88,10 @@ impl Lesson<'_> {
             )));
         }
         let (group, cpu) = (Arc::new(Group::alone()), Device::Cpu);
-        let opened = Trainer::open_in(
-            group,
-            config,
-            &dataset,
-            path,
-            from.as_ref(),
-            &cpu,
-            &mut on_progress,
-        );
+        let opened = workers.run(|| {
+            let (from, on_progress) = (from.as_ref(), &mut on_progress);
+            Trainer::open_in(group, config, &dataset, path, from, &cpu, on_progress)
+        });
         let mut trainer = opened.map_err(|error| match error {
             Error::Setting(reason) if is_begun => {
                 let name = printable(&note.name);
@@ -122,33 +115,52 @@ impl Lesson<'_> {
         loop {
             shared.set_off();
             shared.show(|view| view.state = LearningState::Learning);
-            let outcome = trainer.run(&mut |event| {
-                match event {
-                    Event::Step(report) => reports.step(self, report),
-                    Event::Saved(model) => {
-                        self.saved(reports.progress);
-                        if shared.flow().is_continue() && (pace.is_due() || reports.progress >= 1.0)
-                        {
-                            let begun = Instant::now();
-                            match self.demonstrate(model) {
-                                Ok(()) | Err(Error::Stopped) => {}
-                                // The model is safe; its demo sounds are not worth ending the run.
-                                Err(error) => nice_warn!("demo sounds: {error}"),
-                            }
-                            pace.made(begun);
-                        }
-                    }
-                    _ => {}
-                }
-                shared.flow()
-            })?;
+            let run = || trainer.run(&mut |event| self.hear(&event, &mut reports, &mut pace));
+            let outcome = workers.run(run)?;
             if outcome == Outcome::Finished {
                 return Ok(());
+            }
+            // Here, on a thread of usual priority: where all cores are busy somebody waits for it.
+            if reports.are_unsaved {
+                trainer.save()?;
+                self.saved(&mut reports);
             }
             if shared.rest().is_break() {
                 return Err(Error::Stopped);
             }
         }
+    }
+
+    /// Hears the trainer, and makes demo sounds where it is time to.
+    fn hear(
+        &self,
+        event: &Event<'_>,
+        reports: &mut Reports,
+        pace: &mut DemoPace,
+    ) -> ControlFlow<()> {
+        match event {
+            Event::Step(report) => {
+                reports.step(self, report);
+                reports.are_unsaved = true;
+            }
+            Event::Saved(model) => {
+                self.saved(reports);
+                let is_due = pace.is_due() || reports.progress >= 1.0;
+                if is_due && self.shared.flow().is_continue() {
+                    let begun = Instant::now();
+                    match self.demonstrate(model) {
+                        Ok(()) | Err(Error::Stopped) => {}
+                        // The model is safe; its demo sounds are not worth ending the run.
+                        Err(error) => nice_warn!("demo sounds: {error}"),
+                    }
+                    pace.made(begun);
+                }
+                return self.shared.flow();
+            }
+            _ => {}
+        }
+        // Told to end, it breaks off by itself.
+        ControlFlow::Continue(())
     }
 
     /// The model to begin from, chosen as `audiodiff train` does; none for nothing.
@@ -217,11 +229,12 @@ impl Lesson<'_> {
     }
 
     /// A checkpoint is written.
-    fn saved(&self, progress: f64) {
+    fn saved(&self, reports: &mut Reports) {
+        reports.are_unsaved = false;
         let model = self.run.model();
         self.shared.show(|view| view.model = Some(model));
         // Of no weight but for the list of what is unfinished.
-        if let Err(error) = self.run.reach(progress) {
+        if let Err(error) = self.run.reach(reports.progress) {
             nice_warn!("{error}");
         }
     }
@@ -291,6 +304,8 @@ struct Reports {
     validations: Curve,
     progress: f64,
     length: Length,
+    /// Steps were done since the last checkpoint.
+    are_unsaved: bool,
 }
 
 impl Reports {
@@ -301,6 +316,7 @@ impl Reports {
             validations: Curve::default(),
             progress: trainer.progress(),
             length: lesson.run.note.length,
+            are_unsaved: false,
         };
         for report in read_stats(&lesson.run.path.join("stats.jsonl"))? {
             reports.step(lesson, &report);

@@ -174,7 +174,7 @@ fn a_learning_that_is_broken_off_and_paused_ends_with_the_same_bits() {
     assert_eq!(classes.collect::<Vec<_>>(), [("high", 6), ("low", 6)]);
     assert_eq!(whole.classes[1].taken_for, ["low"]);
     assert_eq!(
-        (whole.losses.len(), whole.validations.len() > 0),
+        (whole.losses.len(), !whole.validations.is_empty()),
         (40, whole.held_back > 0)
     );
     assert!(!whole.demos.is_empty() && whole.demos[0].recipe().class.as_deref() == Some("high"));
@@ -351,10 +351,7 @@ fn folders_that_cannot_be_learnt_are_told_in_a_sentence_and_leave_nothing() {
     let bad = bench.path("bad");
     fs::create_dir(&bad).unwrap();
     let empty = bench.failure(&bad, &small);
-    assert!(
-        empty.contains("bad: ") && empty.contains("found no files at all"),
-        "{empty}"
-    );
+    assert!(empty.contains("bad: expected sound files"), "{empty}");
     fs::write(bad.join("a.wav"), "words").unwrap();
     fs::write(bad.join("b.wav"), "").unwrap();
     let unreadable = bench.failure(&bad, &small);
