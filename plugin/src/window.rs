@@ -504,17 +504,18 @@ impl Window {
             self.news = Some((missing.to_owned(), true));
         }
         self.picking = None;
-        if let (Some(path), Purpose::Kit) = (&picked, purpose) {
-            self.open_kit(&Place::File(path.clone()), edit);
-        } else if let Some(path) = picked {
-            self.news = match self.picked(purpose, &path) {
-                Ok(news) => Some((news, false)),
-                Err(error) => Some((error.to_string(), true)),
-            };
+        if let Some(path) = picked {
+            let told = self.picked(purpose, &path, edit);
+            self.say(told);
         }
     }
 
-    fn picked(&mut self, purpose: Purpose, path: &Path) -> audiodiff::Result<String> {
+    fn picked(
+        &mut self,
+        purpose: Purpose,
+        path: &Path,
+        edit: &Editing<'_>,
+    ) -> audiodiff::Result<String> {
         match purpose {
             Purpose::Model => {
                 self.use_model(Some(path.to_owned()));
@@ -523,7 +524,7 @@ impl Window {
             }
             Purpose::Learn => self.learn(path),
             Purpose::Kits(format) => self.export_kit(format, path.to_owned()),
-            Purpose::Kit => unreachable!("it is opened with a hand on the parameters"),
+            Purpose::Kit => self.open_kit(&Place::File(path.to_owned()), edit),
             Purpose::MapFolder => {
                 let map = self.store.map().ok_or_else(|| {
                     audiodiff::Error::setting("the map was closed in between; open it again")
@@ -562,6 +563,14 @@ impl Window {
                 Ok(format!("pad {} is in {}", pad + 1, path.display()))
             }
         }
+    }
+
+    /// Shows what came of something.
+    fn say(&mut self, outcome: audiodiff::Result<String>) {
+        self.news = Some(match outcome {
+            Ok(news) => (news, false),
+            Err(error) => (error.to_string(), true),
+        });
     }
 
     /// Shows why something was refused.

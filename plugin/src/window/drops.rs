@@ -139,10 +139,7 @@ impl Window {
             }
             text
         });
-        self.news = Some(match copied {
-            Ok(path) => (format!("copied: {path}"), false),
-            Err(error) => (error.to_string(), true),
-        });
+        self.say(copied.map(|path| format!("copied: {path}")));
     }
 
     /// A file is to come to a pad: asks what is to become of it.
@@ -173,8 +170,7 @@ impl Window {
                 _ => self.learn(&first),
             }
         } else if ending == EXTENSION {
-            self.open_kit(&Place::File(first), edit);
-            return;
+            self.open_kit(&Place::File(first), edit)
         } else if MODELS.contains(&ending.as_str()) {
             self.use_model(Some(first.clone()));
             self.prefer(|settings| settings.remember(&first));
@@ -188,10 +184,7 @@ impl Window {
             self.traffic.waiting = Some(Waiting { paths, pad, at });
             return;
         };
-        self.news = Some(match told {
-            Ok(news) => (news, false),
-            Err(error) => (error.to_string(), true),
-        });
+        self.say(told);
     }
 
     /// Asks what is to become of sounds that were dropped.
@@ -243,10 +236,8 @@ impl Window {
                 .is_some_and(|at| shown.response.rect.contains(at));
         if let Some(becomes) = chosen {
             self.traffic.waiting = None;
-            self.news = Some(match self.take_files(&waiting, becomes, edit) {
-                Ok(news) => (news, false),
-                Err(error) => (error.to_string(), true),
-            });
+            let taken = self.take_files(&waiting, becomes, edit);
+            self.say(taken);
         } else if left || elsewhere || ui.input(|input| input.key_pressed(egui::Key::Escape)) {
             self.traffic.waiting = None;
         }

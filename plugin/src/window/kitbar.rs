@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use audiodiff::Result;
+use audiodiff::{Error, Result};
 use egui::{Button, Popup, PopupCloseBehavior, Rect, RichText, ScrollArea, TextEdit, Ui, Vec2};
 
 use nice_plug_egui::RepaintNotifier;
@@ -62,7 +62,7 @@ impl Kits {
     /// What came of an export, once it is written.
     fn exported(&mut self) -> Option<Result<Exported>> {
         let export = self.exporting.take_if(|export| export.is_finished())?;
-        let failed = |_| Err(audiodiff::Error::setting("the export failed"));
+        let failed = |_| Err(Error::setting("the export failed"));
         Some(export.join().unwrap_or_else(failed))
     }
 }
@@ -100,7 +100,8 @@ impl Window {
                     };
                     let next = self.kits.library.neighbour(place.as_ref(), by, is_shown);
                     if let Some(entry) = next {
-                        self.open_kit(&entry.place, edit);
+                        let opened = self.open_kit(&entry.place, edit);
+                        self.say(opened);
                     }
                 }
             }
@@ -193,7 +194,8 @@ impl Window {
                 }
             });
         if let Some(place) = chosen {
-            self.open_kit(&place, edit);
+            let opened = self.open_kit(&place, edit);
+            self.say(opened);
         }
         ui.separator();
         ui.horizontal(|ui| {
@@ -251,26 +253,21 @@ impl Window {
     }
 
     /// Brings a kit onto the pads.
-    pub(super) fn open_kit(&mut self, place: &Place, edit: &Editing<'_>) {
-        match self.kits.library.open(place) {
-            Ok(kit) => {
-                let damaged = kit.damaged;
-                let name = kit
-                    .kit
-                    .as_ref()
-                    .map_or_else(String::new, |kit| kit.name.clone());
-                self.store
-                    .load_kit(kit, edit.params, |value| edit.set_value(value));
-                self.status.open_model();
-                self.news = Some(match damaged {
-                    0 => (format!("{name} is on the pads"), false),
-                    n => (
-                        format!("{name}: {n} parts of the file are damaged and left out"),
-                        true,
-                    ),
-                });
-            }
-            Err(error) => self.news = Some((error.to_string(), true)),
+    pub(super) fn open_kit(&mut self, place: &Place, edit: &Editing<'_>) -> Result<String> {
+        let kit = self.kits.library.open(place)?;
+        let damaged = kit.damaged;
+        let name = kit
+            .kit
+            .as_ref()
+            .map_or_else(String::new, |kit| kit.name.clone());
+        self.store
+            .load_kit(kit, edit.params, |value| edit.set_value(value));
+        self.status.open_model();
+        match damaged {
+            0 => Ok(format!("{name} is on the pads")),
+            n => Err(Error::setting(format!(
+                "{name}: {n} parts of the file are damaged and left out"
+            ))),
         }
     }
 
@@ -291,10 +288,8 @@ impl Window {
             tags: old.tags,
             ..KitInfo::default()
         };
-        self.news = Some(match self.store.save_kit(&path, info, edit.params) {
-            Ok(()) => (format!("saved as {}", path.display()), false),
-            Err(error) => (error.to_string(), true),
-        });
+        let saved = self.store.save_kit(&path, info, edit.params);
+        self.say(saved.map(|()| format!("saved as {}", path.display())));
         self.kits.refresh(self.display.repaint().clone());
     }
 
@@ -310,24 +305,21 @@ impl Window {
         };
         let thread = std::thread::Builder::new().name("audiodiff-export".into());
         let thread = thread.spawn(write);
-        let thread = thread.map_err(|error| {
-            audiodiff::Error::setting(format!("no thread to export on: {error}"))
-        })?;
+        let thread =
+            thread.map_err(|error| Error::setting(format!("no thread to export on: {error}")))?;
         self.kits.exporting = Some(thread);
         Ok("writing the export".to_owned())
     }
 
     fn tell_exported(&mut self, exported: Result<Exported>) {
-        self.news = Some(match exported {
-            Ok(exported) => {
-                let mut news = format!("exported to {}", exported.path.display());
-                for remark in &exported.remarks {
-                    news += &format!("; {remark}");
-                }
-                self.exported = exported.path.parent().map(Path::to_owned);
-                (news, false)
+        let told = exported.map(|exported| {
+            let mut news = format!("exported to {}", exported.path.display());
+            for remark in &exported.remarks {
+                news += &format!("; {remark}");
             }
-            Err(error) => (error.to_string(), true),
+            self.exported = exported.path.parent().map(Path::to_owned);
+            news
         });
+        self.say(told);
     }
 }
