@@ -344,13 +344,13 @@ impl Window {
         self.large_wave(ui, room.0, edit, pad);
         // Each has names of its own: a knob of one may be called as one of another.
         ui.push_id("make", |ui| {
-            self.make(ui, make, edit, pad, params, &settings)
+            self.make(ui, make, edit, pad, params, &settings);
         });
         ui.push_id("shape", |ui| {
-            self.shape(ui, shape, edit, pad, params, &settings)
+            self.shape(ui, shape, edit, pad, params, &settings);
         });
         ui.push_id("play", |ui| {
-            self.play(ui, play, edit, pad, params, &settings)
+            self.play(ui, play, edit, pad, params, &settings);
         });
     }
 

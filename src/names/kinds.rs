@@ -87,7 +87,7 @@ pub struct Kind(usize);
 impl Kind {
     /// The kind that a label names: as a whole, without numbers and empty words, or by the words that it begins or ends
     /// with (`Hard Kicks`, `Snare Acoustic`) where these do not name two.
-    pub fn of(label: &str) -> Option<Self> {
+    pub(crate) fn of(label: &str) -> Option<Self> {
         let all = words(&plain(label));
         let numberless: Vec<String> = all
             .iter()
@@ -114,6 +114,7 @@ impl Kind {
     /// The kind that the words anywhere in the name of a file or folder tell (`VENDOR_Kick_Hard_03`), where these do
     /// not tell two. Numbers tell none, for `808` is a drum machine as often as a bass; a drum goes before what is
     /// none, and any percussion by its own name before `perc`.
+    #[must_use]
     pub fn within(name: &str) -> Option<Self> {
         let mut words = words(&plain(name));
         words.retain(|word| !is_number(word));
@@ -145,13 +146,14 @@ impl Kind {
     }
 
     /// What a model calls its class.
+    #[must_use]
     pub fn name(self) -> String {
         let (name, _) = KINDS[self.0].split_once('|').unwrap_or((KINDS[self.0], ""));
         name.replace(' ', "_")
     }
 
     /// The kind of a file called `own` in a folder of this kind: `Hats` hold open ones too.
-    pub fn with(self, own: Option<Self>) -> Self {
+    pub(crate) fn with(self, own: Option<Self>) -> Self {
         own.filter(|own| self.0 == HAT_CLOSED && own.0 == HAT_OPEN)
             .unwrap_or(self)
     }

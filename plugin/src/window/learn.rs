@@ -125,7 +125,7 @@ impl Window {
                     let gone_on = self.learner.go_on(run);
                     self.tell(gone_on);
                     ui.ctx().data_mut(|data| {
-                        data.remove::<Arc<Vec<crate::learn::Unfinished>>>(Id::unique("unfinished"))
+                        data.remove::<Arc<Vec<crate::learn::Unfinished>>>(Id::unique("unfinished"));
                     });
                 }
             });
@@ -184,18 +184,13 @@ impl Window {
         }
         self.demos(ui, &view.demos);
         ui.horizontal(|ui| {
-            match view.state {
-                LearningState::Learning | LearningState::Reading { .. } => {
-                    if ui.button("Pause").clicked() {
-                        self.learner.pause();
-                    }
-                }
-                LearningState::Paused => {
-                    if ui.button("Resume").clicked() {
-                        self.learner.resume();
-                    }
-                }
-                _ => {}
+            let is_paused = view.state == LearningState::Paused;
+            if is_paused && ui.button("Resume").clicked() {
+                self.learner.resume();
+            }
+            let goes_on = !is_paused && !view.state.is_over();
+            if goes_on && ui.button("Pause").clicked() {
+                self.learner.pause();
             }
             if !view.state.is_over() && ui.button("Stop").clicked() {
                 self.learner.cancel();

@@ -59,7 +59,7 @@ impl Window {
             edit.setting(ui, place(), pad, settings, &knob);
         }
         row(ui, choices, "choices", |ui| {
-            self.choices(ui, edit, pad, settings)
+            self.choices(ui, edit, pad, settings);
         });
     }
 

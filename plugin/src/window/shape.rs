@@ -228,7 +228,7 @@ fn envelope(
         let hold = (hold + by.x / (SHARES[1] * rect.width())).clamp(0.0, 1.0);
         let hold = hold.powi(2) * MAX_HOLD_MS;
         edit.pull(ui, "Hold", |project| {
-            project.settings[pad].playing.hold = hold
+            project.settings[pad].playing.hold = hold;
         });
     }
     let at = pos2(silent, rect.bottom());

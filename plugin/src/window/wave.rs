@@ -119,7 +119,7 @@ impl Window {
         let mut title = Room(room.top(ROW, 2.0));
         let buttons = title.right(250.0, GAP);
         row_from_right(ui, buttons, "wave's buttons", |ui| {
-            self.wave_buttons(ui, edit, pad)
+            self.wave_buttons(ui, edit, pad);
         });
         let painter = ui.painter_at(rect);
         let Some((sound, _)) = &self.pictures[pad] else {
@@ -292,11 +292,11 @@ impl Window {
         }
         let set = |name: &str, change: &dyn Fn(&mut crate::kit::Playing)| {
             edit.pull(ui, name, |project| {
-                change(&mut project.settings[pad].playing)
+                change(&mut project.settings[pad].playing);
             });
         };
         if let Some(x) = flag(ui, rect, "Start", x_of(start), Side::Right, |begins| {
-            edit.hold(&[param], begins)
+            edit.hold(&[param], begins);
         }) {
             edit.turn(param, at(x).min(end - LEAST_SPAN));
         }
