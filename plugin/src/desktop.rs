@@ -7,7 +7,7 @@
 //!
 //! Programs that look for the window to drop on go down from the root and stop at the first that knows XDND (Qt), or at
 //! the one that the window manager cares for (GTK), which is the host's if there is one. So the host's window has the
-//! proxy too while ours is open, and what is dragged elsewhere over it is [passed on](target) to the host.
+//! proxy too while ours is open, and what is dragged elsewhere over it is passed on to the host.
 //!
 //! | Short name | Reference |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! The instrument as a program of its own: it remembers its project, and the devices that it plays on.
 //!
-//! nice-plug has a wrapper that opens one audio device, one MIDI input and the window, once. [`run`] decides which
+//! nice-plug has a wrapper that opens one audio device, one MIDI input and the window, once. `run` decides which
 //! devices, begins it, and begins it again where others are chosen: the window closes and opens with its project. What
 //! the window needs of all that is a [`Standalone`].
 
