@@ -174,9 +174,11 @@ pub fn editor(
     learner: Arc<Learner>,
     multi: bool,
 ) -> Option<EguiEditor<Window>> {
+    let scale = state.user_scale_factor();
+    let least = LogicalSize::new(LEAST.width * scale, LEAST.height * scale);
     let settings = EguiNiceSettings::new()
         .with_tile("audiodiff")
-        .with_resize_hint(ResizeHint::resizable().with_min_logical_size(LEAST))
+        .with_resize_hint(ResizeHint::resizable().with_min_logical_size(least))
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
     let window = Window::new(

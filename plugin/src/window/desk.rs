@@ -7,7 +7,7 @@ use nice_plug_egui::Frame;
 
 use super::Window;
 use super::icon::{Icon, icon_button};
-use super::look::{Look, plain};
+use super::look::{Look, Theme, plain};
 use crate::keymap::key_name;
 use crate::recorder::Recorder;
 use crate::standalone::{Available, Backend, Choice, Midi};
@@ -104,12 +104,16 @@ impl Window {
         }
         let plays = |key: u8| self.project.keys || self.project.keymap.pads(key).next().is_some();
         let painter = ui.painter_at(rect);
+        let (ivory, ebony) = match look.theme {
+            Theme::Dark => (look.ink, look.back),
+            Theme::Light => (look.raised, look.ink),
+        };
         for i in 0..whites {
             let (key, area) = white(i);
             let fill = match (wanted == Some(key), plays(key)) {
                 (true, _) => look.accent,
-                (false, true) => look.ink,
-                (false, false) => look.faint,
+                (false, true) => ivory,
+                (false, false) => ivory.lerp_to_gamma(ebony, 0.35),
             };
             painter.rect(
                 area,
@@ -120,20 +124,14 @@ impl Window {
             );
             if key % 12 == 0 {
                 let at = area.center_bottom() - egui::vec2(0.0, 3.0);
-                painter.text(
-                    at,
-                    Align2::CENTER_BOTTOM,
-                    key_name(key),
-                    plain(9.0),
-                    look.back,
-                );
+                painter.text(at, Align2::CENTER_BOTTOM, key_name(key), plain(9.0), ebony);
             }
         }
         for (key, area) in (0..whites).filter_map(black) {
             let fill = match (wanted == Some(key), plays(key)) {
                 (true, _) => look.accent,
-                (false, true) => look.back,
-                (false, false) => look.edge,
+                (false, true) => ebony,
+                (false, false) => ebony.lerp_to_gamma(ivory, 0.25),
             };
             painter.rect(
                 area,

@@ -26,7 +26,7 @@ pub(super) const KNOB: Vec2 = Vec2::new(52.0, 54.0);
 const NAME: f32 = 13.0;
 
 /// The largest knob's radius.
-const MOST_RADIUS: f32 = 24.0;
+const MOST_RADIUS: f32 = 40.0;
 
 /// Points from one end to the other; with shift, ten times as many.
 const TRAVEL: f32 = 180.0;
@@ -484,7 +484,9 @@ fn draw(ui: &Ui, dial: &Dial<'_>, rect: Rect, near: bool, held: bool) {
     let fade = if dial.off.is_some() { 0.4 } else { 1.0 };
     let room = rect.with_max_y(rect.bottom() - NAME);
     let radius = (room.width().min(room.height()) / 2.0 - 2.5).clamp(4.0, MOST_RADIUS);
-    let centre = room.center();
+    // The name stands right below, where there is more room than the largest knob takes.
+    let spare = (room.height() - 2.0 * radius - 5.0).max(0.0) / 2.0;
+    let (rect, centre) = (rect.shrink2(Vec2::new(0.0, spare)), room.center());
     let on_circle = |value: f32, radius: f32| {
         let (sin, cos) = ((value - 0.5) * SWEEP).sin_cos();
         centre + Vec2::new(sin, -cos) * radius

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from desk import HEIGHT, KIT, TABS, WIDTH, Window, on_a_screen, pad, run, until
+from desk import KIT, TABS, Window, on_a_screen, pad, run, until
 
 # Names, preferences, and the states that are taken.
 ALL = ["pads", "making", "ring", "morph", "map", "kits", "keys", "preferences", "model", "menu", "loop", "learn"]
@@ -18,8 +18,8 @@ SHOTS = [
     ("least", {}, ALL),
     ("first", {"window": [1200, 760]}, ["pads", "ring"]),
     ("largest", {"window": [1920, 1080]}, ["pads", "ring", "map"]),
-    ("150", {"window": [WIDTH * 1.5, HEIGHT * 1.5], "scale": 1.5}, ["pads"]),
-    ("200", {"window": [WIDTH * 2, HEIGHT * 2], "scale": 2.0}, ["pads", "ring"]),
+    ("150", {"scale": 1.5}, ["pads"]),
+    ("200", {"scale": 2.0}, ["pads", "ring"]),
     ("light", {"theme": "light"}, ["pads", "ring", "map", "kits"]),
 ]
 
