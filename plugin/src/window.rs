@@ -30,6 +30,7 @@ use crate::undo::Direction;
 
 mod bubble;
 mod carry;
+mod choice;
 mod desk;
 mod drops;
 mod files;

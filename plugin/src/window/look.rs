@@ -5,6 +5,7 @@ use std::sync::Arc;
 use audiodiff::names::Kind;
 use egui::ecolor::Hsva;
 use egui::epaint::text::{FontInsert, FontPriority, InsertFontFamily};
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{
     Color32, CornerRadius, FontData, FontFamily, FontId, Id, Rect, Stroke, TextStyle, Ui,
     UiBuilder, Vec2, Visuals,
@@ -244,6 +245,20 @@ pub(super) fn heavy(size: f32) -> FontId {
 /// Letters of text.
 pub(super) fn plain(size: f32) -> FontId {
     FontId::proportional(size)
+}
+
+/// A line of text, cut where it is wider than `width`.
+pub(super) fn line(
+    painter: &egui::Painter,
+    text: &str,
+    size: f32,
+    color: Color32,
+    width: f32,
+) -> Arc<egui::Galley> {
+    let font = FontId::proportional(size);
+    let mut job = LayoutJob::simple_singleline(text.to_owned(), font, color);
+    job.wrap = TextWrapping::truncate_at_width(width);
+    painter.layout_job(job)
 }
 
 /// A part of the window that is cut into smaller ones, from its sides inwards.

@@ -5,7 +5,8 @@ use egui::containers::menu::MenuButton;
 use egui::{Button, Rect, RichText, Ui, Vec2};
 
 use super::Window;
-use super::knob::{Editing, Format, KNOB, Setting, choice_of};
+use super::choice::choice_of;
+use super::knob::{Editing, Format, KNOB, Setting};
 use super::look::{GAP, Look, NEAR, ROW, Room, group, row};
 use super::pads::spoken;
 use super::stage::Stage;

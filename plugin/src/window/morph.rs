@@ -5,7 +5,7 @@ use std::sync::Arc;
 use egui::{Button, Rect, Stroke, Ui, Vec2, pos2};
 
 use super::Window;
-use super::knob::{choice, slider};
+use super::choice::{choice, slider};
 use super::look::{GAP, Look, NEAR, ROW, Room, row};
 use crate::explore::{FRACTIONS, MorphView};
 use crate::pad::PADS;

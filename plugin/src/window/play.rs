@@ -3,8 +3,9 @@
 use egui::{Rect, Ui};
 
 use super::Window;
+use super::choice::{choice, segments};
 use super::icon::below;
-use super::knob::{Editing, Format, Setting, choice, segments};
+use super::knob::{Editing, Format, Setting};
 use super::look::{NEAR, ROW, group, row};
 use super::make::percent;
 use crate::kit::{CHOKE_GROUPS, MAX_GLIDE_MS, PadSettings, Route};

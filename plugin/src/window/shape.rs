@@ -6,7 +6,8 @@ use egui::{CursorIcon, Pos2, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, p
 use nice_plug::prelude::*;
 
 use super::Window;
-use super::knob::{Editing, Format, KNOB, Setting, segments};
+use super::choice::segments;
+use super::knob::{Editing, Format, KNOB, Setting};
 use super::look::{GAP, Look, NEAR, ROUND, Room, TITLE, group, plain};
 use super::make::percent;
 use crate::kit::{MAX_VELOCITY_OCTAVES, PadSettings};

@@ -11,8 +11,8 @@ use nice_plug::params::Param;
 
 use super::Window;
 use super::files::{Picking, Purpose, export_name};
-use super::knob::{Editing, line};
-use super::look::{GAP, Look, NEAR, ROUND, ROW, Room, plain, row_from_right};
+use super::knob::Editing;
+use super::look::{GAP, Look, NEAR, ROUND, ROW, Room, line, plain, row_from_right};
 use crate::kit::{LEAST_SPAN, MAX_FADE_MS};
 use crate::stored::StoredSound;
 use crate::voice::Mode;
