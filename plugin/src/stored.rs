@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use audiodiff::audio::{Clip, Measures};
+use audiodiff::audio::{BitDepth, Clip, Measures, Tags};
 use audiodiff::render::{Remark, Rendered};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -146,6 +146,14 @@ impl Samples {
     }
 }
 
+/// The depth that a clip is written with: integers would clip samples that are louder than full scale.
+pub(crate) fn depth_of(clip: &Clip) -> BitDepth {
+    match clip.peak() {
+        ..=1.0 => BitDepth::Int24,
+        _ => BitDepth::Float32,
+    }
+}
+
 impl StoredSound {
     /// Stores the first 30 s of a clip, as mono or stereo. Samples that are not finite become silence.
     #[must_use]
@@ -259,6 +267,18 @@ impl StoredSound {
     #[must_use]
     pub fn remarks(&self) -> &[String] {
         &self.remarks
+    }
+
+    /// What a file of it says: its class or the file that it came of, seed and model, and its pitch.
+    pub(crate) fn tags(&self) -> Tags {
+        let recipe = &self.recipe;
+        Tags {
+            title: recipe.class.clone().or_else(|| recipe.file.clone()),
+            comment: (recipe.file.is_none())
+                .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
+            licence: None,
+            pitch_hz: self.pitch,
+        }
     }
 
     /// The sound.

@@ -6,11 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use audiodiff::audio::{BitDepth, Container, Tags, bytes};
+use audiodiff::audio::{Container, bytes};
 use audiodiff::file::write_whole;
 use audiodiff::{Error, Result};
 
-use crate::stored::StoredSound;
+use crate::stored::{StoredSound, depth_of};
 
 /// The folder that they are in.
 ///
@@ -33,19 +33,7 @@ pub fn file(sound: &StoredSound, name: &str) -> Result<PathBuf> {
 
 fn file_in(folder: &Path, sound: &StoredSound, name: &str) -> Result<PathBuf> {
     let clip = sound.clip();
-    // Integers would clip louder samples.
-    let depth = match clip.peak() {
-        ..=1.0 => BitDepth::Int24,
-        _ => BitDepth::Float32,
-    };
-    let recipe = sound.recipe();
-    let tags = Tags {
-        title: recipe.class.clone().or_else(|| recipe.file.clone()),
-        comment: (recipe.file.is_none())
-            .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
-        licence: None,
-        pitch_hz: sound.pitch(),
-    };
+    let (depth, tags) = (depth_of(&clip), sound.tags());
     let wav = bytes(&clip, Container::Wav, depth, &tags)?;
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let numbers = (2..).map(|number| format!("{name} {number}.wav"));

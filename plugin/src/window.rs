@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use audiodiff::audio::{self, BitDepth, Tags};
+use audiodiff::audio;
 use egui::{Key, Modifiers, Rect, Ui};
 use nice_plug::context::gui::GuiContext;
 use nice_plug::prelude::*;
@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::standalone::Standalone;
 use crate::status::Status;
 use crate::store::{PadCopy, Store};
-use crate::stored::StoredSound;
+use crate::stored::{StoredSound, depth_of};
 use crate::undo::Direction;
 
 mod bubble;
@@ -547,19 +547,7 @@ impl Window {
                 let project = self.store.project();
                 if let Some(sound) = project.sound(pad) {
                     let clip = sound.clip();
-                    let depth = match clip.peak() {
-                        ..=1.0 => BitDepth::Int24,
-                        // Integers would clip louder samples.
-                        _ => BitDepth::Float32,
-                    };
-                    let recipe = sound.recipe();
-                    let tags = Tags {
-                        title: recipe.class.clone().or_else(|| recipe.file.clone()),
-                        comment: (recipe.file.is_none())
-                            .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
-                        licence: None,
-                        pitch_hz: sound.pitch(),
-                    };
+                    let (depth, tags) = (depth_of(&clip), sound.tags());
                     audio::write(path, &clip, depth, &tags)?;
                     self.exported = path.parent().map(Path::to_owned);
                 }

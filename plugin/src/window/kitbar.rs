@@ -86,8 +86,9 @@ impl Window {
         if let Some(exported) = self.kits.exported() {
             self.tell_exported(exported);
         }
-        let kit = self.store.kit();
-        let place = kit.as_ref().and_then(|kit| kit.place.clone());
+        let project = self.project.clone();
+        let kit = project.kit.as_ref();
+        let place = kit.and_then(|kit| kit.place.clone());
         let changed = self.store.is_kit_changed(edit.params);
         row(ui, rect, "kit", |ui| {
             for (icon, by, tip) in [
@@ -105,7 +106,7 @@ impl Window {
                     }
                 }
             }
-            let name = kit.as_ref().map_or("No kit", |kit| kit.name.as_str());
+            let name = kit.map_or("No kit", |kit| kit.name.as_str());
             let star = if changed { " *" } else { "" };
             let width = ui.available_width() - 2.0 * (ROW + NEAR);
             let text = RichText::new(format!("{name}{star}      ")).size(13.5);
@@ -114,9 +115,7 @@ impl Window {
             below(ui, &button);
             if button.clicked() {
                 self.kits.refresh(self.display.repaint().clone());
-                self.kits.name = kit
-                    .as_ref()
-                    .map_or_else(String::new, |kit| kit.name.clone());
+                self.kits.name = kit.map_or_else(String::new, |kit| kit.name.clone());
             }
             Popup::menu(&button)
                 .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
@@ -143,7 +142,7 @@ impl Window {
                 None => "Saves these pads as a kit of yours",
             };
             if icon_button(ui, Icon::Save, true, false, tip).clicked() {
-                let info = kit.clone().unwrap_or_default();
+                let info = kit.cloned().unwrap_or_default();
                 let name = if info.name.is_empty() {
                     "My kit".to_owned()
                 } else {

@@ -135,16 +135,9 @@ impl Editing<'_> {
             off,
         };
         turn(ui, rect, &dial, |turn| match turn {
-            Turn::Begin => {
-                let mut knobs = self.params.knobs();
-                if let Some(index) = knobs.position(|knob| std::ptr::eq(knob, param)) {
-                    let gesture = self.store.gesture();
-                    self.store.changed_value(gesture, Value::Knob(index, value));
-                }
-                self.hand.begin(param);
-            }
+            Turn::Begin => self.hold(&[param], true),
             Turn::To(value) => self.hand.turn(param, value),
-            Turn::End => self.hand.end(param),
+            Turn::End => self.hold(&[param], false),
         });
     }
 
@@ -295,8 +288,8 @@ pub(super) struct Setting<'a> {
     pub range: [f32; 2],
     /// The distance between two values.
     pub step: f32,
-    pub get: fn(&PadSettings) -> f32,
-    pub set: fn(&mut PadSettings, f32),
+    pub get: &'a dyn Fn(&PadSettings) -> f32,
+    pub set: &'a dyn Fn(&mut PadSettings, f32),
     pub text: &'a dyn Fn(f32) -> String,
     pub format: Format,
     /// Why turning it would change nothing, if so.

@@ -15,11 +15,8 @@ use super::carry::Carried;
 use super::files::{Picking, Purpose, file_name};
 use super::head::for_people;
 use super::look::{Look, NEAR, ROUND, Room};
-use crate::learn::{Learning, LearningOptions, LearningState, LearningView};
+use crate::learn::{Learning, LearningOptions, LearningState, LearningView, MINUTES};
 use crate::stored::StoredSound;
-
-/// The minutes that are offered.
-const MINUTES: [f64; 5] = [5.0, 15.0, 30.0, 60.0, 240.0];
 
 /// What the window shows of learning.
 #[derive(Debug)]

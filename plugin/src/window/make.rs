@@ -80,7 +80,7 @@ impl Window {
             .of_model(pad, &self.labels())
             .ok()
             .flatten();
-        for (rect, (attribute, name, tip, get, set)) in Room(rect).columns(5, 0.0).zip(PORTRAIT) {
+        for (rect, (attribute, name, tip)) in Room(rect).columns(5, 0.0).zip(PORTRAIT) {
             let range = model
                 .as_ref()
                 .and_then(|model| model.ranges.range(class.as_deref(), attribute).cloned());
@@ -98,8 +98,8 @@ impl Window {
                 tip,
                 range: [-1.0, 1.0],
                 step: 0.01,
-                get,
-                set,
+                get: &|it| it.making.portrait.get(attribute),
+                set: &|it, x| it.making.portrait = it.making.portrait.with(attribute, x),
                 text: &text,
                 format: Format::CENTRED,
                 off,
@@ -205,51 +205,13 @@ impl Window {
     }
 }
 
-/// A knob of the portrait: what it is of, its name, what it does, and how it is read and written.
-type Trait = (
-    Attribute,
-    &'static str,
-    &'static str,
-    fn(&PadSettings) -> f32,
-    fn(&mut PadSettings, f32),
-);
-
-const PORTRAIT: [Trait; 5] = [
-    (
-        Attribute::Attack,
-        "Attack",
-        "How slowly new sounds begin",
-        |it| it.making.portrait.attack,
-        |it, x| it.making.portrait.attack = x,
-    ),
-    (
-        Attribute::Length,
-        "Length",
-        "How long new sounds last",
-        |it| it.making.portrait.length,
-        |it, x| it.making.portrait.length = x,
-    ),
-    (
-        Attribute::Brightness,
-        "Bright",
-        "How bright new sounds are",
-        |it| it.making.portrait.brightness,
-        |it, x| it.making.portrait.brightness = x,
-    ),
-    (
-        Attribute::Pitch,
-        "Pitch",
-        "How high new sounds are",
-        |it| it.making.portrait.pitch,
-        |it, x| it.making.portrait.pitch = x,
-    ),
-    (
-        Attribute::Noisiness,
-        "Noise",
-        "From a tone to noise",
-        |it| it.making.portrait.noisiness,
-        |it, x| it.making.portrait.noisiness = x,
-    ),
+/// The knobs of the portrait: what each is of, its name, and what it does.
+const PORTRAIT: [(Attribute, &str, &str); 5] = [
+    (Attribute::Attack, "Attack", "How slowly new sounds begin"),
+    (Attribute::Length, "Length", "How long new sounds last"),
+    (Attribute::Brightness, "Bright", "How bright new sounds are"),
+    (Attribute::Pitch, "Pitch", "How high new sounds are"),
+    (Attribute::Noisiness, "Noise", "From a tone to noise"),
 ];
 
 /// The width of the buttons beside the knobs.
@@ -266,8 +228,8 @@ const STEPS: Setting<'static> = Setting {
     tip: "Steps from noise to sound: more take longer and are cleaner",
     range: [0.0, MAX_STEPS as f32],
     step: 1.0,
-    get: |it| it.making.steps as f32,
-    set: |it, x| it.making.steps = x as u32,
+    get: &|it| it.making.steps as f32,
+    set: &|it, x| it.making.steps = x as u32,
     text: &|x| steps_text(None, x as u32),
     format: Format::FROM_LEFT,
     off: None,
@@ -278,8 +240,8 @@ const GUIDANCE: Setting<'static> = Setting {
     tip: "How much the model insists on the class",
     range: [0.0, MAX_GUIDANCE],
     step: 0.01,
-    get: |it| it.making.guidance,
-    set: |it, x| it.making.guidance = x,
+    get: &|it| it.making.guidance,
+    set: &|it, x| it.making.guidance = x,
     text: &|x| auto_or(x, |x| format!("{x:.2}")),
     format: Format::FROM_LEFT,
     off: None,
@@ -290,8 +252,8 @@ const LENGTH: Setting<'static> = Setting {
     tip: "How long a file the model makes; its sound may end sooner",
     range: [0.0, MAX_LENGTH_SECONDS],
     step: 0.01,
-    get: |it| it.making.length,
-    set: |it, x| it.making.length = x,
+    get: &|it| it.making.length,
+    set: &|it, x| it.making.length = x,
     text: &|x| auto_or(x, |x| format!("{x:.2} s")),
     format: Format::FROM_LEFT,
     off: None,
@@ -302,8 +264,8 @@ const VARIATION: Setting<'static> = Setting {
     tip: "How far a variation goes from the sound that it begins with",
     range: [0.0, 1.0],
     step: 0.001,
-    get: |it| it.making.variation,
-    set: |it, x| it.making.variation = x,
+    get: &|it| it.making.variation,
+    set: &|it, x| it.making.variation = x,
     text: &percent,
     format: Format::FROM_LEFT,
     off: None,

@@ -21,21 +21,28 @@ use crate::undo::Value;
 /// The size of a pad's switches, points.
 const SWITCH: f32 = 15.0;
 
-/// A switch of a pad: its letter, what it does, and where it is.
+/// A switch of a pad: its letter, what it does, whether it is on, and where it is.
 type Switch = (
     &'static str,
     &'static str,
+    fn(&PadSettings) -> bool,
     fn(&mut PadSettings) -> &mut bool,
 );
 
 const SWITCHES: [Switch; 3] = [
-    ("L", "Lock: keeps this sound whatever is asked", |it| {
-        &mut it.making.lock
-    }),
-    ("S", "Solo: silences the pads that are not solo", |it| {
-        &mut it.playing.solo
-    }),
-    ("M", "Mute", |it| &mut it.playing.mute),
+    (
+        "L",
+        "Lock: keeps this sound whatever is asked",
+        |it| it.making.lock,
+        |it| &mut it.making.lock,
+    ),
+    (
+        "S",
+        "Solo: silences the pads that are not solo",
+        |it| it.playing.solo,
+        |it| &mut it.playing.solo,
+    ),
+    ("M", "Mute", |it| it.playing.mute, |it| &mut it.playing.mute),
 ];
 
 /// The number of rows, and of pads in a row.
@@ -174,8 +181,8 @@ impl Window {
         let look = Look::here(ui);
         let settings = &self.project.settings[pad];
         let mut corner = rect.right_bottom() - Vec2::new(5.0, 5.0);
-        for (i, (letter, tip, get)) in SWITCHES.into_iter().enumerate() {
-            let is_on = *get(&mut settings.clone());
+        for (i, (letter, tip, is_on, switch)) in SWITCHES.into_iter().enumerate() {
+            let is_on = is_on(settings);
             let square = Rect::from_min_max(corner - Vec2::splat(SWITCH), corner);
             corner.x -= SWITCH + 2.0;
             let id = ui.scope_id().with(("switch", pad, i));
@@ -191,7 +198,7 @@ impl Window {
             }
             if response.on_hover_text(tip).clicked() {
                 edit.edit(|project| {
-                    let switch = get(&mut project.settings[pad]);
+                    let switch = switch(&mut project.settings[pad]);
                     *switch = !*switch;
                 });
             }
