@@ -7,6 +7,8 @@ use nice_plug::prelude::*;
 
 use crate::Instrument;
 use crate::audition::Audition;
+use crate::controllers::can_turn;
+use crate::display::Given;
 use crate::keymap::KEYS;
 use crate::kit::{Playing, Route};
 use crate::pad::PADS;
@@ -35,9 +37,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
         next_event: &mut dyn FnMut() -> Option<NoteEvent<()>>,
         ended: &mut dyn FnMut(NoteAddress, u32),
     ) {
-        let pads = &self.params.pads;
+        self.store.turning().settle(self.params.knobs());
+        self.follow_gain();
+        let params = &self.params;
         self.inbox.date(&self.store, |pad| {
-            (pads[pad].seed.value(), pads[pad].morph_amount.value())
+            (params.pads[pad].seed.value(), params.morph_amount(pad))
         });
         self.take_sounds();
         match self.inbox.audition() {
@@ -69,10 +73,11 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 .as_ref()
                 .map_or(len, |event| (event.timing() as usize).min(len));
             let end = due.min(start + STRIDE);
-            let (macros, tempo) = (self.params.macros.values(), self.display.tempo());
+            let (macros, tempo) = (self.params.macro_values(), self.display.tempo());
             for (pad, controls) in self.controls.iter_mut().enumerate() {
                 if self.voices.is_pad_active(pad) {
-                    *controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros, tempo);
+                    let playing = &self.kit.pads[pad];
+                    *controls = self.params.controls(pad, playing, macros, tempo);
                 }
             }
             self.render(start..end, len, left, right, own, ended);
@@ -169,7 +174,7 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 let note = named(voice_id, channel, key);
                 let ended = &mut |note| ended(note, timing);
                 match note.key {
-                    Some(key) if !self.display.teach(key) => {
+                    Some(key) if !self.display.teach(Given::Key(key)) => {
                         self.note_on(note, key, velocity, ended);
                     }
                     _ => ended(note),
@@ -261,6 +266,12 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 cc,
                 value,
             } => {
+                if can_turn(cc) {
+                    if !self.display.teach(Given::Controller(cc)) {
+                        self.turn(cc, value);
+                    }
+                    return;
+                }
                 self.await_returning();
                 match cc {
                     control_change::DAMPER_PEDAL => self.voices.sustain(channel, value >= 0.5),
@@ -277,6 +288,26 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Turns what a controller turns; `value` is 0 to 1.
+    fn turn(&mut self, controller: u8, value: f32) {
+        for (knob, param) in self.params.knobs().enumerate() {
+            if self.kit.controllers.of(knob) == Some(controller) {
+                self.store.turning().turn(knob, param, value);
+                self.display.repaint().request_repaint();
+            }
+        }
+        self.follow_gain();
+    }
+
+    /// Has the gain of the whole glide to where it is turned.
+    fn follow_gain(&mut self) {
+        let gain = self.params.main_gain();
+        if self.gain != gain {
+            self.gain = gain;
+            self.params.gain.smoothed.set_target(self.sample_rate, gain);
         }
     }
 
@@ -373,8 +404,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
 
     fn begin(&mut self, note: NoteAddress, begin: Begin, ended: &mut dyn FnMut(NoteAddress)) {
         let pad = begin.pad;
-        let (macros, tempo) = (self.params.macros.values(), self.display.tempo());
-        let controls = self.params.pads[pad].controls(&self.kit.pads[pad], macros, tempo);
+        let (macros, tempo) = (self.params.macro_values(), self.display.tempo());
+        let playing = &self.kit.pads[pad];
+        let controls = self.params.controls(pad, playing, macros, tempo);
         self.controls[pad] = controls;
         self.voices.note_on(note, begin, &controls, ended);
     }

@@ -1,7 +1,7 @@
 //! Signals between the audio thread and the window.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nice_plug_egui::RepaintNotifier;
@@ -19,6 +19,42 @@ const STALE: Duration = Duration::from_millis(500);
 /// Tempi that hosts have, beats per minute.
 const TEMPI: RangeInclusive<f64> = 1.0..=1000.0;
 
+/// What can learn from a MIDI device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learns {
+    /// A pad its key.
+    Key(usize),
+    /// A knob ([`PluginParams::knobs`](crate::params::PluginParams::knobs)) its controller.
+    Controller(usize),
+}
+
+impl Learns {
+    /// Never 0.
+    fn code(self) -> u16 {
+        match self {
+            Self::Key(pad) => 1 + pad as u16,
+            Self::Controller(knob) => 1 + (PADS + knob) as u16,
+        }
+    }
+
+    fn of(code: u16) -> Option<Self> {
+        let index = usize::from(code.checked_sub(1)?);
+        Some(match index.checked_sub(PADS) {
+            None => Self::Key(index),
+            Some(knob) => Self::Controller(knob),
+        })
+    }
+}
+
+/// What a MIDI device gives, 0 to 127.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// A key is pressed.
+    Key(u8),
+    /// A controller is turned.
+    Controller(u8),
+}
+
 /// Playheads, levels, the tempo and what is played by hand, in atomics: a value or two may be late.
 #[derive(Debug)]
 pub struct Display {
@@ -35,9 +71,9 @@ pub struct Display {
     /// Pads and keys that are played by hand.
     pads: [Touch; PADS],
     keys: [Touch; KEYS as usize],
-    /// One more than the pad that is to learn its key; 0 for none.
-    learns: AtomicU8,
-    /// One more than the pad that has learnt its key, times 256, and that key; 0 for none.
+    /// The code of what is to learn; 0 for none.
+    learns: AtomicU16,
+    /// The code of what has learnt, times 256, and the key or controller; 0 for none.
     learnt: AtomicU32,
     /// The bits of the host's tempo; 0 where it tells none.
     tempo: AtomicU32,
@@ -56,7 +92,7 @@ impl Default for Display {
             peaks: Default::default(),
             pads: Default::default(),
             keys: std::array::from_fn(|_| Touch::default()),
-            learns: AtomicU8::new(0),
+            learns: AtomicU16::new(0),
             learnt: AtomicU32::new(0),
             tempo: AtomicU32::new(0),
             recorder: Recorder::default(),
@@ -165,39 +201,44 @@ impl Display {
         touch.take(self.now(), MISSED.as_millis() as u64)
     }
 
-    /// Has a pad learn its key from the next note that the host sends, which is not played; or none any more.
-    pub fn learn(&self, pad: Option<usize>) {
-        let learns = pad.map_or(0, |pad| pad as u8 + 1);
+    /// Has something learn its key or controller from the next one that the host sends, which does nothing else; or
+    /// nothing any more.
+    pub fn learn(&self, what: Option<Learns>) {
+        let learns = what.map_or(0, Learns::code);
         self.learns.store(learns, Ordering::Relaxed);
     }
 
-    /// The pad that is to learn its key.
-    pub fn learning(&self) -> Option<usize> {
-        let learns = self.learns.load(Ordering::Relaxed);
-        learns.checked_sub(1).map(usize::from)
+    /// What is to learn.
+    pub fn learning(&self) -> Option<Learns> {
+        Learns::of(self.learns.load(Ordering::Relaxed))
     }
 
-    /// A pad that has learnt its key since the last call, and that key. It is the caller who writes it to the project's
-    /// key map.
-    pub fn take_learnt(&self) -> Option<(usize, u8)> {
-        let learnt = self.learnt.swap(0, Ordering::Relaxed).checked_sub(1)?;
-        Some((learnt as usize >> 8, learnt as u8))
+    /// What has learnt since the last call, and the number of the key or controller. It is the caller who writes it to the
+    /// project.
+    pub fn take_learnt(&self) -> Option<(Learns, u8)> {
+        let learnt = self.learnt.swap(0, Ordering::Relaxed);
+        Some((Learns::of((learnt >> 8) as u16)?, learnt as u8))
     }
 
-    /// A note begins with a key; returns whether a pad has learnt it.
+    /// A key or a controller is used; returns whether something has learnt it.
     ///
     /// Real-time safe.
-    pub fn teach(&self, key: u8) -> bool {
-        if self.learns.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
-        let Some(pad) = self.learns.swap(0, Ordering::Relaxed).checked_sub(1) else {
-            return false;
+    pub fn teach(&self, given: Given) -> bool {
+        let code = self.learns.load(Ordering::Relaxed);
+        let number = match (Learns::of(code), given) {
+            (Some(Learns::Key(_)), Given::Key(number))
+            | (Some(Learns::Controller(_)), Given::Controller(number)) => number,
+            _ => return false,
         };
-        let learnt = u32::from(pad) << 8 | u32::from(key);
-        self.learnt.store(learnt + 1, Ordering::Relaxed);
-        self.repaint.request_repaint();
-        true
+        let order = Ordering::Relaxed;
+        // The window may have thought better of it.
+        let is_still = self.learns.compare_exchange(code, 0, order, order).is_ok();
+        if is_still {
+            let learnt = u32::from(code) << 8 | u32::from(number);
+            self.learnt.store(learnt, order);
+            self.repaint.request_repaint();
+        }
+        is_still
     }
 
     /// The host's tempo, beats per minute; none where it tells none. Beats are counted at 120 then.
@@ -242,6 +283,7 @@ impl Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::KNOBS;
 
     #[test]
     fn a_click_is_played_at_once_or_never() {
@@ -264,23 +306,33 @@ mod tests {
     }
 
     #[test]
-    fn a_pad_learns_one_key() {
+    fn a_pad_learns_one_key_and_a_knob_one_controller() {
         let display = Display::default();
-        assert!(!display.teach(40));
-        display.learn(Some(15));
+        let key = |key| display.teach(Given::Key(key));
+        let controller = |it| display.teach(Given::Controller(it));
+        assert!(!key(40));
+        let last = Learns::Key(PADS - 1);
+        display.learn(Some(last));
         display.learn(None);
-        assert!(!display.teach(40) && display.take_learnt().is_none());
-        display.learn(Some(0));
-        assert_eq!(display.learning(), Some(0));
-        assert!(display.teach(0) && !display.teach(1));
+        assert!(!key(40) && display.take_learnt().is_none());
+        let first = Learns::Key(0);
+        display.learn(Some(first));
+        assert_eq!(display.learning(), Some(first));
+        assert!(!controller(7) && key(0) && !key(1));
         assert_eq!(
             (display.learning(), display.take_learnt()),
-            (None, Some((0, 0)))
+            (None, Some((first, 0)))
         );
         assert_eq!(display.take_learnt(), None);
-        display.learn(Some(15));
-        assert!(display.teach(127));
-        assert_eq!(display.take_learnt(), Some((15, 127)));
+        display.learn(Some(last));
+        assert!(key(127));
+        assert_eq!(display.take_learnt(), Some((last, 127)));
+        for knob in [0, KNOBS - 1] {
+            let knob = Learns::Controller(knob);
+            display.learn(Some(knob));
+            assert!(!key(60) && controller(119) && !controller(7));
+            assert_eq!(display.take_learnt(), Some((knob, 119)));
+        }
     }
 
     #[test]

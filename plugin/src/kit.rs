@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::controllers::Controllers;
 use crate::keymap::KeyMap;
 use crate::pad::{HATS, PADS, ROOT_KEY, default_class};
 use crate::portrait::Portrait;
@@ -439,6 +440,8 @@ pub struct Kit {
     pub keys: Option<usize>,
     /// The key of each pad.
     pub keymap: KeyMap,
+    /// What turns the knobs.
+    pub controllers: Controllers,
 }
 
 impl Default for Kit {
@@ -447,6 +450,7 @@ impl Default for Kit {
             pads: std::array::from_fn(|pad| PadSettings::of_pad(pad).playing),
             keys: None,
             keymap: KeyMap::default(),
+            controllers: Controllers::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
 pub mod audition;
+pub mod controllers;
 #[cfg(target_os = "linux")]
 pub mod desktop;
 pub mod display;
@@ -75,7 +76,7 @@ use voice::{Auditions, PadControls, VOICES, Voices};
 const OFFLINE_WAIT: Duration = Duration::from_secs(60);
 
 /// One instance. If `MULTI`, each pad may have an output of its own besides the main one. If `WHEELS`, it is given
-/// pedals and wheels: with them nice-plug gives a VST3 2080 hidden parameters, which some hosts take minutes to list.
+/// pedals, wheels and controllers: with them nice-plug gives a VST3 2080 hidden parameters, which some hosts take minutes to list.
 pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     params: Arc<PluginParams>,
     /// Shared with the generator and with whoever saves and loads.
@@ -93,6 +94,8 @@ pub struct Instrument<const MULTI: bool, const WHEELS: bool = false> {
     kit: Kit,
     /// By pad; up to date for pads that sound.
     controls: [PadControls; PADS],
+    /// The gain of the whole that it is at, or on its way to.
+    gain: f32,
     /// The host's rate, Hz.
     sample_rate: f32,
     offline: Offline,
@@ -118,8 +121,8 @@ pub type Audiodiff = Instrument<false>;
 /// The instrument with an output for each pad besides the main one.
 pub type AudiodiffMulti = Instrument<true>;
 
-/// [`Audiodiff`] with pedals and wheels.
-type AudiodiffWithWheels = Instrument<false, true>;
+/// [`Audiodiff`] with pedals, wheels and controllers.
+pub type AudiodiffWithWheels = Instrument<false, true>;
 
 /// [`AudiodiffMulti`] with pedals and wheels.
 type AudiodiffMultiWithWheels = Instrument<true, true>;
@@ -148,6 +151,7 @@ impl<const MULTI: bool, const WHEELS: bool> Default for Instrument<MULTI, WHEELS
             inbox,
             kit: Kit::default(),
             controls: [PadControls::PLAIN; PADS],
+            gain: 1.0,
             sample_rate: 44_100.0,
             offline: Offline::default(),
             waits: false,
@@ -193,7 +197,9 @@ impl<const MULTI: bool, const WHEELS: bool> Instrument<MULTI, WHEELS> {
             .recorder()
             .set_sample_rate(sample_rate.round() as u32);
         // The gain starts at its value, instead of gliding there from zero.
-        self.params.gain.smoothed.reset(self.params.gain.value());
+        self.store.turning().settle(self.params.knobs());
+        self.gain = self.params.main_gain();
+        self.params.gain.smoothed.reset(self.gain);
         if self.generator.is_none() {
             let project = self.store.project();
             for pad in (0..PADS).filter(|&pad| project.sound(pad).is_none()) {
@@ -333,6 +339,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             self.display.clone(),
             self.learner.0.clone(),
             MULTI,
+            WHEELS,
         )
     }
 
@@ -401,9 +408,9 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             },
         );
         // Told when nothing sounds too: hosts ask for it then. It also keeps an instance awake whose pad may be clicked.
-        let (params, kit, macros) = (&self.params, &self.kit, self.params.macros.values());
+        let (params, kit, macros) = (&self.params, &self.kit, self.params.macro_values());
         let tempo = self.display.tempo();
-        let controls = |pad: usize| params.pads[pad].controls(&kit.pads[pad], macros, tempo);
+        let controls = |pad: usize| params.controls(pad, &kit.pads[pad], macros, tempo);
         let known = self.voices.tail(self.sample_rate, controls);
         let known = known.max(self.auditions.tail(self.sample_rate));
         let coming = match self.is_pending() {

@@ -27,6 +27,50 @@ use text::{gain, hertz_text, pan_text};
 /// The highest seed that can be asked for.
 pub const MAX_SEED: i32 = 9999;
 
+/// The ids of a pad's knobs, without its number.
+const PAD_KNOBS: [&str; 11] = [
+    "morph_amount",
+    "gain",
+    "pan",
+    "pitch",
+    "start",
+    "attack",
+    "decay",
+    "sustain",
+    "release",
+    "cutoff",
+    "resonance",
+];
+
+/// The knobs that are no pad's, which come before those that are.
+const BEFORE_PADS: usize = 1 + MACROS.len();
+
+/// How many knobs there are ([`PluginParams::knobs`]).
+pub const KNOBS: usize = BEFORE_PADS + PADS * PAD_KNOBS.len();
+
+/// The id of a knob's parameter; the knobs are those of [`PluginParams::knobs`].
+///
+/// # Panics
+/// When there is no such knob.
+#[must_use]
+pub fn knob_id(knob: usize) -> String {
+    match knob.checked_sub(BEFORE_PADS) {
+        Some(it) => {
+            let (pad, which) = (it / PAD_KNOBS.len(), it % PAD_KNOBS.len());
+            assert!(pad < PADS, "there is no knob {knob}");
+            format!("{}_{}", PAD_KNOBS[which], pad + 1)
+        }
+        None if knob == 0 => "gain".to_owned(),
+        None => MACROS[knob - 1].to_owned(),
+    }
+}
+
+/// The knob of the parameter that has this id, if it is one of a knob.
+#[must_use]
+pub fn knob_of(id: &str) -> Option<usize> {
+    (0..KNOBS).find(|&knob| knob_id(knob) == id)
+}
+
 /// The parameters of one pad: how its sound is made, and how it is played.
 #[derive(Debug, Params)]
 pub struct PadParams {
@@ -130,12 +174,102 @@ impl PluginParams {
         }
     }
 
-    /// Everything that a knob turns, always in the same order.
+    /// Everything that a knob turns, always in the same order: [`KNOBS`] of them.
     pub fn knobs(&self) -> impl Iterator<Item = &FloatParam> {
         let of_pads = self.pads.iter().flat_map(PadParams::knobs);
         std::iter::once(&self.gain)
             .chain(self.macros.all())
             .chain(of_pads)
+    }
+
+    /// The values of knobs that follow one another from `first` on, in their own units: as hosts and hands have set them,
+    /// or controllers have turned them since.
+    fn values<const N: usize>(&self, first: usize, knobs: [&FloatParam; N]) -> [f32; N] {
+        let turning = self.project.0.turning();
+        std::array::from_fn(|i| turning.value(first + i, knobs[i]))
+    }
+
+    fn values_of(&self, pad: usize) -> [f32; PAD_KNOBS.len()] {
+        let first = BEFORE_PADS + pad * PAD_KNOBS.len();
+        self.values(first, self.pads[pad].knobs())
+    }
+
+    /// The gain of the whole now, as a factor.
+    ///
+    /// Real-time safe: reads atomics.
+    pub fn main_gain(&self) -> f32 {
+        self.values(0, [&self.gain])[0]
+    }
+
+    /// The values of all macros now.
+    ///
+    /// Real-time safe: reads atomics.
+    pub fn macro_values(&self) -> MacroValues {
+        MacroValues::of(self.values(1, self.macros.all()))
+    }
+
+    /// How far a morph of a pad goes now, 0 to 1.
+    ///
+    /// Real-time safe: reads atomics.
+    pub fn morph_amount(&self, pad: usize) -> f32 {
+        self.values_of(pad)[0]
+    }
+
+    /// The values that a pad's voices follow at a tempo, in beats per minute.
+    ///
+    /// Real-time safe: reads atomics.
+    pub fn controls(
+        &self,
+        pad: usize,
+        playing: &Playing,
+        macros: MacroValues,
+        tempo: Option<f32>,
+    ) -> PadControls {
+        let [
+            _,
+            gain,
+            pan,
+            pitch,
+            start,
+            attack_ms,
+            decay_ms,
+            sustain,
+            release_ms,
+            cutoff,
+            resonance,
+        ] = self.values_of(pad);
+        macros.turn(PadControls {
+            gain,
+            pan,
+            pitch: pitch + playing.fine / 100.0,
+            start,
+            end: playing.end,
+            fade_in_ms: playing.fade_in,
+            fade_out_ms: playing.fade_out,
+            loop_start: playing.loop_start,
+            loop_end: playing.loop_end,
+            cut_seconds: beats_to_seconds(playing.beats, tempo),
+            mode: playing.mode,
+            reverse: playing.reverse,
+            attack_ms,
+            hold_ms: playing.hold,
+            decay_ms,
+            sustain,
+            release_ms,
+            filter: playing.filter,
+            cutoff,
+            resonance,
+            choke: playing.choke,
+            velocity: playing.velocity,
+            velocity_curve: playing.velocity_curve,
+            velocity_cutoff: playing.velocity_cutoff,
+            velocity_start: playing.velocity_start,
+            voices: playing.voices,
+            glide_ms: playing.glide,
+            take: playing.take,
+            drive: playing.drive,
+            tone: playing.tone,
+        })
     }
 }
 
@@ -198,7 +332,8 @@ impl PadParams {
         }
     }
 
-    fn knobs(&self) -> [&FloatParam; 11] {
+    /// Those of [`PAD_KNOBS`].
+    fn knobs(&self) -> [&FloatParam; PAD_KNOBS.len()] {
         [
             &self.morph_amount,
             &self.gain,
@@ -224,49 +359,6 @@ impl PadParams {
             length: making.length,
             portrait: making.portrait,
         }
-    }
-
-    /// The values that the pad's voices follow at a tempo, in beats per minute.
-    ///
-    /// Real-time safe: reads atomics.
-    pub fn controls(
-        &self,
-        playing: &Playing,
-        macros: MacroValues,
-        tempo: Option<f32>,
-    ) -> PadControls {
-        macros.turn(PadControls {
-            gain: self.gain.value(),
-            pan: self.pan.value(),
-            pitch: self.pitch.value() + playing.fine / 100.0,
-            start: self.start.value(),
-            end: playing.end,
-            fade_in_ms: playing.fade_in,
-            fade_out_ms: playing.fade_out,
-            loop_start: playing.loop_start,
-            loop_end: playing.loop_end,
-            cut_seconds: beats_to_seconds(playing.beats, tempo),
-            mode: playing.mode,
-            reverse: playing.reverse,
-            attack_ms: self.attack.value(),
-            hold_ms: playing.hold,
-            decay_ms: self.decay.value(),
-            sustain: self.sustain.value(),
-            release_ms: self.release.value(),
-            filter: playing.filter,
-            cutoff: self.cutoff.value(),
-            resonance: self.resonance.value(),
-            choke: playing.choke,
-            velocity: playing.velocity,
-            velocity_curve: playing.velocity_curve,
-            velocity_cutoff: playing.velocity_cutoff,
-            velocity_start: playing.velocity_start,
-            voices: playing.voices,
-            glide_ms: playing.glide,
-            take: playing.take,
-            drive: playing.drive,
-            tone: playing.tone,
-        })
     }
 }
 
@@ -375,6 +467,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_knob_has_the_id_of_its_parameter() {
+        let params = Arc::new(params().0);
+        let ids = params.param_map();
+        assert_eq!(params.knobs().count(), KNOBS);
+        for (knob, param) in params.knobs().enumerate() {
+            let found = ids.iter().find(|(_, it, _)| *it == param.as_ptr());
+            let id = &found.expect("hosts are given all").0;
+            assert_eq!((id, knob_of(id)), (&knob_id(knob), Some(knob)));
+        }
+        assert_eq!((knob_of("seed_1"), knob_of("gain_17")), (None, None));
+    }
+
+    #[test]
     fn defaults_play_each_sound_as_it_is() {
         let (params, store) = params();
         let kit = Kit::default();
@@ -382,7 +487,7 @@ pub(crate) mod tests {
             let choke = u8::from(HATS.contains(&pad));
             let (cutoff, found) = (
                 2000.0,
-                of_pad.controls(&kit.pads[pad], params.macros.values(), None),
+                params.controls(pad, &kit.pads[pad], params.macro_values(), None),
             );
             assert_eq!(
                 found,

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::controllers::{AllTurned, Controllers};
 use crate::keymap::KeyMap;
 use crate::kit::{Kit, PadSettings};
 use crate::kits::KitInfo;
@@ -72,6 +73,12 @@ pub struct Project {
     /// The key of each pad.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keymap: KeyMap,
+    /// The controllers of the knobs.
+    #[serde(default, skip_serializing_if = "Controllers::is_empty")]
+    pub controllers: Controllers,
+    /// What controllers had turned and no host knew of when it was saved.
+    #[serde(default, skip_serializing_if = "AllTurned::is_empty")]
+    pub turned: AllTurned,
     /// The selected pad, from 0 on.
     pub selected: usize,
     /// The file of the model that makes sounds; none for the one that is built in.
@@ -101,6 +108,8 @@ impl Default for Project {
             settings: (0..PADS).map(PadSettings::of_pad).collect(),
             keys: false,
             keymap: KeyMap::default(),
+            controllers: Controllers::default(),
+            turned: AllTurned::new(),
             selected: 0,
             model: None,
             model_name: None,
@@ -164,6 +173,10 @@ struct Pads {
     #[serde(default)]
     keymap: Perhaps<KeyMap>,
     #[serde(default)]
+    controllers: Perhaps<Controllers>,
+    #[serde(default)]
+    turned: Perhaps<AllTurned>,
+    #[serde(default)]
     selected: Perhaps<usize>,
     #[serde(default)]
     model: Perhaps<PathBuf>,
@@ -214,6 +227,9 @@ impl From<AnyProject> for Project {
                 project.model_name = stored.model_name.or_count(damaged);
                 project.keys = stored.keys.or_count(damaged).unwrap_or(false);
                 project.keymap = stored.keymap.or_count(damaged).unwrap_or_default();
+                let controllers = stored.controllers.or_count(damaged);
+                project.controllers = controllers.unwrap_or_default();
+                project.turned = stored.turned.or_count(damaged).unwrap_or_default();
                 project.selected = stored.selected.or_count(damaged).unwrap_or(0).min(PADS - 1);
                 project.unknown = stored.unknown;
                 let settings = stored.settings.or_count(damaged).into_iter().flatten();
@@ -322,6 +338,7 @@ impl Project {
             pads: std::array::from_fn(|pad| self.settings[pad].playing),
             keys: self.keys.then_some(self.selected),
             keymap: self.keymap,
+            controllers: self.controllers,
         }
     }
 

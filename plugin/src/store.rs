@@ -11,6 +11,7 @@ use nice_plug::prelude::nice_warn;
 use triple_buffer::{Input, Output, TripleBuffer};
 
 use crate::audition::{Audition, Offer, Offered, exchange};
+use crate::controllers::Turning;
 use crate::explore::{Map, Morphing, Ring};
 use crate::kit::Kit;
 use crate::kits::KitInfo;
@@ -90,6 +91,7 @@ pub struct Store {
     ring: Ring,
     morphing: Morphing,
     map: Mutex<Option<Arc<Map>>>,
+    turning: Turning,
 }
 
 #[derive(Debug)]
@@ -144,6 +146,7 @@ impl Store {
             ring: Ring::default(),
             morphing: Morphing::default(),
             map: Mutex::default(),
+            turning: Turning::default(),
         };
         let inbox = Inbox {
             sounds,
@@ -152,6 +155,13 @@ impl Store {
             dated: [0; PADS],
         };
         (Arc::new(store), inbox)
+    }
+
+    /// What controllers turn.
+    ///
+    /// Real-time safe.
+    pub fn turning(&self) -> &Turning {
+        &self.turning
     }
 
     /// A number for a gesture of the user's: the changes of one are taken back together.
@@ -689,6 +699,7 @@ impl PersistentField<'_, Project> for ProjectField {
         }
         let mut held = store.lock();
         let pending = std::mem::take(&mut project.pending);
+        store.turning.load(&std::mem::take(&mut project.turned));
         held.project = Arc::new(project);
         held.publish_kit();
         held.undo.clear();
@@ -731,6 +742,7 @@ impl PersistentField<'_, Project> for ProjectField {
         // Sounds are finished under the lock: each is either made or pending.
         let requests = held.requests.all(&self.0.board);
         project.pending = requests.iter().map(Pending::of).collect();
+        project.turned = self.0.turning.save();
         drop(held);
         let changed = project.has_other_pads_than_its_kit();
         if let Some(kit) = &mut project.kit {

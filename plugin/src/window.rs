@@ -15,7 +15,7 @@ use nice_plug_egui::{
     EguiEditor, EguiEditorState, EguiNiceSettings, Frame, NiceEguiApp, create_egui_editor,
 };
 
-use crate::display::Display;
+use crate::display::{Display, Learns};
 use crate::kits::Place;
 use crate::learn::Learner;
 use crate::pad::PADS;
@@ -152,6 +152,8 @@ pub struct Window {
     reported: u64,
     /// Whether pads may have outputs of their own.
     multi: bool,
+    /// Whether the host gives controllers.
+    controllers: bool,
     size: Arc<EguiEditorState>,
     /// Frames since it was opened.
     frames: u32,
@@ -165,7 +167,8 @@ impl std::fmt::Debug for Window {
     }
 }
 
-/// The editor of one instance.
+/// The editor of one instance: whether its pads may have outputs of their own (`multi`), and whether its host gives it
+/// controllers.
 pub fn editor(
     state: Arc<EguiEditorState>,
     params: Arc<PluginParams>,
@@ -174,6 +177,7 @@ pub fn editor(
     display: Arc<Display>,
     learner: Arc<Learner>,
     multi: bool,
+    controllers: bool,
 ) -> Option<EguiEditor<Window>> {
     let scale = state.user_scale_factor();
     let least = LogicalSize::new(LEAST.width * scale, LEAST.height * scale);
@@ -182,15 +186,8 @@ pub fn editor(
         .with_resize_hint(ResizeHint::resizable().with_min_logical_size(least))
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
-    let window = Window::new(
-        state.clone(),
-        params,
-        store,
-        status,
-        display,
-        learner,
-        multi,
-    );
+    let mut window = Window::new(state.clone(), params, store, status, display, learner);
+    (window.multi, window.controllers) = (multi, controllers);
     create_egui_editor(state, repaint, settings, window)
 }
 
@@ -251,10 +248,13 @@ impl NiceEguiApp for Window {
         };
         let setter = host.param_setter();
         let (params, store) = (self.params.clone(), self.store.clone());
+        let display = self.display.clone();
         let edit = Editing {
             hand: &setter,
             params: &params,
             store: &store,
+            display: &display,
+            controllers: self.controllers,
         };
         #[cfg(target_os = "linux")]
         self.open_desktop(frame);
@@ -310,6 +310,7 @@ impl Window {
     /// Everything that is seen, and what hands do to it.
     fn draw(&mut self, ui: &mut Ui, edit: &Editing<'_>) {
         self.undo_by_keys(ui, edit);
+        edit.follow_controllers();
         self.update_pictures();
         let screen = ui.max_rect();
         ui.painter().rect_filled(screen, 0, Look::here(ui).back);
@@ -364,7 +365,6 @@ impl Window {
         status: Arc<Status>,
         display: Arc<Display>,
         learner: Arc<Learner>,
-        multi: bool,
     ) -> Self {
         Self {
             reported: store.changes(),
@@ -404,7 +404,8 @@ impl Window {
             picking: None,
             news: None,
             exported: None,
-            multi,
+            multi: false,
+            controllers: true,
             size,
             frames: 0,
             #[cfg(target_os = "linux")]
@@ -423,7 +424,7 @@ impl Window {
             .map_or_else(Vec::new, |model| model.labels.clone())
     }
 
-    /// Ctrl-Z, and Ctrl-Shift-Z or Ctrl-Y, unless a text is being typed.
+    /// Ctrl-Z, and Ctrl-Shift-Z or Ctrl-Y, and Escape for what is being learnt; unless a text is being typed.
     fn undo_by_keys(&self, ui: &Ui, edit: &Editing<'_>) {
         if ui.ctx().egui_wants_keyboard_input() {
             return;
@@ -437,6 +438,9 @@ impl Window {
             (Modifiers::COMMAND, Key::Y, Direction::Forth),
             (Modifiers::COMMAND, Key::Z, Direction::Back),
         ];
+        if self.display.learning().is_some() && ui.input(|input| input.key_pressed(Key::Escape)) {
+            self.display.learn(None);
+        }
         for (modifiers, key, direction) in keys {
             if ui.input_mut(|input| input.consume_key(modifiers, key)) {
                 edit.undo(direction);
@@ -447,10 +451,18 @@ impl Window {
     /// Takes the project as it is, and measures the peaks of sounds that are new.
     fn update_pictures(&mut self) {
         self.project = self.store.project();
-        if let Some((pad, key)) = self.display.take_learnt() {
+        if let Some((learns, number)) = self.display.take_learnt() {
             let gesture = self.store.gesture();
-            self.store
-                .edit(gesture, |project| project.keymap.set(pad, key));
+            self.store.edit(gesture, |project| match learns {
+                Learns::Key(pad) => project.keymap.set(pad, number),
+                Learns::Controller(knob) => project.controllers.set(knob, Some(number)),
+            });
+            if let Learns::Controller(knob) = learns
+                && let Some(param) = self.params.knobs().nth(knob)
+            {
+                let news = format!("controller {number} turns {} from now on", param.name());
+                self.news = Some((news, false));
+            }
             self.project = self.store.project();
         }
         self.heard_pads = self.project.kit().heard();

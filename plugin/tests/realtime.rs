@@ -10,8 +10,11 @@ use audiodiff::Result;
 use audiodiff::audio::Clip;
 use audiodiff::noise::Noise;
 use audiodiff::render::{Init, Rendered};
+use audiodiff_plugin::controllers::Controllers;
+use audiodiff_plugin::display::Learns;
 use audiodiff_plugin::generator::{Model, Open};
 use audiodiff_plugin::pad::PADS;
+use audiodiff_plugin::params::{KNOBS, knob_of};
 use audiodiff_plugin::portrait::Ranges;
 use audiodiff_plugin::project::Project;
 use audiodiff_plugin::requests::Task;
@@ -356,7 +359,7 @@ fn a_pad_learns_a_key_from_a_note_that_is_not_heard() {
     let mut plugin = steady(0.25);
     let display = plugin.display().clone();
     let mut buffers = [vec![0.0; 480], vec![0.0; 480]];
-    display.learn(Some(9));
+    display.learn(Some(Learns::Key(9)));
     let peak = play(
         &mut plugin,
         &mut buffers,
@@ -364,11 +367,96 @@ fn a_pad_learns_a_key_from_a_note_that_is_not_heard() {
     );
     assert_eq!(peak, 0.0);
     let learnt = display.take_learnt();
-    assert_eq!((learnt, display.learning()), (Some((9, 36)), None));
+    assert_eq!(
+        (learnt, display.learning()),
+        (Some((Learns::Key(9), 36)), None)
+    );
     edit(&plugin, |project| project.keymap.set(9, 36));
     play(&mut plugin, &mut buffers, &[note_on(0, 36)]);
     assert!(display.playhead(0).is_some() && display.playhead(9).is_some());
     assert_eq!(display.playhead(1), None);
+}
+
+fn controller(timing: u32, cc: u8, value: f32) -> NoteEvent<()> {
+    NoteEvent::MidiCC {
+        timing,
+        channel: 3,
+        cc,
+        value,
+    }
+}
+
+#[test]
+fn a_knob_learns_a_controller_that_turns_it_from_then_on() {
+    let mut plugin = steady(0.25);
+    let display = plugin.display().clone();
+    let params = plugin.parameters().clone();
+    let mut buffers = [vec![0.0; 4800], vec![0.0; 4800]];
+    // At the end of a block with these, in levels of one pad at the host's gain.
+    let full = 0.25 * params.gain.value();
+    let mut heard = |plugin: &mut Audiodiff, events: &[NoteEvent<()>]| {
+        play(plugin, &mut buffers, events);
+        [&buffers[0], &buffers[1]].map(|it| it[4799] / full)
+    };
+    let near = |found: [f32; 2], wanted: [f32; 2]| {
+        let is_near = |i: usize| (found[i] - wanted[i]).abs() < 1e-3;
+        assert!((0..2).all(is_near), "{found:?}, not {wanted:?}");
+    };
+    let sound = [0.8, 0.8];
+    near(heard(&mut plugin, &[note_on(0, 36)]), sound);
+    // Before it is learnt, and while it is.
+    near(heard(&mut plugin, &[controller(0, 10, 1.0)]), sound);
+    let pan = knob_of("pan_1").unwrap();
+    display.learn(Some(Learns::Controller(pan)));
+    near(
+        heard(
+            &mut plugin,
+            &[controller(0, 64, 0.0), controller(0, 10, 1.0)],
+        ),
+        sound,
+    );
+    let learnt = display.take_learnt().unwrap();
+    assert_eq!(learnt, (Learns::Controller(pan), 10));
+    edit(&plugin, |project| {
+        project.controllers.set(pan, Some(10));
+        project.controllers.set(knob_of("gain").unwrap(), Some(7));
+    });
+    let right = heard(&mut plugin, &[controller(0, 10, 1.0)]);
+    assert!(right[0].abs() < 1e-3 && right[1] >= 0.8, "{right:?}");
+    let middle = heard(&mut plugin, &[controller(0, 10, 0.5)]);
+    near(middle, sound);
+    assert_eq!(params.pads[0].pan.value(), 0.0);
+    // The gain of the whole too, which glides.
+    let gain = params.gain.preview_plain(0.25) / params.gain.value();
+    near(
+        heard(&mut plugin, &[controller(0, 7, 0.25)]),
+        [0.8 * gain; 2],
+    );
+    // Nobody told the host: it is saved, and there again in another instance.
+    let text = params
+        .project
+        .map(|project| serde_json::to_string(project).unwrap());
+    let mut again = steady(0.25);
+    let project = serde_json::from_str(&text).unwrap();
+    again.parameters().project.set(project);
+    again.prepare(RATE, ramps()).unwrap();
+    again.settle(PATIENCE);
+    near(heard(&mut again, &[note_on(0, 36)]), [0.8 * gain; 2]);
+    assert_eq!(
+        again.store().project().controllers,
+        plugin.store().project().controllers
+    );
+    // A project that knows of none turns all back.
+    again.parameters().project.set(Project::default());
+    assert_eq!(again.store().project().controllers, Controllers::default());
+    again.settle(PATIENCE);
+    again
+        .store()
+        .put(0, StoredSound::clone(&level(0.25, 48_000)))
+        .unwrap();
+    heard(&mut again, &[]);
+    again.reset();
+    near(heard(&mut again, &[note_on(0, 36)]), sound);
 }
 
 #[test]
@@ -417,10 +505,17 @@ fn any_gestures(go_on: impl Fn(usize) -> bool) {
                     6 | 7 => display.press(key, velocity),
                     8 | 9 => display.release(key),
                     10 => {
-                        display.learn((below(2) == 0).then_some(pad));
-                        if let Some((pad, key)) = display.take_learnt() {
-                            store.edit(store.gesture(), |it| it.keymap.set(pad, key));
+                        let knob = Learns::Controller(below(KNOBS));
+                        display.learn([None, Some(Learns::Key(pad)), Some(knob)][below(3)]);
+                        if let Some((learns, number)) = display.take_learnt() {
+                            store.edit(store.gesture(), |project| match learns {
+                                Learns::Key(pad) => project.keymap.set(pad, number),
+                                Learns::Controller(knob) => {
+                                    project.controllers.set(knob, Some(number));
+                                }
+                            });
                         }
+                        store.turning().tell(|_, _| {});
                     }
                     11 => store.edit(store.gesture(), |project| {
                         let mut any = || below(101) as f32 / 100.0;
@@ -476,8 +571,9 @@ fn any_gestures(go_on: impl Fn(usize) -> bool) {
             let mut events: Vec<NoteEvent<()>> = (0..below(4))
                 .map(|_| {
                     let (timing, key) = (below(len) as u32, 24 + below(40) as u8);
-                    match below(2) {
-                        0 => note_off(timing, key),
+                    match below(5) {
+                        0 | 1 => note_off(timing, key),
+                        2 => controller(timing, key, below(128) as f32 / 127.0),
                         _ => note_on(timing, key),
                     }
                 })

@@ -242,7 +242,7 @@ fn prepare(
         pads: Vec::new(),
         remarks: Vec::new(),
     };
-    let (playing, macros) = (project.kit(), params.macros.values());
+    let (playing, macros) = (project.kit(), params.macro_values());
     if project.keys {
         kit.remarks
             .push("each key plays a pad, and none its pitch".to_owned());
@@ -260,7 +260,7 @@ fn prepare(
                 continue;
             }
         };
-        let controls = params.pads[pad].controls(&playing.pads[pad], macros, tempo);
+        let controls = params.controls(pad, &playing.pads[pad], macros, tempo);
         if playing.pads[pad].mute {
             kit.remark(pad, "it is muted here, and sounds there");
         }

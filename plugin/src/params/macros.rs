@@ -84,7 +84,7 @@ impl Default for Macros {
 impl Macros {
     /// All of them, in their order.
     #[must_use]
-    pub fn all(&self) -> [&FloatParam; 8] {
+    pub fn all(&self) -> [&FloatParam; MACROS.len()] {
         [
             &self.tune,
             &self.attack,
@@ -95,23 +95,6 @@ impl Macros {
             &self.cutoff,
             &self.width,
         ]
-    }
-
-    /// Their values now.
-    ///
-    /// Real-time safe: reads atomics.
-    #[must_use]
-    pub fn values(&self) -> MacroValues {
-        MacroValues {
-            tune: self.tune.value(),
-            attack: self.attack.value(),
-            decay: self.decay.value(),
-            start: self.start.value(),
-            tone: self.tone.value(),
-            drive: self.drive.value(),
-            cutoff: self.cutoff.value(),
-            width: self.width.value(),
-        }
     }
 }
 
@@ -129,6 +112,21 @@ pub struct MacroValues {
 }
 
 impl MacroValues {
+    /// Those of [`Macros::all`], in that order.
+    pub(super) fn of(values: [f32; MACROS.len()]) -> Self {
+        let [tune, attack, decay, start, tone, drive, cutoff, width] = values;
+        Self {
+            tune,
+            attack,
+            decay,
+            start,
+            tone,
+            drive,
+            cutoff,
+            width,
+        }
+    }
+
     /// What they make of a pad's controls.
     pub(super) fn turn(self, mut pad: PadControls) -> PadControls {
         pad.pitch += self.tune;
@@ -154,7 +152,7 @@ mod tests {
 
     #[test]
     fn each_macro_moves_its_own_control_and_none_by_default() {
-        let none = Macros::default().values();
+        let none = MacroValues::of(Macros::default().all().map(FloatParam::value));
         assert_eq!(none, MacroValues::default());
         let pad = PadControls {
             pan: 0.25,

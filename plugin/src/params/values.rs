@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nice_plug::params::internals::ParamPtr;
 use nice_plug::prelude::{Param, Params};
 
-use super::{PadParams, PluginParams};
+use super::{BEFORE_PADS, PAD_KNOBS, PadParams, PluginParams};
 use crate::pad::PADS;
 use crate::undo::Value;
 
@@ -46,12 +46,13 @@ impl PluginParams {
 
     fn find_kept(&self) -> Vec<Kept> {
         let knobs: Vec<_> = self.knobs().collect();
-        let (before, of_pad) = (self.before_pads(), self.pads[0].knobs().len());
         let kept = self.param_map().into_iter().filter_map(|(id, param, _)| {
             let (place, pad, default) = match param {
                 ParamPtr::FloatParam(it) => {
                     let index = knobs.iter().position(|knob| std::ptr::eq(*knob, it))?;
-                    let pad = index.checked_sub(before).map(|it| it / of_pad);
+                    let pad = index
+                        .checked_sub(BEFORE_PADS)
+                        .map(|it| it / PAD_KNOBS.len());
                     let default = knobs[index].default_normalized_value();
                     (Place::Knob(index), pad, default)
                 }
@@ -89,11 +90,6 @@ impl PluginParams {
         }
     }
 
-    /// Knobs that are no pad's, which come before those that are.
-    fn before_pads(&self) -> usize {
-        1 + self.macros.all().len()
-    }
-
     /// What gives the pad `to` all parameters that the pad `from` has now.
     pub(crate) fn values_of_pad(&self, from: usize, to: usize) -> Vec<Value> {
         let pad = &self.pads[from];
@@ -109,7 +105,7 @@ impl PluginParams {
     }
 
     fn for_pad(&self, pad: usize, normalized: &[f32], seed: i32) -> Vec<Value> {
-        let first = self.before_pads() + pad.min(PADS - 1) * normalized.len();
+        let first = BEFORE_PADS + pad.min(PADS - 1) * normalized.len();
         let knobs = normalized.iter().enumerate();
         let knobs = knobs.map(|(i, &normalized)| Value::Knob(first + i, normalized));
         knobs.chain([Value::Seed(pad, seed)]).collect()

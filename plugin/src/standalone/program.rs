@@ -11,7 +11,7 @@ use nice_plug::prelude::{nice_export_standalone_with_args, nice_log, nice_warn};
 use super::devices::{Available, Choice, Plan, plans};
 use super::project_file::ProjectFile;
 use super::{Process, default_project, process};
-use crate::Audiodiff;
+use crate::AudiodiffWithWheels;
 
 /// The wrapper's options that say what is played on, long and short.
 const DEVICES: [(&str, Option<&str>); 8] = [
@@ -125,7 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
                 keeper: None,
                 again: false,
             });
-            is_well = nice_export_standalone_with_args::<Audiodiff, _>(arguments);
+            is_well = nice_export_standalone_with_args::<AudiodiffWithWheels, _>(arguments);
             // Where no window has opened, there was no such device.
             if is_well || process().as_ref().is_some_and(|it| it.opened) {
                 break;

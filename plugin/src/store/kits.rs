@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use audiodiff::Result;
 
 use super::{Held, Store};
+use crate::controllers::Controllers;
 use crate::kits::{self, KitInfo, Place};
 use crate::pad::PADS;
 use crate::params::PluginParams;
@@ -154,6 +155,8 @@ impl Store {
             ..KitInfo::default()
         };
         saved.kit = Some(info.clone());
+        // They are of a device on this desk.
+        saved.controllers = Controllers::default();
         kits::write(path, &saved)?;
         saved.pending.clear();
         info.place = Some(Place::File(path.to_owned()));

@@ -11,6 +11,7 @@ use super::files::{Picking, Purpose, file_name};
 use super::icon::{Icon, below, icon_button};
 use super::knob::{Editing, Format};
 use super::look::{GAP, Look, NEAR, Room, Theme, heavy, plain, row, row_from_right};
+use crate::display::Learns;
 use crate::pad::PADS;
 use crate::settings::{SCALES, cores};
 use crate::undo::Direction;
@@ -245,6 +246,17 @@ impl Window {
 
     /// What there is to say.
     fn message(&self, look: Look) -> (String, egui::Color32) {
+        if let Some(learns) = self.display.learning() {
+            let text = match learns {
+                Learns::Key(pad) => format!("Play the key that pad {} is to have", pad + 1),
+                Learns::Controller(knob) => {
+                    let param = self.params.knobs().nth(knob);
+                    let name = param.map_or("it", |param| param.name());
+                    format!("Turn what is to turn {name} on your MIDI device")
+                }
+            };
+            return (format!("{text}; Escape gives it up"), look.accent);
+        }
         let waiting = (0..PADS).filter(|&pad| self.store.is_pending(pad)).count();
         match (self.status.trouble(), self.store.next()) {
             (_, Some(request)) if self.status.model().is_none() => (

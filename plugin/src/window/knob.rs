@@ -5,6 +5,7 @@ use nice_plug::prelude::*;
 
 use super::look::{Look, line};
 use super::make::next_seed;
+use crate::display::{Display, Learns};
 use crate::kit::PadSettings;
 use crate::params::PluginParams;
 use crate::project::Project;
@@ -80,6 +81,20 @@ pub(super) struct Editing<'a> {
     pub hand: &'a dyn Hand,
     pub params: &'a PluginParams,
     pub store: &'a Store,
+    pub display: &'a Display,
+    /// Whether the host gives this instance controllers.
+    pub controllers: bool,
+}
+
+/// What turns a knob of a parameter besides hands.
+#[derive(Clone, Copy)]
+struct Controlled {
+    /// The controller that does.
+    by: Option<u8>,
+    /// Whether it waits for one.
+    learns: bool,
+    /// Whether any come.
+    come: bool,
 }
 
 /// A knob as it is drawn and turned.
@@ -100,6 +115,8 @@ struct Dial<'a> {
     format: Format,
     /// Why turning it would change nothing, if so.
     off: Option<&'a str>,
+    /// None where no controller can turn it.
+    controlled: Option<Controlled>,
 }
 
 /// What a hand does to a knob.
@@ -108,6 +125,10 @@ enum Turn {
     Begin,
     To(f32),
     End,
+    /// It is to learn its controller, or no longer.
+    Learn(bool),
+    /// No controller is to turn it any more.
+    Forget,
 }
 
 impl Editing<'_> {
@@ -122,6 +143,13 @@ impl Editing<'_> {
         off: Option<&str>,
     ) {
         let value = param.unmodulated_normalized_value();
+        let knob = self.index(param);
+        let learns = knob.map(|knob| Learns::Controller(knob));
+        let controlled = knob.map(|knob| Controlled {
+            by: self.store.project().controllers.of(knob),
+            learns: self.display.learning() == learns,
+            come: self.controllers,
+        });
         let dial = Dial {
             name,
             tip,
@@ -133,11 +161,35 @@ impl Editing<'_> {
             parse: &|text| param.string_to_normalized_value(text),
             format,
             off,
+            controlled,
         };
         turn(ui, rect, &dial, |turn| match turn {
             Turn::Begin => self.hold(&[param], true),
             Turn::To(value) => self.hand.turn(param, value),
             Turn::End => self.hold(&[param], false),
+            Turn::Learn(begins) => self.display.learn(learns.filter(|_| begins)),
+            Turn::Forget => self.edit(|project| {
+                if let Some(knob) = knob {
+                    project.controllers.set(knob, None);
+                }
+            }),
+        });
+    }
+
+    /// The knob of a parameter.
+    fn index(&self, param: &FloatParam) -> Option<usize> {
+        let mut knobs = self.params.knobs();
+        knobs.position(|knob| std::ptr::eq(knob, param))
+    }
+
+    /// Has the host set what controllers have turned, which is worth no undo.
+    pub fn follow_controllers(&self) {
+        self.store.turning().tell(|knob, normalized| {
+            if let Some(param) = self.params.knobs().nth(knob) {
+                self.hand.begin(param);
+                self.hand.turn(param, normalized);
+                self.hand.end(param);
+            }
         });
     }
 
@@ -152,8 +204,7 @@ impl Editing<'_> {
         for param in params {
             if begins {
                 let value = param.unmodulated_normalized_value();
-                let mut knobs = self.params.knobs();
-                if let Some(index) = knobs.position(|knob| std::ptr::eq(knob, *param)) {
+                if let Some(index) = self.index(param) {
                     self.store.changed_value(gesture, Value::Knob(index, value));
                 }
                 self.hand.begin(param);
@@ -202,6 +253,7 @@ impl Editing<'_> {
             text: shown,
             format,
             off,
+            controlled: None,
         };
         let id = ui.scope_id().with(("gesture", name));
         let mut gesture: u64 = ui.data(|data| data.get_temp(id)).unwrap_or_default();
@@ -211,7 +263,7 @@ impl Editing<'_> {
                 let set = |project: &mut Project| set(&mut project.settings[pad], plain(value));
                 self.store.edit(gesture, set);
             }
-            Turn::End => {}
+            Turn::End | Turn::Learn(_) | Turn::Forget => {}
         });
         ui.data_mut(|data| data.insert_temp(id, gesture));
     }
@@ -428,12 +480,42 @@ fn turn(ui: &mut Ui, rect: Rect, dial: &Dial<'_>, mut hand: impl FnMut(Turn)) {
             ui.ctx().copy_text(dial.text.clone());
             ui.close();
         }
+        if let Some(controlled) = dial.controlled {
+            ui.separator();
+            controllers(ui, controlled, &mut hand);
+        }
     });
-    let tip = match dial.off {
+    let mut tip = match dial.off {
         Some(why) => format!("{}: {why}", dial.name),
         None => format!("{}: {}\n{}", dial.name, dial.text, dial.tip),
     };
+    if let Some(controller) = dial.controlled.and_then(|it| it.by) {
+        tip += &format!("\nController {controller} turns it");
+    }
     response.on_hover_text(tip);
+}
+
+/// The part of a knob's menu that has it learn its controller.
+fn controllers(ui: &mut Ui, controlled: Controlled, hand: &mut dyn FnMut(Turn)) {
+    let text = match controlled.learns {
+        true => "Stop learning its controller",
+        false => "Learn its controller",
+    };
+    let learn = ui.add_enabled(controlled.come, egui::Button::new(text));
+    let why =
+        "Your host gives a VST3 no controllers: use the MIDI learn of the host itself, or the CLAP";
+    if learn.on_disabled_hover_text(why).clicked() {
+        hand(Turn::Learn(!controlled.learns));
+        ui.close();
+    }
+    if let Some(controller) = controlled.by
+        && ui
+            .button(format!("Forget controller {controller}"))
+            .clicked()
+    {
+        hand(Turn::Forget);
+        ui.close();
+    }
 }
 
 fn wheel(
@@ -516,7 +598,9 @@ fn draw(ui: &Ui, dial: &Dial<'_>, rect: Rect, near: bool, held: bool) {
         ],
         Stroke::new(2.0, ink),
     );
-    let (text, color) = if (near || held) && dial.off.is_none() {
+    let (text, color) = if dial.controlled.is_some_and(|it| it.learns) {
+        ("turn one", look.accent)
+    } else if (near || held) && dial.off.is_none() {
         (dial.text.as_str(), look.ink)
     } else {
         (dial.name, look.faint.gamma_multiply(fade))

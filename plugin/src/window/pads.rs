@@ -12,6 +12,7 @@ use super::look::{Look, NEAR, ROUND, Room, line, plain};
 use super::morph::Between;
 use super::stage::Stage;
 use super::wave::{Drawing, draw_wave};
+use crate::display::Learns;
 use crate::keymap::key_name;
 use crate::kit::{Class, MAX_NAME, PadSettings};
 use crate::pad::PADS;
@@ -295,14 +296,15 @@ impl Window {
             self.tell(cleared);
         }
         ui.separator();
-        let learning = self.display.learning() == Some(pad);
+        let key = Learns::Key(pad);
+        let learning = self.display.learning() == Some(key);
         let text = if learning {
             "Stop learning its key"
         } else {
             "Learn its key"
         };
         if item(ui, !self.project.keys, text) {
-            self.display.learn((!learning).then_some(pad));
+            self.display.learn((!learning).then_some(key));
         }
         let text = if settings.playing.reverse {
             "Play forwards"
@@ -386,7 +388,7 @@ impl Window {
         // In keys mode no key is a pad's own.
         if !self.project.keys {
             let key = match self.display.learning() {
-                Some(learning) if learning == pad => "play a key".to_owned(),
+                Some(learning) if learning == Learns::Key(pad) => "play a key".to_owned(),
                 _ => key_name(self.project.keymap.key(pad)),
             };
             painter.text(bottom, Align2::LEFT_BOTTOM, key, small.clone(), look.faint);

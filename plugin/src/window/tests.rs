@@ -8,6 +8,8 @@ use egui::epaint::ClippedShape;
 use egui::{Event, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, Shape, TouchPhase, Vec2};
 
 use super::*;
+use crate::display::Given;
+use crate::params::knob_of;
 use crate::stored::tests::recipe;
 
 /// A context that looks as the window does.
@@ -46,7 +48,7 @@ fn window(store: &Arc<Store>) -> Window {
     let params = Arc::new(PluginParams::new(store));
     let size = EguiEditorState::from_size(SIZE, 1.0);
     let learner = Arc::default();
-    Window::new(size, params, store.clone(), status, display, learner, false)
+    Window::new(size, params, store.clone(), status, display, learner)
 }
 
 /// What hands have done to parameters.
@@ -117,10 +119,13 @@ impl Desk {
             ..RawInput::default()
         };
         let params = self.window.params.clone();
+        let display = self.window.display.clone();
         let edit = Editing {
             hand: &self.recorder,
             params: &params,
             store: &self.store,
+            display: &display,
+            controllers: true,
         };
         let window = &mut self.window;
         let mut drawn = self.egui.run_ui(input, |ui| window.draw(ui, &edit));
@@ -157,13 +162,37 @@ impl Desk {
     }
 
     fn button(&mut self, pos: Pos2, pressed: bool) {
+        self.press(PointerButton::Primary, pos, pressed);
+    }
+
+    fn press(&mut self, button: PointerButton, pos: Pos2, pressed: bool) {
         let event = Event::PointerButton {
             pos,
-            button: PointerButton::Primary,
+            button,
             pressed,
             modifiers: Modifiers::NONE,
         };
         self.shapes(vec![Event::PointerMoved(pos), event]);
+    }
+
+    /// Clicks with the other button.
+    fn second_click(&mut self, pos: Pos2) {
+        self.shapes(vec![Event::PointerMoved(pos)]);
+        self.press(PointerButton::Secondary, pos, true);
+        self.press(PointerButton::Secondary, pos, false);
+        self.shapes(vec![]);
+    }
+
+    fn key(&mut self, key: Key) {
+        for pressed in [true, false] {
+            self.shapes(vec![Event::Key {
+                key,
+                physical_key: None,
+                pressed,
+                repeat: false,
+                modifiers: Modifiers::NONE,
+            }]);
+        }
     }
 
     fn click(&mut self, pos: Pos2) {
@@ -410,6 +439,45 @@ fn a_light_tells_where_the_sum_was_above_full_scale_until_a_click() {
     assert_eq!(lit(&mut desk), None);
 }
 
+#[test]
+fn a_knob_learns_its_controller_from_its_menu_and_the_host_is_told_what_that_turns() {
+    let mut desk = Desk::new();
+    let pan = desk.find("Pan");
+    desk.second_click(pan);
+    let learn = desk.find("Learn its controller");
+    desk.click(learn);
+    let knob = knob_of("pan_1").unwrap();
+    assert_eq!(
+        desk.window.display.learning(),
+        Some(Learns::Controller(knob))
+    );
+    assert!(desk.has("turn one"));
+    assert!(desk.window.display.teach(Given::Controller(74)));
+    assert!(desk.has("Controller 74 turns Pad 1 Pan from now on"));
+    assert_eq!(desk.store.project().controllers.of(knob), Some(74));
+    let params = desk.window.params.clone();
+    desk.recorder.0.borrow_mut().clear();
+    desk.store.turning().turn(knob, &params.pads[0].pan, 0.75);
+    desk.shapes(vec![]);
+    desk.shapes(vec![]);
+    let told = ["begin", "turn", "end"].map(|it| format!("{it} Pad 1 Pan"));
+    let told = [
+        told[0].clone(),
+        format!("{} 0.75", told[1]),
+        told[2].clone(),
+    ];
+    assert_eq!(*desk.recorder.0.borrow(), told);
+    desk.second_click(pan);
+    let forget = desk.find("Forget controller 74");
+    desk.click(forget);
+    assert_eq!(desk.store.project().controllers.of(knob), None);
+    // Escape gives it up.
+    desk.window.display.learn(Some(Learns::Key(3)));
+    assert!(desk.has("play a key"));
+    desk.key(Key::Escape);
+    assert_eq!(desk.window.display.learning(), None);
+}
+
 /// What stands on the large wave of a pad where that is so wide.
 fn large_wave(window: &mut Window, store: &Store, pad: usize, width: f32) -> Vec<(String, Rect)> {
     window.update_pictures();
@@ -419,6 +487,8 @@ fn large_wave(window: &mut Window, store: &Store, pad: usize, width: f32) -> Vec
         hand: &recorder,
         params: &params,
         store,
+        display: &Display::default(),
+        controllers: true,
     };
     let rect = Rect::from_min_size(Pos2::ZERO, Vec2::new(width, 120.0));
     texts(|ui| window.large_wave(ui, rect, &edit, pad))
