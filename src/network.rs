@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::noise::Noise;
-pub use audiodiff_kernels::{ComputeType, Engine};
+pub use audiodiff_kernels::{ComputeType, Engine, Isa};
 pub use dance::{Dance1d, DanceConfig};
 pub use unet::{Resolution, UNet1d, UNetConfig};
 

@@ -12,6 +12,7 @@ mod render;
 mod sound;
 mod train;
 mod training;
+mod version;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ use audiodiff::Error;
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{self, Action, ScanOptions};
 use audiodiff::error::printable;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 
@@ -48,6 +50,9 @@ struct Cli {
     verb: Verb,
     #[command(flatten)]
     global: Global,
+    /// With --version: also how it was built, what this processor has, and the built-in model
+    #[arg(long)]
+    verbose: bool,
 }
 
 /// Flags of every verb.
@@ -113,11 +118,25 @@ struct CheckArgs {
 
 /// Parses, runs, and prints what went wrong: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let Cli { verb, global } = Cli::parse();
-    match run(verb, &global) {
+    let done = match Cli::try_parse() {
+        Err(told) if told.kind() == ErrorKind::DisplayVersion && is_verbose() => {
+            version::tell(&mut std::io::stdout())
+        }
+        Err(error) => error.exit(),
+        Ok(Cli { verbose: true, .. }) => Err(usage(
+            "--verbose: expected --version beside it, found a verb",
+        )),
+        Ok(Cli { verb, global, .. }) => run(verb, &global),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(report(&error, None)),
     }
+}
+
+/// Whether the version is asked for with all that there is to say of it: clap reads nothing beyond `--version`.
+fn is_verbose() -> bool {
+    std::env::args_os().any(|word| word == "--verbose")
 }
 
 /// Says what went wrong, and who met it; returns the exit code.

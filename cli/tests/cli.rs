@@ -715,3 +715,18 @@ fn processes_that_are_started_together_are_refused_where_the_build_cannot_share(
     );
     assert!(out.exists());
 }
+
+#[test]
+fn the_version_tells_in_one_line_or_with_all_that_is_built_in() {
+    let version = concat!("audiodiff ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(done(&["--version"]), version.as_bytes());
+    for order in [["--version", "--verbose"], ["--verbose", "--version"]] {
+        let told = said(&order);
+        assert!(
+            told.starts_with(version) && told.contains("\nmodel: "),
+            "{told}"
+        );
+    }
+    let said = fails(2, &["--verbose", "info"]);
+    assert!(said.contains("--verbose: expected --version"), "{said}");
+}
