@@ -46,6 +46,8 @@ pub enum System {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub system: System,
+    /// As Rust names it.
+    pub triple: String,
     /// The processor's name in Rust's triples.
     arch: String,
 }
@@ -61,7 +63,11 @@ impl Target {
         ];
         let found = systems.iter().find(|(part, _)| triple.contains(part));
         match found {
-            Some(&(_, system)) => Ok(Self { system, arch }),
+            Some(&(_, system)) => Ok(Self {
+                system,
+                triple: triple.to_owned(),
+                arch,
+            }),
             None => bail!("target: expected one for Linux, macOS or Windows, found {triple}"),
         }
     }
@@ -259,7 +265,8 @@ fn replace(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     remove(&old)
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file or a folder, if it is there.
+pub fn remove(path: &Path) -> Result<()> {
     let failed = || format!("cannot remove {}", path.display());
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).with_context(failed),
@@ -268,7 +275,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a file or a folder.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
         return copy_file(from, to);
     }

@@ -1,5 +1,5 @@
 //! `cargo xtask bundle` builds the plugin and wraps it as a CLAP and a VST3; `cargo xtask install` also
-//! copies them to where hosts look for a user's plugins.
+//! copies them to where hosts look for a user's plugins. `cargo xtask package` makes what people download.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -11,16 +11,22 @@ use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 
 mod bundle;
+mod package;
 
 use bundle::{Class, Format, Product, System, Target};
+use package::Kind;
 
 const PACKAGE: &str = "audiodiff-plugin";
+
+/// The target whose files run on both of Apple's processors, and those.
+const UNIVERSAL: &str = "universal-apple-darwin";
+const APPLE: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 
 /// The environment variable whose command signs bundles for macOS instead of the one in `bundler.toml`.
 const SIGN_VARIABLE: &str = "AUDIODIFF_SIGN";
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Bundles and installs the plugin")]
+#[command(name = "cargo xtask", about = "Bundles, installs and packages")]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -32,9 +38,17 @@ enum Task {
     Bundle(Build),
     /// Bundles, then copies to the folders where hosts look for this user's plugins
     Install(Build),
+    /// Makes what people download, in target/packages, with SHA256SUMS
+    Package {
+        /// What to make
+        kind: Kind,
+        /// For another machine, e.g. x86_64-pc-windows-gnu
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+    },
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Build {
     /// The package that is the plugin
     #[arg(default_value = PACKAGE)]
@@ -42,7 +56,7 @@ struct Build {
     /// Optimised; without it, the build that aborts when the audio thread allocates
     #[arg(long)]
     release: bool,
-    /// For another machine, e.g. x86_64-pc-windows-msvc
+    /// For another machine, e.g. x86_64-pc-windows-msvc; universal-apple-darwin is both of Apple's
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
     /// Features of the package, with commas between
@@ -84,6 +98,17 @@ fn main() -> Result<()> {
                 println!("{}", bundle::install(&bundle, &folder)?.display());
             }
         }
+        Task::Package { kind, target } => {
+            let build = Build {
+                package: PACKAGE.to_owned(),
+                release: true,
+                target,
+                features: None,
+                no_default_features: false,
+                locked: true,
+            };
+            println!("{}", package::package(kind, &build)?.display());
+        }
     }
     Ok(())
 }
@@ -99,18 +124,17 @@ fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
     let Some(entry) = entries.remove(&build.package) else {
         bail!("{}: no entry for {}", manifest.display(), build.package);
     };
-    let package = metadata.packages.iter().find(|p| p.name == build.package);
-    let package = package.with_context(|| format!("no package is called {}", build.package))?;
+    let version = metadata.version(&build.package)?;
     let product = Product {
         name: entry.name,
         id: entry.id,
-        version: package.version.clone(),
+        version: version.to_owned(),
         vendor: entry.vendor,
         classes: entry.vst3,
     };
     let target = target(build)?;
     let folder = metadata.target_directory.join("bundled");
-    let built = compile(build)?;
+    let built = compile(build, None)?;
     let copy = folder.join("library");
     let binary = if build.release {
         without_builder(&built, &metadata.workspace_root, &copy)?;
@@ -160,23 +184,58 @@ fn target(build: &Build) -> Result<Target> {
     Target::parse(host.context("rustc -vV: expected a line that begins with host:")?)
 }
 
-/// Builds the package's shared library, and says where it is.
-fn compile(build: &Build) -> Result<PathBuf> {
+/// Builds the package's shared library, or its program of this name, and says where it is. For [`UNIVERSAL`] that is one
+/// file with both of Apple's processors in it.
+fn compile(build: &Build, program: Option<&str>) -> Result<PathBuf> {
+    if build.target.as_deref() != Some(UNIVERSAL) {
+        return compile_one(build, program);
+    }
+    let parts = APPLE.map(|triple| {
+        let build = Build {
+            target: Some(triple.to_owned()),
+            ..build.clone()
+        };
+        compile_one(&build, program)
+    });
+    let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
+    let folder = metadata()?.target_directory.join(UNIVERSAL);
+    std::fs::create_dir_all(&folder)?;
+    let name = parts[0].file_name().context("a built file has a name")?;
+    let whole = folder.join(name);
+    let mut command = Command::new("lipo");
+    command
+        .args(["-create", "-output"])
+        .arg(&whole)
+        .args(&parts);
+    let status = command.status();
+    match status.context("cannot run lipo, which comes with Xcode")? {
+        status if status.success() => Ok(whole),
+        status => bail!("lipo: {status}"),
+    }
+}
+
+/// Builds for one processor.
+fn compile_one(build: &Build, program: Option<&str>) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         reason: String,
-        target: Option<Library>,
+        target: Option<Made>,
         #[serde(default)]
         filenames: Vec<PathBuf>,
+        executable: Option<PathBuf>,
     }
     #[derive(Deserialize)]
-    struct Library {
+    struct Made {
         crate_types: Vec<String>,
         name: String,
     }
     let mut command = cargo();
-    command.args(["build", "--lib", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--message-format=json-render-diagnostics"]);
     command.args(["--package", &build.package]);
+    match program {
+        Some(name) => command.args(["--bin", name]),
+        None => command.arg("--lib"),
+    };
     if build.release {
         command.arg("--release");
     }
@@ -201,10 +260,14 @@ fn compile(build: &Build) -> Result<PathBuf> {
         let Ok(message) = serde_json::from_str::<Message>(&line?) else {
             continue;
         };
-        let ours = |library: &Library| {
-            library.name == crate_name && library.crate_types.iter().any(|kind| kind == "cdylib")
-        };
+        let kind = if program.is_some() { "bin" } else { "cdylib" };
+        let name = program.unwrap_or(&crate_name);
+        let ours = |made: &Made| made.name == name && made.crate_types.iter().any(|it| it == kind);
         if message.reason == "compiler-artifact" && message.target.as_ref().is_some_and(ours) {
+            if program.is_some() {
+                found = message.executable;
+                continue;
+            }
             let shared = ["so", "dylib", "dll"];
             found = message.filenames.into_iter().find(|path| {
                 path.extension()
@@ -215,7 +278,8 @@ fn compile(build: &Build) -> Result<PathBuf> {
     if !child.wait()?.success() {
         bail!("cargo build failed");
     }
-    found.with_context(|| format!("{}: expected a shared library, found none", build.package))
+    let what = program.unwrap_or("a shared library");
+    found.with_context(|| format!("{}: expected {what}, found none", build.package))
 }
 
 /// Has a bundle signed.
@@ -248,6 +312,15 @@ struct Metadata {
     packages: Vec<Package>,
     target_directory: PathBuf,
     workspace_root: PathBuf,
+}
+
+impl Metadata {
+    /// The version of a package.
+    fn version(&self, package: &str) -> Result<&str> {
+        let found = self.packages.iter().find(|it| it.name == package);
+        let found = found.with_context(|| format!("no package is called {package}"))?;
+        Ok(&found.version)
+    }
 }
 
 #[derive(Deserialize)]
