@@ -6,6 +6,7 @@ mod modulation;
 pub mod objective;
 pub mod sampler;
 pub mod schedule;
+pub(crate) mod values;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -181,12 +182,12 @@ impl<N: Network> Denoiser for Preconditioned<N> {
         let c_noise = column(|s| s.c_noise)?.reshape(batch)?;
         let f = self
             .network
-            .forward(&x.broadcast_mul(&column(|s| s.c_in)?)?, &c_noise, cond)?;
-        let guess = f.broadcast_mul(&column(|s| s.c_out)?)?;
+            .forward(&values::product(x, &column(|s| s.c_in)?)?, &c_noise, cond)?;
+        let guess = values::product(&f, &column(|s| s.c_out)?)?;
         if target == Target::X {
             return Ok(guess);
         }
-        Ok((guess + x.broadcast_mul(&column(|s| s.c_skip)?)?)?)
+        values::sum(&guess, &values::product(x, &column(|s| s.c_skip)?)?)
     }
 }
 

@@ -13,6 +13,7 @@ mod settings;
 mod tail;
 
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::Device;
 
@@ -21,6 +22,8 @@ use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::diffusion::Preconditioned;
 use crate::error::Result;
 use crate::network::{Engine, Network, on_device};
+use crate::representation::{Format, Representation};
+use init::Given;
 
 pub use guess::Guess;
 pub use init::Init;
@@ -30,6 +33,10 @@ pub use settings::{MOST_FEW_STEPS, RenderSettings};
 
 /// First number of the place ([`Noise::at`](crate::noise::Noise::at)) that rendering draws from.
 const PLACE: u64 = 0x2000;
+
+/// Sounds to begin with, and lengths, that are kept ready.
+const MOST_GIVEN: usize = 2;
+const MOST_LENGTHS: usize = 4;
 
 /// A sound, and how it came to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +65,10 @@ pub struct Renderer {
     config: ModelConfig,
     denoiser: Preconditioned<Box<dyn Network>>,
     device: Device,
+    /// Sounds to begin with that were met last, the latest at the end: whoever varies a sound seldom does it once.
+    given: Mutex<Vec<Arc<Given>>>,
+    /// Of the lengths that were met last, the latest at the end.
+    representations: Mutex<Vec<Arc<dyn Representation>>>,
 }
 
 impl std::fmt::Debug for Renderer {
@@ -82,6 +93,8 @@ impl Renderer {
             config,
             denoiser,
             device: device.clone(),
+            given: Mutex::default(),
+            representations: Mutex::default(),
         })
     }
 
@@ -106,6 +119,29 @@ impl Renderer {
     #[must_use]
     pub fn settings(&self) -> RenderSettings {
         RenderSettings::of(&self.config)
+    }
+
+    /// A sound to begin with.
+    fn given(&self, clip: &Clip) -> Result<Arc<Given>> {
+        let make =
+            || -> Result<Arc<Given>> { Ok(Arc::new(Given::new(clip, &self.config.format)?)) };
+        let is_it = |given: &Arc<Given>| given.is_of(clip);
+        known(&self.given, MOST_GIVEN, is_it, make)
+    }
+
+    /// The model's representation of clips of so many frames of audio.
+    fn representation(&self, len_frames: usize) -> Result<Arc<dyn Representation>> {
+        let config = &self.config;
+        let format = Format {
+            len_frames,
+            ..config.format
+        };
+        let make = || -> Result<Arc<dyn Representation>> {
+            let built = config.representation.build(&format, &config.statistics)?;
+            Ok(Arc::from(built))
+        };
+        let is_it = |it: &Arc<dyn Representation>| it.format() == format;
+        known(&self.representations, MOST_LENGTHS, is_it, make)
     }
 
     /// One sound.
@@ -143,4 +179,28 @@ impl Renderer {
         let mut rendered = self.render_all(settings, &[seed], on_step)?;
         Ok(rendered.pop().expect("one seed gives one sound"))
     }
+}
+
+/// One of those that were met last, or else a new one.
+fn known<T: Clone>(
+    all: &Mutex<Vec<T>>,
+    most: usize,
+    is_it: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let mut all = lock(all);
+    let it = match all.iter().position(is_it) {
+        Some(place) => all.remove(place),
+        None => make()?,
+    };
+    if all.len() == most {
+        all.remove(0);
+    }
+    all.push(it.clone());
+    Ok(it)
+}
+
+/// Every value behind these locks is valid after each change, so it is so even if a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

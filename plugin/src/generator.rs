@@ -59,6 +59,11 @@ pub trait Model: Send {
     ) -> Result<Rendered> {
         self.generate(recipe, init, keep_going)
     }
+
+    /// A sound that it made, with its [pitch](StoredSound::measured).
+    fn measured(&mut self, sound: StoredSound) -> StoredSound {
+        sound.measured()
+    }
 }
 
 /// Opens the model of a file, or else the one that is built in. Called on the thread, when it is needed: a project
@@ -147,7 +152,7 @@ impl OpenModel {
             None => self.model.generate(recipe, init, keep_going)?,
         };
         let sound = StoredSound::rendered(job.recipe.clone(), &rendered);
-        Ok(sound.asked(job.asked.clone()).measured())
+        Ok(self.model.measured(sound.asked(job.asked.clone())))
     }
 }
 

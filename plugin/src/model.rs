@@ -19,7 +19,7 @@ use crate::placing::place;
 use crate::portrait::Ranges;
 use crate::settings::threads_in_use;
 use crate::status::ModelInfo;
-use crate::stored::SoundRecipe;
+use crate::stored::{SoundRecipe, StoredSound};
 use crate::workers::{Rank, Workers};
 
 /// The environment variable that names a model file to use instead of the one that is built in.
@@ -140,6 +140,13 @@ impl Model for DiffusionModel {
     ) -> Result<Rendered> {
         self.render(recipe, init, keep_going, Some(watch))
     }
+
+    fn measured(&mut self, sound: StoredSound) -> StoredSound {
+        match &self.workers {
+            Some(workers) => workers.run(|| sound.measured()),
+            None => sound.measured(),
+        }
+    }
 }
 
 impl DiffusionModel {
@@ -173,23 +180,24 @@ impl DiffusionModel {
             none => none.insert(Workers::new(threads, Rank::Maker)?),
         };
         let renderer = &self.loaded.renderer;
-        let mut rendered = workers.run(|| {
-            renderer.render_watched(&settings, recipe.seed, &mut |progress, guess| {
-                let watched = watch.as_mut().zip(guess);
-                // A picture that cannot be drawn is none; the sound itself will say why.
-                if let Some((watch, guess)) = watched
-                    && let Ok(clip) = guess.clip()
-                {
-                    watch(Emerging {
-                        noise: noise(&settings, guess.sigma()),
-                        peaks: peaks(&clip),
-                    });
-                }
-                keep_going(progress.step as f32 / progress.steps.max(1) as f32)
-            })
-        })?;
-        place(&mut rendered.clip, rendered.class.as_deref());
-        Ok(rendered)
+        workers.run(|| {
+            let mut rendered =
+                renderer.render_watched(&settings, recipe.seed, &mut |progress, guess| {
+                    let watched = watch.as_mut().zip(guess);
+                    // A picture that cannot be drawn is none; the sound itself will say why.
+                    if let Some((watch, guess)) = watched
+                        && let Ok(clip) = guess.clip()
+                    {
+                        watch(Emerging {
+                            noise: noise(&settings, guess.sigma()),
+                            peaks: peaks(&clip),
+                        });
+                    }
+                    keep_going(progress.step as f32 / progress.steps.max(1) as f32)
+                })?;
+            place(&mut rendered.clip, rendered.class.as_deref());
+            Ok(rendered)
+        })
     }
 }
 

@@ -21,6 +21,17 @@ const FEWEST: usize = 8;
 /// Ends that are nearer to each other than this factor are one.
 const APART: f32 = 1.05;
 
+/// The distance between two places of a knob.
+pub const STEP: f32 = 0.01;
+
+/// What a knob says that leaves its attribute to the model.
+pub const ANY: &str = "Any";
+
+/// Names of the twelve notes of an octave.
+const NOTES: [&str; 12] = [
+    "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
+];
+
 /// What a pad's sounds shall be like: each -1 for the least that its class knows, 1 for the most, and 0 for whatever the
 /// model makes of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -143,8 +154,50 @@ impl Range {
             }
         }
         // 0 would leave it to the model.
-        let knob = (1000.0 * (low + high) / 2.0).round() / 1000.0;
-        if knob == 0.0 { 0.001 } else { knob }
+        let knob = ((low + high) / 2.0 / STEP).round() * STEP;
+        if knob == 0.0 { STEP } else { knob }
+    }
+
+    /// What a knob says: the value that it stands for, or [`ANY`].
+    #[must_use]
+    pub fn text(&self, knob: f32) -> String {
+        match knob {
+            0.0 => ANY.to_owned(),
+            _ => text(self.attribute, self.at(knob)),
+        }
+    }
+
+    /// The knob that says a text, or what is nearest to that; a time without a unit is in seconds where the class has such,
+    /// else in milliseconds, and a pitch may be a note. 0 for "any" and "auto"; none for what is no value.
+    #[must_use]
+    pub fn typed(&self, text: &str) -> Option<f32> {
+        let text = text.trim().to_lowercase();
+        if text == "auto" || text.eq_ignore_ascii_case(ANY) {
+            return Some(0.0);
+        }
+        if let Some(hz) = pitch_of(&text).filter(|_| self.attribute == Attribute::Pitch) {
+            return Some(self.knob(hz));
+        }
+        let is_digit = |c: char| c.is_ascii_digit() || ".,-+".contains(c);
+        let end = text.find(|c: char| !is_digit(c)).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let number: f32 = number.replace(',', ".").parse().ok()?;
+        let unit = unit.trim();
+        let factor = match self.attribute {
+            Attribute::Attack | Attribute::Length => {
+                let is_long = unit.is_empty() && number > self.points[POINTS - 1];
+                if is_long || unit.starts_with('m') {
+                    1e-3
+                } else {
+                    1.0
+                }
+            }
+            Attribute::Noisiness => 0.01,
+            _ if unit.starts_with('k') => 1e3,
+            _ => 1.0,
+        };
+        let value = number * factor;
+        value.is_finite().then(|| self.knob(value))
     }
 }
 
@@ -181,15 +234,21 @@ pub fn text(attribute: Attribute, value: f32) -> String {
 
 /// The nearest note of a pitch, A4 being 440 Hz.
 fn note(hz: f32) -> String {
-    const NAMES: [&str; 12] = [
-        "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
-    ];
     let key = (69.0 + 12.0 * (hz / 440.0).log2()).round() as i32;
     format!(
         "{}{}",
-        NAMES[key.rem_euclid(12) as usize],
+        NOTES[key.rem_euclid(12) as usize],
         key.div_euclid(12) - 1
     )
+}
+
+/// The pitch of a note, whose name is in lower case.
+fn pitch_of(note: &str) -> Option<f32> {
+    let end = note.find(|c: char| c.is_ascii_digit() || c == '-')?;
+    let (name, octave) = note.split_at(end);
+    let place = NOTES.iter().position(|it| it.eq_ignore_ascii_case(name))?;
+    let octave: i16 = octave.parse().ok()?;
+    Some(440.0 * ((f32::from(octave) - 4.0) + (place as f32 - 9.0) / 12.0).exp2())
 }
 
 /// What a model knows of the attributes of its classes. Models that are not conditioned on any know nothing.
@@ -238,15 +297,6 @@ impl Ranges {
         };
         let at = Attribute::ALL.iter().position(|&it| it == attribute)?;
         self.of.get(index)?[at].as_ref()
-    }
-
-    /// What the text of a knob says: the value that it stands for; "Auto" where that is left to the model.
-    #[must_use]
-    pub fn text(&self, class: Option<&str>, attribute: Attribute, knob: f32) -> String {
-        match self.range(class, attribute).filter(|_| knob != 0.0) {
-            Some(range) => text(attribute, range.at(knob)),
-            None => "Auto".to_owned(),
-        }
     }
 
     /// The attributes that a portrait asks of a sound of a class, by their names, in their units.
@@ -301,7 +351,6 @@ mod tests {
         assert!(!none.are_known() && none.range(None, Attribute::Pitch).is_none());
         let portrait = Portrait::default().with(Attribute::Pitch, 0.5);
         assert!(none.asked(None, &portrait).is_empty());
-        assert_eq!(none.text(None, Attribute::Pitch, 0.5), "Auto");
     }
 
     #[test]
@@ -317,6 +366,57 @@ mod tests {
             (Attribute::Noisiness, 0.305, "30 %"),
         ] {
             assert_eq!(text(attribute, value), shown);
+        }
+    }
+
+    #[test]
+    fn what_a_knob_says_is_typed_and_turns_it_there() {
+        let even = |low: f32, high: f32| {
+            let step = (high / low).ln() / 99.0;
+            (0..100).map(move |i| low * (i as f32 * step).exp())
+        };
+        for (attribute, low, high) in [
+            (Attribute::Attack, 0.002, 0.4),
+            (Attribute::Length, 0.05, 3.0),
+            (Attribute::Brightness, 300.0, 9000.0),
+            (Attribute::Pitch, 40.0, 2000.0),
+            (Attribute::Noisiness, 0.2, 0.95),
+        ] {
+            let range = range(attribute, even(low, high)).unwrap();
+            for place in -100..=100 {
+                let knob = place as f32 * STEP;
+                let shown = range.text(knob);
+                let found = range.typed(&shown).unwrap();
+                assert_eq!(range.text(found), shown, "{attribute:?} at {knob}");
+                // As far as two digits tell it.
+                assert!((found - knob).abs() < 0.04, "{shown}: {knob}, {found}");
+                assert_eq!(found == 0.0, place == 0, "{shown}");
+            }
+            assert_eq!([" any", "Auto "].map(|it| range.typed(it)), [Some(0.0); 2]);
+            assert_eq!(["", "loud", "ms"].map(|it| range.typed(it)), [None; 3]);
+            assert_eq!(
+                ["-1e3", "99999"].map(|it| range.typed(it)),
+                [Some(-1.0), Some(1.0)]
+            );
+        }
+        let length = range(Attribute::Length, even(0.05, 3.0)).unwrap();
+        for (typed, seconds) in [
+            ("1.5", 1.5),
+            ("0,2", 0.2),
+            ("340", 0.34),
+            ("340ms", 0.34),
+            ("2 s", 2.0),
+        ] {
+            assert_eq!(length.typed(typed), Some(length.knob(seconds)), "{typed}");
+        }
+        let pitch = range(Attribute::Pitch, even(40.0, 2000.0)).unwrap();
+        for (typed, hz) in [
+            ("a4", 440.0),
+            ("C#3", 138.59),
+            ("1.2 kHz D6", 1200.0),
+            ("220", 220.0),
+        ] {
+            assert_eq!(pitch.typed(typed), Some(pitch.knob(hz)), "{typed}");
         }
     }
 

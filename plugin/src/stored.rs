@@ -227,7 +227,7 @@ impl StoredSound {
     /// The same, for keys to play in tune if it has a pitch.
     #[must_use]
     pub fn measured(self) -> Self {
-        let pitch = Measures::of(&self.clip()).pitch;
+        let pitch = Measures::pitch_of(&self.clip());
         Self { pitch, ..self }
     }
 

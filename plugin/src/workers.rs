@@ -15,6 +15,8 @@ pub(crate) enum Rank {
     Maker,
     /// Learning, which takes minutes anyway.
     Learner,
+    /// Measuring sounds for a map, which nobody waits for.
+    Surveyor,
 }
 
 impl Rank {
@@ -23,6 +25,7 @@ impl Rank {
         let value: u8 = match self {
             Self::Maker => 25,
             Self::Learner => 5,
+            Self::Surveyor => return ThreadPriority::Min,
         };
         ThreadPriorityValue::try_from(value)
             .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform)
@@ -32,6 +35,7 @@ impl Rank {
         match self {
             Self::Maker => format!("audiodiff-{index}"),
             Self::Learner => format!("audiodiff-learn-{index}"),
+            Self::Surveyor => format!("audiodiff-map-{index}"),
         }
     }
 }
@@ -109,6 +113,7 @@ mod tests {
         for (rank, name) in [
             (Rank::Maker, "audiodiff-"),
             (Rank::Learner, "audiodiff-learn-"),
+            (Rank::Surveyor, "audiodiff-map-"),
         ] {
             let workers = Workers::new(2, rank).unwrap();
             let found = workers.run(|| std::thread::current().name().map(str::to_owned));

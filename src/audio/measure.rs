@@ -114,12 +114,11 @@ impl Measures {
     #[must_use]
     pub fn of(clip: &Clip) -> Self {
         let rate = clip.sample_rate() as f32;
-        let mono = clip.with_channels(1);
+        let Some(mono) = heard(clip) else {
+            return Self::default();
+        };
         let samples = &mono.channels()[0][..];
         let Faults { peak, offset, edge } = Faults::of(&mono);
-        if peak <= 0.0 {
-            return Self::default();
-        }
         let tail = &samples[samples.len() * 9 / 10..];
         let (attack, decay) = shape(samples, rate);
         let (brightness, bandwidth) = spectrum(samples, rate);
@@ -142,6 +141,32 @@ impl Measures {
             warble,
         }
     }
+
+    /// [`Measures::pitch`] of `clip` alone.
+    #[must_use]
+    pub fn pitch_of(clip: &Clip) -> Option<f32> {
+        pitch(&heard(clip)?.channels()[0], clip.sample_rate() as f32).pitch
+    }
+
+    /// [`Measures::brightness`] of `clip` alone.
+    #[must_use]
+    pub(crate) fn brightness_of(clip: &Clip) -> f32 {
+        let rate = clip.sample_rate() as f32;
+        heard(clip).map_or(0.0, |mono| spectrum(&mono.channels()[0], rate).0)
+    }
+
+    /// [`Measures::decay`] of `clip` alone.
+    #[must_use]
+    pub(crate) fn decay_of(clip: &Clip) -> f32 {
+        let rate = clip.sample_rate() as f32;
+        heard(clip).map_or(0.0, |mono| shape(&mono.channels()[0], rate).1)
+    }
+}
+
+/// All channels of a clip mixed to one, unless that is silence or no sound.
+fn heard(clip: &Clip) -> Option<Clip> {
+    let mono = clip.with_channels(1);
+    (mono.is_finite() && mono.peak() > 0.0).then_some(mono)
 }
 
 /// Highest RMS over blocks of 10 ms.

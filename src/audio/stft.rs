@@ -8,6 +8,16 @@ use rayon::prelude::*;
 use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
+/// Frames of audio that are put together at once.
+const PART: usize = 4096;
+
+/// The magnitude of a number as `hypot` rounds it, without a call for each.
+pub(crate) fn magnitude(x: Complex32) -> f32 {
+    // Squares of f32 are exact in f64.
+    let [re, im] = [x.re, x.im].map(f64::from);
+    (re * re + im * im).sqrt() as f32
+}
+
 /// The Hann window of `len` frames at frame `at`, `(1 - cos(2π at / len)) / 2`: periodic where `at` counts whole
 /// frames, symmetric where it counts their middles.
 pub(crate) fn hann(at: f64, len: usize) -> f64 {
@@ -85,14 +95,28 @@ impl Stft {
     /// `rows` rows of complex bins, `[T, F]`.
     pub fn analyse(&self, signal: &[f32], rows: usize) -> Vec<Complex32> {
         let mut spectra = vec![Complex32::default(); rows * self.bins()];
+        self.visit(signal, &mut spectra, |_, row, found| {
+            row.copy_from_slice(found);
+        });
+        spectra
+    }
+
+    /// Shows `visit` the rows of the signal one by one, with the number of each and the same row of `cells`, `[T, F]`.
+    pub fn visit<T: Send>(
+        &self,
+        signal: &[f32],
+        cells: &mut [T],
+        visit: impl Fn(usize, &mut [T], &[Complex32]) + Sync,
+    ) {
         let buffers = || {
             (
                 self.forward.make_input_vec(),
+                self.forward.make_output_vec(),
                 self.forward.make_scratch_vec(),
             )
         };
-        let rows = spectra.par_chunks_exact_mut(self.bins()).enumerate();
-        rows.for_each_init(buffers, |(block, scratch), (t, row)| {
+        let rows = cells.par_chunks_exact_mut(self.bins()).enumerate();
+        rows.for_each_init(buffers, |(block, found, scratch), (t, row)| {
             let (skipped, range) = self.view(t, signal.len());
             block.fill(0.0);
             let seen = block[skipped..].iter_mut().zip(&self.window[skipped..]);
@@ -100,17 +124,28 @@ impl Stft {
                 *b = w * x;
             }
             self.forward
-                .process_with_scratch(block, row, scratch)
+                .process_with_scratch(block, found, scratch)
                 .expect("the buffers have the plan's lengths");
+            visit(t, row, found);
         });
-        spectra
     }
 
     /// The signal of `len` frames whose rows are nearest to `spectra`, `[T, F]`, in least squares
     /// [Griffin & Lim 1984, Eq. 6].
     pub fn synthesise(&self, spectra: &[Complex32], len: usize) -> Vec<f32> {
+        self.synthesise_in(&mut Vec::new(), spectra, len)
+    }
+
+    /// The same, with room to work in that may serve again.
+    pub fn synthesise_in(
+        &self,
+        blocks: &mut Vec<f32>,
+        spectra: &[Complex32],
+        len: usize,
+    ) -> Vec<f32> {
         let n_fft = self.window.len();
-        let mut blocks = vec![0.0; spectra.len() / self.bins() * n_fft];
+        let rows = spectra.len() / self.bins();
+        blocks.resize(rows * n_fft, 0.0);
         let buffers = || {
             (
                 self.inverse.make_input_vec(),
@@ -129,19 +164,34 @@ impl Stft {
                     .process_with_scratch(row, block, scratch)
                     .expect("the buffers have the plan's lengths, and the ends are real");
             });
-        let (mut signal, mut weight) = (vec![0.0; len], vec![0.0; len]);
-        for (t, block) in blocks.chunks_exact(n_fft).enumerate() {
-            let (skipped, range) = self.view(t, len);
-            let seen = block[skipped..].iter().zip(&self.window[skipped..]);
-            let under = signal[range.clone()].iter_mut().zip(&mut weight[range]);
-            for ((x, total), (b, w)) in under.zip(seen) {
-                *x += w * b;
-                *total += w * w;
-            }
-        }
-        for (x, total) in signal.iter_mut().zip(weight) {
-            *x /= n_fft as f32 * total.max(1e-6);
-        }
+        let mut signal = vec![0.0; len];
+        let parts = signal.par_chunks_mut(PART).enumerate();
+        parts.for_each_init(
+            || vec![0.0; PART],
+            |weight, (part, signal)| {
+                let (from, to) = (part * PART, part * PART + signal.len());
+                weight.fill(0.0);
+                // Rows are added in their order, whatever the parts.
+                for (t, block) in blocks.chunks_exact(n_fft).enumerate() {
+                    let (skipped, range) = self.view(t, len);
+                    let (start, end) = (range.start.max(from), range.end.min(to));
+                    if start >= end {
+                        continue;
+                    }
+                    let seen = skipped + start - range.start..skipped + end - range.start;
+                    let seen = block[seen.clone()].iter().zip(&self.window[seen]);
+                    let under = start - from..end - from;
+                    let under = signal[under.clone()].iter_mut().zip(&mut weight[under]);
+                    for ((x, total), (b, w)) in under.zip(seen) {
+                        *x += w * b;
+                        *total += w * w;
+                    }
+                }
+                for (x, total) in signal.iter_mut().zip(weight) {
+                    *x /= n_fft as f32 * (*total).max(1e-6);
+                }
+            },
+        );
         signal
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::diffusion::Denoiser;
+use crate::diffusion::{Denoiser, values};
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 
@@ -92,6 +92,7 @@ impl Denoiser for Guided<'_> {
         let none = guesses.narrow(0, batch, batch)?;
         let weights = Tensor::from_vec(weights, (batch, 1, 1), x.device())?;
         // In this form an item without a class gets its one guess to the bit, guided or not.
-        Ok((&none + (class - &none)?.broadcast_mul(&weights)?)?)
+        let apart = values::difference(&class, &none)?;
+        values::sum(&none, &values::product(&apart, &weights)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::diffusion::Denoiser;
+use crate::diffusion::{Denoiser, values};
 use crate::error::Result;
 use crate::network::Conditioning;
 
@@ -37,7 +37,7 @@ impl<'a> Inpainted<'a> {
         let kept = (1.0 - &free)?;
         Ok(Self {
             denoiser,
-            known: frames.broadcast_mul(&kept)?,
+            known: values::product(frames, &kept)?,
             free,
         })
     }
@@ -47,7 +47,7 @@ impl<'a> Inpainted<'a> {
     /// # Errors
     /// When the shapes disagree.
     pub fn completed(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.broadcast_mul(&self.free)?.broadcast_add(&self.known)?)
+        values::sum(&values::product(x, &self.free)?, &self.known)
     }
 }
 

@@ -10,7 +10,7 @@ use audiodiff_kernels::{Engine, Parameter, Program};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::noise_level;
+use super::{noise_level, values};
 use crate::error::{Error, Result};
 use crate::network::{Conditioning, Network};
 
@@ -295,20 +295,23 @@ impl Modulation {
         let y = scale.transforms.over_bands(x)?;
         let c_noise = sigmas.iter().map(|&s| noise_level(f64::from(s)) as f32);
         let c_noise = Tensor::from_vec(c_noise.collect::<Vec<_>>(), batch, x.device())?;
-        let told = network.forward(&y.broadcast_mul(&c_in)?, &c_noise, cond)?;
-        let f = told.narrow(2, 0, width)?.broadcast_mul(&c_out)?;
+        let told = network.forward(&values::product(&y, &c_in)?, &c_noise, cond)?;
+        let f = values::product(&told.narrow(2, 0, width)?, &c_out)?;
         let gate = (told.narrow(2, width, width)? + 1.0)?;
         // The parts of a long clip are filtered as clips of their own.
         let c_skip = c_skip.unsqueeze(1)?.expand((batch, parts, width, own))?;
         let c_skip = c_skip.reshape((batch * parts, width, own))?;
         let y = y.reshape((batch * parts, own, width))?;
-        let kept = (scale.transforms.over_rows(&y)? * c_skip)?;
+        let kept = values::product(&scale.transforms.over_rows(&y)?, &c_skip)?;
         let kept = scale
             .transforms
             .rows_back(&kept)?
             .reshape((batch, rows, width))?;
         let kept = scale.transforms.bands_back(&kept)?;
-        Ok((scale.transforms.bands_back(&f)? + (kept * gate)?)?)
+        values::sum(
+            &scale.transforms.bands_back(&f)?,
+            &values::product(&kept, &gate)?,
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
 use rayon::prelude::*;
@@ -11,9 +11,9 @@ use super::conditions::{Asked, Conditions};
 use super::init::{Given, Start};
 use super::mend::{self, Remark};
 use super::tail::hold_tail;
-use super::{Guess, Init, PLACE, Progress, RenderSettings, Rendered, Renderer};
+use super::{Guess, Init, PLACE, Progress, RenderSettings, Rendered, Renderer, lock};
 use crate::attributes::{Attribute, AttributeKnots, Attributes};
-use crate::audio::{Clip, Ending, Level, Measures, fade_end, finish};
+use crate::audio::{Clip, Ending, Level, fade_end, finish};
 use crate::checkpoint::ModelConfig;
 use crate::diffusion::Denoiser;
 use crate::diffusion::guidance::Guided;
@@ -50,7 +50,7 @@ pub(super) struct Order<'a> {
     pub settings: &'a RenderSettings,
     asked: Asked,
     /// The clips of [`RenderSettings::init`].
-    pub given: Vec<Given>,
+    pub given: Vec<Arc<Given>>,
     /// Attributes of the sound that is varied.
     own: Option<Attributes>,
     /// For how many frames the sounds are heard of which something is left all over; none where a part is kept as it is.
@@ -75,7 +75,7 @@ pub(super) struct Group<'a> {
     pub items: Vec<Item>,
     /// The model's, as long as the items.
     pub format: Format,
-    pub representation: Box<dyn Representation>,
+    pub representation: Arc<dyn Representation>,
 }
 
 impl Group<'_> {
@@ -85,7 +85,8 @@ impl Group<'_> {
 }
 
 impl<'a> Order<'a> {
-    fn new(settings: &'a RenderSettings, config: &ModelConfig) -> Result<Self> {
+    fn new(renderer: &Renderer, settings: &'a RenderSettings) -> Result<Self> {
+        let config = &renderer.config;
         let asked = Asked::new(settings, config)?;
         let mut remarks = Vec::new();
         let taken = settings.steps_taken(config);
@@ -98,19 +99,19 @@ impl<'a> Order<'a> {
             remarks.push(Remark::Sampler { asked });
         }
         let clips = settings.init.as_ref().map_or(&[][..], Init::clips);
-        let given: Vec<Given> = clips
+        let given: Vec<Arc<Given>> = clips
             .iter()
-            .map(|clip| Given::new(clip, &config.format))
+            .map(|clip| renderer.given(clip))
             .collect::<Result<_>>()?;
         let mut own = None;
         if let Some(Init::Vary { .. } | Init::Inpaint { .. }) = &settings.init {
-            let beginning = given[0].beginning(&config.format, config.training_crop())?;
-            if beginning.start > LEFT_OUT {
-                let seconds = beginning.start;
+            let heard = given[0].heard(config)?;
+            if heard.start > LEFT_OUT {
+                let seconds = heard.start;
                 remarks.push(Remark::LeftOut { seconds });
             }
             if matches!(settings.init, Some(Init::Vary { .. })) {
-                own = Some(Attributes::of(&Measures::of(&beginning.clip)));
+                own = Some(heard.attributes);
             }
         }
         let begun = match &settings.init {
@@ -219,7 +220,7 @@ impl Renderer {
         seeds: &[u64],
         on_step: &mut Listener<'_>,
     ) -> Result<Vec<Rendered>> {
-        let order = Order::new(settings, &self.config)?;
+        let order = Order::new(self, settings)?;
         let (mut end, mut at_end) = (Progress { step: 0, steps: 0 }, false);
         // A further attempt is not begun anew for those who look on: what is left stays the last step.
         let mut on_step = |at: Progress, guess: Option<&Guess<'_>>| {
@@ -338,16 +339,12 @@ impl Renderer {
         len_frames: usize,
         items: impl Iterator<Item = Item>,
     ) -> Result<Group<'a>> {
-        let config = &self.config;
-        let format = Format {
-            len_frames,
-            ..config.format
-        };
+        let representation = self.representation(len_frames)?;
         Ok(Group {
             order,
             items: items.collect(),
-            format,
-            representation: config.representation.build(&format, &config.statistics)?,
+            format: representation.format(),
+            representation,
         })
     }
 
@@ -508,10 +505,6 @@ impl Renderer {
             remarks,
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// By how much a sound misses what was asked, in octaves.

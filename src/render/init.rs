@@ -1,15 +1,19 @@
 //! [`Init`]: sounds to begin with, and what sampling makes of them.
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, OnceLock};
 
 use candle_core::Tensor;
 
 use super::batch::Group;
-use super::{Progress, Renderer};
+use super::{Progress, Renderer, lock};
+use crate::attributes::Attributes;
 use crate::audio::effect::align_onset;
-use crate::audio::{Clip, fade_end, onset};
+use crate::audio::{Clip, Measures, fade_end, onset};
+use crate::checkpoint::ModelConfig;
 use crate::diffusion::sampler::Step;
 use crate::diffusion::schedule::NoiseSchedule;
+use crate::diffusion::values;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::{Noise, unit_noise};
@@ -83,8 +87,30 @@ impl Init {
 
 /// A clip to begin with, in a model's rate and channels.
 pub(super) struct Given {
+    /// As it was given, where that is another.
+    before: Option<Clip>,
     clip: Clip,
     onset: usize,
+    heard: OnceLock<Heard>,
+    /// The frames of the length that was asked for last.
+    encoded: Mutex<Option<Encoded>>,
+}
+
+/// As much of a clip as a model makes at most.
+#[derive(Clone, Copy)]
+pub(super) struct Heard {
+    /// See [`Beginning::start`].
+    pub start: f64,
+    pub attributes: Attributes,
+}
+
+#[derive(Clone)]
+struct Encoded {
+    len_frames: usize,
+    /// `[1, T, C]`.
+    frames: Tensor,
+    /// See [`Beginning::start`].
+    start: f64,
 }
 
 /// As much of a clip as is sampled.
@@ -105,6 +131,7 @@ impl Given {
                 "the sound to begin with: expected numbers, found NaN or infinity",
             ));
         }
+        let given = clip;
         let clip = clip
             .resampled(format.sample_rate)?
             .with_channels(format.channels);
@@ -115,7 +142,31 @@ impl Given {
             ));
         }
         let onset = onset(&clip, peak);
-        Ok(Self { clip, onset })
+        Ok(Self {
+            before: (clip != *given).then(|| given.clone()),
+            clip,
+            onset,
+            heard: OnceLock::new(),
+            encoded: Mutex::default(),
+        })
+    }
+
+    /// Whether it is this clip.
+    pub fn is_of(&self, clip: &Clip) -> bool {
+        self.before.as_ref().unwrap_or(&self.clip) == clip
+    }
+
+    /// What is heard of it in a clip of the model's.
+    ///
+    /// # Errors
+    /// As [`Given::beginning`].
+    pub fn heard(&self, config: &ModelConfig) -> Result<Heard> {
+        if let Some(heard) = self.heard.get() {
+            return Ok(*heard);
+        }
+        let Beginning { clip, start } = self.beginning(&config.format, config.training_crop())?;
+        let attributes = Attributes::of(&Measures::of(&clip));
+        Ok(*self.heard.get_or_init(|| Heard { start, attributes }))
     }
 
     /// For how many frames it sounds in a clip that begins as training sounds do, where those were cut at their onset:
@@ -231,7 +282,7 @@ impl Renderer {
         let (t, c) = group.representation.shape();
         let noise = (unit_noise(noises, t, c, &self.device)? * sigmas[0])?;
         let x = match clean {
-            Some(clean) => clean.broadcast_add(&noise)?,
+            Some(clean) => values::sum(&noise, clean)?,
             None => noise,
         };
         Ok(Start {
@@ -249,7 +300,7 @@ impl Renderer {
         let steps = settings.steps_taken(&self.config);
         let sigmas = variation_sigmas(&settings.noise_schedule(), steps, strength)?;
         let ((from, _), (to, _)) = (self.encoded(group, 0)?, self.encoded(group, 1)?);
-        let mixed = ((from * (1.0 - fraction))? + (to * fraction)?)?;
+        let mixed = values::sum(&(from * (1.0 - fraction))?, &(to * fraction)?)?;
         self.noised(group, Some(&mixed), sigmas, noises)
     }
 
@@ -300,12 +351,22 @@ impl Renderer {
 
     /// The frames `[1, T, C]` of one of the clips to begin with, and [`Beginning::start`].
     fn encoded(&self, group: &Group<'_>, clip: usize) -> Result<(Tensor, f64)> {
-        let given = &group.order.given[clip];
-        let beginning = given.beginning(&group.format, self.config.training_crop())?;
-        let frames = group.representation.encode(&beginning.clip)?;
+        let (given, len_frames) = (&group.order.given[clip], group.format.len_frames);
+        let last = lock(&given.encoded).clone();
+        if let Some(last) = last.filter(|last| last.len_frames == len_frames) {
+            return Ok((last.frames, last.start));
+        }
+        let Beginning { clip, start } =
+            given.beginning(&group.format, self.config.training_crop())?;
+        let frames = group.representation.encode(&clip)?;
         let shape = (1, frames.frames, frames.width);
         let frames = Tensor::from_vec(frames.data, shape, &self.device)?;
-        Ok((frames, beginning.start))
+        *lock(&given.encoded) = Some(Encoded {
+            len_frames,
+            frames: frames.clone(),
+            start,
+        });
+        Ok((frames, start))
     }
 
     /// Which of the frames lie in what is kept, by their middles; `kept` is in seconds of a clip of which they begin at
@@ -367,7 +428,9 @@ fn variation_sigmas(schedule: &NoiseSchedule, steps: usize, strength: f64) -> Re
 /// tensors, so that a mixture of noises is as strong as they are.
 fn slerp(from: &Tensor, to: &Tensor, fraction: f64) -> Result<Tensor> {
     let dot = |a: &Tensor, b: &Tensor| -> Result<f64> {
-        Ok(f64::from((a * b)?.sum_all()?.to_scalar::<f32>()?))
+        Ok(f64::from(
+            values::product(a, b)?.sum_all()?.to_scalar::<f32>()?,
+        ))
     };
     let cosine = dot(from, to)? / (dot(from, from)? * dot(to, to)?).sqrt();
     let angle = cosine.clamp(-1.0, 1.0).acos();
@@ -377,5 +440,5 @@ fn slerp(from: &Tensor, to: &Tensor, fraction: f64) -> Result<Tensor> {
     } else {
         [1.0 - fraction, fraction]
     };
-    Ok(((from * weights[0])? + (to * weights[1])?)?)
+    values::sum(&(from * weights[0])?, &(to * weights[1])?)
 }

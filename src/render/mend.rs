@@ -176,18 +176,16 @@ pub(super) fn mended(
 /// Says where the length or the brightness of the whole is not what was asked.
 pub(super) fn missed(clip: &Clip, asked: &Asked, remarks: &mut Vec<Remark>) {
     let of = |attribute| asked.attributes.get(attribute);
-    if of(Attribute::Brightness)
-        .or(of(Attribute::Length))
-        .is_none()
-    {
-        return;
-    }
-    let measures = Measures::of(clip);
-    for (attribute, found) in [
-        (Attribute::Length, measures.decay),
-        (Attribute::Brightness, measures.brightness),
-    ] {
-        if let Some(asked) = of(attribute).filter(|&asked| factor(asked, found) > NEAR) {
+    let measures: [(Attribute, fn(&Clip) -> f32); 2] = [
+        (Attribute::Length, Measures::decay_of),
+        (Attribute::Brightness, Measures::brightness_of),
+    ];
+    for (attribute, found) in measures {
+        let Some(asked) = of(attribute) else {
+            continue;
+        };
+        let found = found(clip);
+        if factor(asked, found) > NEAR {
             remarks.push(Remark::Missed {
                 attribute,
                 asked,
@@ -285,7 +283,7 @@ fn tuned(clip: &Clip, hz: f32, speed: f64, remarks: &mut Vec<Remark>) -> Clip {
 
 /// Tilts the clip until its brightness is `hz`, within bounds.
 fn brighten(clip: &mut Clip, hz: f32) {
-    let found = Measures::of(clip).brightness;
+    let found = Measures::brightness_of(clip);
     if found <= 0.0 {
         return;
     }
@@ -298,7 +296,7 @@ fn brighten(clip: &mut Clip, hz: f32) {
     let (mut low, mut high) = (-MOST_TILT_DB, MOST_TILT_DB);
     for _ in 0..10 {
         let middle = 0.5 * (low + high);
-        if Measures::of(&tilted(middle)).brightness < hz {
+        if Measures::brightness_of(&tilted(middle)) < hz {
             low = middle;
         } else {
             high = middle;
@@ -329,7 +327,7 @@ fn lengthen(clip: &mut Clip, seconds: f32) {
         }
         fallen
     };
-    let length = |db_per_second: f64| Measures::of(&fallen(db_per_second)).decay;
+    let length = |db_per_second: f64| Measures::decay_of(&fallen(db_per_second));
     // Steepness on a scale that is fine around zero.
     let (mut low, mut high) = match length(0.0) < seconds {
         true => (-(MOST_SWELL_DB / 0.02).cbrt(), 0.0),

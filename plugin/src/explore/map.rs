@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use audiodiff::Error;
 use nice_plug::prelude::nice_warn;
-use thread_priority::{ThreadPriority, set_current_thread_priority};
 
 use super::layout::{Distances, layout, spread, within_square};
 use super::{Basis, Series, Wanted, lock};
@@ -28,6 +27,7 @@ use crate::kit::Class;
 use crate::portrait::Portrait;
 use crate::status::ModelInfo;
 use crate::stored::{Asked, SoundRecipe, StoredSound};
+use crate::workers::{Rank, Workers};
 
 use cache::Cache;
 use features::Ear;
@@ -221,7 +221,10 @@ impl Map {
         };
         let thread = std::thread::Builder::new()
             .name("audiodiff-map".into())
-            .spawn(move || surveyor.run())?;
+            .spawn(move || match Workers::new(1, Rank::Surveyor) {
+                Ok(workers) => workers.run(|| surveyor.run()),
+                Err(error) => surveyor.fail(&error),
+            })?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -426,9 +429,6 @@ struct Surveyor {
 
 impl Surveyor {
     fn run(mut self) {
-        if let Err(error) = set_current_thread_priority(ThreadPriority::Min) {
-            nice_warn!("the map's thread keeps its priority: {error:?}");
-        }
         let ear = match Ear::new() {
             Ok(ear) => ear,
             Err(error) => return self.fail(&error),

@@ -231,6 +231,7 @@ impl Editing<'_> {
             get,
             set,
             text,
+            parse,
             format,
             off,
         } = *knob;
@@ -249,7 +250,12 @@ impl Editing<'_> {
             shown: normal(value),
             default: normal(first),
             steps: (step >= 1.0).then_some(((most - least) / step) as usize),
-            parse: &|typed| Some(normal(number(typed, text(most).contains('%'))?)),
+            parse: &|typed| {
+                let number = |typed: &str| number(typed, text(most).contains('%'));
+                parse
+                    .map_or_else(|| number(typed), |parse| parse(typed))
+                    .map(normal)
+            },
             text: shown,
             format,
             off,
@@ -343,6 +349,8 @@ pub(super) struct Setting<'a> {
     pub get: &'a dyn Fn(&PadSettings) -> f32,
     pub set: &'a dyn Fn(&mut PadSettings, f32),
     pub text: &'a dyn Fn(f32) -> String,
+    /// The value that a typed text stands for, where that is not the number in it.
+    pub parse: Option<&'a dyn Fn(&str) -> Option<f32>>,
     pub format: Format,
     /// Why turning it would change nothing, if so.
     pub off: Option<&'a str>,

@@ -85,9 +85,10 @@ impl Window {
                 .as_ref()
                 .and_then(|model| model.ranges.range(class.as_deref(), attribute).cloned());
             let text = |x: f32| match &range {
-                Some(range) if x != 0.0 => portrait::text(attribute, range.at(x)),
-                _ => "Any".to_owned(),
+                Some(range) => range.text(x),
+                None => portrait::ANY.to_owned(),
             };
+            let typed = |typed: &str| range.as_ref()?.typed(typed);
             let off = match (&model, &range) {
                 (Some(_), None) => Some("the model knows no such difference in this class"),
                 (None, _) => Some("no model is open"),
@@ -97,10 +98,11 @@ impl Window {
                 name,
                 tip,
                 range: [-1.0, 1.0],
-                step: 0.01,
+                step: portrait::STEP,
                 get: &|it| it.making.portrait.get(attribute),
                 set: &|it, x| it.making.portrait = it.making.portrait.with(attribute, x),
                 text: &text,
+                parse: Some(&typed),
                 format: Format::CENTRED,
                 off,
             };
@@ -231,6 +233,7 @@ const STEPS: Setting<'static> = Setting {
     get: &|it| it.making.steps as f32,
     set: &|it, x| it.making.steps = x as u32,
     text: &|x| steps_text(None, x as u32),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -243,6 +246,7 @@ const GUIDANCE: Setting<'static> = Setting {
     get: &|it| it.making.guidance,
     set: &|it, x| it.making.guidance = x,
     text: &|x| auto_or(x, |x| format!("{x:.2}")),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -255,6 +259,7 @@ const LENGTH: Setting<'static> = Setting {
     get: &|it| it.making.length,
     set: &|it, x| it.making.length = x,
     text: &|x| auto_or(x, |x| format!("{x:.2} s")),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -267,6 +272,7 @@ const VARIATION: Setting<'static> = Setting {
     get: &|it| it.making.variation,
     set: &|it, x| it.making.variation = x,
     text: &percent,
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };

@@ -154,6 +154,7 @@ const FINE: Setting<'static> = Setting {
     get: &|it| it.playing.fine,
     set: &|it, x| it.playing.fine = x,
     text: &|x| format!("{x:.1} ct"),
+    parse: None,
     format: Format::CENTRED,
     off: None,
 };
@@ -166,6 +167,7 @@ const VELOCITY: Setting<'static> = Setting {
     get: &|it| it.playing.velocity,
     set: &|it, x| it.playing.velocity = x,
     text: &percent,
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -178,6 +180,7 @@ const CURVE: Setting<'static> = Setting {
     get: &|it| it.playing.velocity_curve,
     set: &|it, x| it.playing.velocity_curve = x,
     text: &percent,
+    parse: None,
     format: Format::CENTRED,
     off: None,
 };
@@ -190,6 +193,7 @@ const TO_START: Setting<'static> = Setting {
     get: &|it| it.playing.velocity_start,
     set: &|it, x| it.playing.velocity_start = x,
     text: &percent,
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -202,6 +206,7 @@ const GLIDE: Setting<'static> = Setting {
     get: &|it| it.playing.glide,
     set: &|it, x| it.playing.glide = x,
     text: &|x| format!("{x:.0} ms"),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -222,6 +227,10 @@ const BEATS: Setting<'static> = Setting {
         0 => "Off".to_owned(),
         i => LENGTHS[i.min(LENGTHS.len() - 1)].to_string(),
     },
+    parse: Some(&|typed| match typed.trim().parse() {
+        Ok(beats) => Some(nearest_length(beats) as f32),
+        Err(_) => typed.trim().eq_ignore_ascii_case("off").then_some(0.0),
+    }),
     format: Format::FROM_LEFT,
     off: None,
 };

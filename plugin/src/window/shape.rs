@@ -300,6 +300,7 @@ const HOLD: Setting<'static> = Setting {
     get: &|it| it.playing.hold,
     set: &|it, x| it.playing.hold = x,
     text: &|x| format!("{x:.1} ms"),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -312,6 +313,7 @@ const TO_CUTOFF: Setting<'static> = Setting {
     get: &|it| it.playing.velocity_cutoff,
     set: &|it, x| it.playing.velocity_cutoff = x,
     text: &|x| format!("{x:.2} oct"),
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };
@@ -324,6 +326,7 @@ const TONE: Setting<'static> = Setting {
     get: &|it| it.playing.tone,
     set: &|it, x| it.playing.tone = x,
     text: &percent,
+    parse: None,
     format: Format::CENTRED,
     off: None,
 };
@@ -336,6 +339,7 @@ const DRIVE: Setting<'static> = Setting {
     get: &|it| it.playing.drive,
     set: &|it, x| it.playing.drive = x,
     text: &percent,
+    parse: None,
     format: Format::FROM_LEFT,
     off: None,
 };

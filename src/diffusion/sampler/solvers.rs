@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use super::Step;
 use crate::diffusion::Denoiser;
 use crate::diffusion::schedule::PURE_NOISE;
+use crate::diffusion::values;
 use crate::error::{Error, Result};
 use crate::network::Conditioning;
 use crate::noise::{Noise, unit_noise};
@@ -238,7 +239,7 @@ impl Guess {
 /// `dx/dsigma` [EDM, Alg. 1, line 4].
 fn slope(x: &Tensor, denoised: &Tensor, sigma: f64) -> Result<Tensor> {
     // Subtracted before scaled: at low noise the two are close, and their difference is then exact.
-    Ok(((x - denoised)? * (1.0 / sigma))?)
+    Ok((values::difference(x, denoised)? * (1.0 / sigma))?)
 }
 
 /// `keep · x + (1 - keep) · guess`: the exact step if the guess stayed what it is.
@@ -267,13 +268,14 @@ fn multistep(x: &Tensor, slopes: &mut VecDeque<Tensor>, h: f64) -> Result<Tensor
 
 /// `Σ weight · tensor`, in as few passes as the tensor library has; never empty.
 fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
-    let scaled = |&(weight, tensor): &(f64, &Tensor)| match weight {
-        1.0 => Ok(tensor.clone()),
-        _ => tensor.affine(weight, 0.0),
+    let scaled = |&(weight, tensor): &(f64, &Tensor)| -> Result<Tensor> {
+        match weight {
+            1.0 => Ok(tensor.clone()),
+            _ => Ok(tensor.affine(weight, 0.0)?),
+        }
     };
     let (first, rest) = terms.split_first().expect("a sum has a term");
-    let sum = rest
-        .iter()
-        .try_fold(scaled(first)?, |sum, term| sum + scaled(term)?)?;
-    Ok(sum)
+    rest.iter().try_fold(scaled(first)?, |sum, term| {
+        values::sum(&sum, &scaled(term)?)
+    })
 }

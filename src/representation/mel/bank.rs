@@ -7,6 +7,9 @@ use super::super::mel_scale::{hz_of, mel_of};
 /// Multiplicative updates of [`Bank::spread`].
 const UPDATES: usize = 16;
 
+/// Rows of [`Bank::spread`] that are worked on side by side.
+const TOGETHER: usize = 8;
+
 /// Triangular bands, evenly spaced on the mel scale [Slaney 1998] from 0 Hz to half the
 /// sample rate, each reaching from the centre of the band below to the centre of the one above.
 ///
@@ -36,6 +39,8 @@ impl Bank {
         let top = mel_of(f64::from(sample_rate) / 2.0);
         let bin_hz = f64::from(sample_rate) / n_fft as f64;
         let centre = |band: usize| hz_of(top * band as f64 / (mels + 1) as f64);
+        // Bands begin one after the other.
+        let mut lowest = 0;
         let bands: Vec<Band> = (1..=mels)
             .map(|band| {
                 let at = centre(band);
@@ -47,11 +52,13 @@ impl Bank {
                     let away = bin as f64 * bin_hz - at;
                     1.0 - if away < 0.0 { -away / down } else { away / up }
                 };
-                let mut inside = (0..bins).filter(|&bin| weight(bin) > 0.0).peekable();
-                let first = inside.peek().copied().unwrap_or(0);
+                lowest = (lowest..bins)
+                    .find(|&bin| weight(bin) > 0.0)
+                    .unwrap_or(lowest);
+                let weights = (lowest..bins).map(weight).take_while(|&w| w > 0.0);
                 Band {
-                    first,
-                    weights: inside.map(|bin| weight(bin) as f32).collect(),
+                    first: lowest,
+                    weights: weights.map(|w| w as f32).collect(),
                 }
             })
             .collect();
@@ -124,52 +131,82 @@ impl Bank {
     /// non-negative numbers, weigh an error by how loud its band is, and, begun from a smooth
     /// spectrum, stay smooth where a band covers many bins and does not tell them apart.
     pub fn spread(&self, levels: &[f32]) -> Vec<f32> {
-        let rows = levels.par_chunks_exact(self.len());
-        rows.flat_map_iter(|row| self.spread_row(row)).collect()
+        let bands = self.len();
+        let mut magnitudes = vec![0.0; levels.len() / bands * self.bins];
+        magnitudes
+            .par_chunks_mut(TOGETHER * self.bins)
+            .zip(levels.par_chunks(TOGETHER * bands))
+            .for_each(|(magnitudes, levels)| self.spread_rows(levels, magnitudes));
+        magnitudes
     }
 
-    fn spread_row(&self, mel: &[f32]) -> Vec<f32> {
-        let mut magnitudes = vec![0.0; self.bins];
-        if mel.iter().all(|&x| x <= 0.0) {
-            return magnitudes;
+    /// [`TOGETHER`] rows or fewer: a row's sums have an order, which those of several rows do not wait for.
+    fn spread_rows(&self, levels: &[f32], magnitudes: &mut [f32]) {
+        let bands = self.len();
+        // Rows that are missing are silent.
+        let mut mels = vec![[0.0; TOGETHER]; bands];
+        for (row, levels) in levels.chunks_exact(bands).enumerate() {
+            for (mel, level) in mels.iter_mut().zip(levels) {
+                mel[row] = level.max(0.0);
+            }
         }
-        let area = |band: &Band| band.weights.iter().sum::<f32>();
-        let density: Vec<f32> = self
-            .bands
-            .iter()
-            .zip(mel)
-            .map(|(band, x)| x / area(band))
-            .collect();
-        for ((x, sum), coverage) in magnitudes
-            .iter_mut()
-            .zip(self.scatter(&density))
-            .zip(&self.coverage)
-        {
-            *x = if *coverage > 0.0 { sum / coverage } else { 0.0 };
+        let mut found = vec![[0.0; TOGETHER]; self.bins];
+        for (band, mel) in self.bands.iter().zip(&mels) {
+            let area = band.weights.iter().sum::<f32>();
+            let density = mel.map(|x| x / area);
+            for (x, w) in found[band.first..].iter_mut().zip(&band.weights) {
+                add(x, *w, &density);
+            }
         }
         // Bins under no band stay zero.
-        let over: Vec<f32> = self
-            .coverage
-            .iter()
-            .map(|&coverage| if coverage > 0.0 { 1.0 / coverage } else { 0.0 })
-            .collect();
-        let mut gains = vec![0.0; self.bins];
+        for (x, &coverage) in found.iter_mut().zip(&self.coverage) {
+            *x = match coverage > 0.0 {
+                true => x.map(|sum| sum / coverage),
+                false => [0.0; TOGETHER],
+            };
+        }
+        let over = |coverage: f32| if coverage > 0.0 { 1.0 / coverage } else { 0.0 };
+        let mut gains = vec![[0.0; TOGETHER]; self.bins];
         for _ in 0..UPDATES {
-            gains.fill(0.0);
-            for (band, &wanted) in self.bands.iter().zip(mel) {
+            gains.fill([0.0; TOGETHER]);
+            for (band, wanted) in self.bands.iter().zip(&mels) {
                 let inside = band.first..band.first + band.weights.len();
-                let pairs = magnitudes[inside.clone()].iter().zip(&band.weights);
-                let found: f32 = pairs.map(|(x, w)| x * w).sum();
-                let ratio = if found > 0.0 { wanted / found } else { 0.0 };
+                let mut sums = [0.0; TOGETHER];
+                for (x, w) in found[inside.clone()].iter().zip(&band.weights) {
+                    add(&mut sums, *w, x);
+                }
+                let ratio = |row: usize| {
+                    let found = sums[row];
+                    if found > 0.0 {
+                        wanted[row] / found
+                    } else {
+                        0.0
+                    }
+                };
+                let ratios = std::array::from_fn(ratio);
                 for (gain, w) in gains[inside].iter_mut().zip(&band.weights) {
-                    *gain += w * ratio;
+                    add(gain, *w, &ratios);
                 }
             }
-            for ((x, gain), over) in magnitudes.iter_mut().zip(&gains).zip(&over) {
-                *x *= gain * over;
+            for ((x, gain), &coverage) in found.iter_mut().zip(&gains).zip(&self.coverage) {
+                let over = over(coverage);
+                for (x, gain) in x.iter_mut().zip(gain) {
+                    *x *= gain * over;
+                }
             }
         }
-        magnitudes
+        for (row, magnitudes) in magnitudes.chunks_exact_mut(self.bins).enumerate() {
+            for (magnitude, found) in magnitudes.iter_mut().zip(&found) {
+                *magnitude = found[row];
+            }
+        }
+    }
+}
+
+/// Adds `w` times as much of each.
+fn add(sums: &mut [f32; TOGETHER], w: f32, of: &[f32; TOGETHER]) {
+    for (sum, x) in sums.iter_mut().zip(of) {
+        *sum += w * x;
     }
 }
 

@@ -71,18 +71,16 @@ pub fn carrier(
         let power = windows.deconvolve(&energy);
         let shaped = windows.shape(&white, &power);
         let expected = windows.gather(&power);
-        let spectra = transform.analyse(&shaped, magnitudes.len() / bins);
-        all.par_chunks_exact_mut(bins)
-            .zip(spectra.par_chunks_exact(bins))
-            .zip(expected)
-            .filter(|(_, expected)| *expected > 0.0)
-            .for_each(|((row, found), expected)| {
+        transform.visit(&shaped, &mut all, |t, row, found| {
+            let expected = expected[t];
+            if expected > 0.0 {
                 let scale = 1.0 / (MEAN_MAGNITUDE * expected.sqrt());
                 let cells = row[first..].iter_mut().zip(&found[first..]);
                 for ((cell, x), w) in cells.zip(&weights) {
                     *cell += x * (scale * w);
                 }
-            });
+            }
+        });
     }
     all
 }

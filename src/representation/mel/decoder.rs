@@ -80,10 +80,10 @@ pub fn decode(encoder: &Encoder, columns: &[f32], with: &Decoding) -> Clip {
 /// No cell is louder than the loudest, so an overshooting network cannot blow up here, and a value that is not a number
 /// is silence.
 fn levels(mut logarithms: Vec<f32>, floor: f32) -> Vec<f32> {
-    for x in &mut logarithms {
+    logarithms.par_iter_mut().for_each(|x| {
         let level = 10f32.powf(*x) - (1.0 + GATE) * floor;
         *x = if level > 0.0 { level.min(1.0) } else { 0.0 };
-    }
+    });
     logarithms
 }
 

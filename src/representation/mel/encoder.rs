@@ -1,11 +1,12 @@
 //! [`Encoder`]: the log-mel columns of a clip.
 
+use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
 
 use super::bank::Bank;
 use super::stereo::{self, Stereo};
 use super::{Format, MelConfig, rotate};
-use crate::audio::stft::{Stft, periodic_hann};
+use crate::audio::stft::{Stft, magnitude, periodic_hann};
 use crate::audio::{Clip, amplitude};
 use crate::error::Result;
 
@@ -65,15 +66,15 @@ impl Encoder {
                 .flat_map(|row| row.columns(gain, self.floor))
                 .collect());
         }
-        let mut mel = Vec::with_capacity(rows * self.bank.len() * channels.len());
-        for t in 0..rows {
-            for channel in 0..channels.len() {
-                let magnitudes: Vec<f32> = row(channel, t).iter().map(|x| x.norm()).collect();
-                mel.extend(self.bank.gather(&magnitudes));
-            }
-        }
+        let bands = |at: usize| {
+            let (t, channel) = (at / channels.len(), at % channels.len());
+            let magnitudes: Vec<f32> = row(channel, t).iter().copied().map(magnitude).collect();
+            self.bank.gather(&magnitudes)
+        };
+        let all = (0..rows * channels.len()).into_par_iter();
+        let mut mel: Vec<f32> = all.flat_map_iter(bands).collect();
         let gain = gain(loudest(&mel));
-        mel.iter_mut()
+        mel.par_iter_mut()
             .for_each(|x| *x = (*x * gain + self.floor).log10());
         Ok(mel)
     }

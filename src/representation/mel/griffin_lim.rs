@@ -1,10 +1,9 @@
 //! A few rounds of Griffin-Lim [Griffin & Lim 1984].
 
-use rayon::prelude::*;
 use rustfft::num_complex::Complex32;
 
 use super::peaks;
-use crate::audio::stft::Stft;
+use crate::audio::stft::{Stft, magnitude};
 use crate::representation::Format;
 
 /// Rounds after the phases were found.
@@ -19,20 +18,21 @@ pub fn refined(
     onset: usize,
 ) -> Vec<f32> {
     let len = format.len_frames;
-    let rows = spectra.len() / transform.bins();
-    let limited = |spectra: &[Complex32]| {
-        let mut signal = transform.synthesise(spectra, len);
+    let mut blocks = Vec::new();
+    let mut limited = |spectra: &[Complex32]| {
+        let mut signal = transform.synthesise_in(&mut blocks, spectra, len);
         signal[..onset.min(len)].fill(0.0);
         peaks::level(&mut signal, format.sample_rate);
         signal
     };
     for _ in 0..ROUNDS {
-        let found = transform.analyse(&limited(&spectra), rows);
-        let cells = spectra.par_iter_mut().zip(found);
-        cells.for_each(|(cell, found)| {
-            let norm = found.norm();
-            if norm > 0.0 {
-                *cell = found * (cell.norm() / norm);
+        let signal = limited(&spectra);
+        transform.visit(&signal, &mut spectra, |_, row, found| {
+            for (cell, found) in row.iter_mut().zip(found) {
+                let norm = magnitude(*found);
+                if norm > 0.0 {
+                    *cell = found * (magnitude(*cell) / norm);
+                }
             }
         });
     }

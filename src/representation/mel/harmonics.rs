@@ -7,6 +7,7 @@ use rustfft::num_complex::Complex32;
 
 use super::encoder::Encoder;
 use super::noisiness::rise;
+use crate::audio::stft::magnitude;
 use crate::noise::Noise;
 
 /// Lowest pitch, Hz: what is called lower, or is no number, is none.
@@ -57,7 +58,7 @@ pub fn harmonics(
     let comb = comb(format.len_frames, onset, hz / rate, &phases, ATTACK * rate);
     let mut spectra = transform.analyse(&comb, levels.len() / bands);
     let gathered = |row: &[Complex32]| {
-        let magnitudes: Vec<f32> = row.iter().map(|x| x.norm()).collect();
+        let magnitudes: Vec<f32> = row.iter().copied().map(magnitude).collect();
         bank.gather(&magnitudes)
     };
     let found: Vec<Vec<f32>> = spectra.par_chunks_exact(bins).map(gathered).collect();

@@ -31,7 +31,7 @@ pub fn noisiness(bank: &Bank, levels: &[f32], floor: f32) -> Vec<f32> {
     let bands = bank.len();
     let rows = levels.len() / bands;
     let decibels: Vec<f32> = levels
-        .iter()
+        .par_iter()
         .map(|&m| 20.0 * m.max(0.1 * floor).log10())
         .collect();
     let mean = |t: usize, k: usize| {

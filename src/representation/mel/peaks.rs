@@ -17,7 +17,12 @@ const LEVELLED: f32 = 0.9;
 /// a snare with a body may peak less over its surroundings than a hiss.
 pub fn level(signal: &mut [f32], sample_rate: u32) {
     let reach = sample_rate as usize / 1000;
-    let (mut energies, mut turns) = (vec![0.0f64], vec![0.0f64]);
+    let sums = || -> Vec<f64> {
+        let mut sums = Vec::with_capacity(signal.len() + 1);
+        sums.push(0.0);
+        sums
+    };
+    let (mut energies, mut turns) = (sums(), sums());
     let (mut energy, mut turn, mut last) = (0.0, 0.0, 0.0);
     for x in signal.iter() {
         energy += f64::from(x * x);
