@@ -24,6 +24,9 @@ const APART: f32 = 1.05;
 /// The distance between two places of a knob.
 pub const STEP: f32 = 0.01;
 
+/// Places on either side that are looked at for a text.
+const BESIDE: u8 = 3;
+
 /// What a knob says that leaves its attribute to the model.
 pub const ANY: &str = "Any";
 
@@ -154,8 +157,10 @@ impl Range {
             }
         }
         // 0 would leave it to the model.
-        let knob = ((low + high) / 2.0 / STEP).round() * STEP;
-        if knob == 0.0 { STEP } else { knob }
+        match at_place((low + high) / 2.0) {
+            0.0 => STEP,
+            knob => knob,
+        }
     }
 
     /// What a knob says: the value that it stands for, or [`ANY`].
@@ -197,8 +202,22 @@ impl Range {
             _ => 1.0,
         };
         let value = number * factor;
-        value.is_finite().then(|| self.knob(value))
+        if !value.is_finite() {
+            return None;
+        }
+        // A text is rounded: what stands nearest to it may say another.
+        let near = self.knob(value);
+        let beside = (0..=BESIDE).flat_map(|places| [1.0, -1.0].map(|sign| sign * places as f32));
+        let mut knobs = beside.map(|places| at_place(near + places * STEP));
+        let says_it =
+            |knob: &f32| knob.abs() <= 1.0 && self.text(*knob).eq_ignore_ascii_case(&text);
+        Some(knobs.find(says_it).unwrap_or(near))
     }
+}
+
+/// The place of a knob that is nearest.
+fn at_place(knob: f32) -> f32 {
+    (knob / STEP).round() * STEP
 }
 
 /// The value at `part` of the way through rising values: in proportion for a fraction, by the logarithm for the others.
