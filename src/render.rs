@@ -188,19 +188,50 @@ fn known<T: Clone>(
     is_it: impl Fn(&T) -> bool,
     make: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let mut all = lock(all);
-    let it = match all.iter().position(is_it) {
-        Some(place) => all.remove(place),
-        None => make()?,
+    let mut held = lock(all);
+    let place = held.iter().position(is_it);
+    let known = place.map(|place| held.remove(place));
+    let it = match known {
+        Some(it) => it,
+        None => {
+            // Making it may take up other work of this thread's pool, which asks here too.
+            drop(held);
+            let it = make()?;
+            held = lock(all);
+            it
+        }
     };
-    if all.len() == most {
-        all.remove(0);
+    if held.len() == most {
+        held.remove(0);
     }
-    all.push(it.clone());
+    held.push(it.clone());
     Ok(it)
 }
 
 /// Every value behind these locks is valid after each change, so it is so even if a holder panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_known_and_making_one_may_ask_for_another() {
+        let all = Mutex::default();
+        let ask = |wanted: u32| known(&all, 2, |it| *it == wanted, || Ok(wanted)).unwrap();
+        let within = || {
+            ask(2);
+            Ok(1)
+        };
+        assert_eq!(known(&all, 2, |it| *it == 1, within).unwrap(), 1);
+        assert_eq!(*lock(&all), [2, 1]);
+        ask(2);
+        ask(3);
+        assert_eq!(*lock(&all), [2, 3]);
+        let failed = known(&all, 2, |it| *it == 4, || Err(crate::Error::setting("no")));
+        assert!(failed.is_err());
+        assert_eq!(*lock(&all), [2, 3]);
+    }
 }
