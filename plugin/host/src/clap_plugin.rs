@@ -17,7 +17,8 @@ use clap_sys::ext::audio_ports::{
     CLAP_EXT_AUDIO_PORTS, clap_audio_port_info, clap_plugin_audio_ports,
 };
 use clap_sys::ext::gui::{
-    CLAP_EXT_GUI, CLAP_WINDOW_API_WIN32, clap_plugin_gui, clap_window, clap_window_handle,
+    CLAP_EXT_GUI, CLAP_WINDOW_API_WIN32, clap_host_gui, clap_plugin_gui, clap_window,
+    clap_window_handle,
 };
 use clap_sys::ext::render::{CLAP_EXT_RENDER, CLAP_RENDER_OFFLINE, clap_plugin_render};
 use clap_sys::ext::state::{CLAP_EXT_STATE, clap_plugin_state};
@@ -182,7 +183,7 @@ impl Host {
             vendor: c"audiodiff".as_ptr(),
             url: c"".as_ptr(),
             version: c"1".as_ptr(),
-            get_extension: Some(no_extension),
+            get_extension: Some(extension),
             request_restart: Some(nothing),
             request_process: Some(nothing),
             request_callback: Some(call_back),
@@ -191,8 +192,32 @@ impl Host {
     }
 }
 
-unsafe extern "C" fn no_extension(_: *const clap_host, _: *const c_char) -> *const c_void {
-    ptr::null()
+/// Its windows are as large as they begin.
+static GUI: clap_host_gui = clap_host_gui {
+    resize_hints_changed: Some(nothing),
+    request_resize: Some(no_size),
+    request_show: Some(no),
+    request_hide: Some(no),
+    closed: Some(closed),
+};
+
+unsafe extern "C" fn no_size(_: *const clap_host, _: u32, _: u32) -> bool {
+    false
+}
+
+unsafe extern "C" fn no(_: *const clap_host) -> bool {
+    false
+}
+
+unsafe extern "C" fn closed(_: *const clap_host, _: bool) {}
+
+unsafe extern "C" fn extension(_: *const clap_host, name: *const c_char) -> *const c_void {
+    // SAFETY: a name ends with a zero.
+    if unsafe { CStr::from_ptr(name) } == CLAP_EXT_GUI {
+        ptr::from_ref(&GUI).cast()
+    } else {
+        ptr::null()
+    }
 }
 
 unsafe extern "C" fn nothing(_: *const clap_host) {}
