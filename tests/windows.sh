@@ -123,6 +123,13 @@ done
 sed 's/\\\\/\//g' windows-check.json | cmp - linux-check.json
 "$host" compare linux-learnt.wav windows-learnt.wav --within 1e-4
 
+learn() { there -q train set --labels set/labels.csv --from none --preset nano --steps 20 --seed 3 -o locked-run; }
+learn &
+until [ -e locked-run/.lock ]; do sleep 0.5; done
+if learn 2>said; then fail "two trainings worked in one run folder"; fi
+grep -q 'another training' said || fail "expected another training to be named, found $(cat said)"
+wait $!
+
 say "the plugin"
 for kind in clap vst3; do
     "$host" play "linux/audiodiff.$kind" --wav "linux-$kind.wav" --save "linux-$kind.state"
