@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -64,9 +65,76 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
         .map_err(|e| Error::io(path)(bare(e)))?;
     write(file.as_file_mut())?;
     file.as_file().sync_all().map_err(Error::io(path))?;
-    file.persist(&place)
-        .map_err(|e| Error::io(path)(bare(e.error)))?;
-    Ok(())
+    replace(file, &place).map_err(|e| Error::io(path)(bare(e)))
+}
+
+/// Gives a temporary file its name, in the place of one that has it.
+fn replace(mut file: tempfile::NamedTempFile, place: &Path) -> std::io::Result<()> {
+    // Windows refuses while another program has the old file open: one that looks for viruses or makes an index does
+    // so for a moment.
+    let patience = Duration::from_secs(if cfg!(windows) { 2 } else { 0 });
+    let begun = Instant::now();
+    loop {
+        let error = match file.persist(place) {
+            Ok(_) => return Ok(()),
+            Err(refused) => {
+                file = refused.file;
+                refused.error
+            }
+        };
+        // The number is that of a sharing violation.
+        let may_end = error.kind() == std::io::ErrorKind::PermissionDenied
+            || cfg!(windows) && error.raw_os_error() == Some(32);
+        let is_lasting = place.is_dir() || is_read_only(place);
+        if !may_end || is_lasting || begun.elapsed() >= patience {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_read_only(place: &Path) -> bool {
+    fs::metadata(place).is_ok_and(|there| there.permissions().readonly())
+}
+
+/// `title` as a file or folder may be called on every system, without an ending: letters, digits and `-_ .()+&'` stay,
+/// 100 of them at most and 200 bytes; others become `_`. Empty where nothing but dots and spaces is left. A name under
+/// which Windows knows a device, such as `aux`, gets a `_` behind it.
+#[must_use]
+pub fn name_for(title: &str) -> String {
+    const MOST: usize = 100;
+    const MOST_BYTES: usize = 200;
+    let is_plain = |c: char| c.is_alphanumeric() || "-_ .()+&'".contains(c);
+    let mut name = String::new();
+    for c in title.chars().take(MOST) {
+        let c = if is_plain(c) { c } else { '_' };
+        if name.len() + c.len_utf8() > MOST_BYTES {
+            break;
+        }
+        name.push(c);
+    }
+    let name = name.trim_matches(|c: char| c == '.' || c.is_whitespace());
+    // It is the device whatever ending follows.
+    let (first, rest) = name.split_at(name.find('.').unwrap_or(name.len()));
+    if is_device(first.trim_end()) {
+        format!("{first}_{rest}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Whether Windows takes a file of this name, with or without an ending, for a device.
+fn is_device(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let numbered = ["com", "lpt"]
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind));
+    match numbered {
+        Some(number) => {
+            matches!(number, "¹" | "²" | "³") || number.parse().is_ok_and(|n: u8| n < 10)
+        }
+        None => ["con", "prn", "aux", "nul", "conin$", "conout$"].contains(&&*name),
+    }
 }
 
 /// A claim on a folder, which ends with this value and with its process, however that ends.
@@ -122,6 +190,85 @@ mod tests {
         fs::create_dir(&taken).expect("a folder");
         assert!(write_whole(&taken, b"x").is_err());
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn a_title_can_be_anything_and_a_name_is_one_on_every_system() {
+        for (title, name) in [
+            ("Deep 1", "Deep 1"),
+            ("../a:b\\c", "_a_b_c"),
+            ("Süß (2)", "Süß (2)"),
+            ("太鼓", "太鼓"),
+            (" ..", ""),
+            (" .x. ", "x"),
+            ("aux", "aux_"),
+            ("Aux Perc", "Aux Perc"),
+            ("NUL.wav", "NUL_.wav"),
+            ("nul .tar.gz", "nul _.tar.gz"),
+            ("com1", "com1_"),
+            ("LPT²", "LPT²_"),
+            ("com10", "com10"),
+            ("console", "console"),
+        ] {
+            assert_eq!(name_for(title), name, "{title:?}");
+        }
+        assert_eq!(name_for(&"x".repeat(999)).len(), 100);
+        // Of three bytes each: names have 255 at most.
+        assert_eq!(name_for(&"鼓".repeat(999)), "鼓".repeat(66));
+    }
+
+    #[test]
+    fn what_is_open_elsewhere_is_replaced_or_stays_as_it_was() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("file");
+        fs::write(&path, b"old").expect("a file");
+        // Such as a player that has it open for longer than we wait, or a virus scanner that has it for a moment.
+        let reader = fs::File::open(&path).expect("the file");
+        let soon = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(reader);
+        });
+        write_whole(&path, b"new").expect("written");
+        soon.join().expect("the reader");
+        assert_eq!(fs::read(&path).expect("the file"), b"new");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_is_locked_or_only_read_is_whole_and_a_refusal_names_it() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (locked, read_only) = (folder.path().join("locked"), folder.path().join("read"));
+        for path in [&locked, &read_only] {
+            fs::write(path, b"old").expect("a file");
+        }
+        // Others may read it meanwhile, no more.
+        let reader = fs::OpenOptions::new()
+            .read(true)
+            .share_mode(1)
+            .open(&locked);
+        let mut permissions = fs::metadata(&read_only).expect("it").permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&read_only, permissions.clone()).expect("set");
+        let error = write_whole(&locked, b"new").expect_err("it is locked");
+        assert!(error.to_string().contains("locked"), "{error}");
+        assert_eq!(fs::read(&locked).expect("the file"), b"old");
+        drop(reader);
+        write_whole(&locked, b"new").expect("it is free");
+        // Wine replaces it.
+        let expected: &[u8] = match write_whole(&read_only, b"new") {
+            Ok(()) => b"new",
+            Err(error) => {
+                assert!(error.to_string().contains("read"), "{error}");
+                b"old"
+            }
+        };
+        assert_eq!(fs::read(&read_only).expect("the file"), expected);
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2);
+        #[allow(clippy::permissions_set_readonly_false)]
+        permissions.set_readonly(false);
+        fs::set_permissions(&read_only, permissions).expect("set");
     }
 
     #[cfg(unix)]

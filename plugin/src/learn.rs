@@ -58,7 +58,7 @@ struct Home {
 impl Home {
     /// The user's.
     fn own() -> Result<Self> {
-        let data = dirs::data_dir().ok_or_else(|| {
+        let data = dirs::data_local_dir().ok_or_else(|| {
             Error::setting("expected a folder for data of this user to keep models in, found none")
         })?;
         Ok(Self {

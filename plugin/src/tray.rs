@@ -17,7 +17,7 @@ use crate::stored::{StoredSound, depth_of};
 /// # Errors
 /// [`Error::Setting`] where the system names no folder for the user's data.
 pub fn folder() -> Result<PathBuf> {
-    let data = dirs::data_dir();
+    let data = dirs::data_local_dir();
     let data = data.ok_or_else(|| Error::setting("there is no folder for the user's data"))?;
     Ok(data.join("audiodiff").join("dragged"))
 }
@@ -36,6 +36,8 @@ fn file_in(folder: &Path, sound: &StoredSound, name: &str) -> Result<PathBuf> {
     let (depth, tags) = (depth_of(&clip), sound.tags());
     let wav = bytes(&clip, Container::Wav, depth, &tags)?;
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    // The name may be that of a file of another system.
+    let name = &crate::kits::file_name(name);
     let numbers = (2..).map(|number| format!("{name} {number}.wav"));
     let mut names = std::iter::once(format!("{name}.wav")).chain(numbers);
     let mut is_there = false;

@@ -1,5 +1,6 @@
 //! Which files lie in a folder, and what they are called: everything short of opening them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, DirEntry};
 use std::io;
@@ -89,7 +90,7 @@ impl Folder {
         let mut found = walk.found;
         found
             .files
-            .sort_by(|a, b| bytes(&a.relative).cmp(bytes(&b.relative)));
+            .sort_by(|a, b| bytes(&a.relative).cmp(&bytes(&b.relative)));
         Ok(found)
     }
 
@@ -179,8 +180,15 @@ impl Folder {
             };
             let (path, label) = (path_from(path), composed(&String::from_utf8_lossy(label)));
             // Joining an absolute path replaces what it is joined to.
-            let real = fs::canonicalize(root.join(&path))
-                .or_else(|_| fs::canonicalize(beside.join(&path)));
+            let find = |path: &Path| {
+                let real = fs::canonicalize(root.join(path));
+                real.or_else(|_| fs::canonicalize(beside.join(path)))
+            };
+            let real = find(&path).or_else(|error| {
+                // A table that was written on Windows.
+                let text = path.to_str().filter(|text| text.contains('\\'));
+                text.map_or(Err(error), |text| find(text.replace('\\', "/").as_ref()))
+            });
             let file = real
                 .as_ref()
                 .ok()
@@ -439,8 +447,17 @@ impl Columns {
     }
 }
 
-pub(super) fn bytes(path: &Path) -> &[u8] {
-    path.as_os_str().as_encoded_bytes()
+/// By what paths are put in order: the same on every system, since sounds are drawn by their places.
+pub(super) fn bytes(path: &Path) -> Cow<'_, [u8]> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    match std::path::MAIN_SEPARATOR {
+        '/' => bytes.into(),
+        // In no character but its own is there such a byte.
+        other => {
+            let slashed = |&byte: &u8| if byte == other as u8 { b'/' } else { byte };
+            bytes.iter().map(slashed).collect()
+        }
+    }
 }
 
 fn extension(path: &Path) -> String {

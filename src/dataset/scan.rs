@@ -190,7 +190,7 @@ pub(super) fn read<T: Send>(
     }
     report.issues.sort_by(|a, b| {
         folder::bytes(&a.path)
-            .cmp(folder::bytes(&b.path))
+            .cmp(&folder::bytes(&b.path))
             .then(a.kind.cmp(&b.kind))
     });
     Ok(report)

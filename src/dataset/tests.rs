@@ -581,6 +581,33 @@ fn manifests_label_and_their_loose_ends_are_reported() {
 }
 
 #[test]
+fn manifests_of_windows_are_read_and_sounds_stand_in_the_same_order_everywhere() {
+    let root = kit();
+    write(&root.path().join("kick-2/0.wav"), 410, 500);
+    write(&root.path().join("kick Z/0.wav"), 411, 500);
+    let manifest = root.path().join("labels.csv");
+    // As Excel writes it: a mark of the encoding, and two bytes to end a line.
+    let text = "\u{feff}path,label\r\nkick\\0.wav,deep\r\nkick-2\\0.wav,\"high, dry\"\r\n";
+    fs::write(&manifest, text).unwrap();
+    let options = ScanOptions {
+        labels: Labels::Manifest(manifest),
+        ..ScanOptions::default()
+    };
+    let (data, report) = open(root.path(), &options);
+    assert_eq!(data.labels(), ["deep", "high, dry"]);
+    let wrong = |issue: &&Issue| issue.kind == IssueKind::Manifest;
+    assert_eq!(report.issues.iter().find(wrong).map(|i| &i.detail), None);
+    let folder = |n: usize| {
+        let below = data.path(n).strip_prefix(root.path()).unwrap();
+        below.iter().next().unwrap().to_str().unwrap().to_owned()
+    };
+    let mut folders: Vec<_> = (0..data.len()).map(folder).collect();
+    folders.dedup();
+    // A separator comes after a space and a hyphen, and before all letters.
+    assert_eq!(folders[..3], ["kick Z", "kick-2", "kick"]);
+}
+
+#[test]
 fn include_chooses_labels_and_knows_the_others() {
     let root = kit();
     let include = |label: &str| ScanOptions {

@@ -11,6 +11,7 @@ use super::read_stats;
 use crate::audio::{BitDepth, Clip, write_wav};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::file::name_for;
 use crate::picture::{self, Series};
 use crate::render::{RenderSettings, Renderer};
 
@@ -111,11 +112,9 @@ pub fn illustrate(
             ..renderer.settings()
         };
         let clip = renderer.render(&settings, seed)?.clip;
-        // A class may be called anything; a file may not.
-        let plain = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
-        let plain = |c: char| if plain(c) { c } else { '_' };
-        let mut name: String = title.chars().map(plain).collect();
-        while !names.insert(name.clone()) {
+        let mut name = name_for(&title);
+        // Some systems take `Kick` and `kick` for one name.
+        while name.is_empty() || !names.insert(name.to_lowercase()) {
             name.push('_');
         }
         write_wav(&demos.join(format!("{name}.wav")), &clip, BitDepth::Int24)?;

@@ -450,7 +450,12 @@ impl Told<'_> {
                 Sound::New { class, .. } => line(seed, class.as_deref()),
                 Sound::Kept { .. } => format!("{}  kept", line(seed, None)),
             };
-            out.write_all(path.as_os_str().as_encoded_bytes())?;
+            // Where names are bytes they are written as they are; other consoles take text alone.
+            if cfg!(unix) {
+                out.write_all(path.as_os_str().as_encoded_bytes())?;
+            } else {
+                write!(out, "{}", path.display())?;
+            }
             writeln!(out, "  {named}")?;
         }
         Ok(())

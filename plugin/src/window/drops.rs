@@ -1,5 +1,8 @@
 //! Files that come into the window and go out of it: dropped on pads, dragged to other programs, copied.
 
+// Elsewhere nothing is dropped or dragged.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
