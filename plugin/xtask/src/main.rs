@@ -1,5 +1,5 @@
 //! `cargo xtask bundle` builds the plugin and wraps it as a CLAP and a VST3; `cargo xtask install` also
-//! copies them to where hosts look for a user's plugins.
+//! copies them to where hosts look for a user's plugins. `cargo xtask book` makes pages of `docs/`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 
+mod book;
 mod bundle;
 
 use bundle::{Class, Format, Product, System, Target};
@@ -20,7 +21,10 @@ const PACKAGE: &str = "audiodiff-plugin";
 const SIGN_VARIABLE: &str = "AUDIODIFF_SIGN";
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Bundles and installs the plugin")]
+#[command(
+    name = "cargo xtask",
+    about = "Bundles and installs the plugin, builds the book"
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -32,6 +36,8 @@ enum Task {
     Bundle(Build),
     /// Bundles, then copies to the folders where hosts look for this user's plugins
     Install(Build),
+    /// Builds the book of docs/ into target/book, and follows its links
+    Book,
 }
 
 #[derive(Args)]
@@ -83,6 +89,12 @@ fn main() -> Result<()> {
                     .context("this user has no home folder")?;
                 println!("{}", bundle::install(&bundle, &folder)?.display());
             }
+        }
+        Task::Book => {
+            let metadata = metadata()?;
+            let out = metadata.target_directory.join("book");
+            let pages = book::build(&metadata.workspace_root, &out)?;
+            println!("{}: {pages} pages", out.join("index.html").display());
         }
     }
     Ok(())
