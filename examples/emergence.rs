@@ -1,5 +1,5 @@
 //! How a snare comes out of noise, in `emergence.png`: `cargo run --release --example emergence`. Above, the snare under
-//! the noise of each level at which the model is asked; below, what the model takes the noise for at that level.
+//! the noise of levels at which the model is asked; below, what the model takes the noise for at each of them.
 
 use std::ops::ControlFlow;
 
@@ -20,31 +20,37 @@ fn main() -> audiodiff::Result<()> {
     };
     let mut guesses = Vec::new();
     renderer.render_watched(&settings, SEED, &mut |_, guess| {
-        guesses.extend(guess.map(|guess| (guess.sigma(), guess.clip())));
+        guesses.extend(guess.map(|guess| Ok((guess.sigma(), guess.clip()?))));
         ControlFlow::Continue(())
     })?;
-    let guesses: Vec<(f64, Clip)> = guesses
-        .into_iter()
-        .map(|(sigma, clip)| Ok((sigma, clip?)))
-        .collect::<audiodiff::Result<_>>()?;
+    let guesses = guesses.into_iter().collect::<audiodiff::Result<Vec<_>>>()?;
 
-    let mut cells = Vec::new();
-    if let Some((_, snare)) = guesses.last() {
-        for (sigma, _) in &guesses {
-            cells.push((
-                format!("noise of sigma {sigma:.2}"),
-                hidden(snare, *sigma, &renderer)?,
-            ));
-        }
+    // Of four steps the second is left out: its noise looks like that of the first.
+    let [first, _, third, last] = &guesses[..] else {
+        unreachable!("the built-in model takes four steps");
+    };
+    let (mut above, mut below) = (Vec::new(), Vec::new());
+    for (sigma, guess) in [first, third, last] {
+        let noisy = hidden(&last.1, *sigma, &renderer)?;
+        above.push((format!("noise {sigma:.1}"), beginning(&noisy)));
+        below.push((format!("guess at noise {sigma:.1}"), beginning(guess)));
     }
-    for (sigma, guess) in guesses {
-        cells.push((format!("guess at sigma {sigma:.2}"), guess));
-    }
-    let cells: Vec<(String, &Clip)> = cells
-        .iter()
-        .map(|(title, clip)| (title.clone(), clip))
-        .collect();
+    let cells = above.iter().chain(&below);
+    let cells: Vec<(String, &Clip)> = cells.map(|(title, clip)| (title.clone(), clip)).collect();
     sound_sheet(&cells, "emergence.png".as_ref())
+}
+
+/// The first half second of a sound.
+fn beginning(clip: &Clip) -> Clip {
+    let channels = clip.channels().iter();
+    let first = channels.map(|channel| {
+        channel
+            .iter()
+            .copied()
+            .take(clip.sample_rate() as usize / 2)
+            .collect()
+    });
+    Clip::new(clip.sample_rate(), first.collect())
 }
 
 /// A sound whose frames have noise of this level added.

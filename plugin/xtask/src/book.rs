@@ -97,16 +97,27 @@ impl Beside {
         let mut parts = text.split("](");
         let mut linked = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            linked.push_str("](");
             let end = part.find([')', ' ', '#']).unwrap_or(part.len());
             let (target, rest) = part.split_at(end);
             let folder = path.parent().unwrap_or(Path::new(""));
             let found = plain(&folder.join(target));
-            if target.is_empty() || target.contains("://") || !repository.join(&found).is_file() {
+            let is_local = !target.is_empty() && !target.contains("://");
+            // Of a folder there is no page: its name stays, without a link.
+            if let (true, Some(at)) = (
+                is_local && repository.join(&found).is_dir(),
+                linked.rfind('['),
+            ) {
+                linked.remove(at);
+                linked.push_str(rest.strip_prefix(')').unwrap_or(rest));
+                continue;
+            }
+            linked.push_str("](");
+            if !is_local || !repository.join(&found).is_file() {
                 linked.push_str(part);
                 continue;
             }
             linked.push_str(&match found.strip_prefix("docs") {
+                Ok(own) if own == Path::new("SUMMARY.md") => "index.html".to_owned(),
                 Ok(own) => own.to_string_lossy().into_owned(),
                 Err(_) => self.name(&found),
             });
@@ -201,9 +212,12 @@ mod tests {
             ("docs/two.md", "# Two\n\n[out](https://example.org/)\n"),
             (
                 "MAP.md",
-                "# The map\n\n## A place\n\n[back](docs/two.md), [card](models/README.md)\n",
+                "# The map\n\n## A place\n\n[back](docs/two.md), [all](docs/SUMMARY.md), [card](models/README.md)\n",
             ),
-            ("models/README.md", "# Card\n\n[heard](kick.flac)\n"),
+            (
+                "models/README.md",
+                "# Card\n\n[heard](kick.flac), [all of it](../models)\n",
+            ),
             ("models/kick.flac", "a sound"),
             ("models/window.png", "a picture"),
         ]);
@@ -220,6 +234,7 @@ mod tests {
         }
         assert!(page("file-map.html").contains("\"file-models-readme.html\""));
         assert!(out.join("file-models-kick.flac").is_file());
+        assert!(page("file-models-readme.html").contains("</a>, all of it</p>"));
     }
 
     #[test]
