@@ -86,6 +86,71 @@ fn links_lead_to_files_and_headings_that_are_there() {
     assert!(wrong.is_empty(), "links that lead nowhere: {wrong:#?}");
 }
 
+#[test]
+fn the_book_has_every_document_of_its_folder_and_shows_every_picture() {
+    let docs = root().join("docs");
+    let summary = read(&docs.join("SUMMARY.md"));
+    let chapters: Vec<PathBuf> = summary
+        .split("](")
+        .skip(1)
+        .map(|rest| docs.join(rest.split(')').next().unwrap_or_default()))
+        .collect();
+    let (mut documents, mut pictures, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    files(&docs, ".md", &mut documents);
+    files(&docs, ".png", &mut pictures);
+    files(&docs, "", &mut others);
+    let mut wrong = Vec::new();
+    for document in documents
+        .iter()
+        .filter(|path| !path.ends_with("SUMMARY.md"))
+    {
+        match chapters
+            .iter()
+            .filter(|chapter| *chapter == document)
+            .count()
+        {
+            1 => {}
+            times => wrong.push(format!(
+                "{}: {times} times in SUMMARY.md",
+                document.display()
+            )),
+        }
+    }
+    let missing = chapters
+        .iter()
+        .filter(|chapter| !documents.contains(chapter));
+    wrong.extend(missing.map(|chapter| format!("SUMMARY.md: no {}", chapter.display())));
+    let text: String = chapters
+        .iter()
+        .map(|chapter| prose(&read(chapter)))
+        .collect();
+    for picture in &pictures {
+        let name = picture.strip_prefix(&docs).unwrap().to_string_lossy();
+        if !text.contains(&format!("]({name})")) {
+            wrong.push(format!("{name}: no chapter shows it"));
+        }
+    }
+    if text.contains("![](") {
+        wrong.push("a picture without a word about it".to_owned());
+    }
+    let known = |path: &&PathBuf| {
+        path.extension()
+            .is_some_and(|ending| ["md", "png", "toml"].iter().any(|known| ending == *known))
+    };
+    wrong.extend(
+        others
+            .iter()
+            .filter(|path| !known(path))
+            .map(|path| format!("{}: nothing of a book", path.display())),
+    );
+    let size: u64 = pictures
+        .iter()
+        .map(|picture| fs::metadata(picture).unwrap().len())
+        .sum();
+    assert!(size < 400_000, "pictures of the book: {size} bytes");
+    assert!(wrong.is_empty(), "docs/: {wrong:#?}");
+}
+
 /// A source file without its comments and without the tests at its foot.
 fn code(path: &Path) -> String {
     let text = read(path);

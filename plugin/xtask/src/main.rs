@@ -1,5 +1,6 @@
 //! `cargo xtask bundle` builds the plugin and wraps it as a CLAP and a VST3; `cargo xtask install` also
-//! copies them to where hosts look for a user's plugins. `cargo xtask package` makes what people download.
+//! copies them to where hosts look for a user's plugins. `cargo xtask package` makes what people download, and
+//! `cargo xtask book` makes pages of `docs/`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 
+mod book;
 mod bundle;
 mod package;
 
@@ -26,7 +28,10 @@ const APPLE: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 const SIGN_VARIABLE: &str = "AUDIODIFF_SIGN";
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Bundles, installs and packages")]
+#[command(
+    name = "cargo xtask",
+    about = "Bundles, installs and packages; makes the book"
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -46,6 +51,8 @@ enum Task {
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,
     },
+    /// Builds the book of docs/ into target/book, and follows its links
+    Book,
 }
 
 #[derive(Args, Clone)]
@@ -108,6 +115,12 @@ fn main() -> Result<()> {
                 locked: true,
             };
             println!("{}", package::package(kind, &build)?.display());
+        }
+        Task::Book => {
+            let metadata = metadata()?;
+            let out = metadata.target_directory.join("book");
+            let pages = book::build(&metadata.workspace_root, &out)?;
+            println!("{}: {pages} pages", out.join("index.html").display());
         }
     }
     Ok(())
