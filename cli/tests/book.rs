@@ -153,28 +153,33 @@ fn small_model(wavs: &Path, run: &Path) -> PathBuf {
     run.join("model.safetensors")
 }
 
-/// Stands for `audiodiff` where documents call it. Trainings are over at once and of small networks, begun from `$SMALL`
-/// in place of the built-in model; nothing is played aloud.
+/// Stands for `audiodiff` where documents call it. Trainings are over at once and of small networks over short sounds,
+/// begun from `$SMALL` in place of the built-in model; nothing is played aloud.
 const SHIM: &str = r#"#!/usr/bin/env bash
 verb=${1-}
 args=()
-length= from=
+length= from= batch= seconds=
 while [ $# -gt 0 ]; do
     case "$verb $1" in
         "train --minutes" | "distill --minutes") args+=("$1" 0.005) length=given; shift ;;
         "train --steps" | "distill --steps") args+=("$1" 2) length=given; shift ;;
+        "train --seconds") args+=("$1" 0.1) seconds=given; shift ;;
         "train --from") args+=("$1" "$2") from=$2; shift ;;
+        "train --batch" | "distill --batch") args+=("$1" "$2") batch=given; shift ;;
         *) args+=("$1") ;;
     esac
     shift
 done
 case "$verb" in
-    train | distill) [ -n "$length" ] || args+=(--minutes 0.005) ;;
+    train | distill)
+        [ -n "$length" ] || args+=(--minutes 0.005)
+        [ -n "$batch" ] || args+=(--batch 2)
+        ;;
     play) args+=(--help) ;;
 esac
 case "$verb $from" in
     "train ") args+=(--from "$SMALL") ;;
-    "train none") args+=(--preset 16x1,16x1) ;;
+    "train none") args+=(--preset 16x1,16x1) && [ -n "$seconds" ] || args+=(--seconds 0.1) ;;
 esac
 exec "$AUDIODIFF" "${args[@]}"
 "#;
