@@ -193,6 +193,8 @@ fn binary() -> PathBuf {
 
 #[test]
 fn what_documents_tell_to_type_does_what_it_says() {
+    // All are read before any is run.
+    let documents: Vec<Vec<Block>> = documents().iter().map(|path| blocks(path)).collect();
     let work = tempfile::tempdir().unwrap();
     let (bin, layout) = (work.path().join("bin"), work.path().join("layout"));
     fs::create_dir(&bin).unwrap();
@@ -202,14 +204,14 @@ fn what_documents_tell_to_type_does_what_it_says() {
     let small = small_model(&layout.join("wavs"), &work.path().join("small"));
     let path = format!("{}:{}", text(&bin), std::env::var("PATH").unwrap());
     let (mut wrong, mut run) = (String::new(), 0);
-    for (number, document) in documents().iter().enumerate() {
+    for (number, blocks) in documents.iter().enumerate() {
         let folder = work.path().join(number.to_string());
         let copied = Command::new("cp")
             .args(["-r", text(&layout), text(&folder)])
             .output()
             .unwrap();
         assert!(copied.status.success());
-        for block in blocks(document).iter().filter(|block| block.is_run) {
+        for block in blocks.iter().filter(|block| block.is_run) {
             let mut shell = Command::new("bash");
             shell
                 .args(["-euo", "pipefail", "-c", &block.commands])
