@@ -153,28 +153,33 @@ fn small_model(wavs: &Path, run: &Path) -> PathBuf {
     run.join("model.safetensors")
 }
 
-/// Stands for `audiodiff` where documents call it. Trainings are over at once and of small networks, begun from `$SMALL`
-/// in place of the built-in model; nothing is played aloud.
+/// Stands for `audiodiff` where documents call it. Trainings are over at once and of small networks over short sounds,
+/// begun from `$SMALL` in place of the built-in model; nothing is played aloud.
 const SHIM: &str = r#"#!/usr/bin/env bash
 verb=${1-}
 args=()
-length= from=
+length= from= batch= seconds=
 while [ $# -gt 0 ]; do
     case "$verb $1" in
         "train --minutes" | "distill --minutes") args+=("$1" 0.005) length=given; shift ;;
         "train --steps" | "distill --steps") args+=("$1" 2) length=given; shift ;;
+        "train --seconds") args+=("$1" 0.1) seconds=given; shift ;;
         "train --from") args+=("$1" "$2") from=$2; shift ;;
+        "train --batch" | "distill --batch") args+=("$1" "$2") batch=given; shift ;;
         *) args+=("$1") ;;
     esac
     shift
 done
 case "$verb" in
-    train | distill) [ -n "$length" ] || args+=(--minutes 0.005) ;;
+    train | distill)
+        [ -n "$length" ] || args+=(--minutes 0.005)
+        [ -n "$batch" ] || args+=(--batch 2)
+        ;;
     play) args+=(--help) ;;
 esac
 case "$verb $from" in
     "train ") args+=(--from "$SMALL") ;;
-    "train none") args+=(--preset 16x1,16x1) ;;
+    "train none") args+=(--preset 16x1,16x1) && [ -n "$seconds" ] || args+=(--seconds 0.1) ;;
 esac
 exec "$AUDIODIFF" "${args[@]}"
 "#;
@@ -188,6 +193,8 @@ fn binary() -> PathBuf {
 
 #[test]
 fn what_documents_tell_to_type_does_what_it_says() {
+    // All are read before any is run.
+    let documents: Vec<Vec<Block>> = documents().iter().map(|path| blocks(path)).collect();
     let work = tempfile::tempdir().unwrap();
     let (bin, layout) = (work.path().join("bin"), work.path().join("layout"));
     fs::create_dir(&bin).unwrap();
@@ -197,14 +204,14 @@ fn what_documents_tell_to_type_does_what_it_says() {
     let small = small_model(&layout.join("wavs"), &work.path().join("small"));
     let path = format!("{}:{}", text(&bin), std::env::var("PATH").unwrap());
     let (mut wrong, mut run) = (String::new(), 0);
-    for (number, document) in documents().iter().enumerate() {
+    for (number, blocks) in documents.iter().enumerate() {
         let folder = work.path().join(number.to_string());
         let copied = Command::new("cp")
             .args(["-r", text(&layout), text(&folder)])
             .output()
             .unwrap();
         assert!(copied.status.success());
-        for block in blocks(document).iter().filter(|block| block.is_run) {
+        for block in blocks.iter().filter(|block| block.is_run) {
             let mut shell = Command::new("bash");
             shell
                 .args(["-euo", "pipefail", "-c", &block.commands])

@@ -238,6 +238,14 @@ mod tests {
     }
 
     #[test]
+    fn the_book_of_this_repository_is_whole() {
+        let out = tempfile::tempdir().unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let pages = build(&repository, out.path()).unwrap();
+        assert!(pages > 12, "{pages}");
+    }
+
+    #[test]
     fn a_link_without_a_target_is_told() {
         let folder = repository(&[
             ("docs/book.toml", SETTINGS),
