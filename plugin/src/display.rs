@@ -225,9 +225,9 @@ impl Display {
     /// Real-time safe.
     pub fn teach(&self, given: Given) -> bool {
         let code = self.learns.load(Ordering::Relaxed);
-        let number = match (Learns::of(code), given) {
-            (Some(Learns::Key(_)), Given::Key(number))
-            | (Some(Learns::Controller(_)), Given::Controller(number)) => number,
+        let number = match Learns::of(code).map(|learns| (learns, given)) {
+            Some((Learns::Key(_), Given::Key(key))) => key,
+            Some((Learns::Controller(_), Given::Controller(controller))) => controller,
             _ => return false,
         };
         let order = Ordering::Relaxed;

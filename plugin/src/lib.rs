@@ -338,8 +338,10 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
             self.status.clone(),
             self.display.clone(),
             self.learner.0.clone(),
-            MULTI,
-            WHEELS,
+            window::Hosted {
+                outputs: MULTI,
+                controllers: WHEELS,
+            },
         )
     }
 

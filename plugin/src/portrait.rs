@@ -207,7 +207,8 @@ impl Range {
         }
         // A text is rounded: what stands nearest to it may say another.
         let near = self.knob(value);
-        let beside = (0..=BESIDE).flat_map(|places| [1.0, -1.0].map(|sign| sign * places as f32));
+        let beside =
+            (0..=BESIDE).flat_map(|places| [1.0, -1.0].map(|sign| sign * f32::from(places)));
         let mut knobs = beside.map(|places| at_place(near + places * STEP));
         let says_it =
             |knob: &f32| knob.abs() <= 1.0 && self.text(*knob).eq_ignore_ascii_case(&text);

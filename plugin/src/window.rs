@@ -167,8 +167,16 @@ impl std::fmt::Debug for Window {
     }
 }
 
-/// The editor of one instance: whether its pads may have outputs of their own (`multi`), and whether its host gives it
-/// controllers.
+/// What a host gives an instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Hosted {
+    /// An output for each pad.
+    pub outputs: bool,
+    /// What a MIDI device's controllers do.
+    pub controllers: bool,
+}
+
+/// The editor of one instance.
 pub fn editor(
     state: Arc<EguiEditorState>,
     params: Arc<PluginParams>,
@@ -176,8 +184,7 @@ pub fn editor(
     status: Arc<Status>,
     display: Arc<Display>,
     learner: Arc<Learner>,
-    multi: bool,
-    controllers: bool,
+    hosted: Hosted,
 ) -> Option<EguiEditor<Window>> {
     let scale = state.user_scale_factor();
     let least = LogicalSize::new(LEAST.width * scale, LEAST.height * scale);
@@ -187,7 +194,7 @@ pub fn editor(
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
     let mut window = Window::new(state.clone(), params, store, status, display, learner);
-    (window.multi, window.controllers) = (multi, controllers);
+    (window.multi, window.controllers) = (hosted.outputs, hosted.controllers);
     create_egui_editor(state, repaint, settings, window)
 }
 

@@ -176,7 +176,8 @@ pub(super) fn mended(
 /// Says where the length or the brightness of the whole is not what was asked.
 pub(super) fn missed(clip: &Clip, asked: &Asked, remarks: &mut Vec<Remark>) {
     let of = |attribute| asked.attributes.get(attribute);
-    let measures: [(Attribute, fn(&Clip) -> f32); 2] = [
+    type Measure = fn(&Clip) -> f32;
+    let measures: [(Attribute, Measure); 2] = [
         (Attribute::Length, Measures::decay_of),
         (Attribute::Brightness, Measures::brightness_of),
     ];

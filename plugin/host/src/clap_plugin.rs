@@ -425,10 +425,8 @@ impl Instance for Plugin<'_> {
             write: Some(write),
         };
         // SAFETY: stream and vector outlive the call.
-        ensure!(
-            unsafe { call!(state, save, self.plugin, &stream) },
-            "saves nothing"
-        );
+        let saved = unsafe { call!(state, save, self.plugin, &stream) };
+        ensure!(saved, "saves nothing");
         Ok(project)
     }
 
@@ -439,10 +437,8 @@ impl Instance for Plugin<'_> {
             read: Some(read),
         };
         // SAFETY: stream and slice outlive the call.
-        ensure!(
-            unsafe { call!(state, load, self.plugin, &stream) },
-            "refuses the project"
-        );
+        let loaded = unsafe { call!(state, load, self.plugin, &stream) };
+        ensure!(loaded, "refuses the project");
         Ok(())
     }
 

@@ -244,6 +244,8 @@ impl IBStreamTrait for Stream {
 
     unsafe fn seek(&self, pos: i64, mode: i32, result: *mut i64) -> tresult {
         let length = self.bytes.borrow().len() as i64;
+        // The constants are of another type on Windows.
+        #[allow(clippy::unnecessary_cast)]
         let from = match mode as u32 {
             mode if mode == IBStream_::IStreamSeekMode_::kIBSeekSet as u32 => 0,
             mode if mode == IBStream_::IStreamSeekMode_::kIBSeekCur as u32 => self.at.get() as i64,
@@ -419,10 +421,8 @@ impl Instance for Plugin<'_> {
         let stream = Stream::holding(Vec::new());
         let pointer = stream.to_com_ptr::<IBStream>().context("a stream")?;
         // SAFETY: the stream outlives the call.
-        done(
-            unsafe { self.component.getState(pointer.as_ptr()) },
-            "getState",
-        )?;
+        let told = unsafe { self.component.getState(pointer.as_ptr()) };
+        done(told, "getState")?;
         let project = stream.bytes.take();
         ensure!(!project.is_empty(), "saves nothing");
         Ok(project)

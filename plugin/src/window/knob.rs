@@ -111,7 +111,7 @@ struct Dial<'a> {
     steps: Option<usize>,
     text: String,
     /// The value that a text stands for.
-    parse: &'a dyn Fn(&str) -> Option<f32>,
+    parse: Parse<'a>,
     format: Format,
     /// Why turning it would change nothing, if so.
     off: Option<&'a str>,
@@ -144,7 +144,7 @@ impl Editing<'_> {
     ) {
         let value = param.unmodulated_normalized_value();
         let knob = self.index(param);
-        let learns = knob.map(|knob| Learns::Controller(knob));
+        let learns = knob.map(Learns::Controller);
         let controlled = knob.map(|knob| Controlled {
             by: self.store.project().controllers.of(knob),
             learns: self.display.learning() == learns,
@@ -336,6 +336,9 @@ impl Editing<'_> {
     }
 }
 
+/// The value that a typed text stands for, if it is one.
+pub(super) type Parse<'a> = &'a dyn Fn(&str) -> Option<f32>;
+
 /// A knob of a setting of a pad.
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
@@ -349,8 +352,8 @@ pub(super) struct Setting<'a> {
     pub get: &'a dyn Fn(&PadSettings) -> f32,
     pub set: &'a dyn Fn(&mut PadSettings, f32),
     pub text: &'a dyn Fn(f32) -> String,
-    /// The value that a typed text stands for, where that is not the number in it.
-    pub parse: Option<&'a dyn Fn(&str) -> Option<f32>>,
+    /// Where a typed text is not read as the number in it.
+    pub parse: Option<Parse<'a>>,
     pub format: Format,
     /// Why turning it would change nothing, if so.
     pub off: Option<&'a str>,
