@@ -38,7 +38,8 @@ wheel=$(of_kind "audiodiff-*-*linux_*$arch.whl")
 
 if [ -n "$deb$archive" ]; then
     root=$work/root
-    mmdebstrap --quiet --variant=apt bookworm "$root"
+    mmdebstrap --quiet --variant=apt --skip=cleanup/apt/lists bookworm "$root"
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
     inside() { chroot "$root" env HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
     # None of these may lack a library.
     whole() {
@@ -56,8 +57,8 @@ if [ -n "$deb" ]; then
     inside audiodiff --version --verbose
     inside audiodiff render --quiet -o /tmp/kick.wav --class kick
     sounds "$root/tmp/kick.wav"
-    whole /usr/bin/audiodiff-standalone /usr/lib/clap/audiodiff.clap /usr/lib/vst3/audiodiff.vst3/Contents/*-linux/audiodiff.so
-    for file in usr/share/man/man1/audiodiff-train.1.gz usr/share/bash-completion/completions/audiodiff; do
+    whole /usr/bin/audiodiff-standalone /usr/lib/clap/audiodiff.clap "/usr/lib/vst3/audiodiff.vst3/Contents/$arch-linux/audiodiff.so"
+    for file in usr/share/man/man1/audiodiff-train.1 usr/share/bash-completion/completions/audiodiff; do
         [ -f "$root/$file" ] || fail "the package installs no $file"
     done
     inside apt-get purge -y -qq audiodiff > /dev/null
@@ -72,7 +73,6 @@ if [ -n "$archive" ]; then
     at=/opt/$(basename "$archive" .tar.gz)
     inside "$at/audiodiff" render --quiet -o /tmp/snare.wav --class snare
     sounds "$root/tmp/snare.wav"
-    # The libraries' names differ by processor, and the shell in the root knows them.
     whole "$at/audiodiff-standalone" "$at/audiodiff.clap"
     inside "$at/audiodiff" --version
     echo "archive: unpacked and heard; $(wc -c < "$archive") bytes"
