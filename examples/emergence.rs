@@ -42,15 +42,8 @@ fn main() -> audiodiff::Result<()> {
 
 /// The first half second of a sound.
 fn beginning(clip: &Clip) -> Clip {
-    let channels = clip.channels().iter();
-    let first = channels.map(|channel| {
-        channel
-            .iter()
-            .copied()
-            .take(clip.sample_rate() as usize / 2)
-            .collect()
-    });
-    Clip::new(clip.sample_rate(), first.collect())
+    let half = clip.sample_rate() as usize / 2;
+    clip.slice(0, half.min(clip.len_frames()))
 }
 
 /// A sound whose frames have noise of this level added.

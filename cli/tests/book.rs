@@ -107,11 +107,7 @@ fn lay_out(folder: &Path) {
             let from = folder.join(format!("made-{number:02}.wav"));
             let clip = audio::read(&from).unwrap();
             let short = clip.sample_rate() as usize / 4;
-            let channels = clip
-                .channels()
-                .iter()
-                .map(|channel| channel[..short.min(channel.len())].to_vec());
-            let clip = audio::Clip::new(clip.sample_rate(), channels.collect());
+            let clip = clip.slice(0, short.min(clip.len_frames()));
             audio::write_wav(
                 &of_class.join(format!("{number}.wav")),
                 &clip,
@@ -132,24 +128,9 @@ fn lay_out(folder: &Path) {
 
 /// A model of a small network that learnt these sounds for a few steps; where it is.
 fn small_model(wavs: &Path, run: &Path) -> PathBuf {
-    let train = [
-        "train",
-        text(wavs),
-        "--out",
-        text(run),
-        "-q",
-        "--from",
-        "none",
-    ];
-    let size = [
-        "--preset",
-        "16x1,16x1",
-        "--sample-rate",
-        "8000",
-        "--seconds",
-        "0.1",
-    ];
-    fixture::done(&[&train[..], &size, &["--batch", "4", "--steps", "4"]].concat());
+    let train = ["train", text(wavs), "--out", text(run), "-q"];
+    let more = ["--batch", "4", "--steps", "4"];
+    fixture::done(&[&train[..], &fixture::small_network("16x1,16x1"), &more].concat());
     run.join("model.safetensors")
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use fixture::{audiodiff, done, fails, said, sounds, text};
+use fixture::{audiodiff, done, fails, said, small_network, sounds, text};
 use serde_json::Value;
 
 /// The JSON that a command prints.
@@ -16,10 +16,8 @@ fn json(args: &[&str]) -> Value {
 
 /// The flags of a training of this many steps, from nothing, of a network of this size, over sounds of 0.1 s.
 fn small<'a>(preset: &'a str, steps: &'a str) -> [&'a str; 12] {
-    let [rate, seconds] = [["--sample-rate", "8000"], ["--seconds", "0.1"]];
-    let flags = [["--preset", preset], rate, seconds, ["--from", "none"]];
-    let more = [["--batch", "4"], ["--steps", steps]];
-    let flags = [&flags[..], &more[..]].concat().concat();
+    let more = ["--batch", "4", "--steps", steps];
+    let flags = [&small_network(preset)[..], &more].concat();
     flags.try_into().unwrap()
 }
 

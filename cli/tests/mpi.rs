@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use audiodiff::train::{StepReport, read_stats};
-use fixture::{done, fails, sounds, text};
+use fixture::{done, fails, small_network, sounds, text};
 use serde_json::Value;
 
 /// A training that ends or is ended takes no longer.
@@ -52,15 +52,8 @@ fn fail_together(args: &[&str]) -> String {
 
 /// The flags of a small training from nothing in `run`.
 fn training<'a>(wavs: &'a Path, run: &'a Path, steps: &'a str) -> Vec<&'a str> {
-    let mut args = vec!["train", text(wavs), "--out", text(run), "--from", "none"];
-    args.extend([
-        "--preset",
-        "16x1,16x1",
-        "--sample-rate",
-        "8000",
-        "--seconds",
-        "0.1",
-    ]);
+    let mut args = vec!["train", text(wavs), "--out", text(run)];
+    args.extend(small_network("16x1,16x1"));
     args.extend([
         "--batch",
         "5",

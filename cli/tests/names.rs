@@ -8,7 +8,7 @@ use std::path::Path;
 
 use audiodiff::audio::{self, BitDepth, Clip};
 use audiodiff::file::FolderLock;
-use fixture::{audiodiff, done, fails, said, sounds, text};
+use fixture::{audiodiff, done, fails, said, small_network, sounds, text};
 
 /// A short sound of its own at each of these paths.
 fn put(root: &Path, paths: &[&str]) {
@@ -26,16 +26,8 @@ fn put(root: &Path, paths: &[&str]) {
 
 /// A training of a tiny network from nothing.
 fn small<'a>(wavs: &'a Path, run: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let train = ["train", text(wavs), "--out", text(run), "--from", "none"];
-    let sizes = [
-        "--preset",
-        "16x1",
-        "--sample-rate",
-        "8000",
-        "--seconds",
-        "0.1",
-    ];
-    let mut all = [&train[..], &sizes, more].concat();
+    let train = ["train", text(wavs), "--out", text(run)];
+    let mut all = [&train[..], &small_network("16x1"), more].concat();
     for (flag, value) in [("--batch", "2"), ("--steps", "1")] {
         if !more.contains(&flag) {
             all.extend([flag, value]);

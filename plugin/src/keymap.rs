@@ -7,14 +7,16 @@ use crate::pad::{FIRST_KEY, PADS};
 /// Keys of MIDI.
 pub const KEYS: u8 = 128;
 
+/// Names of the twelve notes of an octave.
+pub(crate) const NOTES: [&str; 12] = [
+    "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
+];
+
 /// The name of a MIDI key: `C1` is 36, where General MIDI has its bass drum, and `C3` is middle C.
 #[must_use]
 pub fn key_name(key: u8) -> String {
-    const NAMES: [&str; 12] = [
-        "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
-    ];
     let octave = i32::from(key) / 12 - 2;
-    format!("{}{octave}", NAMES[usize::from(key) % 12])
+    format!("{}{octave}", NOTES[usize::from(key) % 12])
 }
 
 /// The key of each pad. Pads may share one: then it plays them all.

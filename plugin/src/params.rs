@@ -22,6 +22,7 @@ mod values;
 
 pub use macros::{MACROS, MacroValues, Macros};
 use modulation::Modulated;
+pub(crate) use text::quantity;
 use text::{gain, hertz_text, pan_text};
 
 /// The highest seed that can be asked for.
@@ -46,7 +47,18 @@ const PAD_KNOBS: [&str; 11] = [
 const BEFORE_PADS: usize = 1 + MACROS.len();
 
 /// How many knobs there are ([`PluginParams::knobs`]).
-pub const KNOBS: usize = BEFORE_PADS + PADS * PAD_KNOBS.len();
+pub const KNOBS: usize = first_knob(PADS);
+
+/// The first knob of a pad.
+const fn first_knob(pad: usize) -> usize {
+    BEFORE_PADS + pad * PAD_KNOBS.len()
+}
+
+/// The pad of a knob, and which of [`PAD_KNOBS`] it is there; none if it is no pad's.
+fn pad_of(knob: usize) -> Option<(usize, usize)> {
+    let it = knob.checked_sub(BEFORE_PADS)?;
+    Some((it / PAD_KNOBS.len(), it % PAD_KNOBS.len()))
+}
 
 /// The id of a knob's parameter; the knobs are those of [`PluginParams::knobs`].
 ///
@@ -54,9 +66,8 @@ pub const KNOBS: usize = BEFORE_PADS + PADS * PAD_KNOBS.len();
 /// When there is no such knob.
 #[must_use]
 pub fn knob_id(knob: usize) -> String {
-    match knob.checked_sub(BEFORE_PADS) {
-        Some(it) => {
-            let (pad, which) = (it / PAD_KNOBS.len(), it % PAD_KNOBS.len());
+    match pad_of(knob) {
+        Some((pad, which)) => {
             assert!(pad < PADS, "there is no knob {knob}");
             format!("{}_{}", PAD_KNOBS[which], pad + 1)
         }
@@ -190,8 +201,7 @@ impl PluginParams {
     }
 
     fn values_of(&self, pad: usize) -> [f32; PAD_KNOBS.len()] {
-        let first = BEFORE_PADS + pad * PAD_KNOBS.len();
-        self.values(first, self.pads[pad].knobs())
+        self.values(first_knob(pad), self.pads[pad].knobs())
     }
 
     /// The gain of the whole now, as a factor.

@@ -9,6 +9,9 @@ use audiodiff::attributes::Attribute;
 use audiodiff::checkpoint::ModelConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::keymap::NOTES;
+use crate::params::quantity;
+
 /// Points of a range: of so many equal parts of a class's sounds the ends.
 const POINTS: usize = 17;
 
@@ -29,11 +32,6 @@ const BESIDE: u8 = 3;
 
 /// What a knob says that leaves its attribute to the model.
 pub const ANY: &str = "Any";
-
-/// Names of the twelve notes of an octave.
-const NOTES: [&str; 12] = [
-    "C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B",
-];
 
 /// What a pad's sounds shall be like: each -1 for the least that its class knows, 1 for the most, and 0 for whatever the
 /// model makes of it.
@@ -183,11 +181,7 @@ impl Range {
         if let Some(hz) = pitch_of(&text).filter(|_| self.attribute == Attribute::Pitch) {
             return Some(self.knob(hz));
         }
-        let is_digit = |c: char| c.is_ascii_digit() || ".,-+".contains(c);
-        let end = text.find(|c: char| !is_digit(c)).unwrap_or(text.len());
-        let (number, unit) = text.split_at(end);
-        let number: f32 = number.replace(',', ".").parse().ok()?;
-        let unit = unit.trim();
+        let (number, unit) = quantity(&text)?;
         let factor = match self.attribute {
             Attribute::Attack | Attribute::Length => {
                 let is_long = unit.is_empty() && number > self.points[POINTS - 1];

@@ -150,10 +150,7 @@ pub struct Window {
     exported: Option<PathBuf>,
     /// The store's count of changes that the host knows of.
     reported: u64,
-    /// Whether pads may have outputs of their own.
-    multi: bool,
-    /// Whether the host gives controllers.
-    controllers: bool,
+    hosted: Hosted,
     size: Arc<EguiEditorState>,
     /// Frames since it was opened.
     frames: u32,
@@ -194,7 +191,7 @@ pub fn editor(
         .with_repaint_poll_interval(FRAME);
     let repaint = display.repaint().clone();
     let mut window = Window::new(state.clone(), params, store, status, display, learner);
-    (window.multi, window.controllers) = (hosted.outputs, hosted.controllers);
+    window.hosted = hosted;
     create_egui_editor(state, repaint, settings, window)
 }
 
@@ -261,7 +258,7 @@ impl NiceEguiApp for Window {
             params: &params,
             store: &store,
             display: &display,
-            controllers: self.controllers,
+            controllers: self.hosted.controllers,
         };
         #[cfg(target_os = "linux")]
         self.open_desktop(frame);
@@ -411,8 +408,10 @@ impl Window {
             picking: None,
             news: None,
             exported: None,
-            multi: false,
-            controllers: true,
+            hosted: Hosted {
+                outputs: false,
+                controllers: true,
+            },
             size,
             frames: 0,
             #[cfg(target_os = "linux")]

@@ -25,6 +25,14 @@ pub(super) fn hertz_text(param: FloatParam) -> FloatParam {
         .with_string_to_value(formatters::s2v_f32_hz_then_khz())
 }
 
+/// The number that a text begins with, whose decimal mark may be a comma, and what follows it.
+pub(crate) fn quantity(text: &str) -> Option<(f32, &str)> {
+    let is_digit = |c: char| c.is_ascii_digit() || ".,-+".contains(c);
+    let end = text.find(|c: char| !is_digit(c)).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.replace(',', ".").parse().ok()?, unit.trim()))
+}
+
 /// Percent to a side; in the middle where that rounds to nothing.
 fn pan_to_string(pan: f32) -> String {
     match (100.0 * pan).round() as i32 {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use nice_plug::params::internals::ParamPtr;
-use nice_plug::prelude::{Param, Params};
+use nice_plug::prelude::Param;
 
-use super::{BEFORE_PADS, PAD_KNOBS, PadParams, PluginParams};
+use super::{PAD_KNOBS, PadParams, PluginParams, first_knob, knob_id, pad_of};
 use crate::pad::PADS;
 use crate::undo::Value;
 
@@ -45,34 +44,22 @@ impl PluginParams {
     }
 
     fn find_kept(&self) -> Vec<Kept> {
-        let knobs: Vec<_> = self.knobs().collect();
-        let kept = self.param_map().into_iter().filter_map(|(id, param, _)| {
-            let (place, pad, default) = match param {
-                ParamPtr::FloatParam(it) => {
-                    let index = knobs.iter().position(|knob| std::ptr::eq(*knob, it))?;
-                    let pad = index
-                        .checked_sub(BEFORE_PADS)
-                        .map(|it| it / PAD_KNOBS.len());
-                    let default = knobs[index].default_normalized_value();
-                    (Place::Knob(index), pad, default)
-                }
-                ParamPtr::IntParam(it) => {
-                    let mut seeds = self.pads.iter().map(|pad| &pad.seed);
-                    let pad = seeds.position(|seed| std::ptr::eq(seed, it))?;
-                    let default = self.pads[pad].seed.default_normalized_value();
-                    (Place::Seed(pad), Some(pad), default)
-                }
-                _ => return None,
-            };
-            let otherwise = (id != MAIN_GAIN).then_some(default);
-            Some(Kept {
+        let knobs = self.knobs().enumerate().map(|(index, knob)| {
+            let (id, default) = (knob_id(index), knob.default_normalized_value());
+            Kept {
+                pad: pad_of(index).map(|(pad, _)| pad),
+                otherwise: (id != MAIN_GAIN).then_some(default),
                 id,
-                pad,
-                otherwise,
-                place,
-            })
+                place: Place::Knob(index),
+            }
         });
-        kept.collect()
+        let seeds = self.pads.iter().enumerate().map(|(pad, params)| Kept {
+            id: format!("seed_{}", pad + 1),
+            pad: Some(pad),
+            otherwise: Some(params.seed.default_normalized_value()),
+            place: Place::Seed(pad),
+        });
+        knobs.chain(seeds).collect()
     }
 
     /// The values of all that a kit holds, normalized, by id.
@@ -105,7 +92,7 @@ impl PluginParams {
     }
 
     fn for_pad(&self, pad: usize, normalized: &[f32], seed: i32) -> Vec<Value> {
-        let first = BEFORE_PADS + pad.min(PADS - 1) * normalized.len();
+        let first = first_knob(pad.min(PADS - 1));
         let knobs = normalized.iter().enumerate();
         let knobs = knobs.map(|(i, &normalized)| Value::Knob(first + i, normalized));
         knobs.chain([Value::Seed(pad, seed)]).collect()
@@ -129,19 +116,10 @@ impl PadParams {
     /// The normalized value of the parameter with this id, without the pad's number, that is `plain` in its own unit; none
     /// if there is none, or it is no part of a kit.
     pub(crate) fn normalized(&self, id: &str, plain: f32) -> Option<f32> {
-        let param = self
-            .param_map()
-            .into_iter()
-            .find(|(its, _, _)| its == id)?
-            .1;
-        match param {
-            ParamPtr::FloatParam(it) => {
-                let knobs = self.knobs();
-                let knob = knobs.into_iter().find(|knob| std::ptr::eq(*knob, it))?;
-                Some(knob.preview_normalized(plain))
-            }
-            ParamPtr::IntParam(_) => Some(self.seed.preview_normalized(plain.round() as i32)),
-            _ => None,
+        match PAD_KNOBS.iter().position(|it| *it == id) {
+            Some(which) => Some(self.knobs()[which].preview_normalized(plain)),
+            None if id == "seed" => Some(self.seed.preview_normalized(plain.round() as i32)),
+            None => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::look::{Look, line};
 use super::make::next_seed;
 use crate::display::{Display, Learns};
 use crate::kit::PadSettings;
-use crate::params::PluginParams;
+use crate::params::{PluginParams, quantity};
 use crate::project::Project;
 use crate::requests::Task;
 use crate::store::Store;
@@ -369,11 +369,7 @@ fn number(typed: &str, percentage: bool) -> Option<f32> {
     if typed == "auto" || typed == "off" {
         return Some(0.0);
     }
-    let end = typed
-        .find(|c: char| !(c.is_ascii_digit() || ".,-+".contains(c)))
-        .unwrap_or(typed.len());
-    let value: f32 = typed[..end].replace(',', ".").parse().ok()?;
-    let unit = typed[end..].trim();
+    let (value, unit) = quantity(&typed)?;
     let factor = match (percentage, unit.starts_with('k')) {
         (true, _) => 0.01,
         (false, true) => 1000.0,

@@ -97,7 +97,7 @@ impl Window {
             edit.edit(|project| project.settings[pad].playing.voices = voices);
         }
         self.takes(ui, edit, pad, settings);
-        if self.multi {
+        if self.hosted.outputs {
             let routes = [(Route::Main, "Main out"), (Route::Own, "Own out")];
             if let Some(route) = choice(ui, "Output", 76.0, &playing.output, &routes) {
                 edit.edit(|project| project.settings[pad].playing.output = route);

@@ -93,7 +93,7 @@ impl Desk {
             store.put(pad, StoredSound::new(recipe(1), &clip)).unwrap();
         }
         let mut window = window(&store);
-        window.multi = true;
+        window.hosted.outputs = true;
         let mut desk = Self {
             egui: dressed(),
             window,

@@ -296,6 +296,23 @@ fn copy_file(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Every file below a folder, by its path from there, in a fixed order: the same files make the same archive.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => found.push(path.strip_prefix(folder)?.to_owned()),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,23 +331,10 @@ mod tests {
         }
     }
 
-    /// Every file below `folder`, by its path from there.
-    fn files(folder: &Path) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut open = vec![folder.to_owned()];
-        while let Some(next) = open.pop() {
-            for entry in fs::read_dir(next).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    open.push(path);
-                } else {
-                    let path = path.strip_prefix(folder).unwrap();
-                    found.push(path.to_str().unwrap().replace('\\', "/"));
-                }
-            }
-        }
-        found.sort();
-        found
+    /// Every file below `folder`, as text with one kind of slash.
+    fn named(folder: &Path) -> Vec<String> {
+        let name = |path: PathBuf| path.to_str().unwrap().replace('\\', "/");
+        files(folder).unwrap().into_iter().map(name).collect()
     }
 
     fn layout(triple: &str) -> (tempfile::TempDir, Vec<String>) {
@@ -345,7 +349,7 @@ mod tests {
                 bundle(&product(), &target, format, &binary, &out).unwrap();
             }
         }
-        let found = files(&out);
+        let found = named(&out);
         (folder, found)
     }
 
@@ -418,8 +422,8 @@ mod tests {
         for name in ["sine.clap", "sine.vst3"] {
             install(&folder.path().join("out").join(name), &user).unwrap();
         }
-        assert_eq!(files(&user), files(&folder.path().join("out")));
+        assert_eq!(named(&user), named(&folder.path().join("out")));
         assert!(install(&folder.path().join("nothing"), &user).is_err());
-        assert_eq!(files(&user), files(&folder.path().join("out")));
+        assert_eq!(named(&user), named(&folder.path().join("out")));
     }
 }

@@ -147,23 +147,6 @@ fn archive(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf>
     }
 }
 
-/// Every file below a folder, by its path from there, in a fixed order: the same files make the same archive.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in fs::read_dir(&next)? {
-            let path = entry?.path();
-            match path.is_dir() {
-                true => open.push(path),
-                false => found.push(path.strip_prefix(folder)?.to_owned()),
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// Whether a file is a program: the others are read.
 fn is_program(path: &Path) -> bool {
     let ending = path.extension().and_then(std::ffi::OsStr::to_str);
@@ -182,7 +165,7 @@ const TIME: u64 = 946_684_800;
 fn tar(folder: &Path, name: &str, place: &Path) -> Result<PathBuf> {
     let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let mut archive = tar::Builder::new(packed);
-    for file in files(folder)? {
+    for file in bundle::files(folder)? {
         let bytes = fs::read(folder.join(&file))?;
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
@@ -265,7 +248,7 @@ fn wheel(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
     if !status.success() {
         bail!("maturin: {status}; `pip install maturin` brings it");
     }
-    let made = files(&fresh)?;
+    let made = bundle::files(&fresh)?;
     let [wheel] = &made[..] else {
         bail!("maturin: expected one wheel, found {}", made.len());
     };
@@ -313,7 +296,7 @@ fn newest_glibc(program: &[u8]) -> Option<(u32, u32)> {
 /// Writes the SHA-256 of every package in a folder, as `sha256sum -c` reads it.
 pub fn write_checksums(folder: &Path) -> Result<()> {
     let mut text = String::new();
-    for file in files(folder)? {
+    for file in bundle::files(folder)? {
         if file.as_os_str() != CHECKSUMS {
             let hash = Sha256::digest(fs::read(folder.join(&file))?);
             let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
