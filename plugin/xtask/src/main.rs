@@ -14,6 +14,7 @@ use serde::Deserialize;
 mod book;
 mod bundle;
 mod package;
+mod page;
 
 use bundle::{Class, Format, Product, System, Target};
 use package::Kind;
@@ -252,6 +253,10 @@ fn compile_one(build: &Build, program: Option<&str>) -> Result<PathBuf> {
     if build.release {
         command.arg("--release");
     }
+    if build.target.as_deref() == Some(page::TARGET) {
+        // What wasm-bindgen has to know of the program stands among what is stripped.
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    }
     for (flag, on) in [
         ("--no-default-features", build.no_default_features),
         ("--locked", build.locked),
@@ -281,7 +286,7 @@ fn compile_one(build: &Build, program: Option<&str>) -> Result<PathBuf> {
                 found = message.executable;
                 continue;
             }
-            let shared = ["so", "dylib", "dll"];
+            let shared = ["so", "dylib", "dll", "wasm"];
             found = message.filenames.into_iter().find(|path| {
                 path.extension()
                     .is_some_and(|extension| shared.iter().any(|s| *s == extension))

@@ -9,12 +9,16 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
+use super::page;
 use super::{
     Build, Metadata, UNIVERSAL, bundles, cargo, compile, metadata, sign, target, without_builder,
 };
 
 /// The package of the command line.
 const COMMAND: &str = "audiodiff-cli";
+
+/// The package of the page.
+const PAGE: &str = "audiodiff-web";
 
 /// The newest glibc that packages for Linux may need: that of Debian 12 and Ubuntu 22.04. What is built on a newer
 /// system may need a newer one.
@@ -36,6 +40,8 @@ pub enum Kind {
     Deb,
     /// A Python wheel that carries the command line, by maturin
     Wheel,
+    /// A page for browsers, one file with the built-in model in it
+    Page,
 }
 
 /// Makes a package in `target/packages` and returns its path.
@@ -47,6 +53,7 @@ pub fn package(kind: Kind, build: &Build) -> Result<PathBuf> {
         Kind::Archive => archive(&metadata, build, &folder)?,
         Kind::Deb => deb(&metadata, build, &folder)?,
         Kind::Wheel => wheel(&metadata, build, &folder)?,
+        Kind::Page => page(&metadata, build, &folder)?,
     };
     write_checksums(&folder)?;
     Ok(made)
@@ -132,6 +139,28 @@ fn documents(workspace: &Path, folder: &Path) -> Result<()> {
         bundle::copy(&workspace.join(from), &folder.join(to))?;
     }
     Ok(())
+}
+
+fn page(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
+    if let Some(other) = &build.target {
+        bail!("package page: every system runs the same one; expected no --target, found {other}");
+    }
+    let program = compile(
+        &Build {
+            package: PAGE.to_owned(),
+            target: Some(page::TARGET.to_owned()),
+            ..build.clone()
+        },
+        None,
+    )?;
+    let copy = metadata.target_directory.join("package").join("page");
+    bundle::remove(&copy)?;
+    let whole = copy.join("audiodiff.wasm");
+    without_builder(&program, &metadata.workspace_root, &whole)?;
+    let page = page::build(&metadata.workspace_root.join("web"), &whole, &copy)?;
+    let path = folder.join(format!("audiodiff-{}.html", metadata.version(PAGE)?));
+    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 fn archive(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {

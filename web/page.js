@@ -1,0 +1,312 @@
+// Sixteen pads over the worker. What they hold is the page's address: a link is a kit, and Back undoes.
+
+"use strict";
+
+const KEYS = [..."1234qwerasdfzxcv"];
+const FIRST =
+  "kick-2012,rim-2102,snare-2046,clap-2066,snare-2139,tom-2081,hat_closed-2003,tom-2048," +
+  "hat_closed-2090,tom-2008,hat_open-2118,tom-2061,perc-2039,cymbal-2131,perc-2012,cymbal-2139";
+const MOST_VARIATIONS = 32;
+const KEPT = "audiodiff.kept";
+
+const $ = (id) => document.getElementById(id);
+const audio = new AudioContext({ latencyHint: "interactive" });
+
+/** Sounds by recipe, the one that was used last at the end: { buffer, wav, milliseconds }, or { trouble }. */
+const sounds = new Map();
+const MOST_SOUNDS = 256;
+/** Recipes that the worker is to make, the next one first, and the one that it is making. */
+let wanted = [];
+let making = null;
+/** What to do with a recipe's sound once it is there. */
+const waiting = new Map();
+/** The recipe of each pad. */
+let pads = [];
+let selected = 0;
+let classes = [];
+let worker;
+/** Recipes that were kept, the newest first. */
+let kept = [];
+
+function say(text, isTrouble = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("trouble", isTrouble);
+}
+
+const classOf = (recipe) => recipe.split("-")[0];
+const spoken = (name) => name.replaceAll("_", " ");
+const seed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+// --- sounds -------------------------------------------------------------------------------------------------------
+
+/** Asks for a sound; `then` is called with it, at once where it is there. */
+function sound(recipe, then) {
+  const known = sounds.get(recipe);
+  if (known) {
+    sounds.delete(recipe);
+    sounds.set(recipe, known);
+    then?.(known);
+    return;
+  }
+  if (then) waiting.set(recipe, [...(waiting.get(recipe) ?? []), then]);
+  // What somebody waits for comes before what may be wanted.
+  if (then || !wanted.includes(recipe)) {
+    wanted = wanted.filter((other) => other !== recipe);
+    then ? wanted.unshift(recipe) : wanted.push(recipe);
+  }
+  next();
+}
+
+function next() {
+  if (!worker || making !== null) return;
+  making = wanted.shift() ?? null;
+  if (making !== null) worker.postMessage({ recipe: making });
+}
+
+function arrived({ recipe, rate, channels, samples, wav, milliseconds, trouble }) {
+  making = null;
+  wanted = wanted.filter((other) => other !== recipe);
+  let made = { trouble };
+  if (trouble) {
+    say(trouble, true);
+  } else {
+    const frames = samples.length / channels;
+    const buffer = audio.createBuffer(channels, frames, rate);
+    for (let channel = 0; channel < channels; channel++) {
+      buffer.copyToChannel(samples.subarray(channel * frames, (channel + 1) * frames), channel);
+    }
+    made = { buffer, wav, milliseconds };
+    say(`${recipe}: ${buffer.duration.toFixed(2)} s of sound in ${Math.round(milliseconds)} ms`);
+  }
+  sounds.set(recipe, made);
+  if (sounds.size > MOST_SOUNDS) sounds.delete(sounds.keys().next().value);
+  const then = waiting.get(recipe) ?? [];
+  waiting.delete(recipe);
+  for (const call of then) call(made);
+  next();
+  show();
+}
+
+function play(recipe) {
+  audio.resume();
+  sound(recipe, ({ buffer }) => {
+    if (!buffer) return;
+    const source = new AudioBufferSourceNode(audio, { buffer });
+    source.connect(audio.destination);
+    source.start();
+  });
+}
+
+// --- what the address says ----------------------------------------------------------------------------------------
+
+function read() {
+  const named = decodeURIComponent(location.hash.slice(1)) || FIRST;
+  const found = named.split(",");
+  const first = FIRST.split(",");
+  pads = first.map((recipe, i) => found[i] || recipe);
+  for (const recipe of pads) sound(recipe);
+  show();
+}
+
+/** Puts a recipe onto a pad. */
+function put(pad, recipe) {
+  pads[pad] = recipe;
+  history.pushState(null, "", `#${pads.join(",")}`);
+  // Whoever presses twice before the first sound is there hears the second alone.
+  sound(recipe, () => pads[pad] === recipe && play(recipe));
+  show();
+}
+
+// --- what is kept -------------------------------------------------------------------------------------------------
+
+function load() {
+  try {
+    const stored = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+    if (Array.isArray(stored)) kept = stored.filter((recipe) => typeof recipe === "string");
+  } catch (error) {
+    say(`what was kept cannot be read: ${error.message}`, true);
+  }
+}
+
+function store() {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(kept));
+  } catch (error) {
+    say(`this browser keeps nothing once the page is closed: ${error.message}`, true);
+  }
+}
+
+function download(recipe) {
+  sound(recipe, ({ wav }) => {
+    if (!wav) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([wav], { type: "audio/wav" }));
+    link.download = `${recipe}.wav`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  });
+}
+
+// --- what is seen -------------------------------------------------------------------------------------------------
+
+/** Draws a sound as its highest and lowest values, louder than it is where it is quiet. */
+function draw(canvas, made) {
+  const scale = devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth * scale, canvas.clientHeight * scale];
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, width, height);
+  if (!made?.buffer) return;
+  const values = made.buffer.getChannelData(0);
+  let peak = 1e-6;
+  for (const value of values) peak = Math.max(peak, Math.abs(value));
+  context.fillStyle = getComputedStyle(canvas).color;
+  for (let x = 0; x < width; x++) {
+    const [from, to] = [Math.floor((x * values.length) / width), Math.ceil(((x + 1) * values.length) / width)];
+    let [low, high] = [0, 0];
+    for (let i = from; i < to; i++) {
+      low = Math.min(low, values[i]);
+      high = Math.max(high, values[i]);
+    }
+    const [top, bottom] = [high, low].map((value) => (1 - value / peak) * 0.5 * height);
+    context.fillRect(x, top, 1, Math.max(1, bottom - top));
+  }
+}
+
+function show() {
+  for (const [i, button] of [...$("pads").children].entries()) {
+    const made = sounds.get(pads[i]);
+    button.dataset.recipe = pads[i];
+    button.dataset.state = made?.buffer ? "there" : made?.trouble ? "trouble" : "waiting";
+    button.setAttribute("aria-pressed", String(i === selected));
+    button.setAttribute("aria-label", `pad ${i + 1}, ${spoken(classOf(pads[i]))}, key ${KEYS[i]}`);
+    button.querySelector(".class").textContent = spoken(classOf(pads[i]));
+    draw(button.querySelector("canvas"), made);
+  }
+  const recipe = pads[selected];
+  const made = sounds.get(recipe);
+  $("name").textContent = recipe;
+  $("length").textContent = made?.buffer
+    ? `${made.buffer.duration.toFixed(2)} s, made in ${Math.round(made.milliseconds)} ms`
+    : (made?.trouble ?? "being made");
+  draw($("wave"), made);
+  $("class").value = classOf(recipe);
+  for (const id of ["vary", "keep", "download"]) $(id).disabled = !made?.buffer;
+  $("new").disabled = $("class").disabled = classes.length === 0;
+
+  $("kept").replaceChildren(
+    ...kept.map((recipe) => {
+      const item = document.createElement("li");
+      const button = (text, title, action) => {
+        const made = Object.assign(document.createElement("button"), { textContent: text, title });
+        made.addEventListener("click", action);
+        item.append(made);
+      };
+      button(recipe, "Play", () => play(recipe));
+      button("to pad", "Put it onto the selected pad", () => put(selected, recipe));
+      button("↓", "Download", () => download(recipe));
+      button("×", "Forget", () => {
+        kept = kept.filter((other) => other !== recipe);
+        store();
+        show();
+      });
+      return item;
+    }),
+  );
+  $("none").hidden = kept.length > 0;
+}
+
+// --- hands --------------------------------------------------------------------------------------------------------
+
+function strike(pad) {
+  selected = pad;
+  play(pads[pad]);
+  const button = $("pads").children[pad];
+  button.classList.remove("struck");
+  void button.offsetWidth; // begins the animation anew
+  button.classList.add("struck");
+  show();
+}
+
+function another(pad = selected, label = classOf(pads[pad])) {
+  put(pad, `${label}-${seed()}`);
+}
+
+function vary(pad = selected) {
+  const recipe = pads[pad];
+  if (recipe.split("-").length > 1 + MOST_VARIATIONS) {
+    say(`a sound is varied ${MOST_VARIATIONS} times at most: begin with a new one`, true);
+    return;
+  }
+  put(pad, `${recipe}-${seed()}`);
+}
+
+function keep(recipe = pads[selected]) {
+  kept = [recipe, ...kept.filter((other) => other !== recipe)];
+  store();
+  show();
+}
+
+for (const key of KEYS) {
+  const button = document.createElement("button");
+  button.innerHTML = `<canvas></canvas><span class="class"></span><kbd>${key.toUpperCase()}</kbd>`;
+  const pad = $("pads").children.length;
+  button.addEventListener("pointerdown", () => strike(pad));
+  // A keyboard's Enter and Space; a pointer's click has been heard.
+  button.addEventListener("click", (event) => event.detail === 0 && strike(pad));
+  button.addEventListener("dblclick", () => another(pad));
+  $("pads").append(button);
+}
+$("new").addEventListener("click", () => another());
+$("vary").addEventListener("click", () => vary());
+$("keep").addEventListener("click", () => keep());
+$("download").addEventListener("click", () => download(pads[selected]));
+$("class").addEventListener("change", () => another(selected, $("class").value));
+$("link").addEventListener("click", async () => {
+  history.replaceState(null, "", `#${pads.join(",")}`);
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("the link to this kit is in the clipboard");
+  } catch {
+    say("the address of this page is the link to this kit");
+  }
+});
+addEventListener("keydown", (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
+  const key = event.key.toLowerCase();
+  const pad = KEYS.indexOf(key);
+  const action = { n: another, m: vary, k: keep }[key];
+  if (pad >= 0) strike(pad);
+  else if (action && !$({ n: "new", m: "vary", k: "keep" }[key]).disabled) action();
+});
+addEventListener("popstate", read);
+addEventListener("resize", show);
+
+// --- the beginning ------------------------------------------------------------------------------------------------
+
+async function begin() {
+  load();
+  read();
+  const packed = Uint8Array.from(atob($("wasm").textContent.trim()), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const wasm = await new Response(unpacked).arrayBuffer();
+  const code = new Blob([$("worker").textContent], { type: "text/javascript" });
+  const started = new Worker(URL.createObjectURL(code));
+  started.onerror = (event) => say(event.message, true);
+  started.onmessage = ({ data }) => {
+    if (data.classes) {
+      classes = data.classes;
+      $("class").replaceChildren(...classes.map((name) => new Option(spoken(name), name)));
+      worker = started;
+      next();
+      show();
+    } else if (data.recipe) {
+      arrived(data);
+    } else {
+      say(data.trouble, true);
+    }
+  };
+  started.postMessage({ wasm }, [wasm]);
+}
+
+begin().catch((error) => say(`this browser cannot run the model: ${error.message}`, true));
