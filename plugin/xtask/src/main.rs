@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 mod book;
 mod bundle;
+mod macho;
 mod package;
 
 use bundle::{Class, Format, Product, System, Target};
@@ -88,6 +89,29 @@ struct Entry {
     vst3: Vec<Class>,
 }
 
+impl Entry {
+    fn product(&self, version: &str) -> Product {
+        Product {
+            name: self.name.clone(),
+            id: self.id.clone(),
+            version: version.to_owned(),
+            vendor: self.vendor.clone(),
+            classes: self.vst3.clone(),
+        }
+    }
+}
+
+/// A package's entry in the `bundler.toml` of a workspace.
+fn entry(workspace: &Path, package: &str) -> Result<Entry> {
+    let manifest = workspace.join("bundler.toml");
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let mut entries: BTreeMap<String, Entry> =
+        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    let entry = entries.remove(package);
+    entry.with_context(|| format!("{}: no entry for {package}", manifest.display()))
+}
+
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bundle(build) => {
@@ -129,22 +153,8 @@ fn main() -> Result<()> {
 /// Builds and bundles.
 fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
     let metadata = metadata()?;
-    let manifest = metadata.workspace_root.join("bundler.toml");
-    let text = std::fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read {}", manifest.display()))?;
-    let mut entries: BTreeMap<String, Entry> =
-        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
-    let Some(entry) = entries.remove(&build.package) else {
-        bail!("{}: no entry for {}", manifest.display(), build.package);
-    };
-    let version = metadata.version(&build.package)?;
-    let product = Product {
-        name: entry.name,
-        id: entry.id,
-        version: version.to_owned(),
-        vendor: entry.vendor,
-        classes: entry.vst3,
-    };
+    let entry = entry(&metadata.workspace_root, &build.package)?;
+    let product = entry.product(metadata.version(&build.package)?);
     let target = target(build)?;
     let folder = metadata.target_directory.join("bundled");
     let built = compile(build, None)?;

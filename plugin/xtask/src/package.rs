@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
+use super::macho;
 use super::{
     Build, Metadata, UNIVERSAL, bundles, cargo, compile, metadata, sign, target, without_builder,
 };
@@ -76,7 +77,10 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
         without_builder(&built, &metadata.workspace_root, &place)?;
         match target.system {
             System::Linux => check_glibc(&place)?,
-            System::Macos => sign(None, &place)?,
+            System::Macos => {
+                macho::check(&place, macho::Kind::Program, &target.archs())?;
+                sign(None, &place)?;
+            }
             System::Windows => {}
         }
     }
@@ -330,6 +334,15 @@ mod tests {
                 "audiodiff.vst3/Contents/x86_64-linux/audiodiff.so",
                 "a library",
             ),
+            // A bundle of macOS, signed and stapled.
+            ("audiodiff.clap/Contents/CodeResources", "an answer"),
+            ("audiodiff.clap/Contents/Info.plist", "a list"),
+            ("audiodiff.clap/Contents/MacOS/audiodiff", "code"),
+            ("audiodiff.clap/Contents/PkgInfo", "BNDL????"),
+            (
+                "audiodiff.clap/Contents/_CodeSignature/CodeResources",
+                "a seal",
+            ),
         ] {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -357,6 +370,23 @@ mod tests {
         let expected = [
             ("it-1.0/README.md", 0o644, "read me"),
             ("it-1.0/audiodiff", 0o755, "a program"),
+            (
+                "it-1.0/audiodiff.clap/Contents/CodeResources",
+                0o644,
+                "an answer",
+            ),
+            ("it-1.0/audiodiff.clap/Contents/Info.plist", 0o644, "a list"),
+            (
+                "it-1.0/audiodiff.clap/Contents/MacOS/audiodiff",
+                0o755,
+                "code",
+            ),
+            ("it-1.0/audiodiff.clap/Contents/PkgInfo", 0o644, "BNDL????"),
+            (
+                "it-1.0/audiodiff.clap/Contents/_CodeSignature/CodeResources",
+                0o644,
+                "a seal",
+            ),
             (
                 "it-1.0/audiodiff.vst3/Contents/x86_64-linux/audiodiff.so",
                 0o755,
