@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
-use super::macho;
 use super::{
-    Build, Metadata, UNIVERSAL, bundles, cargo, compile, metadata, sign, target, without_builder,
+    Build, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata, sign, target,
+    without_builder,
 };
 
 /// The package of the command line.
@@ -58,6 +58,7 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
     bundle::remove(folder)?;
     fs::create_dir_all(folder)?;
     let target = target(build)?;
+    let entry = entry(&metadata.workspace_root, &build.package)?;
     let programs = [
         (COMMAND, "audiodiff", None),
         (
@@ -79,7 +80,8 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
             System::Linux => check_glibc(&place)?,
             System::Macos => {
                 macho::check(&place, macho::Kind::Program, &target.archs())?;
-                sign(None, &place)?;
+                // Its linker's own signature went with its builder's paths, and Apple's processors run nothing unsigned.
+                sign(entry.sign.as_deref(), &place)?;
             }
             System::Windows => {}
         }
