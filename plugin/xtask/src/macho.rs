@@ -27,8 +27,8 @@ struct Part {
     oldest: Option<Version>,
 }
 
-/// Holds a file to be code of this kind for these processors and no others, and returns the oldest macOS that runs it on
-/// one of them.
+/// Holds a file to be code of this kind for these processors and no others, and returns the oldest macOS that runs it
+/// on one of them.
 pub fn check(file: &Path, kind: Kind, archs: &[&str]) -> Result<Option<Version>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parts = parts(&bytes).with_context(|| file.display().to_string())?;

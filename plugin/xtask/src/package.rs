@@ -80,7 +80,7 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
             System::Linux => check_glibc(&place)?,
             System::Macos => {
                 macho::check(&place, macho::Kind::Program, &target.archs())?;
-                // Its linker's own signature went with its builder's paths, and Apple's processors run nothing unsigned.
+                // Its linker's signature broke with its builder's paths, and Apple's processors run nothing unsigned.
                 sign(entry.sign.as_deref(), &place)?;
             }
             System::Windows => {}
