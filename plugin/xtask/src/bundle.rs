@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::macho::{self, Version};
+
 /// A package's entries in `bundler.toml`, and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
@@ -72,6 +74,14 @@ impl Target {
         }
     }
 
+    /// The processors that its files run on, as Rust names them.
+    pub fn archs(&self) -> Vec<&str> {
+        match self.arch.as_str() {
+            "universal" => vec!["aarch64", "x86_64"],
+            arch => vec![arch],
+        }
+    }
+
     /// The folder of a VST3's binary [VST 3 Plug-in Format Structure].
     fn vst3_folder(&self) -> String {
         match (self.system, self.arch.as_str()) {
@@ -117,9 +127,8 @@ impl Format {
     }
 }
 
-/// The keys of `Info.plist` that hosts and macOS read.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// The keys of `Info.plist` that hosts and macOS read [Information Property List].
+#[derive(Debug, Serialize)]
 struct Info {
     #[serde(rename = "CFBundleName")]
     name: String,
@@ -137,8 +146,49 @@ struct Info {
     short_version: String,
     #[serde(rename = "CFBundleVersion")]
     version: String,
+    /// On one of its processors: on the others, macOS itself may be newer.
+    #[serde(
+        rename = "LSMinimumSystemVersion",
+        skip_serializing_if = "Option::is_none"
+    )]
+    oldest: Option<String>,
     #[serde(rename = "NSHighResolutionCapable")]
     high_resolution: bool,
+}
+
+impl Info {
+    fn new(product: &Product, format: Format, oldest: Option<Version>) -> Result<Self> {
+        let version = numbers(&product.version);
+        Ok(Self {
+            name: product.name.clone(),
+            executable: product.name.clone(),
+            identifier: format!("{}.{}", identifier(&product.id)?, format.extension()),
+            package_type: "BNDL".into(),
+            signature: "????".into(),
+            dictionary_version: "6.0".into(),
+            short_version: version.to_owned(),
+            version: version.to_owned(),
+            oldest: oldest.map(|(major, minor)| format!("{major}.{minor}")),
+            high_resolution: true,
+        })
+    }
+}
+
+/// The three numbers of a version: Apple's have nothing such as `-rc.1` after them.
+fn numbers(version: &str) -> &str {
+    version.split(['-', '+']).next().unwrap_or(version)
+}
+
+/// Holds an id to the letters that Apple allows.
+fn identifier(id: &str) -> Result<&str> {
+    let is_part = |part: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !part.is_empty() && part.chars().all(allowed)
+    };
+    match id.contains('.') && id.split('.').all(is_part) {
+        true => Ok(id),
+        false => bail!("id: expected names of A-Z, a-z, 0-9 and - with . between, found {id:?}"),
+    }
 }
 
 /// What hosts read about a VST3 without running it [VST 3 Plug-in Format Structure, moduleinfo.json]. The numbers are
@@ -187,6 +237,13 @@ pub fn bundle(
 ) -> Result<PathBuf> {
     let name = &product.name;
     let place = folder.join(format!("{name}.{}", format.extension()));
+    let info = match target.system {
+        System::Macos => {
+            let oldest = macho::check(binary, macho::Kind::Library, &target.archs())?;
+            Some(Info::new(product, format, oldest)?)
+        }
+        System::Linux | System::Windows => None,
+    };
     replace(&place, |fresh| {
         let inside = match (format, target.system) {
             (Format::Clap, System::Linux | System::Windows) => {
@@ -204,20 +261,10 @@ pub fn bundle(
             let info = serde_json::to_string_pretty(&module_info(product))?;
             fs::write(resources.join("moduleinfo.json"), info)?;
         }
-        if target.system == System::Macos {
-            let info = Info {
-                name: name.clone(),
-                executable: name.clone(),
-                identifier: format!("{}.{}", product.id, format.extension()),
-                package_type: "BNDL".into(),
-                signature: "????".into(),
-                dictionary_version: "6.0".into(),
-                short_version: product.version.clone(),
-                version: product.version.clone(),
-                high_resolution: true,
-            };
-            plist::to_file_xml(contents.join("Info.plist"), &info)?;
-            fs::write(contents.join("PkgInfo"), "BNDL????")?;
+        if let Some(info) = &info {
+            plist::to_file_xml(contents.join("Info.plist"), info)?;
+            let kind = format!("{}{}", info.package_type, info.signature);
+            fs::write(contents.join("PkgInfo"), kind)?;
         }
         Ok(())
     })?;
@@ -316,6 +363,8 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::UNIVERSAL;
+    use crate::macho::sample;
 
     fn product() -> Product {
         Product {
@@ -337,11 +386,26 @@ mod tests {
         files(folder).unwrap().into_iter().map(name).collect()
     }
 
+    /// What cargo builds for a target: on macOS only with the headers of its code.
+    fn library(target: &Target, binary: &Path) {
+        let bytes = match (target.system, &target.archs()[..]) {
+            (System::Macos, [arch]) => sample::thin(arch, sample::LIBRARY),
+            (System::Macos, _) => sample::universal(sample::LIBRARY),
+            _ => b"code".to_vec(),
+        };
+        fs::write(binary, bytes).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(binary, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
     fn layout(triple: &str) -> (tempfile::TempDir, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let binary = folder.path().join("lib");
-        fs::write(&binary, "code").unwrap();
         let target = Target::parse(triple).unwrap();
+        library(&target, &binary);
         let out = folder.path().join("out");
         for format in Format::ALL {
             // Twice: the second takes the place of the first.
@@ -395,21 +459,143 @@ mod tests {
         );
         let (_, found) = layout("x86_64-pc-windows-msvc");
         assert_eq!(found[2], "sine.vst3/Contents/x86_64-win/sine.vst3");
-        let (folder, found) = layout("aarch64-apple-darwin");
-        let inside = ["Info.plist", "MacOS/sine", "PkgInfo"];
-        let expected = ["clap", "vst3"].map(|x| inside.map(|i| format!("sine.{x}/Contents/{i}")));
-        let mut expected = expected.concat();
-        expected.push("sine.vst3/Contents/Resources/moduleinfo.json".to_owned());
-        expected.sort();
-        assert_eq!(found, expected);
-        let plist = folder.path().join("out/sine.vst3/Contents/Info.plist");
-        let info: Info = plist::from_file(plist).unwrap();
-        assert_eq!(info.identifier, "org.example.sine.vst3");
-        assert_eq!(
-            (info.version.as_str(), info.executable.as_str()),
-            ("1.2.3", "sine")
-        );
         assert!(Target::parse("wasm32-unknown-unknown").is_err());
+    }
+
+    /// Holds a bundle to what Apple and Steinberg write of one [Bundle Programming Guide; Information Property List;
+    /// VST 3 Plug-in Format Structure], and returns its property list.
+    fn check_macos(bundle: &Path, has_resources: bool) -> plist::Dictionary {
+        // A file that a link names may stay behind, and links out of a bundle break its seal.
+        let mut open = vec![bundle.to_owned()];
+        while let Some(path) = open.pop() {
+            let kind = fs::symlink_metadata(&path).unwrap().file_type();
+            assert!(kind.is_dir() || kind.is_file(), "{}", path.display());
+            if kind.is_dir() {
+                let entries = fs::read_dir(&path).unwrap();
+                open.extend(entries.map(|entry| entry.unwrap().path()));
+            }
+        }
+
+        let info = plist::Value::from_file(bundle.join("Contents/Info.plist")).unwrap();
+        let info = info.into_dictionary().unwrap();
+        let text = |key: &str| match info.get(key) {
+            Some(plist::Value::String(text)) => text.as_str(),
+            other => panic!("{key}: {other:?}"),
+        };
+        let executable = text("CFBundleExecutable");
+        let mut expected = vec![
+            "Contents/Info.plist".to_owned(),
+            format!("Contents/MacOS/{executable}"),
+            "Contents/PkgInfo".to_owned(),
+        ];
+        if has_resources {
+            expected.push("Contents/Resources/moduleinfo.json".to_owned());
+        }
+        assert_eq!(named(bundle), expected);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let program = bundle.join("Contents/MacOS").join(executable);
+            let mode = fs::metadata(program).unwrap().permissions().mode();
+            assert_eq!(mode & 0o111, 0o111);
+        }
+
+        let id = text("CFBundleIdentifier");
+        let is_part = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        assert!(id.split('.').count() > 2 && id.split('.').all(is_part));
+        assert_eq!(text("CFBundlePackageType"), "BNDL");
+        assert_eq!(text("CFBundleSignature").len(), 4);
+        let pkg_info = fs::read_to_string(bundle.join("Contents/PkgInfo")).unwrap();
+        assert_eq!(
+            pkg_info,
+            text("CFBundlePackageType").to_owned() + text("CFBundleSignature")
+        );
+        assert_eq!(text("CFBundleInfoDictionaryVersion"), "6.0");
+        let name = text("CFBundleName");
+        assert!((1..16).contains(&name.len()), "{name}");
+        for (key, fewest) in [
+            ("CFBundleShortVersionString", 3),
+            ("CFBundleVersion", 1),
+            ("LSMinimumSystemVersion", 2),
+        ] {
+            let numbers: Vec<&str> = text(key).split('.').collect();
+            let is_number = |it: &&str| !it.is_empty() && it.chars().all(|c| c.is_ascii_digit());
+            let fits = (fewest..=3).contains(&numbers.len()) && numbers.iter().all(is_number);
+            assert!(fits, "{key}: {numbers:?}");
+        }
+        let sharp = info.get("NSHighResolutionCapable");
+        assert_eq!(sharp, Some(&plist::Value::Boolean(true)));
+        assert_eq!(info.len(), 10);
+        info
+    }
+
+    #[test]
+    fn a_bundle_for_macos_is_as_apple_and_steinberg_write() {
+        for (triple, oldest) in [
+            ("aarch64-apple-darwin", "11.0"),
+            ("x86_64-apple-darwin", "10.12"),
+            (UNIVERSAL, "10.12"),
+        ] {
+            let (folder, _) = layout(triple);
+            for (name, has_resources) in [("sine.clap", false), ("sine.vst3", true)] {
+                let info = check_macos(&folder.path().join("out").join(name), has_resources);
+                let expected = [
+                    ("CFBundleIdentifier", format!("org.example.{name}")),
+                    ("CFBundleExecutable", "sine".to_owned()),
+                    ("CFBundleShortVersionString", "1.2.3".to_owned()),
+                    ("LSMinimumSystemVersion", oldest.to_owned()),
+                ];
+                for (key, value) in expected {
+                    assert_eq!(info.get(key), Some(&value.into()), "{triple}: {key}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shipped_bundles_for_macos_are_as_apple_and_steinberg_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let entry = crate::entry(&root, crate::PACKAGE).unwrap();
+        let target = Target::parse(UNIVERSAL).unwrap();
+        let binary = folder.path().join("lib");
+        library(&target, &binary);
+        // What comes before a release is named by the release's numbers.
+        let product = entry.product("0.3.0-rc.1+linux");
+        for format in Format::ALL {
+            let place = bundle(&product, &target, format, &binary, folder.path()).unwrap();
+            let info = check_macos(&place, format == Format::Vst3);
+            assert_eq!(info.get("CFBundleVersion"), Some(&"0.3.0".into()));
+        }
+    }
+
+    #[test]
+    fn what_apple_would_refuse_becomes_no_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join("lib");
+        let target = Target::parse(UNIVERSAL).unwrap();
+        let made = |product: &Product| {
+            let made = bundle(product, &target, Format::Clap, &binary, folder.path());
+            made.map_err(|error| format!("{error:#}"))
+        };
+        for id in ["sine", "org.example.my_sine", "org..sine", "org.sine.", ""] {
+            library(&target, &binary);
+            let product = Product {
+                id: id.into(),
+                ..product()
+            };
+            let error = made(&product).unwrap_err();
+            assert!(error.contains(&format!("found {id:?}")), "{error}");
+        }
+        fs::write(&binary, sample::thin("aarch64", sample::LIBRARY)).unwrap();
+        let error = made(&product()).unwrap_err();
+        let expected = "expected code for aarch64 and x86_64, found it for aarch64";
+        assert!(error.contains(expected), "{error}");
+        fs::write(&binary, sample::universal(sample::PROGRAM)).unwrap();
+        assert!(made(&product()).is_err());
+        assert_eq!(named(folder.path()), ["lib"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 mod book;
 mod bundle;
+mod macho;
 mod package;
 mod page;
 
@@ -89,6 +90,29 @@ struct Entry {
     vst3: Vec<Class>,
 }
 
+impl Entry {
+    fn product(&self, version: &str) -> Product {
+        Product {
+            name: self.name.clone(),
+            id: self.id.clone(),
+            version: version.to_owned(),
+            vendor: self.vendor.clone(),
+            classes: self.vst3.clone(),
+        }
+    }
+}
+
+/// A package's entry in the `bundler.toml` of a workspace.
+fn entry(workspace: &Path, package: &str) -> Result<Entry> {
+    let manifest = workspace.join("bundler.toml");
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    let mut entries: BTreeMap<String, Entry> =
+        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
+    let entry = entries.remove(package);
+    entry.with_context(|| format!("{}: no entry for {package}", manifest.display()))
+}
+
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bundle(build) => {
@@ -130,22 +154,8 @@ fn main() -> Result<()> {
 /// Builds and bundles.
 fn bundles(build: &Build) -> Result<Vec<(Format, PathBuf)>> {
     let metadata = metadata()?;
-    let manifest = metadata.workspace_root.join("bundler.toml");
-    let text = std::fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read {}", manifest.display()))?;
-    let mut entries: BTreeMap<String, Entry> =
-        toml::from_str(&text).with_context(|| manifest.display().to_string())?;
-    let Some(entry) = entries.remove(&build.package) else {
-        bail!("{}: no entry for {}", manifest.display(), build.package);
-    };
-    let version = metadata.version(&build.package)?;
-    let product = Product {
-        name: entry.name,
-        id: entry.id,
-        version: version.to_owned(),
-        vendor: entry.vendor,
-        classes: entry.vst3,
-    };
+    let entry = entry(&metadata.workspace_root, &build.package)?;
+    let product = entry.product(metadata.version(&build.package)?);
     let target = target(build)?;
     let folder = metadata.target_directory.join("bundled");
     let built = compile(build, None)?;
@@ -300,14 +310,20 @@ fn compile_one(build: &Build, program: Option<&str>) -> Result<PathBuf> {
     found.with_context(|| format!("{}: expected {what}, found none", build.package))
 }
 
-/// Has a bundle signed.
+/// Has a program or a bundle signed. A command's words are apart and in quotes as a shell's are.
 fn sign(command: Option<&str>, bundle: &Path) -> Result<()> {
     let own = std::env::var(SIGN_VARIABLE).ok();
-    let Some(command) = own.as_deref().or(command) else {
+    sign_by(own.as_deref(), command, bundle)
+}
+
+/// [`sign`] where the environment asks for the command `own`.
+fn sign_by(own: Option<&str>, command: Option<&str>, bundle: &Path) -> Result<()> {
+    let Some(command) = own.or(command) else {
         return Ok(());
     };
-    let mut words = command.split_whitespace();
-    let Some(program) = words.next() else {
+    let words = shlex::split(command)
+        .with_context(|| format!("expected quotes in pairs, found {command}"))?;
+    let Some((program, words)) = words.split_first() else {
         return Ok(());
     };
     match Command::new(program).args(words).arg(bundle).status() {
@@ -360,4 +376,44 @@ fn metadata() -> Result<Metadata> {
 
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn an_identity_with_spaces_is_one_word_of_the_command_that_signs() {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = folder.path().join("heard");
+        let bundle = folder.path().join("a b.clap");
+        let name = "Developer ID Application: M. O'Name (ABCDE12345)";
+        // A shell that writes down its arguments.
+        let command = format!(
+            r#"sh -c 'printf "%s\n" "$@" > "{}"' sh --options runtime --sign "{name}""#,
+            heard.display()
+        );
+        sign_by(Some(&command), Some("no-such-program"), &bundle).unwrap();
+        let heard = std::fs::read_to_string(heard).unwrap();
+        let expected = ["--options", "runtime", "--sign", name];
+        let expected = expected.into_iter().chain(bundle.to_str());
+        assert_eq!(
+            heard.lines().collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_command_that_cannot_sign_is_told_unless_there_is_none_here() {
+        let bundle = Path::new("it.clap");
+        let missing = Some("no-such-program --sign -");
+        let error = sign_by(Some("codesign --sign 'half"), None, bundle).unwrap_err();
+        assert!(error.to_string().contains("quotes in pairs"), "{error}");
+        #[cfg(unix)]
+        assert!(sign_by(None, Some("sh -c 'exit 3'"), bundle).is_err());
+        // A bundle made elsewhere than on a Mac is signed there; but who asks for a signature gets it or hears why not.
+        sign_by(None, missing, bundle).unwrap();
+        sign_by(missing, None, bundle).unwrap_err();
+    }
 }

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::bundle::{self, System};
 use super::page;
 use super::{
-    Build, Metadata, UNIVERSAL, bundles, cargo, compile, metadata, sign, target, without_builder,
+    Build, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata, sign, target,
+    without_builder,
 };
 
 /// The package of the command line.
@@ -64,6 +65,7 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
     bundle::remove(folder)?;
     fs::create_dir_all(folder)?;
     let target = target(build)?;
+    let entry = entry(&metadata.workspace_root, &build.package)?;
     let programs = [
         (COMMAND, "audiodiff", None),
         (
@@ -83,7 +85,11 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
         without_builder(&built, &metadata.workspace_root, &place)?;
         match target.system {
             System::Linux => check_glibc(&place)?,
-            System::Macos => sign(None, &place)?,
+            System::Macos => {
+                macho::check(&place, macho::Kind::Program, &target.archs())?;
+                // Its linker's signature broke with its builder's paths, and Apple's processors run nothing unsigned.
+                sign(entry.sign.as_deref(), &place)?;
+            }
             System::Windows => {}
         }
     }
@@ -359,6 +365,15 @@ mod tests {
                 "audiodiff.vst3/Contents/x86_64-linux/audiodiff.so",
                 "a library",
             ),
+            // A bundle of macOS, signed and stapled.
+            ("audiodiff.clap/Contents/CodeResources", "an answer"),
+            ("audiodiff.clap/Contents/Info.plist", "a list"),
+            ("audiodiff.clap/Contents/MacOS/audiodiff", "code"),
+            ("audiodiff.clap/Contents/PkgInfo", "BNDL????"),
+            (
+                "audiodiff.clap/Contents/_CodeSignature/CodeResources",
+                "a seal",
+            ),
         ] {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -386,6 +401,23 @@ mod tests {
         let expected = [
             ("it-1.0/README.md", 0o644, "read me"),
             ("it-1.0/audiodiff", 0o755, "a program"),
+            (
+                "it-1.0/audiodiff.clap/Contents/CodeResources",
+                0o644,
+                "an answer",
+            ),
+            ("it-1.0/audiodiff.clap/Contents/Info.plist", 0o644, "a list"),
+            (
+                "it-1.0/audiodiff.clap/Contents/MacOS/audiodiff",
+                0o755,
+                "code",
+            ),
+            ("it-1.0/audiodiff.clap/Contents/PkgInfo", 0o644, "BNDL????"),
+            (
+                "it-1.0/audiodiff.clap/Contents/_CodeSignature/CodeResources",
+                0o644,
+                "a seal",
+            ),
             (
                 "it-1.0/audiodiff.vst3/Contents/x86_64-linux/audiodiff.so",
                 0o755,
