@@ -38,7 +38,10 @@ const VARIABLE: &str = "AUDIODIFF_ISA";
 impl Isa {
     /// Every instruction set that this processor has, the plainest first.
     pub fn available() -> Vec<Self> {
-        #[cfg_attr(target_family = "wasm", expect(unused_mut, reason = "what the module may use was decided with it"))]
+        #[cfg_attr(
+            target_family = "wasm",
+            expect(unused_mut, reason = "what the module may use was decided with it")
+        )]
         let mut sets = vec![Set::Portable];
         #[cfg(target_arch = "x86_64")]
         {

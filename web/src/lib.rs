@@ -53,7 +53,9 @@ impl FromStr for Recipe {
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split('-');
         let class = words.next().unwrap_or_default().to_owned();
-        let seeds = words.map(str::parse).collect::<std::result::Result<Vec<u64>, _>>();
+        let seeds = words
+            .map(str::parse)
+            .collect::<std::result::Result<Vec<u64>, _>>();
         match seeds {
             Ok(seeds) if !seeds.is_empty() && seeds.len() <= 1 + MOST_VARIATIONS => {
                 Ok(Self { class, seeds })
@@ -209,7 +211,9 @@ mod tests {
         assert_eq!(varied.parent(), Some(recipe("hat_closed-7-1")));
         assert_eq!(recipe("kick-7").parent(), None);
         let endless = format!("kick{}", "-1".repeat(MOST_VARIATIONS + 2));
-        for wrong in ["", "kick", "kick-", "kick--7", "kick-7.5", "kick-x", &endless] {
+        for wrong in [
+            "", "kick", "kick-", "kick--7", "kick-7.5", "kick-x", &endless,
+        ] {
             let reason = wrong.parse::<Recipe>().unwrap_err().to_string();
             assert!(reason.contains(&format!("found `{wrong}`")), "{reason}");
         }
@@ -231,6 +235,9 @@ mod tests {
         };
         assert_eq!(fresh.renderer.render(&settings, 7).unwrap().clip, first);
         let unknown = synth.make(&recipe("kik-7")).unwrap_err().to_string();
-        assert!(unknown.contains("`kik`") && unknown.contains("kick"), "{unknown}");
+        assert!(
+            unknown.contains("`kik`") && unknown.contains("kick"),
+            "{unknown}"
+        );
     }
 }

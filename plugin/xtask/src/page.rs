@@ -55,7 +55,10 @@ fn assemble(page: &str, parts: &[(&str, &str)]) -> Result<String> {
     let mut page = page.to_owned();
     for (name, part) in parts {
         // An element `script` ends at the first that looks like its end, and goes on behind what looks like a comment.
-        if let Some(wrong) = ["</script", "<!--", "<script"].iter().find(|it| part.contains(**it)) {
+        if let Some(wrong) = ["</script", "<!--", "<script"]
+            .iter()
+            .find(|it| part.contains(**it))
+        {
             bail!("{name}: expected nothing that HTML reads in a script, found {wrong}");
         }
         let place = format!("<!-- {name} -->");
@@ -91,7 +94,11 @@ mod tests {
         let web = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../web"));
         let [page, script, worker] =
             ["index.html", "page.js", "worker.js"].map(|name| read(&web.join(name)).unwrap());
-        let parts = [("page.js", &*script), ("worker.js", &worker), ("audiodiff.wasm", "")];
+        let parts = [
+            ("page.js", &*script),
+            ("worker.js", &worker),
+            ("audiodiff.wasm", ""),
+        ];
         let whole = assemble(&page, &parts).unwrap();
         assert!(!whole.contains("<!--"), "a place without a part");
         assert!(whole.contains(&script) && whole.contains(&worker));
