@@ -23,7 +23,7 @@ done
 
 target=x86_64-pc-windows-gnu
 lacks=
-for program in x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ x86_64-w64-mingw32-dlltool wine wineserver xvfb-run xwininfo import identify; do
+for program in python3 x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ x86_64-w64-mingw32-dlltool wine wineserver xvfb-run xwininfo import identify; do
     command -v "$program" >/dev/null || lacks="$lacks $program"
 done
 [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || lacks="$lacks rust-std($target)"
@@ -160,9 +160,24 @@ for kind in clap vst3; do
     [ -s "window-$kind.png" ] || fail "window-$kind.png: expected a picture with more than 1000 colours, found none"
 done
 
+cd "$OLDPWD"
+if [ "$profile" = release ]; then
+    say "the archive"
+    archive=$(cargo xtask package archive --target "$target" | tail -n 1)
+    python3 -m zipfile -e "$archive" "$work/unpacked"
+    cd "$work"/unpacked/*
+    wine audiodiff.exe -q render --class kick --seed 7 -o kick.wav
+    cmp kick.wav "$work/windows-kick.wav"
+    wine audiodiff-standalone.exe --help >/dev/null
+    for kind in clap vst3; do
+        host_there play "audiodiff.$kind" --wav "$kind.wav"
+        cmp "$kind.wav" "$work/windows-$kind.wav"
+    done
+    cd "$OLDPWD"
+fi
+
 if [ -n "$suite" ]; then
     say "the suite"
-    cd "$OLDPWD"
     CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine cargo test --workspace --locked --target "$target" --no-fail-fast
 fi
 say "good"

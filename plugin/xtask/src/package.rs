@@ -1,11 +1,14 @@
 //! What people download: an archive for each system, a Debian package, a Python wheel.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use object::read::pe::PeFile64;
+use object::{FileKind, LittleEndian};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
@@ -95,6 +98,11 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
     }
     for (_, bundle) in bundles(build)? {
         bundle::install(&bundle, folder)?;
+    }
+    if target.system == System::Windows {
+        for file in bundle::files(folder)? {
+            check_imports(&folder.join(file))?;
+        }
     }
     if let Some(command) = std::env::var_os(NOTARIZE_VARIABLE).filter(|it| !it.is_empty()) {
         run(Command::new(command).arg(folder))?;
@@ -328,6 +336,38 @@ fn newest_glibc(program: &[u8]) -> Option<(u32, u32)> {
     versions.max()
 }
 
+/// Holds a file for Windows to libraries that every Windows has.
+fn check_imports(file: &Path) -> Result<()> {
+    let bytes = fs::read(file)?;
+    match of_compilers(&bytes).with_context(|| file.display().to_string())? {
+        found if found.is_empty() => Ok(()),
+        found => bail!(
+            "{}: expected to need no library that comes with a compiler, found {}",
+            file.display(),
+            found.join(", ")
+        ),
+    }
+}
+
+/// The libraries that a file for Windows needs and that compilers bring: MinGW's begin with `lib`, Microsoft's are those
+/// of Visual C++, which its own installer brings. None for what is no code.
+fn of_compilers(file: &[u8]) -> Result<Vec<String>> {
+    if FileKind::parse(file) != Ok(FileKind::Pe64) {
+        return Ok(Vec::new());
+    }
+    let mut found = BTreeSet::new();
+    if let Some(table) = PeFile64::parse(file)?.import_table()? {
+        let mut descriptors = table.descriptors()?;
+        while let Some(descriptor) = descriptors.next()? {
+            let name = table.name(descriptor.name.get(LittleEndian))?;
+            found.insert(String::from_utf8_lossy(name).to_lowercase());
+        }
+    }
+    let brought = ["lib", "vcruntime", "msvcp", "concrt"];
+    found.retain(|name| brought.iter().any(|begin| name.starts_with(begin)));
+    Ok(found.into_iter().collect())
+}
+
 /// Writes the SHA-256 of every package in a folder, as `sha256sum -c` reads it.
 pub fn write_checksums(folder: &Path) -> Result<()> {
     let mut text = String::new();
@@ -460,5 +500,77 @@ mod tests {
             error.contains("expected glibc 2.35 at most, found 2.38"),
             "{error}"
         );
+    }
+
+    /// A file for Windows that needs these libraries and is else empty [PE Format].
+    fn needing(libraries: &[&str]) -> Vec<u8> {
+        const SECTION: u32 = 0x1000;
+        let table = 20 * (libraries.len() + 1);
+        let (mut descriptors, mut names) = (Vec::new(), Vec::new());
+        for library in libraries {
+            let name = SECTION + (table + names.len()) as u32;
+            // The list of functions, a date, forwarders, the library's name, the functions' places.
+            for word in [SECTION, 0, 0, name, SECTION] {
+                descriptors.extend(word.to_le_bytes());
+            }
+            names.extend(library.bytes().chain([0]));
+        }
+        descriptors.resize(table, 0);
+        let section = [descriptors, names].concat();
+
+        let mut file = b"MZ".to_vec();
+        file.resize(0x3c, 0);
+        file.extend(0x40_u32.to_le_bytes());
+        file.extend(b"PE\0\0");
+        file.extend([0x64, 0x86, 1, 0]); // x86-64, one section
+        file.extend([0; 12]);
+        file.extend([240, 0, 0x22, 0]); // the next header's length; a program with large addresses
+        let optional = file.len();
+        file.extend(0x20b_u16.to_le_bytes());
+        file.resize(optional + 108, 0);
+        file.extend(16_u32.to_le_bytes());
+        file.extend([0; 8]);
+        for word in [SECTION, table as u32] {
+            file.extend(word.to_le_bytes());
+        }
+        file.resize(optional + 240, 0);
+        file.extend(b".idata\0\0");
+        for word in [section.len() as u32, SECTION, section.len() as u32, 0x200] {
+            file.extend(word.to_le_bytes());
+        }
+        file.resize(0x200, 0);
+        [file, section].concat()
+    }
+
+    #[test]
+    fn a_fresh_windows_lacks_nothing() {
+        let own = [
+            "KERNEL32.dll",
+            "api-ms-win-crt-heap-l1-1-0.dll",
+            "msvcrt.dll",
+        ];
+        assert!(of_compilers(&needing(&own)).unwrap().is_empty());
+        let brought = [
+            "VCRUNTIME140.dll",
+            "user32.dll",
+            "libwinpthread-1.dll",
+            "MSVCP140.dll",
+        ];
+        assert_eq!(
+            of_compilers(&needing(&brought)).unwrap(),
+            ["libwinpthread-1.dll", "msvcp140.dll", "vcruntime140.dll"]
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audiodiff.exe");
+        fs::write(&file, needing(&brought)).unwrap();
+        let reason = format!("{:#}", check_imports(&file).unwrap_err());
+        assert!(
+            reason.contains("audiodiff.exe") && reason.contains("msvcp140.dll"),
+            "{reason}"
+        );
+        // Documents are no code, and half a file is an error.
+        assert!(of_compilers(b"# audiodiff").unwrap().is_empty());
+        let whole = needing(&brought);
+        assert!(of_compilers(&whole[..0x220]).is_err());
     }
 }
