@@ -1,20 +1,23 @@
 #!/bin/sh
 # Installs what building and testing audiodiff needs and this machine lacks: compilers of C and C++, ALSA's headers,
 # Python and an X server without a screen for tests, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and
-# libclang, by which its headers are read.
+# libclang, by which its headers are read; with --page what the page for browsers needs: Rust's target for WebAssembly, and
+# Chromium with its driver, which tests it.
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
 
-mpi=
-case "${1-}" in
-    "") ;;
-    --mpi) mpi=1 ;;
-    *)
-        echo "setup.sh: expected nothing or --mpi, found $1" >&2
-        exit 2
-        ;;
-esac
+mpi='' page=''
+for argument in "$@"; do
+    case $argument in
+        --mpi) mpi=1 ;;
+        --page) page=1 ;;
+        *)
+            echo "setup.sh: expected nothing, --mpi or --page, found $argument" >&2
+            exit 2
+            ;;
+    esac
+done
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -39,6 +42,10 @@ if [ -n "$mpi" ]; then
     # Of every version, where Debian and its relatives have it.
     ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing="$missing libclang-dev"
 fi
+if [ -n "$page" ]; then
+    { command -v google-chrome || command -v chromium; } >/dev/null || missing="$missing chromium"
+    command -v chromedriver >/dev/null || missing="$missing chromium-driver"
+fi
 # shellcheck disable=SC2086 # one word a package
 [ -z "$missing" ] || install $missing
 
@@ -56,3 +63,4 @@ if ! new_enough; then
     rustup update stable
     rustup default stable
 fi
+[ -z "$page" ] || rustup target add wasm32-unknown-unknown
