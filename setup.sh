@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what building and testing audiodiff needs and this machine lacks: compilers of C and C++, ALSA's headers,
 # Python and an X server without a screen for tests, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and
-# libclang, by which its headers are read; with --page what the page for browsers needs: Rust's target for WebAssembly, and
-# Chromium with its driver, which tests it.
+# libclang, by which its headers are read. With --page also what making and testing the page for browsers needs: Rust's
+# target for WebAssembly, and a browser with its driver, Chromium where there is no Chrome (Ubuntu has it as a snap alone).
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
