@@ -107,6 +107,8 @@ for seed in 1 2 3 4; do
     "$here" -q render --class kick --seed $seed -o "set/kick/$seed.wav"
     "$here" -q render --class snare --seed $seed -o "set/kick-2/$seed.wav"
 done
+# Sounds that may not be written are read.
+chmod a-w set/kick/*.wav
 # As Excel saves it on Windows.
 {
     printf '\xef\xbb\xbfpath,label\r\n'
