@@ -25,7 +25,7 @@ let pads = [];
 let selected = 0;
 let classes = [];
 let worker;
-/** Recipes that were kept, the newest first. */
+/** Recipes that were kept, the newest first, and whether the browser keeps them. */
 let kept = [];
 
 function say(text, isTrouble = false) {
@@ -289,24 +289,42 @@ async function begin() {
   read();
   const packed = Uint8Array.from(atob($("wasm").textContent.trim()), (letter) => letter.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const wasm = await new Response(unpacked).arrayBuffer();
-  const code = new Blob([$("worker").textContent], { type: "text/javascript" });
-  const started = new Worker(URL.createObjectURL(code));
+  program = await WebAssembly.compile(await new Response(unpacked).arrayBuffer());
+  start();
+}
+
+function start() {
+  const code = URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" }));
+  const started = new Worker(code);
   started.onerror = (event) => say(event.message, true);
   started.onmessage = ({ data }) => {
+    URL.revokeObjectURL(code);
     if (data.classes) {
-      classes = data.classes;
-      $("class").replaceChildren(...classes.map((name) => new Option(spoken(name), name)));
-      worker = started;
-      next();
-      show();
-    } else if (data.recipe) {
-      arrived(data);
-    } else {
+      opened(started, data.classes);
+    } else if (!data.recipe) {
       say(data.trouble, true);
+    } else {
+      if (data.crashed) {
+        // A program that has stopped does nothing more: another one takes its place.
+        started.terminate();
+        worker = undefined;
+        start();
+      }
+      arrived(data);
     }
   };
-  started.postMessage({ wasm }, [wasm]);
+  started.postMessage({ program });
+}
+
+function opened(started, names) {
+  worker = started;
+  if (classes.length === 0) {
+    classes = names;
+    $("class").replaceChildren(...classes.map((name) => new Option(spoken(name), name)));
+    if (!$("status").classList.contains("trouble")) say("Sounds are being made.");
+  }
+  next();
+  show();
 }
 
 begin().catch((error) => say(`this browser cannot run the model: ${error.message}`, true));
