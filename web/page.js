@@ -27,6 +27,7 @@ let classes = [];
 let worker;
 /** Recipes that were kept, the newest first, and whether the browser keeps them. */
 let kept = [];
+let keeps = true;
 
 function say(text, isTrouble = false) {
   $("status").textContent = text;
@@ -122,18 +123,23 @@ function put(pad, recipe) {
 function load() {
   try {
     const stored = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
-    if (Array.isArray(stored)) kept = stored.filter((recipe) => typeof recipe === "string");
+    kept = Array.isArray(stored) ? stored.filter((recipe) => typeof recipe === "string") : [];
   } catch (error) {
     say(`what was kept cannot be read: ${error.message}`, true);
   }
 }
 
-function store() {
+/** Changes what is kept: what is kept now, which another tab may have changed. */
+function change(how) {
+  if (keeps) load();
+  kept = how(kept);
   try {
     localStorage.setItem(KEPT, JSON.stringify(kept));
   } catch (error) {
-    say(`this browser keeps nothing once the page is closed: ${error.message}`, true);
+    keeps = false;
+    say(`what you keep is gone once the page is closed: ${error.message}`, true);
   }
+  list();
 }
 
 function download(recipe) {
@@ -191,29 +197,39 @@ function show() {
     : (made?.trouble ?? "being made");
   draw($("wave"), made);
   $("class").value = classOf(recipe);
-  for (const id of ["vary", "keep", "download"]) $(id).disabled = !made?.buffer;
-  $("new").disabled = $("class").disabled = classes.length === 0;
+  // Not while a sound is being made: a button that is switched off loses the keyboard's focus.
+  const opened = classes.length > 0;
+  for (const id of ["vary", "keep", "download"]) $(id).disabled = !opened || Boolean(made?.trouble);
+  $("new").disabled = $("class").disabled = !opened;
+}
 
+/** Draws the list of what is kept; the keyboard's focus stays where it was. */
+function list() {
+  const rows = [...$("kept").children];
+  const row = rows.findIndex((item) => item.contains(document.activeElement));
+  const column = row < 0 ? 0 : [...rows[row].children].indexOf(document.activeElement);
+  const focused = rows[row]?.dataset.recipe;
   $("kept").replaceChildren(
     ...kept.map((recipe) => {
       const item = document.createElement("li");
+      item.dataset.recipe = recipe;
       const button = (text, title, action) => {
         const made = Object.assign(document.createElement("button"), { textContent: text, title });
+        made.setAttribute("aria-label", `${title}: ${recipe}`);
         made.addEventListener("click", action);
         item.append(made);
       };
       button(recipe, "Play", () => play(recipe));
       button("to pad", "Put it onto the selected pad", () => put(selected, recipe));
       button("↓", "Download", () => download(recipe));
-      button("×", "Forget", () => {
-        kept = kept.filter((other) => other !== recipe);
-        store();
-        show();
-      });
+      button("×", "Forget", () => change((kept) => kept.filter((other) => other !== recipe)));
       return item;
     }),
   );
   $("none").hidden = kept.length > 0;
+  if (row < 0) return;
+  const at = kept.includes(focused) ? kept.indexOf(focused) : Math.min(row, kept.length - 1);
+  ($("kept").children[at]?.children[column] ?? $("link")).focus();
 }
 
 // --- hands --------------------------------------------------------------------------------------------------------
@@ -242,9 +258,7 @@ function vary(pad = selected) {
 }
 
 function keep(recipe = pads[selected]) {
-  kept = [recipe, ...kept.filter((other) => other !== recipe)];
-  store();
-  show();
+  change((kept) => [recipe, ...kept.filter((other) => other !== recipe)]);
 }
 
 for (const key of KEYS) {
@@ -280,12 +294,17 @@ addEventListener("keydown", (event) => {
   else if (action && !$({ n: "new", m: "vary", k: "keep" }[key]).disabled) action();
 });
 addEventListener("popstate", read);
+addEventListener("storage", () => {
+  load();
+  list();
+});
 addEventListener("resize", show);
 
 // --- the beginning ------------------------------------------------------------------------------------------------
 
 async function begin() {
   load();
+  list();
   read();
   const packed = Uint8Array.from(atob($("wasm").textContent.trim()), (letter) => letter.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
