@@ -12,14 +12,16 @@ const KEPT = "audiodiff.kept";
 const $ = (id) => document.getElementById(id);
 const audio = new AudioContext({ latencyHint: "interactive" });
 
-/** Sounds by recipe, the one that was used last at the end: { buffer, wav, milliseconds }, or { trouble }. */
+/** Sounds by recipe, the newest at the end: { buffer, wav, milliseconds }, or { trouble }. */
 const sounds = new Map();
-const MOST_SOUNDS = 256;
+const MOST_SOUNDS = 128;
 /** Recipes that the worker is to make, the next one first, and the one that it is making. */
 let wanted = [];
 let making = null;
-/** What to do with a recipe's sound once it is there. */
-const waiting = new Map();
+/** What was struck last, where it is still to be made: it is heard once it is there. */
+let awaited = null;
+/** What is to be written as a file once it is there. */
+const downloads = new Set();
 /** The recipe of each pad. */
 let pads = [];
 let selected = 0;
@@ -40,33 +42,24 @@ const seed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 // --- sounds -------------------------------------------------------------------------------------------------------
 
-/** Asks for a sound; `then` is called with it, at once where it is there. */
-function sound(recipe, then) {
-  const known = sounds.get(recipe);
-  if (known) {
-    sounds.delete(recipe);
-    sounds.set(recipe, known);
-    then?.(known);
-    return;
-  }
-  if (then) waiting.set(recipe, [...(waiting.get(recipe) ?? []), then]);
-  // What somebody waits for comes before what may be wanted.
-  if (then || !wanted.includes(recipe)) {
-    wanted = wanted.filter((other) => other !== recipe);
-    then ? wanted.unshift(recipe) : wanted.push(recipe);
-  }
+/** Asks the worker for a sound, before all others where somebody waits for it. */
+function want(recipe, first = false) {
+  if (sounds.has(recipe) || recipe === making || (!first && wanted.includes(recipe))) return;
+  wanted = wanted.filter((other) => other !== recipe);
+  first ? wanted.unshift(recipe) : wanted.push(recipe);
   next();
 }
 
 function next() {
   if (!worker || making !== null) return;
+  // What a later press has put aside is not made.
+  wanted = wanted.filter((recipe) => pads.includes(recipe) || recipe === awaited || downloads.has(recipe));
   making = wanted.shift() ?? null;
   if (making !== null) worker.postMessage({ recipe: making });
 }
 
 function arrived({ recipe, rate, channels, samples, wav, milliseconds, trouble }) {
   making = null;
-  wanted = wanted.filter((other) => other !== recipe);
   let made = { trouble };
   if (trouble) {
     say(trouble, true);
@@ -77,25 +70,45 @@ function arrived({ recipe, rate, channels, samples, wav, milliseconds, trouble }
       buffer.copyToChannel(samples.subarray(channel * frames, (channel + 1) * frames), channel);
     }
     made = { buffer, wav, milliseconds };
-    say(`${recipe}: ${buffer.duration.toFixed(2)} s of sound in ${Math.round(milliseconds)} ms`);
   }
   sounds.set(recipe, made);
-  if (sounds.size > MOST_SOUNDS) sounds.delete(sounds.keys().next().value);
-  const then = waiting.get(recipe) ?? [];
-  waiting.delete(recipe);
-  for (const call of then) call(made);
+  for (const old of sounds.keys()) {
+    if (sounds.size <= MOST_SOUNDS) break;
+    if (!pads.includes(old)) sounds.delete(old);
+  }
+  if (awaited === recipe) {
+    awaited = null;
+    hear(made);
+  }
+  if (downloads.delete(recipe)) write(recipe, made);
   next();
+  if (worker && making === null && !$("status").classList.contains("trouble")) say("All sounds are made.");
   show();
 }
 
+/** Plays a recipe; one that is still to be made, once it is there, and only where nothing was struck since. */
 function play(recipe) {
   audio.resume();
-  sound(recipe, ({ buffer }) => {
-    if (!buffer) return;
+  say("");
+  const made = sounds.get(recipe);
+  awaited = made ? null : recipe;
+  made ? hear(made) : want(recipe, true);
+}
+
+/** The last press before the browser let the page be heard. */
+let held;
+
+function hear({ buffer, trouble }) {
+  if (trouble) return say(trouble, true);
+  const start = () => {
     const source = new AudioBufferSourceNode(audio, { buffer });
     source.connect(audio.destination);
     source.start();
-  });
+  };
+  if (audio.state === "running") return start();
+  // Not all that was struck in silence comes at once, and nothing comes long after.
+  const press = (held = { at: performance.now() });
+  audio.resume().then(() => held === press && performance.now() - press.at < 1000 && start());
 }
 
 // --- what the address says ----------------------------------------------------------------------------------------
@@ -103,18 +116,22 @@ function play(recipe) {
 function read() {
   const named = decodeURIComponent(location.hash.slice(1)) || FIRST;
   const found = named.split(",");
-  const first = FIRST.split(",");
-  pads = first.map((recipe, i) => found[i] || recipe);
-  for (const recipe of pads) sound(recipe);
+  pads = FIRST.split(",").map((recipe, i) => found[i] || recipe);
+  for (const recipe of pads) want(recipe);
   show();
 }
+
+const address = () => `#${pads.map(encodeURIComponent).join(",")}`;
 
 /** Puts a recipe onto a pad. */
 function put(pad, recipe) {
   pads[pad] = recipe;
-  history.pushState(null, "", `#${pads.join(",")}`);
-  // Whoever presses twice before the first sound is there hears the second alone.
-  sound(recipe, () => pads[pad] === recipe && play(recipe));
+  try {
+    history.pushState(null, "", address());
+  } catch {
+    // Some browsers take no more than a hundred in half a minute. The link is right all the same.
+  }
+  play(recipe);
   show();
 }
 
@@ -143,14 +160,19 @@ function change(how) {
 }
 
 function download(recipe) {
-  sound(recipe, ({ wav }) => {
-    if (!wav) return;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([wav], { type: "audio/wav" }));
-    link.download = `${recipe}.wav`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  });
+  const made = sounds.get(recipe);
+  if (made) return write(recipe, made);
+  downloads.add(recipe);
+  want(recipe, true);
+}
+
+function write(recipe, { wav, trouble }) {
+  if (trouble) return say(trouble, true);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([wav], { type: "audio/wav" }));
+  link.download = `${recipe}.wav`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 // --- what is seen -------------------------------------------------------------------------------------------------
@@ -185,7 +207,8 @@ function show() {
     button.dataset.recipe = pads[i];
     button.dataset.state = made?.buffer ? "there" : made?.trouble ? "trouble" : "waiting";
     button.setAttribute("aria-pressed", String(i === selected));
-    button.setAttribute("aria-label", `pad ${i + 1}, ${spoken(classOf(pads[i]))}, key ${KEYS[i]}`);
+    const state = made?.buffer ? "" : made?.trouble ? ", cannot be made" : ", being made";
+    button.setAttribute("aria-label", `pad ${i + 1}, ${spoken(classOf(pads[i]))}, key ${KEYS[i]}${state}`);
     button.querySelector(".class").textContent = spoken(classOf(pads[i]));
     draw(button.querySelector("canvas"), made);
   }
@@ -261,6 +284,7 @@ function keep(recipe = pads[selected]) {
   change((kept) => [recipe, ...kept.filter((other) => other !== recipe)]);
 }
 
+$("pads").replaceChildren(); // a page that was saved with its pads has them already
 for (const key of KEYS) {
   const button = document.createElement("button");
   button.innerHTML = `<canvas></canvas><span class="class"></span><kbd>${key.toUpperCase()}</kbd>`;
@@ -268,7 +292,7 @@ for (const key of KEYS) {
   button.addEventListener("pointerdown", () => strike(pad));
   // A keyboard's Enter and Space; a pointer's click has been heard.
   button.addEventListener("click", (event) => event.detail === 0 && strike(pad));
-  button.addEventListener("dblclick", () => another(pad));
+  button.addEventListener("animationend", () => button.classList.remove("struck"));
   $("pads").append(button);
 }
 $("new").addEventListener("click", () => another());
@@ -293,6 +317,8 @@ addEventListener("keydown", (event) => {
   if (pad >= 0) strike(pad);
   else if (action && !$({ n: "new", m: "vary", k: "keep" }[key]).disabled) action();
 });
+// A finger's pointerdown is no gesture to a browser that holds sound back: its end is.
+addEventListener("pointerup", () => audio.resume());
 addEventListener("popstate", read);
 addEventListener("storage", () => {
   load();
