@@ -10,6 +10,9 @@ const MOST_VARIATIONS = 32;
 const KEPT = "audiodiff.kept";
 
 const $ = (id) => document.getElementById(id);
+// Whatever goes wrong is told, whether it was thought of or not.
+addEventListener("error", (event) => say(event.message, true));
+addEventListener("unhandledrejection", (event) => say(String(event.reason), true));
 const audio = new AudioContext({ latencyHint: "interactive" });
 
 /** Sounds by recipe, the newest at the end: { buffer, wav, milliseconds }, or { trouble }. */
@@ -26,6 +29,7 @@ const downloads = new Set();
 let pads = [];
 let selected = 0;
 let classes = [];
+let program;
 let worker;
 /** Recipes that were kept, the newest first, and whether the browser keeps them. */
 let kept = [];
@@ -114,7 +118,12 @@ function hear({ buffer, trouble }) {
 // --- what the address says ----------------------------------------------------------------------------------------
 
 function read() {
-  const named = decodeURIComponent(location.hash.slice(1)) || FIRST;
+  let named = location.hash.slice(1);
+  try {
+    named = decodeURIComponent(named);
+  } catch {
+    // A % that begins nothing: the pads tell what they cannot read.
+  }
   const found = named.split(",");
   pads = FIRST.split(",").map((recipe, i) => found[i] || recipe);
   for (const recipe of pads) want(recipe);
@@ -180,10 +189,10 @@ function write(recipe, { wav, trouble }) {
 /** Draws a sound as its highest and lowest values, louder than it is where it is quiet. */
 function draw(canvas, made) {
   const scale = devicePixelRatio || 1;
-  const [width, height] = [canvas.clientWidth * scale, canvas.clientHeight * scale];
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((length) => Math.round(length * scale));
+  if (canvas.width === width && canvas.height === height && canvas.drawn === made) return;
+  [canvas.width, canvas.height, canvas.drawn] = [width, height, made];
   const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
   if (!made?.buffer) return;
   const values = made.buffer.getChannelData(0);
   let peak = 1e-6;
@@ -289,7 +298,7 @@ for (const key of KEYS) {
   const button = document.createElement("button");
   button.innerHTML = `<canvas></canvas><span class="class"></span><kbd>${key.toUpperCase()}</kbd>`;
   const pad = $("pads").children.length;
-  button.addEventListener("pointerdown", () => strike(pad));
+  button.addEventListener("pointerdown", (event) => event.button === 0 && strike(pad));
   // A keyboard's Enter and Space; a pointer's click has been heard.
   button.addEventListener("click", (event) => event.detail === 0 && strike(pad));
   button.addEventListener("animationend", () => button.classList.remove("struck"));
@@ -299,10 +308,17 @@ $("new").addEventListener("click", () => another());
 $("vary").addEventListener("click", () => vary());
 $("keep").addEventListener("click", () => keep());
 $("download").addEventListener("click", () => download(pads[selected]));
-$("class").addEventListener("change", () => another(selected, $("class").value));
+// Whoever chooses with a pointer goes on to play: letters are for the pads again, and choose no other kind.
+let pointed = false;
+$("class").addEventListener("pointerdown", () => (pointed = true));
+$("class").addEventListener("keydown", () => (pointed = false));
+$("class").addEventListener("change", () => {
+  another(selected, $("class").value);
+  if (pointed) $("class").blur();
+});
 $("link").addEventListener("click", async () => {
-  history.replaceState(null, "", `#${pads.join(",")}`);
   try {
+    history.replaceState(null, "", address());
     await navigator.clipboard.writeText(location.href);
     say("the link to this kit is in the clipboard");
   } catch {
@@ -310,8 +326,12 @@ $("link").addEventListener("click", async () => {
   }
 });
 addEventListener("keydown", (event) => {
+  // A key that is held down strikes once, Enter on a button too.
+  if (event.repeat && event.key === "Enter" && event.target.closest("button")) event.preventDefault();
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
-  const key = event.key.toLowerCase();
+  // What the key writes, or its place, where it writes no such letter (Greek, or a French 1).
+  const written = /^[a-z0-9]$/i.test(event.key) ? event.key : event.code.replace(/^(Digit|Key)/, "");
+  const key = written.toLowerCase();
   const pad = KEYS.indexOf(key);
   const action = { n: another, m: vary, k: keep }[key];
   if (pad >= 0) strike(pad);
