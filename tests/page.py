@@ -264,6 +264,12 @@ def strain(browser, page, folder):
     browser.until("no more to be made", SETTLED)
     made = browser.run("return sounds.size - before")
     hold(made <= 2 and browser.run(READY), "what ten quick presses put aside is not made")
+    long = "kick-7" + "-4294967295" * 32
+    browser.run(f"write('{long}', {{ wav: new Uint8Array(13) }})")
+    end = time.monotonic() + 20
+    while not (found := list(folder.glob("kick-7-4294967295*.wav"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    hold([it.stat().st_size for it in found] == [13], "a name that is too long for a file is cut")
     held = "new KeyboardEvent('keydown', {key: 'Enter', repeat: true, bubbles: true, cancelable: true})"
     again = browser.run(f"return document.getElementById('new').dispatchEvent({held})")
     hold(not again, "Enter that is held down presses once")
@@ -330,13 +336,12 @@ def strain(browser, page, folder):
     browser.until("pads that say what is wrong", states + "return all.length === 16 && !all.includes('waiting')")
     found = browser.run(states + "return all")
     hold(found == ["trouble"] * 5 + ["there"] * 11, "what a broken address does not say is on no pad but its own")
-    browser.run("put(5, '100%-1')")
+    browser.run("put(0, '%41-1'); put(5, '100%-1')")
     pads, link = browser.run(PADS), browser.run("return location.href")
     browser.open(link)
     browser.until("pads that say what is wrong", states + "return all.length === 16 && !all.includes('waiting')")
     hold(browser.run(PADS) == pads, "and its link is the same pads")
 
-    long = "kick-7" + "-4294967295" * 32
     browser.run(f"kept = ['{long}']; list(); strike(3)")
     browser.devtools("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1.5, mobile=True)
     wide = browser.run("return document.documentElement.scrollWidth")

@@ -179,7 +179,7 @@ function write(recipe, { wav, trouble }) {
   if (trouble) return say(trouble, true);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([wav], { type: "audio/wav" }));
-  link.download = `${recipe}.wav`;
+  link.download = `${recipe.slice(0, 200)}.wav`; // file systems take 255 bytes; the file's comment says it whole
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
