@@ -144,7 +144,6 @@ def main():
         browser = Browser(folder)
         try:
             play(browser, address, folder, program)
-            strain(browser, page, folder)
             browser.open(address)
             browser.until("sixteen sounds", READY)
             times = browser.run("return [...sounds.values()].map((made) => made.milliseconds)")
@@ -152,6 +151,7 @@ def main():
             if len(sys.argv) > 3:
                 picture = base64.b64decode(browser.ask("GET", "/screenshot"))
                 pathlib.Path(sys.argv[3]).write_bytes(picture)
+            strain(browser, page, folder)
         finally:
             browser.close()
     print("good")
