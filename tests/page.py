@@ -75,6 +75,17 @@ class Browser:
         found = self.ask("POST", "/element", {"using": "css selector", "value": selector})
         self.ask("POST", f"/element/{next(iter(found.values()))}/click", {})
 
+    def press(self, selector, kind, times=1):
+        """Presses with a `mouse` or by `touch`."""
+        found = self.ask("POST", "/element", {"using": "css selector", "value": selector})
+        steps = [{"type": "pointerMove", "x": 0, "y": 0, "origin": found}]
+        steps += [{"type": step, "button": 0} for step in ("pointerDown", "pointerUp") * times]
+        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": steps}
+        self.ask("POST", "/actions", {"actions": [pointer]})
+
+    def devtools(self, command, **parameters):
+        self.ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def key(self, key):
         press = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
         self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": press}]})
@@ -95,6 +106,15 @@ READY = """
     return pads.length === 16 && pads.every((pad) => pad.dataset.state === 'there');
 """
 PADS = "return [...document.querySelectorAll('#pads button')].map((pad) => pad.dataset.recipe);"
+SETTLED = "return worker && making === null && wanted.length === 0"
+KEPT = "return [...document.querySelectorAll('#kept li')].map((it) => it.firstChild.textContent)"
+# Counts the sounds that are begun.
+COUNT = """
+    window.heard = 0;
+    const start = AudioBufferSourceNode.prototype.start;
+    AudioBufferSourceNode.prototype.start = function () { window.heard++; return start.apply(this, arguments); };
+"""
+ENTER = "\ue007"
 # Bytes as base64, of the WAV file of each pad.
 FILES = """
     return pads.map((recipe) => {
@@ -124,9 +144,14 @@ def main():
         browser = Browser(folder)
         try:
             play(browser, address, folder, program)
+            browser.open(address)
+            browser.until("sixteen sounds", READY)
+            times = browser.run("return [...sounds.values()].map((made) => made.milliseconds)")
+            print(f"told: a sound takes {statistics.median(times):.0f} ms (median), {max(times):.0f} ms (most)")
             if len(sys.argv) > 3:
                 picture = base64.b64decode(browser.ask("GET", "/screenshot"))
                 pathlib.Path(sys.argv[3]).write_bytes(picture)
+            strain(browser, page, folder)
         finally:
             browser.close()
     print("good")
@@ -165,8 +190,7 @@ def play(browser, address, folder, program):
     hold(True, "Back undoes, Forward does it again")
 
     browser.key("k")
-    kept = "return [...document.querySelectorAll('#kept li')].map((it) => it.firstChild.textContent)"
-    hold(browser.run(kept) == [varied[1]], "K keeps it")
+    hold(browser.run(KEPT) == [varied[1]], "K keeps it")
     browser.click("#download")
     place = folder / f"{varied[1]}.wav"
     end = time.monotonic() + 20
@@ -175,13 +199,13 @@ def play(browser, address, folder, program):
     sounds = browser.run(FILES)
     hold(place.read_bytes() == base64.b64decode(sounds[1]), f"Download writes {place.name}")
     browser.click("#pads button:nth-child(1)")
-    hold(browser.run("return selected") == 0 and browser.run("return audio.state") == "running", "a pad is played")
+    hold(browser.run("return selected === 0 && audio.state === 'running'"), "a pad is selected by a click")
 
     link = browser.run("return location.href")
     browser.open(link)
     browser.until("the kit of the link", READY)
     hold(browser.run(PADS) == varied and browser.run(FILES) == sounds, "the link gives the same sounds, bit for bit")
-    hold(browser.run(kept) == [varied[1]], "what was kept is still there")
+    hold(browser.run(KEPT) == [varied[1]], "what was kept is still there")
 
     browser.open(address + "#kick-7,nothing-1,hat_closed-7,snare,%3Cb%3E-1,bass-7,cymbal-7")
     browser.until(
@@ -212,10 +236,136 @@ def play(browser, address, folder, program):
             # Functions such as exp are rounded otherwise here and there.
             hold(len(a) == len(b) and far <= 1e-4, f"{class_}, seed 7, is the program's sound within {far:.1e}")
 
+
+def strain(browser, page, folder):
+    """What hands do that are fast, or clumsy, and what addresses, stores and programs do that are broken."""
+    address = page.as_uri()
     browser.open(address)
     browser.until("sixteen sounds", READY)
-    times = browser.run("return [...sounds.values()].map((made) => made.milliseconds)")
-    print(f"told: a sound takes {statistics.median(times):.0f} ms (median), {max(times):.0f} ms (most)")
+    browser.run(COUNT)
+    kit = browser.run(PADS)
+    browser.press("#pads button:nth-child(3)", "touch")
+    browser.until("sound", "return audio.state === 'running'", 10)
+    time.sleep(0.5)
+    hold(browser.run("return heard") == 1, "the first tap of a finger is heard, once")
+    browser.press("#pads button:nth-child(3)", "mouse", times=2)
+    struck = browser.run("return heard") == 3
+    hold(struck and browser.run(PADS) == kit, "two quick clicks strike twice, and change nothing")
+    browser.run("return audio.suspend().then(() => { heard = 0; for (let i = 0; i < 6; i++) strike(0); })")
+    browser.until("sound", "return audio.state === 'running' && heard > 0", 10)
+    hold(browser.run("return heard") == 1, "what is struck while the browser holds sound back does not pile up")
+    browser.run("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '&', code: 'Digit1', bubbles: true}))")
+    hold(browser.run("return heard") == 2, "a key that writes no such letter plays by its place")
+
+    browser.run("heard = 0; another(1); for (let i = 0; i < 6; i++) strike(1)")
+    browser.until("a sound", READY)
+    hold(browser.run("return heard") == 1, "what is struck while it is being made is heard once")
+    browser.run("heard = 0; another(1); strike(0)")
+    browser.until("a sound", READY)
+    hold(browser.run("return heard") == 1, "and not at all where another pad was struck since")
+    browser.run("window.before = sounds.size; for (let i = 0; i < 10; i++) another(1)")
+    browser.until("no more to be made", SETTLED)
+    made = browser.run("return sounds.size - before")
+    hold(made <= 2 and browser.run(READY), "what ten quick presses put aside is not made")
+    long = "kick-7" + "-4294967295" * 32
+    browser.run(f"write('{long}', {{ wav: new Uint8Array(13) }})")
+    end = time.monotonic() + 20
+    while not (found := list(folder.glob("kick-7-4294967295*.wav"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    hold([it.stat().st_size for it in found] == [13], "a name that is too long for a file is cut")
+    held = "new KeyboardEvent('keydown', {key: 'Enter', repeat: true, bubbles: true, cancelable: true})"
+    again = browser.run(f"return document.getElementById('new').dispatchEvent({held})")
+    hold(not again, "Enter that is held down presses once")
+    browser.run("""
+        const kind = document.getElementById('class');
+        kind.focus();
+        kind.dispatchEvent(new PointerEvent('pointerdown'));
+        kind.dispatchEvent(new Event('change'));
+    """)
+    browser.until("a sound", READY)
+    hold(browser.run("return document.activeElement === document.body"), "letters are the pads' once a kind is chosen")
+
+    browser.run("""
+        for (let i = 0; i < 300; i++) {
+            const samples = new Float32Array(10);
+            arrived({ recipe: `kick-${i}`, rate: 44100, channels: 1, samples, wav: samples, milliseconds: 1 });
+        }
+    """)
+    full = browser.run("return sounds.size === MOST_SOUNDS")
+    hold(full and browser.run(READY), "three hundred sounds leave the pads theirs, and no more than are to stay")
+
+    browser.run("localStorage.clear(); load(); list()")
+    browser.run("document.getElementById('vary').focus()")
+    focused = "return document.activeElement.id || document.activeElement.title"
+    browser.key(ENTER)
+    now = browser.run(focused)
+    browser.until("a variation", READY)
+    hold(now == browser.run(focused) == "vary", "the focus stays on Vary while the variation is made")
+    for pad in "123":
+        browser.key(pad)
+        browser.key("k")
+    browser.run("document.querySelector('#kept li:nth-child(2)').lastChild.focus(); another(5)")
+    browser.until("a sound", READY)
+    hold(browser.run(focused) == "Forget", "the focus stays in the list while a sound is made")
+    browser.key(ENTER)
+    kept = browser.run(KEPT)
+    hold(len(kept) == 2 and browser.run(focused) == "Forget", "Forget forgets one, and the focus goes to the next")
+    named = "every((it) => it.ariaLabel.endsWith(it.parentNode.dataset.recipe))"
+    named = browser.run(f"return [...document.querySelectorAll('#kept button')].{named}")
+    hold(named, "each button of the list says what it is for")
+
+    browser.run("localStorage.setItem('audiodiff.kept', JSON.stringify(['kick-99', 7, null]))")
+    browser.key("k")
+    current = browser.run("return pads[selected]")
+    hold(browser.run(KEPT) == [current, "kick-99"], "what another tab keeps is not lost")
+    browser.run("localStorage.setItem('audiodiff.kept', '[\"nothing-1\"]'); dispatchEvent(new StorageEvent('storage'))")
+    hold(browser.run(KEPT) == ["nothing-1"], "and is shown at once")
+    said = "return document.getElementById('status').textContent"
+    for _ in range(2):
+        browser.run("say('')")
+        browser.click("#kept li button")
+        browser.until("what is wrong with it", said + ".includes('nothing')", 10)
+    hold(True, "a kept sound of a class that is none is told each time")
+    browser.run("Storage.prototype.setItem = () => { throw new Error('full') }")
+    browser.key("1")
+    browser.key("k")
+    hold("full" in browser.run(said), "a store that is full is told")
+    browser.key("2")
+    browser.key("k")
+    hold(browser.run(KEPT) == browser.run("return [pads[1], pads[0], 'nothing-1']"), "and the list goes on without it")
+
+    browser.open(f"{address}#%,__proto__-1,kick-18446744073709551616,{'x' * 3000}-1,%3Ci%3E-1,{'kick-1,' * 1000}")
+    states = "const all = [...document.querySelectorAll('#pads button')].map((it) => it.dataset.state);"
+    browser.until("pads that say what is wrong", states + "return all.length === 16 && !all.includes('waiting')")
+    found = browser.run(states + "return all")
+    hold(found == ["trouble"] * 5 + ["there"] * 11, "what a broken address does not say is on no pad but its own")
+    browser.run("put(0, '%41-1')")
+    pads, link = browser.run(PADS), browser.run("return location.href")
+    browser.open(link)
+    browser.until("pads that say what is wrong", states + "return all.length === 16 && !all.includes('waiting')")
+    hold(browser.run(PADS) == pads, "and its link is the same pads")
+
+    browser.run(f"kept = ['{long}']; list(); strike(3)")
+    browser.devtools("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1.5, mobile=True)
+    wide = browser.run("return document.documentElement.scrollWidth")
+    hold(wide <= 360, f"all fits into a telephone's width, long names too: {wide} of 360")
+    browser.devtools("Emulation.clearDeviceMetricsOverride")
+    browser.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    moves = browser.run("strike(5); return getComputedStyle(document.querySelector('#pads .struck')).animationName")
+    hold(moves == "none", "nothing moves where that is asked for")
+    browser.devtools("Emulation.setEmulatedMedia", features=[])
+
+    # A program that stops: as a trap does, it leaves nothing that could be called again.
+    text = page.read_text()
+    call = "const sound = synth.sound(data.recipe);"
+    assert text.count(call) == 1
+    stops = "if (data.recipe === 'kick-13') { synth = undefined; throw new WebAssembly.RuntimeError('unreachable'); }"
+    broken = folder / "broken.html"
+    broken.write_text(text.replace(call, stops + call))
+    browser.open(broken.as_uri() + "#kick-12,kick-13")
+    browser.until("all others", states + "return all.filter((it) => it === 'there').length === 15")
+    told = browser.run(said)
+    hold("kick-13 stopped the program" in told, f"a program that stops is told, and started anew: {told}")
 
 
 main()

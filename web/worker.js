@@ -4,8 +4,8 @@ let synth;
 
 onmessage = async ({ data }) => {
   try {
-    if (data.wasm) {
-      await wasm_bindgen({ module_or_path: data.wasm });
+    if (data.program) {
+      await wasm_bindgen({ module_or_path: data.program });
       synth = new wasm_bindgen.Synth();
       postMessage({ classes: synth.classes() });
       return;
@@ -17,6 +17,9 @@ onmessage = async ({ data }) => {
     sound.free();
     postMessage({ recipe: data.recipe, rate, channels, samples, wav, milliseconds }, [samples.buffer, wav.buffer]);
   } catch (error) {
-    postMessage({ recipe: data.recipe, trouble: error.message ?? String(error) });
+    // The model's errors are plain ones; any other has stopped the program.
+    const crashed = error.constructor !== Error;
+    const trouble = crashed ? `${data.recipe ?? "the model"} stopped the program: ${error.message}` : error.message;
+    postMessage({ recipe: data.recipe, crashed, trouble });
   }
 };
