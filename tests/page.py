@@ -257,6 +257,10 @@ def strain(browser, page, folder):
     browser.run("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '&', code: 'Digit1', bubbles: true}))")
     hold(browser.run("return heard") == 2, "a key that writes no such letter plays by its place")
 
+    browser.run("strike(10); window.open_ = hat; strike(0); strike(6)")
+    browser.until("silence of the open hat", "return open_.gain.value < 0.01 && hat !== open_ && hat.gain.value === 1", 10)
+    hold(True, "a hat stops the one before, and nothing else does")
+
     browser.run("heard = 0; another(1); for (let i = 0; i < 6; i++) strike(1)")
     browser.until("a sound", READY)
     hold(browser.run("return heard") == 1, "what is struck while it is being made is heard once")

@@ -82,7 +82,7 @@ function arrived({ recipe, rate, channels, samples, wav, milliseconds, trouble }
   }
   if (awaited === recipe) {
     awaited = null;
-    hear(made);
+    hear(recipe, made);
   }
   if (downloads.delete(recipe)) write(recipe, made);
   next();
@@ -96,18 +96,24 @@ function play(recipe) {
   say("");
   const made = sounds.get(recipe);
   awaited = made ? null : recipe;
-  made ? hear(made) : want(recipe, true);
+  made ? hear(recipe, made) : want(recipe, true);
 }
 
 /** The last press before the browser let the page be heard. */
 let held;
+/** The hat that was struck last: on one stand the next one stops it. */
+let hat;
 
-function hear({ buffer, trouble }) {
+function hear(recipe, { buffer, trouble }) {
   if (trouble) return say(trouble, true);
   const start = () => {
     const source = new AudioBufferSourceNode(audio, { buffer });
-    source.connect(audio.destination);
+    const gain = new GainNode(audio);
+    source.connect(gain).connect(audio.destination);
     source.start();
+    if (!classOf(recipe).startsWith("hat")) return;
+    hat?.gain.setTargetAtTime(0, audio.currentTime, 0.005);
+    hat = gain;
   };
   if (audio.state === "running") return start();
   // Not all that was struck in silence comes at once, and nothing comes long after.

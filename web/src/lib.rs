@@ -56,9 +56,14 @@ impl FromStr for Recipe {
         let seeds = words
             .map(str::parse)
             .collect::<std::result::Result<Vec<u64>, _>>();
-        match seeds {
-            Ok(seeds) if !seeds.is_empty() && seeds.len() <= 1 + MOST_VARIATIONS => {
-                Ok(Self { class, seeds })
+        let recipe = seeds.map(|seeds| Self { class, seeds });
+        match recipe {
+            // One sound has one text.
+            Ok(recipe)
+                if (1..=1 + MOST_VARIATIONS).contains(&recipe.seeds.len())
+                    && recipe.to_string() == text =>
+            {
+                Ok(recipe)
             }
             _ => Err(Error::setting(format!(
                 "expected a sound such as kick-7, or with up to {MOST_VARIATIONS} variations such as kick-7-1, found \
@@ -212,7 +217,7 @@ mod tests {
         assert_eq!(recipe("kick-7").parent(), None);
         let endless = format!("kick{}", "-1".repeat(MOST_VARIATIONS + 2));
         for wrong in [
-            "", "kick", "kick-", "kick--7", "kick-7.5", "kick-x", &endless,
+            "", "kick", "kick-", "kick--7", "kick-7.5", "kick-x", "kick-007", "kick-+7", &endless,
         ] {
             let reason = wrong.parse::<Recipe>().unwrap_err().to_string();
             assert!(reason.contains(&format!("found `{wrong}`")), "{reason}");
