@@ -180,6 +180,9 @@ fi
 
 if [ -n "$suite" ]; then
     say "the suite"
-    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine cargo test --workspace --locked --target "$target" --no-fail-fast
+    # But what builds a program of its own, for this Windows has no cargo; and what looks for a sound card, for helpers of
+    # Wine, which that starts, keep hold of its output.
+    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine cargo test --workspace --locked --target "$target" --no-fail-fast -- \
+        --skip a_program_of_ten_lines_renders_and_one_trains --skip the_live_example_plays_or_says_that_it_cannot
 fi
 say "good"

@@ -171,6 +171,8 @@ fn each_clip_is_told_what_it_is_like_as_it_is_drawn() {
     }
 }
 
+/// On Windows no folder can be called like this one.
+#[cfg(not(windows))]
 #[test]
 fn labels_that_cannot_name_a_class_are_refused_before_anything_is_read() {
     let root = kit();
@@ -522,12 +524,13 @@ fn duplicates_are_found_across_names_sample_formats_and_labels() {
         .filter(|i| i.kind == IssueKind::Duplicate)
         .map(|i| i.detail.as_str())
         .collect();
+    let same = format!(
+        "the same sound as {}",
+        Path::new("kick").join("3.wav").display()
+    );
     assert_eq!(
         details,
-        [
-            "the same sound as kick/3.wav",
-            "the same sound as kick/3.wav, which is labelled \"kick\""
-        ]
+        [&*same, &*format!("{same}, which is labelled \"kick\"")]
     );
 }
 
@@ -726,7 +729,8 @@ fn a_file_that_vanished_is_an_error_with_its_name() {
         .batch(&[1, 2], &Rows, None, false)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("kick/2.wav"), "{error}");
+    let name = Path::new("kick").join("2.wav");
+    assert!(error.contains(&name.display().to_string()), "{error}");
     write(data.path(2), 2, 8);
     assert!(
         data.clip(2)
