@@ -1,6 +1,6 @@
 //! Two classes of tones, and small models of them.
 
-use std::f32::consts::TAU;
+use std::f64::consts::TAU;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -19,13 +19,14 @@ use candle_core::{Device, Tensor};
 pub const RATE: u32 = 8000;
 pub const LEN: usize = 1024;
 
-/// Two classes of decaying tones: `low` at 300 Hz, `high` at 2200 Hz.
+/// Two classes of decaying tones: `low` at 300 Hz, `high` at 2200 Hz. Their bits are the same on every system, though
+/// libraries of functions round differently: what is held back goes by them.
 fn sounds(root: &Path) {
     for (label, hz) in [("low", 300.0), ("high", 2200.0)] {
         for i in 0..6 {
             let tone = |t: usize| {
-                let t = t as f32 / RATE as f32;
-                (TAU * hz * (1.0 + 0.01 * i as f32) * t).sin() * (-12.0 * t).exp()
+                let t = t as f64 / f64::from(RATE);
+                ((TAU * hz * (1.0 + 0.01 * f64::from(i)) * t).sin() * (-12.0 * t).exp()) as f32
             };
             let folder = root.join(label);
             std::fs::create_dir_all(&folder).unwrap();
