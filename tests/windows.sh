@@ -183,7 +183,8 @@ if [ -n "$suite" ]; then
     # But what builds a program of its own, for this Windows has no cargo; what looks for a sound card, for helpers of Wine,
     # which that starts, keep hold of its output; and a folder of so many files that Wine, which looks through all their
     # names for each, needs hours.
-    CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine cargo test --workspace --locked --target "$target" --no-fail-fast -- \
+    # The runner by a file's word: tests that run the program heed that of the environment, where there is none.
+    cargo test --workspace --locked --target "$target" --config "target.$target.runner='wine'" --no-fail-fast -- \
         --skip a_program_of_ten_lines_renders_and_one_trains --skip the_live_example_plays_or_says_that_it_cannot \
         --skip a_folder_of_fifty_thousand_files_is_read_whole
 fi
