@@ -39,7 +39,7 @@ class Browser:
             sys.exit("tests/page.py: chromedriver did not start")
         options = {
             "binary": binary,
-            "args": ["--headless=new", "--no-sandbox", "--window-size=1180,860"],
+            "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1180,860"],
             "prefs": {"download.default_directory": str(downloads)},
         }
         made = self.ask("POST", "", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
