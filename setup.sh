@@ -3,17 +3,19 @@
 # Python and an X server without a screen for tests, Rust. With --mpi also what the feature `mpi` needs: Open MPI, and
 # libclang, by which its headers are read. With --page also what making and testing the page for browsers needs: Rust's
 # target for WebAssembly, and a browser with its driver, Chromium where there is no Chrome (Ubuntu has it as a snap alone).
+# With --standalone also what building the instrument as a program of its own needs, and so packages: JACK's headers.
 #
 # For Debian, Ubuntu and their relatives. Does nothing where nothing is missing.
 set -eu
 
-mpi='' page=''
+mpi='' page='' standalone=''
 for argument in "$@"; do
     case $argument in
         --mpi) mpi=1 ;;
         --page) page=1 ;;
+        --standalone) standalone=1 ;;
         *)
-            echo "setup.sh: expected nothing, --mpi or --page, found $argument" >&2
+            echo "setup.sh: expected nothing, --mpi, --page or --standalone, found $argument" >&2
             exit 2
             ;;
     esac
@@ -41,6 +43,9 @@ if [ -n "$mpi" ]; then
     command -v mpicc >/dev/null || missing="$missing libopenmpi-dev"
     # Of every version, where Debian and its relatives have it.
     ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing="$missing libclang-dev"
+fi
+if [ -n "$standalone" ]; then
+    { command -v pkg-config && pkg-config --exists jack; } >/dev/null || missing="$missing libjack-jackd2-dev"
 fi
 if [ -n "$page" ]; then
     { command -v google-chrome || command -v chromium; } >/dev/null || missing="$missing chromium"
