@@ -2,7 +2,7 @@
 """Opens the page in a Chromium without a screen and plays it as a person would: tests/page.py PAGE [PROGRAM] [PICTURE]
 
 PAGE is what `cargo xtask package page` makes, PROGRAM the command line, whose sounds the page's are held to; PICTURE takes
-what was seen. Needs chromedriver and chromium (on Debian: chromium chromium-driver), and nothing of Python but itself.
+what was seen. Needs chromedriver with Chrome or Chromium (on Debian: chromium chromium-driver), and nothing of Python but itself.
 Ends with 0 if all held; tells how long sounds took, which it holds to nothing.
 """
 
@@ -27,7 +27,7 @@ class Browser:
         # A driver is of its browser's version: where there is Chrome, it is Chrome's.
         binary = shutil.which("google-chrome") or shutil.which("chromium")
         if not binary or not shutil.which("chromedriver"):
-            sys.exit("tests/page.py: missing: chromedriver, or chromium and google-chrome")
+            sys.exit("tests/page.py: missing: chromedriver, or both google-chrome and chromium")
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -125,6 +125,14 @@ FILES = """
 """
 
 
+def downloaded(folder, pattern):
+    """The files of this name, once there are any."""
+    end = time.monotonic() + 20
+    while not (found := list(folder.glob(pattern))) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
 def values(path):
     """Samples of a WAV file of 24 bits."""
     with wave.open(str(path)) as file:
@@ -193,9 +201,7 @@ def play(browser, address, folder, program):
     hold(browser.run(KEPT) == [varied[1]], "K keeps it")
     browser.click("#download")
     place = folder / f"{varied[1]}.wav"
-    end = time.monotonic() + 20
-    while not place.exists() and time.monotonic() < end:
-        time.sleep(0.1)
+    downloaded(folder, place.name)
     sounds = browser.run(FILES)
     hold(place.read_bytes() == base64.b64decode(sounds[1]), f"Download writes {place.name}")
     browser.click("#pads button:nth-child(1)")
@@ -273,9 +279,7 @@ def strain(browser, page, folder):
     hold(made <= 2 and browser.run(READY), "what ten quick presses put aside is not made")
     long = "kick-7" + "-4294967295" * 32
     browser.run(f"write('{long}', {{ wav: new Uint8Array(13) }})")
-    end = time.monotonic() + 20
-    while not (found := list(folder.glob("kick-7-4294967295*.wav"))) and time.monotonic() < end:
-        time.sleep(0.1)
+    found = downloaded(folder, "kick-7-4294967295*.wav")
     hold([it.stat().st_size for it in found] == [13], "a name that is too long for a file is cut")
     held = "new KeyboardEvent('keydown', {key: 'Enter', repeat: true, bubbles: true, cancelable: true})"
     again = browser.run(f"return document.getElementById('new').dispatchEvent({held})")
