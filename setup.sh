@@ -41,8 +41,9 @@ fi
 if [ -n "$mpi" ]; then
     command -v mpirun >/dev/null || missing="$missing openmpi-bin"
     command -v mpicc >/dev/null || missing="$missing libopenmpi-dev"
-    # Of every version, where Debian and its relatives have it.
-    ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing="$missing libclang-dev"
+    # The link that only libclang's package for building has, of any version, in Debian and its relatives: the libraries
+    # beside it, libclang-cpp.so.14 or libclang.so.1, come with other packages and lack the headers that it brings.
+    ls -L /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 || missing="$missing libclang-dev"
 fi
 if [ -n "$standalone" ]; then
     { command -v pkg-config && pkg-config --exists jack; } >/dev/null || missing="$missing libjack-jackd2-dev"
