@@ -10,6 +10,9 @@ use audiodiff::render::RenderSettings;
 use audiodiff::{Checkpoint, Device, Renderer};
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 
+/// How long the audio thread may leave a sound lying.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hits: usize = std::env::args().nth(1).map_or(Ok(8), |n| n.parse())?;
     let renderer = Renderer::new(&Checkpoint::embedded()?, &Device::Cpu)?;
@@ -54,7 +57,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "hit {hit}: {brightness:.0} Hz, made {:.2} s after the start",
             begin.elapsed().as_secs_f64()
         );
-        let _ = hand.send(clip.channels()[0].clone());
+        let sound = clip.channels()[0].clone();
+        if hand.send_timeout(sound, PATIENCE).is_err() {
+            return Err(format!("the sound card has asked for nothing in {PATIENCE:?}").into());
+        }
         spent.try_iter().for_each(drop);
         let next = Duration::from_millis(500 * (hit as u64 + 1));
         std::thread::sleep(next.saturating_sub(begin.elapsed()));

@@ -108,6 +108,14 @@ pub fn printable(text: &str) -> String {
     text.chars().map(spell).collect()
 }
 
+/// So many of a `thing`, a word whose plural is formed by an s: "1 sound", "2 sounds".
+#[must_use]
+pub fn counted(count: impl ToString, thing: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 /// Shorthand for results of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

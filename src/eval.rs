@@ -178,3 +178,12 @@ pub struct Evaluation {
     /// The generated sounds that are nearest to a training sound, copies first.
     pub nearest: Vec<Pair>,
 }
+
+impl Evaluation {
+    /// Whether anything could be compared, so that an absence of [`Evaluation::verdicts`] tells something: too few sounds
+    /// have neither distances nor medians.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.scores.frechet.is_some() || self.signals.iter().any(|it| it.difference.is_some())
+    }
+}

@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, and folders that one at a time works in.
 
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// A link stays a link, and what it points to is replaced; a device or a pipe is written to directly.
 ///
 /// # Errors
-/// When the folder is not there or cannot be written to, with `path`'s name.
+/// When the folder is not there or cannot be written to, or the file that is there may only be read, with `path`'s name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole_by(path, |file| file.write_all(bytes).map_err(Error::io(path)))
 }
@@ -42,6 +42,7 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
         let device = fs::OpenOptions::new().write(true).open(&place);
         return write(&mut device.map_err(Error::io(path))?);
     }
+    refuse_to_replace(path)?;
     let folder = place
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -56,9 +57,9 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     // The name of a file that the user never sees is left out of the error.
-    let bare = |e: std::io::Error| {
-        e.raw_os_error()
-            .map_or(e, std::io::Error::from_raw_os_error)
+    let bare = |e: std::io::Error| match e.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => e.kind().into(),
     };
     let mut file = builder
         .tempfile_in(folder)
@@ -66,6 +67,34 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
     write(file.as_file_mut())?;
     file.as_file().sync_all().map_err(Error::io(path))?;
     replace(file, &place).map_err(|e| Error::io(path)(bare(e)))
+}
+
+/// Makes the folder of a file that is to be written later, so that long work does not end in an error.
+///
+/// # Errors
+/// When the folder cannot be made, or [`write_whole`] would refuse what stands at `path`.
+pub fn make_room(path: &Path) -> Result<()> {
+    refuse_to_replace(path)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            fs::create_dir_all(folder).map_err(Error::io(folder))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error where a folder stands at `path`, or a file that may only be read: a file of a new name could take its place all
+/// the same, against its owner's wish.
+fn refuse_to_replace(path: &Path) -> Result<()> {
+    let (kind, why) = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => (ErrorKind::IsADirectory, "expected a file, found a folder"),
+        Ok(there) if there.is_file() && there.permissions().readonly() => (
+            ErrorKind::PermissionDenied,
+            "expected a file that can be written, found one that may only be read",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::io(path)(std::io::Error::new(kind, why)))
 }
 
 /// Gives a temporary file its name, in the place of one that has it.
@@ -83,18 +112,13 @@ fn replace(mut file: tempfile::NamedTempFile, place: &Path) -> std::io::Result<(
             }
         };
         // The number is that of a sharing violation.
-        let may_end = error.kind() == std::io::ErrorKind::PermissionDenied
+        let may_end = error.kind() == ErrorKind::PermissionDenied
             || cfg!(windows) && error.raw_os_error() == Some(32);
-        let is_lasting = place.is_dir() || is_read_only(place);
-        if !may_end || is_lasting || begun.elapsed() >= patience {
+        if !may_end || begun.elapsed() >= patience {
             return Err(error);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn is_read_only(place: &Path) -> bool {
-    fs::metadata(place).is_ok_and(|there| there.permissions().readonly())
 }
 
 /// `title` as a file or folder may be called on every system, without an ending: letters, digits and `-_ .()+&'` stay,
@@ -236,39 +260,48 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn a_file_that_is_locked_or_only_read_is_whole_and_a_refusal_names_it() {
+    fn a_file_that_is_locked_is_whole_and_a_refusal_names_it() {
         use std::os::windows::fs::OpenOptionsExt;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (locked, read_only) = (folder.path().join("locked"), folder.path().join("read"));
-        for path in [&locked, &read_only] {
-            fs::write(path, b"old").expect("a file");
-        }
+        let locked = folder.path().join("locked");
+        fs::write(&locked, b"old").expect("a file");
         // Others may read it meanwhile, no more.
         let reader = fs::OpenOptions::new()
             .read(true)
             .share_mode(1)
             .open(&locked);
-        let mut permissions = fs::metadata(&read_only).expect("it").permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(&read_only, permissions.clone()).expect("set");
         let error = write_whole(&locked, b"new").expect_err("it is locked");
         assert!(error.to_string().contains("locked"), "{error}");
         assert_eq!(fs::read(&locked).expect("the file"), b"old");
         drop(reader);
         write_whole(&locked, b"new").expect("it is free");
-        // Wine replaces it.
-        let expected: &[u8] = match write_whole(&read_only, b"new") {
-            Ok(()) => b"new",
-            Err(error) => {
-                assert!(error.to_string().contains("read"), "{error}");
-                b"old"
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn what_may_only_be_read_and_what_is_a_folder_stay_and_room_is_made_for_all_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("kept"), b"old").expect("a file");
+        let mut permissions = fs::metadata(path("kept")).expect("it").permissions();
+        let free = permissions.clone();
+        permissions.set_readonly(true);
+        fs::set_permissions(path("kept"), permissions).expect("set");
+        for (name, found) in [("kept", "one that may only be read"), ("", "a folder")] {
+            let path = path(name);
+            for refused in [write_whole(&path, b"new"), make_room(&path)] {
+                let error = refused.expect_err("it stays").to_string();
+                assert!(error.contains(&path.display().to_string()), "{error}");
+                assert!(error.ends_with(found), "{error}");
             }
-        };
-        assert_eq!(fs::read(&read_only).expect("the file"), expected);
-        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2);
-        #[allow(clippy::permissions_set_readonly_false)]
-        permissions.set_readonly(false);
-        fs::set_permissions(&read_only, permissions).expect("set");
+        }
+        assert_eq!(fs::read(path("kept")).expect("the file"), b"old");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+        fs::set_permissions(path("kept"), free).expect("set");
+        write_whole(&path("kept"), b"new").expect("it is free");
+        make_room(&path("a/b/new")).expect("room");
+        write_whole(&path("a/b/new"), b"new").expect("written");
+        assert!(make_room(&path("kept/within")).is_err());
     }
 
     #[cfg(unix)]

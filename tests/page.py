@@ -227,6 +227,11 @@ def play(browser, address, folder, program):
     hold("found `snare`" in said, f"and a sound without a seed: {said}")
     hold(browser.run("return document.querySelectorAll('#pads b').length") == 0, "what an address says is text")
 
+    browser.click("summary")
+    notices = browser.run("return document.querySelector('details[open] #notices').innerText")
+    named = all(it in notices for it in ("FluidR3 by Frank Wen", "\ncandle-core ", "Permission is hereby granted"))
+    hold(named, "the page names whose work is in it, and on which terms")
+
     if program:
         for class_ in ("kick", "hat_closed", "bass", "cymbal"):
             here = folder / f"{class_}.wav"

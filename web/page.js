@@ -6,7 +6,6 @@ const KEYS = [..."1234qwerasdfzxcv"];
 const FIRST =
   "kick-2012,rim-2102,snare-2046,clap-2066,snare-2139,tom-2081,hat_closed-2003,tom-2048," +
   "hat_closed-2090,tom-2008,hat_open-2118,tom-2061,perc-2039,cymbal-2131,perc-2012,cymbal-2139";
-const MOST_VARIATIONS = 32;
 const KEPT = "audiodiff.kept";
 
 const $ = (id) => document.getElementById(id);
@@ -28,7 +27,9 @@ const downloads = new Set();
 /** The recipe of each pad. */
 let pads = [];
 let selected = 0;
+/** What the model has learnt to make, and how often a sound is varied at most: known once the model is open. */
 let classes = [];
+let mostVariations = 0;
 let program;
 let worker;
 /** Recipes that were kept, the newest first, and whether the browser keeps them. */
@@ -288,8 +289,8 @@ function another(pad = selected, label = classOf(pads[pad])) {
 
 function vary(pad = selected) {
   const recipe = pads[pad];
-  if (recipe.split("-").length > 1 + MOST_VARIATIONS) {
-    say(`a sound is varied ${MOST_VARIATIONS} times at most: begin with a new one`, true);
+  if (recipe.split("-").length > 1 + mostVariations) {
+    say(`a sound is varied ${mostVariations} times at most: begin with a new one`, true);
     return;
   }
   put(pad, `${recipe}-${seed()}`);
@@ -371,7 +372,7 @@ function start() {
   started.onmessage = ({ data }) => {
     URL.revokeObjectURL(code);
     if (data.classes) {
-      opened(started, data.classes);
+      opened(started, data);
     } else if (!data.recipe) {
       say(data.trouble, true);
     } else {
@@ -387,10 +388,10 @@ function start() {
   started.postMessage({ program });
 }
 
-function opened(started, names) {
+function opened(started, model) {
   worker = started;
   if (classes.length === 0) {
-    classes = names;
+    ({ classes, mostVariations } = model);
     $("class").replaceChildren(...classes.map((name) => new Option(spoken(name), name)));
     if (!$("status").classList.contains("trouble")) say("Sounds are being made.");
   }

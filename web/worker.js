@@ -7,7 +7,7 @@ onmessage = async ({ data }) => {
     if (data.program) {
       await wasm_bindgen({ module_or_path: data.program });
       synth = new wasm_bindgen.Synth();
-      postMessage({ classes: synth.classes() });
+      postMessage({ classes: synth.classes(), mostVariations: wasm_bindgen.Synth.most_variations() });
       return;
     }
     const begun = performance.now();

@@ -15,7 +15,6 @@ mod training;
 mod version;
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,12 +57,15 @@ struct Cli {
 /// Flags of every verb.
 #[derive(Args)]
 struct Global {
-    /// Say nothing but errors
+    /// Say nothing but errors and what was asked for
     #[arg(long, short, global = true, help_heading = "Global options")]
     quiet: bool,
-    /// Threads to compute with [default: all cores]
-    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
-    threads: Option<NonZeroUsize>,
+    /// Threads to compute with, up to 1024 [default: all cores]
+    #[arg(
+        long, global = true, value_name = "N", help_heading = "Global options",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    threads: Option<u16>,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +80,13 @@ enum Verb {
     /// Play a sound file, or render a sound and play it
     #[cfg(feature = "play")]
     Play(Box<play::PlayArgs>),
+    /// Play nothing, in this build
+    #[cfg(not(feature = "play"))]
+    #[command(hide = true)]
+    Play {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Evaluate generated sounds by their distance to real ones
     Eval(Box<eval::EvalArgs>),
     /// Tell what a model is
@@ -175,10 +184,11 @@ fn run(verb: Verb, global: &Global) -> anyhow::Result<()> {
 }
 
 fn run_as(verb: Verb, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
-    if let Some(threads) = global.threads.map(NonZeroUsize::get).or(ranks.threads()) {
+    if let Some(threads) = global.threads.map(usize::from).or(ranks.threads()) {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
-            .build_global()?;
+            .build_global()
+            .with_context(|| format!("--threads {threads}: they cannot be begun"))?;
     }
     match verb {
         Verb::Train(args) => train::train(&args, ranks, global),
@@ -186,10 +196,14 @@ fn run_as(verb: Verb, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
         Verb::Render(args) => render::render(&args, ranks, global),
         #[cfg(feature = "play")]
         Verb::Play(args) => play::play(&args, global),
+        #[cfg(not(feature = "play"))]
+        Verb::Play { .. } => Err(usage(
+            "this build lacks the `play` feature: `audiodiff render -o FILE` writes a sound to a file",
+        )),
         Verb::Eval(args) => eval::eval(&args, global),
         Verb::Info(args) => model::info(&args),
         Verb::Check(args) => check(&args, global),
-        Verb::Pack(args) => model::pack(&args),
+        Verb::Pack(args) => model::pack(&args, global),
         Verb::Import(args) => model::import(&args, global),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -197,14 +211,51 @@ fn run_as(verb: Verb, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
             Ok(std::io::stdout().write_all(&script)?)
         }
         Verb::Man { out: None } => {
-            Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?)
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            let page = manual(&String::from_utf8(page)?);
+            Ok(std::io::stdout().write_all(page.as_bytes())?)
         }
         Verb::Man { out: Some(folder) } => {
             std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
             clap_mangen::generate_to(Cli::command(), &folder)
-                .with_context(|| folder.display().to_string())
+                .with_context(|| folder.display().to_string())?;
+            for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
+                let path = entry.map_err(Error::io(&folder))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if !name.starts_with("audiodiff") || !name.ends_with(".1") {
+                    continue;
+                }
+                let page = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+                audiodiff::file::write_whole(&path, manual(&page).as_bytes())?;
+            }
+            Ok(())
         }
     }
+}
+
+/// A page of the manual as it is generated, with what is behind the options called so, and examples a line each.
+fn manual(page: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = String::new();
+    let mut is_example = false;
+    for line in page.lines() {
+        if line.starts_with("  ") != is_example {
+            is_example = !is_example;
+            text += if is_example { ".nf\n" } else { ".fi\n" };
+        }
+        match line {
+            ".SH EXTRA" => text += ".SH NOTES",
+            // Each verb has the program's version.
+            line if line.starts_with(".TH ") => {
+                let (before, _) = line.split_once(" \"").unwrap_or((line, ""));
+                text += &format!("{before} \"audiodiff {version}\"");
+            }
+            line => text += line,
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn check(args: &CheckArgs, global: &Global) -> anyhow::Result<()> {

@@ -122,6 +122,55 @@ fn a_sound_goes_to_stdout_and_a_variation_is_as_long_as_the_model_s_sounds() {
     assert_eq!(variation.len_frames(), frames);
 }
 
+#[cfg(feature = "embedded-model")]
+#[test]
+fn a_variation_is_of_the_class_that_the_file_s_name_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let class = |args: &[&str]| {
+        let out = path("out.wav");
+        let render = ["render", "-o", text(&out), "--steps", "1", "--json"];
+        json(&[&render[..], args].concat())["sounds"][0]["class"].clone()
+    };
+    let names = ["Old_Kick 03.wav", "tom.wav", "it.wav", "kick2.wav"].map(path);
+    let [kick, tom, unnamed, other] = names.each_ref().map(|path| text(path));
+    done(&["render", "-o", kick, "--class", "kick", "--seed", "1", "-q"]);
+    for copy in [tom, unnamed, other] {
+        std::fs::copy(kick, copy).unwrap();
+    }
+    for seed in ["0", "1", "2"] {
+        let seed = ["--seed", seed];
+        assert_eq!(class(&[&["--init", kick], &seed[..]].concat()), "kick");
+        assert_eq!(class(&[&["--init", tom], &seed[..]].concat()), "tom");
+        let morph = ["--init", kick, "--morph-to", other];
+        assert_eq!(class(&[&morph[..], &seed].concat()), "kick");
+        // What is asked for goes first.
+        let asked = ["--init", kick, "--class", "snare"];
+        assert_eq!(class(&[&asked[..], &seed].concat()), "snare");
+    }
+    // A name that tells nothing, and two that tell two, leave it to the seed.
+    for init in [
+        &["--init", unnamed][..],
+        &["--init", kick, "--morph-to", tom],
+    ] {
+        let drawn = ["0", "1", "2", "3"].map(|seed| class(&[init, &["--seed", seed]].concat()));
+        assert!(drawn.iter().any(|class| *class != drawn[0]), "{drawn:?}");
+    }
+}
+
+#[test]
+fn a_model_takes_the_place_of_no_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let (wavs, model) = trained(folder.path());
+    let sound = wavs.join("a/0.wav");
+    let before = std::fs::read(&sound).unwrap();
+    for verb in ["pack", "import"] {
+        let error = fails(2, &[verb, text(&model), "-o", text(&sound)]);
+        assert!(error.contains("ends with .safetensors"), "{error}");
+    }
+    assert_eq!(std::fs::read(&sound).unwrap(), before);
+}
+
 #[test]
 fn a_model_is_distilled_measured_and_fine_tuned() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,10 +292,33 @@ fn eval_refuses_what_it_cannot_compare() {
             vec![wavs, "--reference", wavs, "--rounds", "0"],
             "expected 1 to 100",
         ),
+        (
+            1,
+            vec![wavs, "--reference", wavs, "--report", wavs],
+            "expected a file, found a folder",
+        ),
     ] {
         let said = fails(code, &[&["eval"], &args[..]].concat());
         assert!(said.contains(words), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn what_eval_could_not_measure_is_not_called_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, model) = trained(folder.path());
+    let few = folder.path().join("few");
+    sounds(&few, 2);
+    let page = folder.path().join("pages/of/it.html");
+    let eval = ["eval", text(&model), "--reference", text(&few), "-q"];
+    let few = ["-n", "2", "--rounds", "1", "--report", text(&page)];
+    let told = said(&[&eval[..], &few].concat());
+    assert!(
+        told.ends_with("too few sounds to tell whether anything is off\n"),
+        "{told}"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("too few sounds to tell whether anything is off"));
 }
 
 #[test]
@@ -285,6 +357,16 @@ fn a_dance_diffusion_model_is_imported_played_and_learns_on() {
     assert_eq!(own, render(&folder_form, &[]));
     assert_ne!(own, render(&model, &["--dance-diffusion"]));
     assert_ne!(own, render(&model, &["--sampler", "v-ddim"]));
+    let kick = [
+        "render",
+        "--model",
+        text(&model),
+        "-o",
+        text(&wav),
+        "--class",
+        "kick",
+    ];
+    assert!(fails(2, &kick).contains("the model has no classes, found `kick`"));
     sounds(&path("sounds"), 4);
     let train = [
         "train",
@@ -313,7 +395,7 @@ fn what_cannot_end_well_is_not_begun() {
     let flac = folder.path().join("x.flac");
     let said = fails(2, &["render", "-o", text(&flac), "--bits", "32"]);
     assert!(said.contains("expected --bits 16 or 24"), "{said}");
-    let said = fails(2, &["render", "-o", text(folder.path()), "-n", "2"]);
+    let said = fails(1, &["render", "-o", text(folder.path()), "-n", "2"]);
     assert!(said.contains("expected a file, found a folder"), "{said}");
     let out = folder.path().join("x.wav");
     for level in [["--peak", "nan"], ["--peak", "-500"], ["--loudness", "50"]] {
@@ -411,10 +493,28 @@ fn wrong_input_gives_a_sentence_and_an_exit_code() {
     let render = ["render", "-o", text(&out), "--model", text(&not_a_model)];
     assert!(fails(1, &render).contains("expected an audiodiff model"));
     assert!(fails(2, &["render"]).contains("--out"));
-    assert!(fails(2, &["render", "-o", "x.wav", "--sampler", "magic"]).contains("dpmpp-2m"));
+    let threads = ["render", "-o", "x.wav", "--threads", "9999"];
+    assert!(fails(2, &threads).contains("9999 is not in 1..=1024"));
     assert!(fails(2, &["render", "-o", "-", "-n", "2"]).contains("stdout"));
     assert!(fails(2, &["sing"]).contains("unrecognized"));
     assert!(!out.exists());
+}
+
+/// An error and the help name the same choices.
+#[test]
+fn what_an_error_offers_stands_in_the_help() {
+    let help = String::from_utf8(done(&["render", "--help"])).unwrap();
+    let help = help.replace(|c: char| c.is_whitespace() || c == ',', " ");
+    for (flag, some) in [("--sampler", "v-ddim"), ("--schedule", "karras:RHO")] {
+        let said = fails(2, &["render", "-o", "x.wav", flag, "magic"]);
+        let (_, offered) = said.split_once("expected ").unwrap();
+        let offered = offered.lines().next().unwrap().replace(" or ", ", ");
+        let offered: Vec<&str> = offered.trim_start_matches("one of ").split(", ").collect();
+        assert!(offered.contains(&some), "{said}");
+        for name in offered {
+            assert!(help.contains(&format!(" {name} ")), "{flag} {name}");
+        }
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -431,11 +531,29 @@ fn completions_and_the_manual_are_written() {
             .unwrap()
             .contains("_audiodiff")
     );
+    let page = said(&["man"]);
+    assert!(page.contains(".TH audiodiff"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("other.1"), b"\xff").unwrap();
+    done(&["man", "--out", text(folder.path())]);
+    assert_eq!(std::fs::read(path("other.1")).unwrap(), b"\xff");
+    let page = std::fs::read_to_string(path("audiodiff-render.1")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(page.contains(&format!(
+        ".TH audiodiff-render 1  \"audiodiff {version}\"\n"
+    )));
+    // Examples stand a line each, and what follows them does not.
+    let (_, notes) = page.split_once(".SH NOTES\n").unwrap();
+    let (_, examples) = notes.split_once(".nf\n").unwrap();
+    let (examples, prose) = examples.split_once(".fi\n").unwrap();
+    assert!(examples.lines().count() > 3);
     assert!(
-        String::from_utf8(done(&["man"]))
-            .unwrap()
-            .contains(".TH audiodiff")
+        examples
+            .lines()
+            .all(|line| line.starts_with("  audiodiff render "))
     );
+    assert!(prose.contains("mpirun") && !prose.contains(".nf"));
 }
 
 #[cfg(feature = "embedded-model")]

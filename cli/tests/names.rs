@@ -239,7 +239,12 @@ fn a_run_folder_is_one_training_s_and_no_other_program_s() {
     );
     let error = fails(
         1,
-        &["import", text(&run), "-o", text(&folder.path().join("y"))],
+        &[
+            "import",
+            text(&run),
+            "-o",
+            text(&folder.path().join("y.safetensors")),
+        ],
     );
     assert!(error.contains("a model of audiodiff already"), "{error}");
     let out = folder.path().join("y.wav");

@@ -123,10 +123,13 @@ impl Class {
                 Self::Label(label) => label.clone(),
                 other => other.name(&[]),
             };
+            let expected = match labels {
+                [] => "none, as the model has no classes".to_owned(),
+                _ => format!("one of the model's ({})", labels.join(", ")),
+            };
             Error::setting(format!(
-                "pad {}: class: expected one of the model's ({}), found {found}",
-                pad + 1,
-                labels.join(", ")
+                "pad {}: class: expected {expected}, found {found}",
+                pad + 1
             ))
         })
     }
@@ -582,6 +585,11 @@ mod tests {
             );
             assert!(error.ends_with(found), "{error}");
         }
+        let error = Class::Number(3).of_model(4, &[]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "pad 5: class: expected none, as the model has no classes, found Class 4"
+        );
         // A model of other classes in another order changes no name.
         let other = ["snare", "kick"].map(str::to_owned);
         let snare = Class::Label("snare".into()).of_model(0, &other).unwrap();

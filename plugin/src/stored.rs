@@ -276,7 +276,6 @@ impl StoredSound {
             title: recipe.class.clone().or_else(|| recipe.file.clone()),
             comment: (recipe.file.is_none())
                 .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
-            licence: None,
             pitch_hz: self.pitch,
         }
     }

@@ -81,8 +81,6 @@ pub struct Tags {
     pub title: Option<String>,
     /// How it came to be.
     pub comment: Option<String>,
-    /// Under which licence it is.
-    pub licence: Option<String>,
     /// Its fundamental frequency, Hz, which samplers bring to the key that is played. FLAC has no field for it.
     pub pitch_hz: Option<f32>,
 }
@@ -249,7 +247,6 @@ mod tests {
         Tags {
             title: Some("kick \u{e9}".into()),
             comment: Some("seed 7\nof many".into()),
-            licence: Some("CC0-1.0".into()),
             pitch_hz: Some(110.0),
         }
     }
@@ -335,7 +332,6 @@ mod tests {
         let wav = bytes(&clip, Container::Wav, BitDepth::Int24, &tags()).unwrap();
         assert!(has(&wav, "INAM\u{8}\0\0\0kick \u{e9}\0".as_bytes()));
         assert!(has(&wav, b"ICMT\x0f\0\0\0seed 7 of many\0"));
-        assert!(has(&wav, b"ICOP\x08\0\0\0CC0-1.0\0"));
         // 110 Hz is the A two octaves below the one of 440 Hz.
         let sampler = at(&wav, b"smpl");
         assert_eq!(
@@ -347,7 +343,7 @@ mod tests {
         assert_eq!(at(&aiff, b"INST")[4..6], [45, 0]);
         let flac = bytes(&clip, Container::Flac, BitDepth::Int24, &tags()).unwrap();
         assert!(has(&flac, "TITLE=kick \u{e9}".as_bytes()));
-        assert!(has(&flac, b"LICENSE=CC0-1.0") && has(&flac, b"COMMENT=seed 7 of many"));
+        assert!(has(&flac, b"COMMENT=seed 7 of many"));
         // A quarter tone above, the nearest key is the next one.
         let sharp = Tags {
             pitch_hz: Some(440.0 * 2f32.powf(0.75 / 12.0)),

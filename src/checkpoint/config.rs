@@ -502,15 +502,14 @@ impl ModelConfig {
         find(label, &self.labels)
             .map(|index| index as u32)
             .ok_or_else(|| {
-                let known = if self.labels.is_empty() {
-                    "none".to_owned()
+                Error::setting(if self.labels.is_empty() {
+                    format!("class: expected none, as the model has no classes, found `{label}`")
                 } else {
-                    self.labels.join(", ")
-                };
-                Error::setting(format!(
-                    "class: expected one of the model's classes ({known}), found `{label}`{}",
-                    meant(label, &self.labels)
-                ))
+                    let (known, meant) = (self.labels.join(", "), meant(label, &self.labels));
+                    format!(
+                        "class: expected one of the model's classes ({known}), found `{label}`{meant}"
+                    )
+                })
             })
     }
 }

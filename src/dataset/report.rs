@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::labels::LabelSource;
 use super::split::HeldBack;
-use crate::error::printable;
+use crate::error::{counted, printable};
 
 /// The ways in which a file is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -246,14 +246,10 @@ const LISTED: usize = 8;
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = printable(&self.root.display().to_string());
-        let sounds = match self.total.files {
-            1 => "sound",
-            _ => "sounds",
-        };
         writeln!(
             f,
-            "{root}: {} usable {sounds}, {}, {} skipped",
-            self.total.files,
+            "{root}: {}, {}, {} skipped",
+            counted(self.total.files, "usable sound"),
             duration(self.total.seconds),
             self.skipped()
         )?;

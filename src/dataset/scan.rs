@@ -14,7 +14,7 @@ use super::report::{Action, Amount, Issue, IssueKind, Report};
 use super::sound::{self, Remark, TrainingSound};
 use super::{Crop, MAX_LABELS, MAX_NAME, ScanOptions};
 use crate::audio::{self, Clip, Decoded, Faults};
-use crate::error::{Error, NO_FRAME, Result};
+use crate::error::{Error, NO_FRAME, Result, counted};
 use crate::representation::Format;
 
 /// Said of a sound that vanishes when it is brought to the model's format.
@@ -188,6 +188,13 @@ pub(super) fn read<T: Send>(
         }
         go_on(on_progress(done, count))?;
     }
+    // What is not used is not kept without a label.
+    let skipped = report
+        .issues
+        .iter()
+        .filter(|it| it.action == Action::Skipped);
+    let skipped: BTreeSet<PathBuf> = skipped.map(|it| it.path.clone()).collect();
+    (report.issues).retain(|it| it.action != Action::KeptUnlabelled || !skipped.contains(&it.path));
     report.issues.sort_by(|a, b| {
         folder::bytes(&a.path)
             .cmp(&folder::bytes(&b.path))
@@ -578,15 +585,12 @@ pub(super) fn nothing_usable(report: &Report) -> String {
         })
         .collect();
     if reasons.len() > 4 {
-        words.push(format!(
-            "{} others",
-            reasons[4..].iter().map(|&(_, n, _)| n).sum::<usize>()
-        ));
+        let others = reasons[4..].iter().map(|&(_, n, _)| n).sum::<usize>();
+        words.push(counted(others, "other"));
     }
-    let files = if report.found == 1 { "file" } else { "files" };
     format!(
-        "none of its {} sound {files} can be used: {}",
-        report.found,
+        "none of its {} can be used: {}",
+        counted(report.found, "sound file"),
         words.join(", ")
     )
 }

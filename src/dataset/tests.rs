@@ -231,6 +231,14 @@ fn folders_are_labels_and_a_loose_file_is_kept_without() {
     assert_eq!(data.labels(), ["kick", "snare"]);
     assert_eq!((data.len(), report.total.files, report.found), (14, 14, 14));
     assert_eq!(kinds(&report), [("loose.wav".into(), "no-label")]);
+    // One that is skipped is not said to be kept.
+    fs::write(root.path().join("words.wav"), "no sound").unwrap();
+    let (_, with_words) = open(root.path(), &ScanOptions::default());
+    let expected = [("loose.wav", "no-label"), ("words.wav", "unreadable")];
+    assert_eq!(
+        kinds(&with_words),
+        expected.map(|(path, kind)| (path.to_owned(), kind))
+    );
     assert_eq!(
         (
             report.labels["kick"].files,

@@ -107,6 +107,13 @@ impl Sampler {
         Sampler::Consistency,
     ];
 
+    /// Samplers as users of Dance Diffusion know them by other names.
+    const OF_DANCE_DIFFUSION: [(&'static str, Sampler); 3] = [
+        ("v-ddim", Sampler::Ddim),
+        ("v-ddpm", Sampler::Ancestral),
+        ("iplms", Sampler::Ipndm),
+    ];
+
     /// The name in files and flags.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -239,16 +246,12 @@ impl FromStr for Sampler {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // Users of Dance Diffusion know these samplers by other names.
-        let name = match text {
-            "v-ddim" => "ddim",
-            "v-ddpm" => "ancestral",
-            "iplms" => "ipndm",
-            other => other,
-        };
-        let found = Self::ALL.into_iter().find(|s| s.name() == name);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Sampler::name);
+        let named = Self::ALL.map(|sampler| (sampler.name(), sampler));
+        let mut known = named.into_iter().chain(Self::OF_DANCE_DIFFUSION);
+        let found = known.find(|(name, _)| *name == text);
+        found.map(|(_, sampler)| sampler).ok_or_else(|| {
+            let others = Self::OF_DANCE_DIFFUSION.map(|(name, _)| name);
+            let names = [&Self::ALL.map(Sampler::name)[..], &others].concat();
             Error::setting(format!(
                 "unknown sampler {text:?}: expected one of {}{}",
                 names.join(", "),

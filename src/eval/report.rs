@@ -147,6 +147,9 @@ fn details(evaluation: &Evaluation) -> Markup {
     html! {
         h2 { (printable(&evaluation.name)) }
         (paragraphs(&evaluation.notes))
+        @if !evaluation.is_measured() {
+            p { "There are too few sounds to tell whether anything is off." }
+        }
         @if !evaluation.verdicts.is_empty() {
             h3 { "Off by more than chance" }
             ul {

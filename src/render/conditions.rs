@@ -91,8 +91,9 @@ impl Asked {
             if let Some(attribute) = attribute {
                 let (low, high) = config.attribute_knots.range(attribute);
                 if !(low..=high).contains(value) {
+                    let [low, high] = [low, high].map(|it| (1e4 * f64::from(it)).round() / 1e4);
                     return Err(Error::setting(format!(
-                        "descriptor {name}: expected {low} to {high} {}, found {value}",
+                        "attribute {name}: expected {low} to {high} {}, found {value}",
                         attribute.unit()
                     )));
                 }

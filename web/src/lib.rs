@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 /// How far a variation goes from its sound, as [`Init::Vary`] counts it.
 const STRENGTH: f64 = 0.4;
 
-/// Most variations of variations: each is a rendering of its own, and no link takes minutes.
+/// See [`Synth::most_variations`].
 const MOST_VARIATIONS: usize = 32;
 
 /// How many sounds are kept to be varied and to be heard again.
@@ -141,6 +141,12 @@ impl Synth {
     #[must_use]
     pub fn classes(&self) -> Vec<String> {
         self.renderer.config().labels.clone()
+    }
+
+    /// Most variations of variations that a recipe has: each is a rendering of its own, and no link takes minutes.
+    #[must_use]
+    pub fn most_variations() -> usize {
+        MOST_VARIATIONS
     }
 
     /// The sound of a recipe, given as text.

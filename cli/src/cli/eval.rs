@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use audiodiff::dataset::ScanOptions;
 use audiodiff::error::printable;
 use audiodiff::eval::{self, Ear, Evaluation, Part, Reference, Sounds};
+use audiodiff::file::make_room;
 use audiodiff::picture::{ClassRow, class_sheet};
 use audiodiff::render::RenderSettings;
 use clap::Args;
@@ -190,6 +191,9 @@ impl EvalArgs {
 }
 
 pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
+    for path in args.report.iter().chain(&args.contact_sheet) {
+        make_room(path)?;
+    }
     let mut sources = vec![SoundsFrom::open(args.evaluated.as_ref())?];
     if args.baseline.is_some() {
         sources.push(SoundsFrom::open(args.baseline.as_ref())?);
@@ -204,6 +208,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         judged.push(reference.evaluate(&rounds)?);
         first.push(rounds.swap_remove(0));
     }
+    print(args, &reference, &judged)?;
     if let Some(path) = &args.report {
         let generated: Vec<&Sounds> = first.iter().collect();
         eval::report(path, &reference, &judged, &generated)?;
@@ -211,6 +216,11 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
     if let Some(path) = &args.contact_sheet {
         sheet(path, reference.sounds(), &first[0])?;
     }
+    Ok(())
+}
+
+/// Prints what was found, as tables or as JSON.
+fn print(args: &EvalArgs, reference: &Reference, judged: &[Evaluation]) -> anyhow::Result<()> {
     if args.json {
         let summary = Summary {
             reference: &reference.sounds().name,
@@ -219,7 +229,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
             notes: reference.notes(),
             training_set: reference.training_scores(),
             floor: reference.floor(),
-            results: &judged,
+            results: judged,
         };
         // Through text, in which a number of 32 bits keeps its few digits.
         let mut value = serde_json::from_str(&serde_json::to_string(&summary)?)?;
@@ -227,7 +237,7 @@ pub fn eval(args: &EvalArgs, global: &Global) -> anyhow::Result<()> {
         return super::print_json(&value);
     }
     let out = &mut std::io::stdout().lock();
-    Ok(table::print(out, &reference, &judged)?)
+    Ok(table::print(out, reference, judged)?)
 }
 
 /// Draws `generated` sounds beside `real` ones, class by class.

@@ -89,12 +89,12 @@ pub struct SamplingArgs {
     /// [default: the model's, else 16]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm or
-    /// consistency; v-ddim, v-ddpm and iplms are known too [default: the model's, else dpmpp-2m]
+    /// The sampler: euler, heun, ddim, ancestral, dpmpp-2m, dpmpp-2m-sde, ipndm, iplms-reference or consistency; also
+    /// v-ddim, v-ddpm and iplms, as Dance Diffusion calls three of them [default: the model's, else dpmpp-2m]
     #[arg(long)]
     sampler: Option<Sampler>,
-    /// The noise schedule, how the steps are spread: karras, logsnr, consistency, crash or linear [default: the
-    /// model's, else logsnr]
+    /// The noise schedule, how the steps are spread: karras, karras:RHO, logsnr, consistency, crash or linear
+    /// [default: the model's, else logsnr]
     #[arg(long)]
     schedule: Option<Schedule>,
     /// Guidance scale, how strongly to insist on the class: 1 does not, 2 is strict [default: the model's, else 1.5]

@@ -1,10 +1,11 @@
 //! `info`, `pack` and `import`: what a model file is, writing it anew, and reading those of other programs.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use audiodiff::checkpoint::{Checkpoint, Rendering, StorageType, TrainingRecord};
-use audiodiff::error::printable;
+use audiodiff::error::{counted, printable};
+use audiodiff::file::make_room;
 use audiodiff::import::{Import, ImportSettings};
 use audiodiff::render::RenderSettings;
 use audiodiff::representation::{MdctConfig, MelConfig, RepresentationConfig, WaveConfig};
@@ -143,8 +144,10 @@ fn rendered(own: &Rendering) -> String {
         format!(" ({} learnt by distillation)", before.guidance)
     });
     format!(
-        "{} steps, sampler {}, guidance {}{learnt}{distance}",
-        own.steps, own.sampler, own.guidance
+        "{}, sampler {}, guidance {}{learnt}{distance}",
+        counted(own.steps, "step"),
+        own.sampler,
+        own.guidance
     )
 }
 
@@ -153,11 +156,14 @@ fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     let hours = |seconds: f64| seconds / 3600.0;
     if training.steps > 0 {
-        let (steps, clips, sounds) = (training.steps, training.clips, training.sounds);
-        let hours = hours(training.seconds);
+        let (steps, clips) = (
+            counted(training.steps, "step"),
+            counted(training.clips, "clip"),
+        );
+        let (sounds, hours) = (counted(training.sounds, "sound"), hours(training.seconds));
         rows.push((
             "training",
-            format!("{steps} steps, {clips} clips drawn from {sounds} sounds, {hours:.2} h"),
+            format!("{steps}, {clips} drawn from {sounds}, {hours:.2} h"),
         ));
     }
     if let Some(loss) = training.validation_loss {
@@ -166,9 +172,9 @@ fn trained(training: &TrainingRecord) -> Vec<(&'static str, String)> {
     if let Some(from) = &training.fine_tuned_from {
         let before = match &training.before {
             Some(before) if before.steps > 0 => format!(
-                "`{from}`, trained for {} steps, {} clips, {:.2} h",
-                before.steps,
-                before.clips,
+                "`{from}`, trained for {}, {}, {:.2} h",
+                counted(before.steps, "step"),
+                counted(before.clips, "clip"),
                 hours(before.seconds)
             ),
             _ => format!("`{from}`; how long that was trained is not recorded"),
@@ -226,7 +232,22 @@ fn storage(f16: bool) -> StorageType {
     }
 }
 
-pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
+/// Holds the name of a model that is to be written to its ending: no sound is replaced by a slip.
+fn named(out: &Path) -> anyhow::Result<()> {
+    if out
+        .extension()
+        .is_some_and(|it| it.eq_ignore_ascii_case("safetensors"))
+    {
+        return Ok(make_room(out)?);
+    }
+    Err(usage(format!(
+        "-o: expected a name that ends with .safetensors, found {}",
+        out.display()
+    )))
+}
+
+pub fn pack(args: &PackArgs, global: &Global) -> anyhow::Result<()> {
+    named(&args.out)?;
     let mut model = Checkpoint::load(&args.model)?;
     if let Some(name) = &args.name {
         model.config.name.clone_from(name);
@@ -245,7 +266,14 @@ pub fn pack(args: &PackArgs) -> anyhow::Result<()> {
         (rendering.steps, rendering.guidance) = (steps, guidance);
     }
     let storage = storage(args.f16);
-    Ok(model.save(&args.out, storage)?)
+    model.save(&args.out, storage)?;
+    if global.quiet {
+        return Ok(());
+    }
+    print_rows(&[
+        ("name", model.config.name),
+        ("written", args.out.display().to_string()),
+    ])
 }
 
 #[derive(Args)]
@@ -295,6 +323,7 @@ pub fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<()> {
     if same(&args.path, &args.out) {
         return Err(usage("-o: expected another file than the one that is read"));
     }
+    named(&args.out)?;
     let facts = args.facts.clone();
     let settings = ImportSettings {
         sample_rate: facts.sample_rate,

@@ -184,12 +184,6 @@ impl RenderArgs {
                 out.display()
             )));
         }
-        if out.is_dir() {
-            return Err(usage(format!(
-                "-o {}: expected a file, found a folder",
-                out.display()
-            )));
-        }
         if self.plot && count > picture::MOST_SOUNDS {
             return Err(usage(format!(
                 "--plot: expected at most {} sounds, found {count}",
@@ -201,11 +195,9 @@ impl RenderArgs {
 
     /// Makes the folder of the files.
     fn make_folder(&self) -> audiodiff::Result<()> {
-        match self.out.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() && !self.to_stdout() => {
-                std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))
-            }
-            _ => Ok(()),
+        match self.to_stdout() {
+            true => Ok(()),
+            false => audiodiff::file::make_room(&self.out),
         }
     }
 
@@ -276,7 +268,6 @@ fn tags(model: &ModelConfig, seed: u64, rendered: &Rendered) -> Tags {
     Tags {
         title: rendered.class.clone(),
         comment: Some(format!("seed {seed}, model {}", model.name)),
-        licence: model.training.licence.clone(),
         pitch_hz: Measures::of(&rendered.clip).pitch,
     }
 }

@@ -8,6 +8,7 @@ use audiodiff::audio::{self, Clip, Decoded, Level};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::diffusion::sampler::Sampler;
 use audiodiff::error::printable;
+use audiodiff::names::Kind;
 use audiodiff::render::{Init, Remark, RenderSettings, Rendered, Renderer};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -24,7 +25,8 @@ pub struct SoundArgs {
     /// Model file [default: the built-in model]
     #[arg(long, short, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Class of the sound, one of those `info` lists [default: any, in the proportions of the training set]
+    /// Class of the sound, one of those `info` lists [default: what the file's name tells of --init, else any, in the
+    /// proportions of the training set]
     #[arg(long, short, value_parser = OsStringValueParser::new().map(|class| class.to_string_lossy().into_owned()))]
     pub class: Option<String>,
     /// How many sounds
@@ -129,12 +131,30 @@ impl SoundArgs {
             Some(lufs) => Level::Loudness(lufs),
             None => Level::Peak(self.peak),
         };
-        settings.class.clone_from(&self.class);
+        settings.class = self.class.clone().or_else(|| self.class_of_names(model));
         settings.seconds = self.seconds;
         settings.trim = !self.no_trim;
         settings.init = self.init()?;
         settings.descriptors.clone_from(&self.set);
         Ok(settings)
+    }
+
+    /// The model's class of which the names of --init and, for a morph, of the other file are: `old kick.wav` is varied
+    /// as a kick. None where they tell none, or two.
+    fn class_of_names(&self, model: &ModelConfig) -> Option<String> {
+        let kind = |path: &PathBuf| Kind::within(&path.file_stem()?.to_string_lossy());
+        let told = kind(self.init.as_ref()?)?;
+        if self
+            .morph_to
+            .as_ref()
+            .is_some_and(|to| kind(to) != Some(told))
+        {
+            return None;
+        }
+        let mut labels = model.labels.iter();
+        labels
+            .find(|label| Kind::within(label) == Some(told))
+            .cloned()
     }
 
     fn init(&self) -> anyhow::Result<Option<Init>> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use audiodiff::checkpoint::Checkpoint;
 use audiodiff::dataset::{self, Crop, Dataset, Labels, ScanOptions};
-use audiodiff::error::printable;
+use audiodiff::error::{counted, printable};
 use audiodiff::group::Group;
 use audiodiff::names::composed;
 use audiodiff::representation::Format;
@@ -241,9 +241,9 @@ pub fn run(
     };
     if trainer.progress() >= 1.0 {
         say(format!(
-            "nothing left to do: the run in {} has its {} steps; ask for more --minutes or --steps",
+            "nothing left to do: the run in {} has its {}; ask for more --minutes or --steps",
             out.display(),
-            trainer.step()
+            counted(trainer.step(), "step")
         ));
         return Ok(Outcome::Finished);
     }
@@ -252,9 +252,9 @@ pub fn run(
         step => format!("going on after step {step}"),
     };
     say(format!(
-        "{begin}: {:.1} million parameters, {} sounds, {} held back, run folder {}",
+        "{begin}: {:.1} million parameters, {}, {} held back, run folder {}",
         trainer.parameter_count() as f64 / 1e6,
-        dataset.train().len(),
+        counted(dataset.train().len(), "sound"),
         dataset.validation().len(),
         out.display()
     ));
@@ -288,7 +288,7 @@ pub fn run(
 /// Tells when a run ends of which `held` sounds are held back.
 fn end_of(config: &TrainConfig, held: usize) -> String {
     let length = match config.length {
-        Length::Steps(steps) => format!("after {steps} steps"),
+        Length::Steps(steps) => format!("after {}", counted(steps, "step")),
         Length::Minutes(minutes) => format!("after {minutes} min"),
     };
     match (config.patience, held) {
@@ -307,13 +307,14 @@ fn end_of(config: &TrainConfig, held: usize) -> String {
 /// Tells how a run ended.
 fn outcome_of(outcome: Outcome, trainer: &Trainer<'_>, model: PathBuf) -> String {
     let (step, model) = (trainer.step(), model.display());
+    let steps = counted(step, "step");
     if outcome == Outcome::Stopped {
-        return format!("stopped after {step} steps, saved: the same command goes on ({model})");
+        return format!("stopped after {steps}, saved: the same command goes on ({model})");
     }
     let kept = match trainer.kept_step() {
         Some(0) => ", none of which was better than the model it began from, which is kept".into(),
         Some(kept) if kept < step => format!(", kept as it was after {kept}"),
         _ => String::new(),
     };
-    format!("finished after {step} steps{kept}: {model}")
+    format!("finished after {steps}{kept}: {model}")
 }

@@ -387,7 +387,6 @@ fn as_written(
                 title: Some(name.clone()),
                 comment: (recipe.file.is_none())
                     .then(|| format!("seed {}, model {}", recipe.seed, recipe.model)),
-                licence: None,
                 pitch_hz: None,
             },
             velocities: velocities[take],

@@ -1,6 +1,7 @@
 //! What the instrument needs where there is no host: a keyboard on the screen and the computer's own, devices, and a
 //! recorder.
 
+use audiodiff::error::counted;
 use egui::containers::menu::MenuButton;
 use egui::{Align2, Button, Rect, RichText, Sense, Stroke, StrokeKind, Ui};
 use nice_plug_egui::Frame;
@@ -291,7 +292,7 @@ fn recorded(recording: &crate::recorder::Recording) -> String {
         text += &format!("; {why}");
     }
     if recording.lost > 0 {
-        text += &format!("; {} frames were lost", recording.lost);
+        text += &format!("; {} lost", counted(recording.lost, "frame"));
     }
     text
 }

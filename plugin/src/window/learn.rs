@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use audiodiff::Result;
+use audiodiff::error::counted;
 use egui::accesskit::Role;
 use egui::{
     Button, Id, ProgressBar, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo, pos2,
@@ -134,9 +135,11 @@ impl Window {
         let look = Look::here(ui);
         let name = file_name(&view.folder);
         let state = match &view.state {
-            LearningState::Reading { done, all: 0 } => format!("Reading {name}: {done} sounds"),
+            LearningState::Reading { done, all: 0 } => {
+                format!("Reading {name}: {}", counted(done, "sound"))
+            }
             LearningState::Reading { done, all } => {
-                format!("Reading {name}: {done} of {all} sounds")
+                format!("Reading {name}: {done} of {}", counted(all, "sound"))
             }
             LearningState::Learning => match view.time_left {
                 Some(left) => format!("Learning {name}: {} left", spoken_time(left.as_secs())),
@@ -157,7 +160,7 @@ impl Window {
                 .fill(look.accent)
                 .desired_height(6.0),
         );
-        let mut told = format!("{} sounds", view.sounds);
+        let mut told = counted(view.sounds, "sound");
         for class in &view.classes {
             told += &format!(
                 ", {} {}",

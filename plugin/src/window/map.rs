@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use audiodiff::error::counted;
 use egui::accesskit::Role;
 use egui::{
     Align2, Button, CursorIcon, DragAndDrop, Pos2, Rect, RichText, Sense, Stroke, Ui, Vec2,
@@ -325,7 +326,7 @@ impl Window {
             let text = match (&view.trouble, made < all) {
                 (Some(trouble), _) => trouble.clone(),
                 (None, true) => format!("{made} of {all} made"),
-                (None, false) if left_out > 0 => format!("{left_out} files left out"),
+                (None, false) if left_out > 0 => format!("{} left out", counted(left_out, "file")),
                 (None, false) => "Double-click takes, Shift-click morphs".to_owned(),
             };
             let told = ui.add(egui::Label::new(RichText::new(text).color(look.faint)).truncate());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audiodiff::error::counted;
 use egui::accesskit::Role;
 use egui::{
     Align2, Button, Color32, CursorIcon, Rect, RichText, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2,
@@ -457,7 +458,7 @@ pub(super) fn description(sound: &StoredSound) -> String {
         }
     };
     if recipe.steps > 0 {
-        text += &format!(", {} steps", recipe.steps);
+        text += &format!(", {}", counted(recipe.steps, "step"));
     }
     for (amount, made) in [(recipe.variation, "varied"), (recipe.morph, "morphed")] {
         if let Some(amount) = amount {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 mod book;
 mod bundle;
 mod macho;
+mod notices;
 mod package;
 mod page;
 
@@ -202,10 +203,16 @@ fn target(build: &Build) -> Result<Target> {
     if let Some(triple) = &build.target {
         return Target::parse(triple);
     }
+    Target::parse(&host()?)
+}
+
+/// This machine, as a target.
+fn host() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output()?;
     let text = String::from_utf8(output.stdout)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Target::parse(host.context("rustc -vV: expected a line that begins with host:")?)
+    let host = host.context("rustc -vV: expected a line that begins with host:")?;
+    Ok(host.to_owned())
 }
 
 /// Builds the package's shared library, or its program of this name, and says where it is. For [`UNIVERSAL`] that is one

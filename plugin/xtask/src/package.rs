@@ -12,14 +12,17 @@ use object::{FileKind, LittleEndian};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
-use super::page;
 use super::{
-    Build, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata, sign, target,
-    without_builder,
+    APPLE, Build, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata, sign,
+    target, without_builder,
 };
+use super::{book, notices, page};
 
 /// The package of the command line.
 const COMMAND: &str = "audiodiff-cli";
+
+/// The package of the instrument, as a plugin and as a program.
+pub const INSTRUMENT: &str = "audiodiff-plugin";
 
 /// The package of the page.
 const PAGE: &str = "audiodiff-web";
@@ -71,11 +74,7 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
     let entry = entry(&metadata.workspace_root, &build.package)?;
     let programs = [
         (COMMAND, "audiodiff", None),
-        (
-            "audiodiff-plugin",
-            "audiodiff-standalone",
-            Some("standalone"),
-        ),
+        (INSTRUMENT, "audiodiff-standalone", Some("standalone")),
     ];
     for (package, name, features) in programs {
         let build = Build {
@@ -108,6 +107,8 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
         run(Command::new(command).arg(folder))?;
     }
     documents(&metadata.workspace_root, folder)?;
+    let notices = notices_of(metadata, &[COMMAND, INSTRUMENT], &target.triple)?;
+    fs::write(folder.join(notices::NAME), notices)?;
     // The program of another machine tells nothing here; this one's is the same.
     let command = Build {
         package: COMMAND.to_owned(),
@@ -139,19 +140,26 @@ fn stage(metadata: &Metadata, build: &Build, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies what people read, and the licences of the sounds that the built-in model has learnt.
+/// The notices of what is made of these packages for a target.
+fn notices_of(metadata: &Metadata, roots: &[&str], triple: &str) -> Result<String> {
+    let triples = match triple {
+        UNIVERSAL => &APPLE[..],
+        one => &[one],
+    };
+    notices::collect(&metadata.workspace_root, roots, triples)
+}
+
+/// Puts what people read into `folder`: how to begin, and the book, which holds the model card and its pictures.
 fn documents(workspace: &Path, folder: &Path) -> Result<()> {
     for (from, to) in [
-        ("README.md", "README.md"),
+        ("plugin/xtask/INSTALL.md", "README.md"),
         ("CHANGELOG.md", "CHANGELOG.md"),
         ("LICENSE-APACHE", "LICENSE-APACHE"),
         ("LICENSE-MIT", "LICENSE-MIT"),
-        ("plugin/xtask/INSTALL.md", "INSTALL.md"),
-        ("models/README.md", "MODEL.md"),
-        ("models/LICENSES", "LICENSES"),
     ] {
         bundle::copy(&workspace.join(from), &folder.join(to))?;
     }
+    book::build(workspace, &folder.join("book"))?;
     Ok(())
 }
 
@@ -171,7 +179,9 @@ fn page(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
     bundle::remove(&copy)?;
     let whole = copy.join("audiodiff.wasm");
     without_builder(&program, &metadata.workspace_root, &whole)?;
-    let page = page::build(&metadata.workspace_root.join("web"), &whole, &copy)?;
+    let web = metadata.workspace_root.join("web");
+    let notices = notices_of(metadata, &[PAGE], page::TARGET)?;
+    let page = page::build(&web, &whole, &notices, &copy)?;
     let path = folder.join(format!("audiodiff-{}.html", metadata.version(PAGE)?));
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
@@ -285,9 +295,20 @@ fn wheel(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
         };
         command.args(["--target", triple]);
     }
+    // Only what lies beside its manifest goes into a wheel.
+    let licences = metadata.workspace_root.join("cli/licenses");
+    bundle::remove(&licences)?;
+    fs::create_dir(&licences)?;
+    let notices = notices_of(metadata, &[COMMAND], &target(build)?.triple)?;
+    fs::write(licences.join(notices::NAME), notices)?;
+    for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        bundle::copy(&metadata.workspace_root.join(name), &licences.join(name))?;
+    }
     let fresh = metadata.target_directory.join("package").join("wheel");
     bundle::remove(&fresh)?;
-    let status = command.arg("--out").arg(&fresh).status()?;
+    let status = command.arg("--out").arg(&fresh).status();
+    bundle::remove(&licences)?;
+    let status = status?;
     if !status.success() {
         bail!("maturin: {status}; `pip install maturin` brings it");
     }

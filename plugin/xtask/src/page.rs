@@ -14,12 +14,12 @@ use wasm_bindgen_cli_support::Bindgen;
 /// The target whose programs browsers run.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The page of the files in `web` and of the program `wasm` that was compiled from there. `folder` takes what is made on
-/// the way.
+/// The page of the files in `web` and of the program `wasm` that was compiled from there, with the `notices` of what is in
+/// it. `folder` takes what is made on the way.
 ///
 /// # Errors
 /// When a file cannot be read, or the page has no place for a part or a part does not fit into its place.
-pub fn build(web: &Path, wasm: &Path, folder: &Path) -> Result<String> {
+pub fn build(web: &Path, wasm: &Path, notices: &str, folder: &Path) -> Result<String> {
     let mut bindgen = Bindgen::new();
     bindgen
         .input_path(wasm)
@@ -39,6 +39,7 @@ pub fn build(web: &Path, wasm: &Path, folder: &Path) -> Result<String> {
     assemble(
         &read(&web.join("index.html"))?,
         &[
+            ("notices", &escaped(notices)),
             ("page.js", &read(&web.join("page.js"))?),
             ("worker.js", &worker),
             ("audiodiff.wasm", &STANDARD.encode(packed.finish()?)),
@@ -50,7 +51,14 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Puts each part where `<!-- its name -->` stands, within an element `script`.
+/// Text as HTML has it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// Puts each part where `<!-- its name -->` stands, within an element `script` or as text.
 fn assemble(page: &str, parts: &[(&str, &str)]) -> Result<String> {
     let mut page = page.to_owned();
     for (name, part) in parts {
@@ -95,14 +103,17 @@ mod tests {
         let web = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../web"));
         let [page, script, worker] =
             ["index.html", "page.js", "worker.js"].map(|name| read(&web.join(name)).unwrap());
+        let notices = escaped("MIT & <!-- </script> <year>");
         let parts = [
-            ("page.js", &*script),
+            ("notices", &*notices),
+            ("page.js", &script),
             ("worker.js", &worker),
             ("audiodiff.wasm", ""),
         ];
         let whole = assemble(&page, &parts).unwrap();
         assert!(!whole.contains("<!--"), "a place without a part");
         assert!(whole.contains(&script) && whole.contains(&worker));
+        assert!(whole.contains("MIT &amp; &lt;!-- &lt;/script&gt; &lt;year&gt;"));
         // One file: nothing is fetched.
         for outside in ["src=", "http://", "https://", "import "] {
             assert!(!whole.contains(outside), "{outside}");

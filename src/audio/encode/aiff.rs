@@ -24,7 +24,6 @@ pub(super) fn encode(clip: &Clip, depth: BitDepth, tags: &Tags) -> Vec<u8> {
     push(&mut file, b"COMM", &common);
     for (id, text) in [
         (b"NAME", tags.title.as_deref()),
-        (b"(c) ", tags.licence.as_deref()),
         // Some readers take the last one.
         (b"ANNO", Some(SOFTWARE)),
         (b"ANNO", tags.comment.as_deref()),

@@ -22,11 +22,7 @@ pub(super) fn encode(clip: &Clip, depth: BitDepth, tags: &Tags) -> Result<Vec<u8
         return Err("expected a sound, found no frame".to_owned());
     }
     let mut options = Options::best().no_padding();
-    let texts = [
-        ("TITLE", &tags.title),
-        ("COMMENT", &tags.comment),
-        ("LICENSE", &tags.licence),
-    ];
+    let texts = [("TITLE", &tags.title), ("COMMENT", &tags.comment)];
     for (name, text) in texts {
         if let Some(text) = text {
             options = options.tag(name, Tags::line(text));

@@ -88,11 +88,8 @@ fn push(file: &mut Vec<u8>, id: &[u8; 4], content: &[u8]) {
 /// The chunks that say what `tags` do: a list of texts, and the key of a sampler.
 fn chunks(tags: &Tags) -> Vec<(&'static [u8; 4], Vec<u8>)> {
     let mut chunks: Vec<(&[u8; 4], _)> = Vec::new();
-    let texts: [(&[u8; 4], &Option<String>); 3] = [
-        (b"INAM", &tags.title),
-        (b"ICMT", &tags.comment),
-        (b"ICOP", &tags.licence),
-    ];
+    let texts: [(&[u8; 4], &Option<String>); 2] =
+        [(b"INAM", &tags.title), (b"ICMT", &tags.comment)];
     if texts.iter().any(|(_, text)| text.is_some()) {
         let mut list = b"INFO".to_vec();
         let software = Some(SOFTWARE.to_owned());

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use audiodiff::error::printable;
+use audiodiff::error::{counted, printable};
 use audiodiff::eval::{Estimate, Evaluation, Reference, SCORES, Signal};
 
 /// Stands where a number is missing.
@@ -42,8 +42,8 @@ pub fn print(out: &mut impl Write, reference: &Reference, judged: &[Evaluation])
 /// Names the sounds on both sides of the comparison.
 fn head(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> io::Result<()> {
     let real = reference.sounds();
-    let (count, name) = (real.sounds.len(), printable(&real.name));
-    writeln!(out, "reference: {count} sounds of {name}")?;
+    let (sounds, name) = (counted(real.sounds.len(), "sound"), printable(&real.name));
+    writeln!(out, "reference: {sounds} of {name}")?;
     if let Some(chosen) = &real.chosen {
         writeln!(out, "held back: {}", printable(chosen))?;
     }
@@ -53,8 +53,8 @@ fn head(out: &mut impl Write, reference: &Reference, judged: &[Evaluation]) -> i
     for (heading, judgement) in HEADINGS.iter().zip(judged) {
         writeln!(
             out,
-            "{heading}: {} sounds of {}, {} unusable",
-            judgement.sounds,
+            "{heading}: {} of {}, {} unusable",
+            counted(judgement.sounds, "sound"),
             printable(&judgement.name),
             judgement.unusable
         )?;
@@ -225,7 +225,11 @@ fn nearest(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
 fn verdicts(out: &mut impl Write, judgement: &Evaluation) -> io::Result<()> {
     let name = printable(&judgement.name);
     if judgement.verdicts.is_empty() {
-        return writeln!(out, "\n{name}: nothing is off by more than chance");
+        let told = match judgement.is_measured() {
+            true => "nothing is off by more than chance",
+            false => "too few sounds to tell whether anything is off",
+        };
+        return writeln!(out, "\n{name}: {told}");
     }
     writeln!(out, "\n{name}: off by more than chance")?;
     for verdict in &judgement.verdicts {
