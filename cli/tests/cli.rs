@@ -132,30 +132,24 @@ fn a_variation_is_of_the_class_that_the_file_s_name_tells() {
         let render = ["render", "-o", text(&out), "--steps", "1", "--json"];
         json(&[&render[..], args].concat())["sounds"][0]["class"].clone()
     };
-    let names = ["Old_Kick 03.wav", "tom.wav", "it.wav", "kick2.wav"].map(path);
-    let [kick, tom, unnamed, other] = names.each_ref().map(|path| text(path));
+    let names = ["Old_Kick 03.wav", "tom.wav", "it.wav"].map(path);
+    let [kick, tom, unnamed] = names.each_ref().map(|path| text(path));
     done(&["render", "-o", kick, "--class", "kick", "--seed", "1", "-q"]);
-    for copy in [tom, unnamed, other] {
+    for copy in [tom, unnamed] {
         std::fs::copy(kick, copy).unwrap();
     }
     for seed in ["0", "1", "2"] {
         let seed = ["--seed", seed];
         assert_eq!(class(&[&["--init", kick], &seed[..]].concat()), "kick");
         assert_eq!(class(&[&["--init", tom], &seed[..]].concat()), "tom");
-        let morph = ["--init", kick, "--morph-to", other];
-        assert_eq!(class(&[&morph[..], &seed].concat()), "kick");
         // What is asked for goes first.
         let asked = ["--init", kick, "--class", "snare"];
         assert_eq!(class(&[&asked[..], &seed].concat()), "snare");
     }
-    // A name that tells nothing, and two that tell two, leave it to the seed.
-    for init in [
-        &["--init", unnamed][..],
-        &["--init", kick, "--morph-to", tom],
-    ] {
-        let drawn = ["0", "1", "2", "3"].map(|seed| class(&[init, &["--seed", seed]].concat()));
-        assert!(drawn.iter().any(|class| *class != drawn[0]), "{drawn:?}");
-    }
+    // A name that tells nothing leaves it to the seed, and a morph has no class.
+    let drawn = ["0", "1", "2", "3"].map(|seed| class(&["--init", unnamed, "--seed", seed]));
+    assert!(drawn.iter().any(|class| *class != drawn[0]), "{drawn:?}");
+    assert_eq!(class(&["--init", kick, "--morph-to", tom]), Value::Null);
 }
 
 #[test]

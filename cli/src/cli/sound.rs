@@ -131,7 +131,7 @@ impl SoundArgs {
             Some(lufs) => Level::Loudness(lufs),
             None => Level::Peak(self.peak),
         };
-        settings.class = self.class.clone().or_else(|| self.class_of_names(model));
+        settings.class = self.class.clone().or_else(|| self.class_of_name(model));
         settings.seconds = self.seconds;
         settings.trim = !self.no_trim;
         settings.init = self.init()?;
@@ -139,18 +139,11 @@ impl SoundArgs {
         Ok(settings)
     }
 
-    /// The model's class of which the names of --init and, for a morph, of the other file are: `old kick.wav` is varied
-    /// as a kick. None where they tell none, or two.
-    fn class_of_names(&self, model: &ModelConfig) -> Option<String> {
-        let kind = |path: &PathBuf| Kind::within(&path.file_stem()?.to_string_lossy());
-        let told = kind(self.init.as_ref()?)?;
-        if self
-            .morph_to
-            .as_ref()
-            .is_some_and(|to| kind(to) != Some(told))
-        {
-            return None;
-        }
+    /// The model's class of which the name of --init is: `old kick.wav` is varied as a kick. None where it tells none, and
+    /// for a morph, which has none of its own.
+    fn class_of_name(&self, model: &ModelConfig) -> Option<String> {
+        let init = self.init.as_ref().filter(|_| self.morph_to.is_none())?;
+        let told = Kind::within(&init.file_stem()?.to_string_lossy())?;
         let mut labels = model.labels.iter();
         labels
             .find(|label| Kind::within(label) == Some(told))
