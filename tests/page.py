@@ -229,7 +229,7 @@ def play(browser, address, folder, program):
 
     browser.click("summary")
     notices = browser.run("return document.querySelector('details[open] #notices').innerText")
-    named = all(it in notices for it in ("FluidR3 by Frank Wen", "\ncandle-core ", "Permission is hereby granted"))
+    named = all(it in notices for it in ("by Frank Wen", "\ncandle-core ", "Permission is hereby granted"))
     hold(named, "the page names whose work is in it, and on which terms")
 
     if program:

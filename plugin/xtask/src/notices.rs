@@ -177,8 +177,14 @@ fn work(package: &Package) -> Result<Work> {
             standard(&terms).with_context(|| format!("{} {}", package.name, package.version))?;
     }
     let mut title = format!("{} {}, {terms}", package.name, package.version);
-    if !package.authors.is_empty() {
-        title += &format!(", by {}", package.authors.join(", "));
+    // Without the addresses behind names.
+    let people = package
+        .authors
+        .iter()
+        .map(|it| it.split('<').next().unwrap_or(it).trim());
+    let people: Vec<&str> = people.filter(|it| !it.is_empty()).collect();
+    if !people.is_empty() {
+        title += &format!(", by {}", people.join(", "));
     }
     if let Some(place) = &package.repository {
         title += &format!(", {place}");
@@ -281,7 +287,7 @@ mod tests {
             license: license.map(str::to_owned),
             license_file: None,
             repository: Some("https://example.org/it".into()),
-            authors: vec!["Ann".into(), "Bo".into()],
+            authors: vec!["Ann <ann@example.org>".into(), "Bo".into()],
             manifest_path: folder.join("Cargo.toml"),
             source: Some("registry".into()),
         }
