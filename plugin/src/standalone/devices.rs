@@ -101,12 +101,9 @@ impl Choice {
         }
     }
 
-    fn path() -> Option<PathBuf> {
-        Some(
-            dirs::config_dir()?
-                .join("audiodiff")
-                .join("standalone.json"),
-        )
+    /// Not the project's name: on macOS and Windows preferences and data are in one folder.
+    pub(super) fn path() -> Option<PathBuf> {
+        Some(dirs::config_dir()?.join("audiodiff").join("devices.json"))
     }
 
     fn save_to(&self, path: &Path) -> Result<()> {
