@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use nice_plug::midi::{Channel, Key, VoiceID};
 use nice_plug::prelude::*;
-use nice_plug_egui::EguiEditor;
 
 mod audio_thread;
 pub mod audition;
@@ -318,7 +317,7 @@ impl<const MULTI: bool, const WHEELS: bool> Plugin for Instrument<MULTI, WHEELS>
     // A queue that overflows allocates; a dense arrangement overflows the usual 1024.
     const INPUT_EVENT_CAPACITY: usize = 16_384;
 
-    type Editor = EguiEditor<window::Window>;
+    type Editor = window::Opener;
     type SysExMessage = ();
     type BackgroundTask = ();
 

@@ -58,6 +58,27 @@ pub(crate) fn end() {
     drop(keeper);
 }
 
+/// A window could not be opened, for this reason: ends the program. The framework would wait unseen.
+pub(crate) fn end_without_window(cause: &dyn std::error::Error) -> ! {
+    eprintln!("{}", without_window(&cause.to_string()));
+    // Nothing is lost: it is the window that opens the project.
+    std::process::exit(1);
+}
+
+fn without_window(cause: &str) -> String {
+    let mut sentence = format!("the window cannot be opened: {cause}");
+    if cfg!(target_os = "linux") {
+        let screen = match std::env::var("DISPLAY") {
+            Ok(name) if !name.is_empty() => format!("DISPLAY is {name}"),
+            _ => "DISPLAY is not set".to_owned(),
+        };
+        sentence += &format!(
+            "; expected an X11 screen, where {screen}, and the libraries libX11, libX11-xcb and libEGL or libGL"
+        );
+    }
+    sentence
+}
+
 /// The program around a window, where that is not in a host.
 #[derive(Debug)]
 pub struct Standalone {
@@ -118,10 +139,11 @@ impl Standalone {
         }
     }
 
-    /// A sentence for the user that has not been shown, the first first: a device that is gone, a project that cannot
-    /// be opened or saved.
+    /// What the user has not been shown: a device that is gone, another project than the last one, a project that
+    /// cannot be opened or saved. All of it in one sentence, since there is one line for it.
     pub fn take_news(&mut self) -> Option<String> {
-        (!self.news.is_empty()).then(|| self.news.remove(0))
+        let news = std::mem::take(&mut self.news);
+        (!news.is_empty()).then(|| news.join("; "))
     }
 
     /// The file of the project.
@@ -187,4 +209,34 @@ impl Standalone {
 #[must_use]
 pub fn default_project() -> Option<PathBuf> {
     Some(dirs::data_dir()?.join("audiodiff").join("standalone.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_and_the_choice_of_devices_are_two_files_in_one_folder_too() {
+        let (Some(project), Some(choice)) = (default_project(), Choice::path()) else {
+            return;
+        };
+        assert_ne!(project.file_name(), choice.file_name());
+    }
+
+    #[test]
+    fn all_news_is_told_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = ProjectFile::take(&folder.path().join("my.json")).unwrap();
+        let mut standalone = Standalone {
+            project: Arc::new(project),
+            plan: Plan::by_hand(),
+            news: vec!["one thing".into(), "another".into()],
+            closes: false,
+        };
+        assert_eq!(
+            standalone.take_news().as_deref(),
+            Some("one thing; another")
+        );
+        assert_eq!(standalone.take_news(), None);
+    }
 }

@@ -1,6 +1,9 @@
 //! States of earlier versions, brought into the present form before they are loaded.
 
+use std::collections::BTreeMap;
+
 use nice_plug::plugin::{ParamValue, PluginState};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::kit::Class;
@@ -38,6 +41,22 @@ pub(crate) fn upgrade(state: &mut PluginState) {
     }
     if state.params.contains_key("class_1") {
         upgrade_settings(state);
+    }
+}
+
+/// Whether a state is one of this instrument, of any version.
+///
+/// # Errors
+/// What it is instead, in words.
+pub(crate) fn check(state: &PluginState) -> Result<(), String> {
+    match state.fields.get(PROJECT) {
+        Some(text) => match serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("a damaged one ({error})")),
+        },
+        // From before there were sounds in it.
+        None if state.params.contains_key("seed_1") => Ok(()),
+        None => Err("the state of another plugin".into()),
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use audiodiff::audio;
 use egui::{Key, Modifiers, Rect, Ui};
 use nice_plug::context::gui::GuiContext;
+use nice_plug::editor::dpi::NativeSize;
+use nice_plug::editor::{HostMethods, SpawnedEditor};
+use nice_plug::plugin::TrackInfo;
 use nice_plug::prelude::*;
 use nice_plug_egui::baseview::HandlerError;
 use nice_plug_egui::baseview::dpi::LogicalSize;
@@ -22,7 +25,7 @@ use crate::pad::PADS;
 use crate::params::PluginParams;
 use crate::project::Project;
 use crate::settings::Settings;
-use crate::standalone::Standalone;
+use crate::standalone::{self, Standalone};
 use crate::status::Status;
 use crate::store::{PadCopy, Store};
 use crate::stored::{StoredSound, depth_of};
@@ -182,7 +185,7 @@ pub fn editor(
     display: Arc<Display>,
     learner: Arc<Learner>,
     hosted: Hosted,
-) -> Option<EguiEditor<Window>> {
+) -> Option<Opener> {
     let scale = state.user_scale_factor();
     let least = LogicalSize::new(LEAST.width * scale, LEAST.height * scale);
     let settings = EguiNiceSettings::new()
@@ -192,7 +195,56 @@ pub fn editor(
     let repaint = display.repaint().clone();
     let mut window = Window::new(state.clone(), params, store, status, display, learner);
     window.hosted = hosted;
-    create_egui_editor(state, repaint, settings, window)
+    create_egui_editor(state, repaint, settings, window).map(Opener)
+}
+
+/// Opens the window of one instance. A program of its own ends where that fails.
+pub struct Opener(EguiEditor<Window>);
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").finish_non_exhaustive()
+    }
+}
+
+impl Editor for Opener {
+    type Handle = <EguiEditor<Window> as Editor>::Handle;
+
+    fn spawn(
+        &self,
+        parent: Option<ParentWindowHandle>,
+        wait_for_parent: bool,
+        fallback_scale_factor: Option<f64>,
+        context: GuiContext,
+        host: Option<HostMethods>,
+    ) -> Result<SpawnedEditor<Self::Handle>, Box<dyn std::error::Error>> {
+        let api = context.plugin_api();
+        let spawned = self.0.spawn(
+            parent,
+            wait_for_parent,
+            fallback_scale_factor,
+            context,
+            host,
+        );
+        match spawned {
+            Err(cause) if api == PluginApi::Standalone => {
+                standalone::end_without_window(cause.as_ref())
+            }
+            spawned => spawned,
+        }
+    }
+
+    fn size(&self) -> NativeSize<u32> {
+        self.0.size()
+    }
+
+    fn resize_hint(&self) -> ResizeHint {
+        self.0.resize_hint()
+    }
+
+    fn track_info_updated(&self, info: TrackInfo) {
+        self.0.track_info_updated(info);
+    }
 }
 
 /// A window's size, for as long as its instance lives: at first that of the last window.

@@ -14,6 +14,15 @@ const RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
 /// Frames of a block that are offered, of those that a device has.
 const BLOCKS: [u32; 7] = [32, 64, 128, 256, 512, 1024, 2048];
 
+/// [`Backend::System`] as nice-plug's wrapper calls it.
+pub(super) const SYSTEM: &str = if cfg!(target_os = "macos") {
+    "core-audio"
+} else if cfg!(target_os = "windows") {
+    "wasapi"
+} else {
+    "alsa"
+};
+
 /// The rate and the frames of a block unless the user wants others.
 const USUAL: (u32, u32) = (48_000, 512);
 
@@ -101,12 +110,9 @@ impl Choice {
         }
     }
 
-    fn path() -> Option<PathBuf> {
-        Some(
-            dirs::config_dir()?
-                .join("audiodiff")
-                .join("standalone.json"),
-        )
+    /// Not the project's name: on macOS and Windows preferences and data are in one folder.
+    pub(super) fn path() -> Option<PathBuf> {
+        Some(dirs::config_dir()?.join("audiodiff").join("devices.json"))
     }
 
     fn save_to(&self, path: &Path) -> Result<()> {
@@ -271,15 +277,7 @@ impl Plan {
             None => return Vec::new(),
             Some(Backend::Jack) => "jack",
             Some(Backend::Silent) => "dummy",
-            Some(Backend::System) => {
-                if cfg!(target_os = "macos") {
-                    "core-audio"
-                } else if cfg!(target_os = "windows") {
-                    "wasapi"
-                } else {
-                    "alsa"
-                }
-            }
+            Some(Backend::System) => SYSTEM,
         };
         let mut arguments = vec![format!("--backend={backend}")];
         // A name may begin with a dash.
@@ -374,6 +372,13 @@ pub fn plans(choice: &Choice, available: &Available) -> Vec<Plan> {
     let nobody = "no audio device can be played on: nothing is heard";
     plans.push(Plan::of(Some(Backend::Silent), vec![nobody.to_owned()]));
     plans
+}
+
+/// Whether a JACK server runs, or PipeWire as one. It is asked, and none is started.
+#[cfg(feature = "standalone")]
+pub(super) fn jack_runs() -> bool {
+    // Another name than the instrument's: that would be taken for a moment.
+    jack::Client::new("audiodiff_asks", jack::ClientOptions::NO_START_SERVER).is_ok()
 }
 
 #[cfg(feature = "standalone")]

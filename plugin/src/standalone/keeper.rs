@@ -287,7 +287,7 @@ mod tests {
         }
 
         fn keeper(&self, path: &Path) -> Keeper {
-            let file = Arc::new(ProjectFile::take(path).unwrap());
+            let file = Arc::new(ProjectFile::take_free(path).unwrap());
             let (get, set) = (self.word.clone(), self.word.clone());
             Keeper::start(
                 file,
@@ -295,7 +295,7 @@ mod tests {
                 Box::new(move || PluginState {
                     version: get.lock().unwrap().clone(),
                     params: Default::default(),
-                    fields: Default::default(),
+                    fields: [("project".to_owned(), "{}".to_owned())].into(),
                 }),
                 Box::new(move |state| *set.lock().unwrap() = state.version),
             )

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    audiodiff_plugin::standalone::run(std::env::args())
+    audiodiff_plugin::standalone::run(std::env::args_os())
 }

@@ -1,14 +1,17 @@
 //! The program: its options, and the wrapper around the instrument for as long as other devices are chosen.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audiodiff::error::printable;
 use audiodiff::{Error, Result};
 use nice_plug::prelude::{nice_export_standalone_with_args, nice_log, nice_warn};
 
-use super::devices::{Available, Choice, Plan, plans};
+use super::devices::{Available, Backend, Choice, Plan, SYSTEM, jack_runs, plans};
 use super::project_file::ProjectFile;
 use super::{Process, default_project, process};
 use crate::AudiodiffWithWheels;
@@ -28,10 +31,48 @@ const DEVICES: [(&str, Option<&str>); 8] = [
 /// How long a device may take to stop after the window has closed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const HELP: &str = "\
+/// Our options, and those of the wrapper that do something here: it has no audio input, one layout and no MIDI output.
+fn help() -> String {
+    format!(
+        "\
+Plays the instrument in a window of its own.
+
+Usage: audiodiff-standalone [OPTIONS]
+
+Options:
       --project <FILE>
-          The project to open, and to save; without it, the one that was open last.
-";
+          The project to open, and to keep saved. A file that is not there is made.
+          [default: the one that was open last]
+  -b, --backend <BACKEND>
+          What plays. Where this or a device is not said, it is what was chosen in the window.
+          [possible values: auto, jack, {SYSTEM}, dummy]
+      --output-device <NAME>
+          The device to play on; an empty name lists them. Not for JACK
+      --midi-input <NAME>
+          The device that MIDI comes from; an empty name lists them. Not for JACK
+      --connect-jack-midi-input <PORT>
+          The port of JACK that MIDI comes from
+  -r, --sample-rate <HZ>
+          Samples in a second; JACK has its own [default: 48000]
+  -p, --period-size <FRAMES>
+          Frames of a block; JACK has its own [default: 512]
+      --midi-capacity <EVENTS>
+          MIDI events that may wait for a block [default: 2048]
+      --dpi-scale <FACTOR>
+          The screen's scale; macOS has its own [default: 1]
+      --tempo <BPM>
+          Beats in a minute [default: 120]
+      --timesig-num <BEATS>
+          Beats in a bar [default: 4]
+      --timesig-denom <NOTE>
+          The note that is a beat: 4 for quarters [default: 4]
+  -h, --help
+          Prints this
+  -V, --version
+          Prints the version
+"
+    )
+}
 
 /// What the command line says.
 #[derive(Debug, PartialEq)]
@@ -41,29 +82,42 @@ struct Options {
     rest: Vec<String>,
     /// Whether they say what is played on.
     by_hand: bool,
-    help: bool,
+    /// What is to be told instead of playing.
+    tells: Option<String>,
 }
 
 impl Options {
-    fn of(arguments: impl IntoIterator<Item = String>) -> Result<Self> {
+    /// The first argument is the program.
+    fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self> {
         let mut options = Self {
             project: None,
             rest: Vec::new(),
             by_hand: false,
-            help: false,
+            tells: None,
         };
         let mut arguments = arguments.into_iter();
-        options.rest.extend(arguments.next());
+        let program = arguments.next().unwrap_or_default();
+        options.rest.push(program.to_string_lossy().into_owned());
         let missing = || Error::setting("--project: expected a file, found nothing");
         while let Some(argument) = arguments.next() {
+            let argument = argument.into_string().map_err(|found| {
+                Error::setting(format!(
+                    "expected an option in UTF-8, found {}; `--project` takes a file of any name",
+                    printable(&found.to_string_lossy())
+                ))
+            })?;
             if argument == "--project" {
                 let path = arguments.next().ok_or_else(missing)?;
                 options.project = Some(path.into());
             } else if let Some(path) = argument.strip_prefix("--project=") {
                 options.project = Some(path.into());
+            } else if argument == "--help" || argument == "-h" {
+                options.tells = Some(help());
+            } else if argument == "--version" || argument == "-V" {
+                let version = env!("CARGO_PKG_VERSION");
+                options.tells = Some(format!("audiodiff-standalone {version}\n"));
             } else {
                 options.by_hand |= Devices::of(&argument) != Devices::No;
-                options.help |= argument == "--help" || argument == "-h";
                 options.rest.push(argument);
             }
         }
@@ -73,33 +127,54 @@ impl Options {
         }
     }
 
-    fn take_project(&self) -> Result<ProjectFile> {
-        match (&self.project, default_project()) {
-            (Some(path), _) => ProjectFile::take(path),
-            (None, Some(path)) => ProjectFile::take_free(&path),
-            (None, None) => Err(Error::setting(
-                "there is no folder for the user's data: name a file by --project",
-            )),
+    /// Takes the project's file; with a sentence for the user if it is not the one that was open last.
+    fn take_project(&self) -> Result<(ProjectFile, Option<String>)> {
+        if let Some(path) = &self.project {
+            return Ok((ProjectFile::take(path)?, None));
         }
+        let path = default_project().ok_or_else(|| {
+            Error::setting("there is no folder for the user's data: name a file by --project")
+        })?;
+        let file = ProjectFile::take_free(&path).map_err(|error| {
+            Error::setting(format!(
+                "{error}; the project is kept there: --project FILE names another place"
+            ))
+        })?;
+        let remark = (file.path() != path).then(|| {
+            let name = file.path().file_name().unwrap_or_default();
+            format!(
+                "{} is open in another window: this is {} beside it",
+                path.display(),
+                name.display()
+            )
+        });
+        Ok((file, remark))
     }
 }
 
 /// Runs the instrument as a program of its own, with these arguments, until its window is closed.
-pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
-    let begun = Options::of(arguments).and_then(|options| {
-        if options.help {
-            println!("{HELP}");
-        }
-        let project = Arc::new(options.take_project()?);
-        Ok((options, project))
-    });
-    let (options, project) = match begun {
-        Ok(begun) => begun,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let refuse = |error: Error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
     };
+    let options = match Options::of(arguments) {
+        Ok(options) => options,
+        Err(error) => return refuse(error),
+    };
+    if let Some(text) = &options.tells {
+        // Whoever reads it may have seen enough.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let (project, mut remark) = match options.take_project() {
+        Ok(taken) => taken,
+        Err(error) => return refuse(error),
+    };
+    let project = Arc::new(project);
+    if let Some(remark) = &remark {
+        eprintln!("{remark}");
+    }
     let mut by_hand = options.by_hand;
     loop {
         let available = Available::now();
@@ -109,6 +184,10 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         };
         let mut is_well = false;
         for plan in plans {
+            // The wrapper would call it an error that it is not there.
+            if plan.backend == Some(Backend::Jack) && !jack_runs() {
+                continue;
+            }
             let mut arguments = options.rest.clone();
             if !by_hand {
                 arguments = without_devices(arguments);
@@ -118,7 +197,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
             *process() = Some(Process {
                 project: project.clone(),
                 available: available.clone(),
-                news: plan.remarks.clone(),
+                news: remark.iter().chain(&plan.remarks).cloned().collect(),
                 plan,
                 opened: false,
                 closes: false,
@@ -141,6 +220,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         }
         // What was chosen in the window comes before what was said at the start.
         by_hand = false;
+        remark = None;
     }
 }
 
@@ -198,10 +278,15 @@ pub(super) fn expect_end() {
         #[cfg(unix)]
         if process.again {
             use std::os::unix::process::CommandExt;
-            if let Ok(program) = std::env::current_exe() {
-                let arguments = without_devices(std::env::args().skip(1).collect());
-                let error = std::process::Command::new(program).args(arguments).exec();
-                nice_warn!("{error}");
+            if let Ok(program) = std::env::current_exe()
+                && let Ok(options) = Options::of(std::env::args_os())
+            {
+                let mut command = std::process::Command::new(program);
+                command.args(without_devices(options.rest).drain(1..));
+                if let Some(path) = options.project {
+                    command.arg("--project").arg(path);
+                }
+                nice_warn!("{}", command.exec());
             }
         }
         std::process::exit(0);
@@ -216,7 +301,7 @@ mod tests {
 
     fn options(text: &str) -> Result<Options> {
         let all = std::iter::once("audiodiff").chain(text.split_whitespace());
-        Options::of(all.map(str::to_owned))
+        Options::of(all.map(OsString::from))
     }
 
     #[test]
@@ -254,6 +339,13 @@ mod tests {
                     .contains("found nothing")
             );
         }
+        for told in ["-h", "--help", "--tempo 90 -h", "--version --help"] {
+            let text = options(told).unwrap().tells.unwrap();
+            assert!(text.contains("\nUsage: audiodiff-standalone"), "{text}");
+        }
+        let version = options("-V").unwrap().tells;
+        let expected = concat!("audiodiff-standalone ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(version.as_deref(), Some(expected));
         let all = "a -b dummy --tempo 90 --sample-rate=44100 -p64 --midi-input x -l 1";
         let kept = without_devices(all.split(' ').map(str::to_owned).collect());
         assert_eq!(kept.join(" "), "a --tempo 90 -l 1");
