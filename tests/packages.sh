@@ -59,7 +59,7 @@ if [ -n "$deb" ]; then
     sounds "$root/tmp/kick.wav"
     whole /usr/bin/audiodiff-standalone /usr/lib/clap/audiodiff.clap "/usr/lib/vst3/audiodiff.vst3/Contents/$arch-linux/audiodiff.so"
     # Its window's libraries are there, and a screen is all that it lacks.
-    ! inside env -u DISPLAY audiodiff-standalone 2> "$work/log" || fail "audiodiff-standalone runs without a screen"
+    ! inside env -i HOME=/tmp /usr/bin/audiodiff-standalone 2> "$work/log" || fail "audiodiff-standalone runs without a screen"
     grep -q 'XOpenDisplay() failed' "$work/log" || { cat "$work/log" >&2; exit 1; }
     for file in usr/share/bash-completion/completions/audiodiff usr/share/man/man1/audiodiff-standalone.1.gz \
         usr/share/icons/hicolor/scalable/apps/audiodiff-standalone.svg; do
