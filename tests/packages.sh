@@ -62,6 +62,7 @@ if [ -n "$deb" ]; then
     ! inside env -i HOME=/tmp /usr/bin/audiodiff-standalone 2> "$work/log" || fail "audiodiff-standalone runs without a screen"
     grep -q 'XOpenDisplay() failed' "$work/log" || { cat "$work/log" >&2; exit 1; }
     for file in usr/share/bash-completion/completions/audiodiff usr/share/man/man1/audiodiff-standalone.1.gz \
+        usr/share/man/man1/audiodiff-train.1.gz usr/share/doc/audiodiff/THIRD-PARTY.txt usr/share/doc/audiodiff/book/index.html \
         usr/share/icons/hicolor/scalable/apps/audiodiff-standalone.svg; do
         [ -f "$root/$file" ] || fail "the package installs no $file"
     done
@@ -79,6 +80,9 @@ if [ -n "$archive" ]; then
     sounds "$root/tmp/snare.wav"
     whole "$at/audiodiff-standalone" "$at/audiodiff.clap"
     inside "$at/audiodiff" --version
+    for file in README.md THIRD-PARTY.txt book/index.html; do
+        [ -f "$root/$at/$file" ] || fail "the archive holds no $file"
+    done
     echo "archive: unpacked and heard; $(wc -c < "$archive") bytes"
 fi
 
@@ -87,6 +91,8 @@ if [ -n "$wheel" ]; then
     "$work/venv/bin/pip" install --quiet --no-index "$wheel"
     "$work/venv/bin/audiodiff" render --quiet -o "$work/hat.wav" --class hat_closed
     sounds "$work/hat.wav"
+    terms=$(find "$work/venv/lib" -name THIRD-PARTY.txt)
+    grep -q '^symphonia ' "$terms" || fail "the wheel names no terms of others"
     "$work/venv/bin/pip" uninstall --quiet --yes audiodiff
     [ ! -e "$work/venv/bin/audiodiff" ] || fail "uninstalling leaves the program"
     echo "wheel: installed, heard, removed; $(wc -c < "$wheel") bytes"

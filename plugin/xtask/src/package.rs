@@ -256,6 +256,8 @@ fn deb(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
     // cargo-deb looks for what is named target/release there, wherever that is.
     let staged = metadata.target_directory.join("release").join("package");
     stage(metadata, build, &staged)?;
+    // Debian packs manual pages, and cargo-deb only those that nothing has built.
+    compress(&staged.join("man"))?;
     let mut command = cargo();
     command.args(["deb", "--no-build", "--package", COMMAND, "--output"]);
     let output = command.arg(folder).output()?;
@@ -269,6 +271,20 @@ fn deb(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
         place if place.is_file() => Ok(place.to_owned()),
         _ => bail!("cargo deb: expected the path of a package, found {last:?}"),
     }
+}
+
+/// Puts each file of a folder in gzip, without a time in it.
+fn compress(folder: &Path) -> Result<()> {
+    for file in bundle::files(folder)? {
+        let file = folder.join(file);
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(&fs::read(&file)?)?;
+        let mut place = file.clone().into_os_string();
+        place.push(".gz");
+        fs::write(place, packed.finish()?)?;
+        fs::remove_file(file)?;
+    }
+    Ok(())
 }
 
 /// A Python wheel. `play` needs a library that not every Linux has, so a wheel does without.
@@ -489,6 +505,25 @@ mod tests {
         assert_eq!(found, expected);
         tar(&from, "it-1.0", &made).unwrap();
         assert_eq!(fs::read(&made).unwrap(), first);
+    }
+
+    #[test]
+    fn what_is_compressed_is_the_same_within_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("it.1"), ".TH it").unwrap();
+        compress(folder.path()).unwrap();
+        assert_eq!(
+            bundle::files(folder.path()).unwrap(),
+            [Path::new("it.1.gz")]
+        );
+        let packed = fs::read(path("it.1.gz")).unwrap();
+        assert_eq!(packed[4..8], [0; 4], "a time");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..])
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, ".TH it");
     }
 
     #[test]
