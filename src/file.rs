@@ -76,11 +76,26 @@ pub fn write_whole_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
 pub fn make_room(path: &Path) -> Result<()> {
     refuse_to_replace(path)?;
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            fs::create_dir_all(folder).map_err(Error::io(folder))
-        }
+        Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
         _ => Ok(()),
     }
+}
+
+/// Makes a folder and those above it, where they are not there.
+///
+/// # Errors
+/// When one cannot be made, or a file has its name.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| {
+        let is_file = |it: &&Path| fs::metadata(it).is_ok_and(|there| !there.is_dir());
+        match folder.ancestors().find(is_file) {
+            Some(file) => {
+                let found = "expected a folder, found a file";
+                Error::io(file)(std::io::Error::new(ErrorKind::NotADirectory, found))
+            }
+            None => Error::io(folder)(error),
+        }
+    })
 }
 
 /// An error where a folder stands at `path`, or a file that may only be read: a file of a new name could take its place all
@@ -301,7 +316,14 @@ mod tests {
         write_whole(&path("kept"), b"new").expect("it is free");
         make_room(&path("a/b/new")).expect("room");
         write_whole(&path("a/b/new"), b"new").expect("written");
-        assert!(make_room(&path("kept/within")).is_err());
+        for within in [path("kept"), path("kept/within")] {
+            let error = make_folder(&within).expect_err("a file").to_string();
+            let expected = format!(
+                "{}: expected a folder, found a file",
+                path("kept").display()
+            );
+            assert_eq!(error, expected);
+        }
     }
 
     #[cfg(unix)]

@@ -275,7 +275,7 @@ impl<'d> Trainer<'d> {
                 folder.display()
             )));
         }
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        crate::file::make_folder(&folder)?;
         let lock = lock.map_or_else(|| claim::lock(&folder), Ok)?;
         let (model, parameters, matched) = match from {
             Some(from) => fine_tuned(&config, run.dataset, from, device, on_progress)?,

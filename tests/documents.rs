@@ -323,6 +323,39 @@ fn the_map_of_the_library_names_every_module_in_the_order_of_use() {
     assert!(wrong.is_empty(), "src/lib.rs, map: {wrong:#?}");
 }
 
+/// The names below the headings of a manifest that end in `dependencies]`.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let mut is_below = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_below = line.ends_with("dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_below) {
+            names.insert(name.trim_end_matches(".workspace").to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let rows = table(&text, "| Crate | Why |");
+    let reasons: BTreeSet<String> = (rows.iter())
+        .flat_map(|row| row[0].split(',').map(|name| name.trim().to_owned()))
+        .collect();
+    let mut manifests = Vec::new();
+    files(root(), "Cargo.toml", &mut manifests);
+    // The fuzzers are a workspace of their own.
+    manifests.retain(|path| !path.starts_with(root().join("fuzz")));
+    assert!(manifests.len() > 5);
+    let found = manifests.iter().flat_map(|path| dependencies(&read(path)));
+    let found: BTreeSet<String> = found
+        .filter(|name| !name.starts_with("audiodiff"))
+        .collect();
+    assert_eq!(found, reasons);
+}
+
 #[test]
 fn what_is_written_as_a_command_of_cargo_is_there_to_be_run() {
     let mut documents = Vec::new();

@@ -217,7 +217,7 @@ fn run_as(verb: Verb, ranks: &Ranks, global: &Global) -> anyhow::Result<()> {
             Ok(std::io::stdout().write_all(page.as_bytes())?)
         }
         Verb::Man { out: Some(folder) } => {
-            std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+            audiodiff::file::make_folder(&folder)?;
             clap_mangen::generate_to(Cli::command(), &folder)
                 .with_context(|| folder.display().to_string())?;
             for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {

@@ -162,6 +162,12 @@ fn a_model_takes_the_place_of_no_sound() {
         let error = fails(2, &[verb, text(&model), "-o", text(&sound)]);
         assert!(error.contains("ends with .safetensors"), "{error}");
     }
+    let train = ["train", text(&wavs), "--out", text(&sound)];
+    let error = fails(1, &[&train[..], &small("16x1,16x1", "6")].concat());
+    assert!(
+        error.contains("0.wav: expected a folder, found a file"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&sound).unwrap(), before);
 }
 

@@ -135,7 +135,7 @@ pub fn read(path: &Path) -> Result<Project> {
 /// When the file cannot be written.
 pub fn write(path: &Path, kit: &Project) -> Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        audiodiff::file::make_folder(folder)?;
     }
     let text = serde_json::to_vec(kit)
         .map_err(|error| Error::setting(format!("{}: {error}", path.display())))?;

@@ -164,7 +164,7 @@ impl Recorder {
             ));
         }
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+            audiodiff::file::make_folder(folder)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = BufWriter::new(file.map_err(Error::io(path))?);

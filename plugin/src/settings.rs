@@ -130,7 +130,7 @@ impl Settings {
 
     fn save_to(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))?;
+            audiodiff::file::make_folder(folder)?;
         }
         let text = serde_json::to_vec_pretty(self).expect("paths and numbers can be written");
         audiodiff::file::write_whole(path, &text)

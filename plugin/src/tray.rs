@@ -35,7 +35,7 @@ fn file_in(folder: &Path, sound: &StoredSound, name: &str) -> Result<PathBuf> {
     let clip = sound.clip();
     let (depth, tags) = (depth_of(&clip), sound.tags());
     let wav = bytes(&clip, Container::Wav, depth, &tags)?;
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    audiodiff::file::make_folder(folder)?;
     // The name may be that of a file of another system.
     let name = &crate::kits::file_name(name);
     let numbers = (2..).map(|number| format!("{name} {number}.wav"));

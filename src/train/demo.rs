@@ -96,7 +96,7 @@ pub fn illustrate(
     let model = Checkpoint::load(&run.join("model.safetensors"))?;
     let renderer = Renderer::new(&model, device)?;
     let demos = run.join("demos");
-    std::fs::create_dir_all(&demos).map_err(Error::io(&demos))?;
+    crate::file::make_folder(&demos)?;
     let begun = Instant::now();
     let mut names = HashSet::new();
     let mut clips: Vec<(String, Clip)> = Vec::new();

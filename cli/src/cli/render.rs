@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
+use anyhow::Context;
 use audiodiff::audio::{BitDepth, Clip, Container, Measures, Tags};
 use audiodiff::checkpoint::ModelConfig;
 use audiodiff::group::Group;
@@ -216,7 +217,7 @@ impl RenderArgs {
             }
             let tags = tags(renderer.config(), seed, &rendered);
             let bytes = seal.bytes(seed, &rendered.clip, Container::Wav, tags)?;
-            Ok(std::io::stdout().write_all(&bytes)?)
+            std::io::stdout().write_all(&bytes).context("stdout")
         })?;
         rendering.bar.finish();
         Ok(())

@@ -155,7 +155,7 @@ pub fn export(
     into: &Path,
 ) -> Result<Exported> {
     let mut kit = prepare(format, project, params, keys, tempo)?;
-    std::fs::create_dir_all(into).map_err(Error::io(into))?;
+    audiodiff::file::make_folder(into)?;
     let ending = match format {
         Format::Hydrogen => ".h2drumkit",
         _ => "",

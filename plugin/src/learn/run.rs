@@ -92,7 +92,7 @@ impl Run {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(learned: &Path, note: Note) -> Result<Self> {
-        fs::create_dir_all(learned).map_err(Error::io(learned))?;
+        audiodiff::file::make_folder(learned)?;
         let name = file_name(&note.name);
         for i in 1..MOST_ALIKE {
             let path = match i {

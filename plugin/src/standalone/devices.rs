@@ -117,7 +117,7 @@ impl Choice {
 
     fn save_to(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))?;
+            audiodiff::file::make_folder(folder)?;
         }
         let text = serde_json::to_vec_pretty(self).expect("names and numbers can be written");
         write_whole(path, &text)

@@ -56,7 +56,7 @@ impl ProjectFile {
 
     fn try_take(path: &Path, is_named: bool) -> Result<Option<Self>> {
         if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+            audiodiff::file::make_folder(folder)?;
         }
         let mut beside = path.as_os_str().to_owned();
         beside.push(".lock");

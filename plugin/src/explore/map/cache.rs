@@ -92,7 +92,7 @@ impl Cache {
         let Some(folder) = self.path.parent() else {
             return Ok(());
         };
-        std::fs::create_dir_all(folder).map_err(audiodiff::Error::io(folder))?;
+        audiodiff::file::make_folder(folder)?;
         audiodiff::file::write_whole(&self.path, &text)?;
         let age = |path: &PathBuf| {
             let written = std::fs::metadata(path).and_then(|it| it.modified());
