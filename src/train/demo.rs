@@ -10,7 +10,7 @@ use candle_core::Device;
 use super::read_stats;
 use crate::audio::{BitDepth, Clip, write_wav};
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::name_for;
 use crate::picture::{self, Series};
 use crate::render::{RenderSettings, Renderer};

@@ -27,6 +27,9 @@ const TERMS: [&str; 8] = [
     "ufl",
 ];
 
+/// The folder of a package that lies there while a wheel is made of it.
+pub const WHEEL: &str = "licenses";
+
 /// The part of the model card that names who recorded its sounds.
 const CREDITS: &str = "\n## Credits\n";
 
@@ -89,7 +92,11 @@ pub fn collect(workspace: &Path, roots: &[&str], triples: &[&str]) -> Result<Str
     let mut works = vec![std_library()?];
     let mut crates = BTreeMap::new();
     for package in dependencies(roots, triples)? {
-        crates.insert((package.name.clone(), package.version.clone()), package);
+        if package.source.is_some() {
+            crates.insert((package.name.clone(), package.version.clone()), package);
+        } else {
+            works.extend(within(workspace, &package)?);
+        }
     }
     for package in crates.values() {
         works.push(work(package)?);
@@ -105,7 +112,7 @@ pub fn collect(workspace: &Path, roots: &[&str], triples: &[&str]) -> Result<Str
     Ok(written(credits(&card)?, &licences, &works))
 }
 
-/// Every crate that is compiled into `roots`, those of the workspace left out.
+/// The packages `roots` and every crate that is compiled into them.
 fn dependencies(roots: &[&str], triples: &[&str]) -> Result<Vec<Package>> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--locked"]);
@@ -126,7 +133,7 @@ fn dependencies(roots: &[&str], triples: &[&str]) -> Result<Vec<Package>> {
     compiled(graph, roots)
 }
 
-/// What is compiled into `roots`, those of the workspace left out.
+/// The packages `roots` and what is compiled into them.
 fn compiled(graph: Graph, roots: &[&str]) -> Result<Vec<Package>> {
     let nodes: BTreeMap<&str, &Node> = (graph.resolve.nodes.iter())
         .map(|node| (&*node.id, node))
@@ -152,9 +159,7 @@ fn compiled(graph: Graph, roots: &[&str]) -> Result<Vec<Package>> {
         }
     }
     let all = graph.packages.into_iter();
-    Ok(all
-        .filter(|it| found.contains(&it.id) && it.source.is_some())
-        .collect())
+    Ok(all.filter(|it| found.contains(&it.id)).collect())
 }
 
 fn work(package: &Package) -> Result<Work> {
@@ -162,7 +167,8 @@ fn work(package: &Package) -> Result<Work> {
         .manifest_path
         .parent()
         .context("a manifest has a folder")?;
-    let mut texts = terms_in(folder, package.license_file.as_deref())?;
+    let files = terms_in(folder, package.license_file.as_deref())?;
+    let mut texts: BTreeSet<String> = files.into_values().collect();
     let terms = match &package.license {
         Some(terms) => terms.clone(),
         None if !texts.is_empty() => "its own terms".to_owned(),
@@ -192,6 +198,29 @@ fn work(package: &Package) -> Result<Work> {
     Ok(Work { title, texts })
 }
 
+/// What lies in a folder of its own in one of the workspace's packages, with its terms beside it, such as a font.
+fn within(workspace: &Path, package: &Package) -> Result<Vec<Work>> {
+    let folder = (package.manifest_path.parent()).context("a manifest has a folder")?;
+    // The library's is that of all packages.
+    if folder == workspace {
+        return Ok(Vec::new());
+    }
+    let mut works = Vec::new();
+    for (file, text) in terms_in(folder, None)? {
+        let beside = file.parent().unwrap_or(Path::new(""));
+        // Our own terms, and copies of all this that a wheel is made of.
+        if beside == Path::new("") || beside == Path::new(WHEEL) {
+            continue;
+        }
+        let place = folder.join(beside);
+        works.push(Work {
+            title: format!("{} of audiodiff", place.strip_prefix(workspace)?.display()),
+            texts: [text].into(),
+        });
+    }
+    Ok(works)
+}
+
 /// Rust's own library is no crate.
 fn std_library() -> Result<Work> {
     let terms = "MIT OR Apache-2.0";
@@ -203,8 +232,8 @@ fn std_library() -> Result<Work> {
     })
 }
 
-/// The texts of terms in a folder: in files that are called so, and in `named`.
-fn terms_in(folder: &Path, named: Option<&Path>) -> Result<BTreeSet<String>> {
+/// The texts of terms in a folder by their files: those that are called so, and `named`.
+fn terms_in(folder: &Path, named: Option<&Path>) -> Result<BTreeMap<PathBuf, String>> {
     let files = bundle::files(folder)?;
     let begins = |file: &Path, begin: &str| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -214,7 +243,7 @@ fn terms_in(folder: &Path, named: Option<&Path>) -> Result<BTreeSet<String>> {
         let ending = file.extension().and_then(std::ffi::OsStr::to_str);
         ending.is_some_and(|it| ["rs", "py", "toml", "json", "yml", "html"].contains(&it))
     };
-    let mut texts = BTreeSet::new();
+    let mut texts = BTreeMap::new();
     for file in &files {
         // Beside a licence, it holds another one that may be chosen instead, or tells of the choice.
         let instead = begins(file, "copying")
@@ -224,10 +253,11 @@ fn terms_in(folder: &Path, named: Option<&Path>) -> Result<BTreeSet<String>> {
             let bytes = fs::read(folder.join(file))?;
             let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
             let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-            texts.insert(lines.join("\n").trim_matches('\n').to_owned());
+            let text = lines.join("\n").trim_matches('\n').to_owned();
+            texts.insert(file.clone(), text);
         }
     }
-    texts.retain(|text| !text.is_empty());
+    texts.retain(|_, text| !text.is_empty());
     Ok(texts)
 }
 
@@ -354,7 +384,9 @@ mod tests {
         ]}}"#;
         let graph = || serde_json::from_str(graph).unwrap();
         let names = |found: Vec<Package>| found.into_iter().map(|it| it.name).collect::<Vec<_>>();
-        assert_eq!(names(compiled(graph(), &["own"]).unwrap()), ["a", "b"]);
+        let found = names(compiled(graph(), &["own"]).unwrap());
+        assert_eq!(found, ["own", "part", "a", "b"]);
+        // A root is the workspace's own.
         let error = compiled(graph(), &["a"]).err().unwrap().to_string();
         assert!(error.contains("no package is called a"), "{error}");
     }
@@ -379,10 +411,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_lies_in_our_packages_with_terms_of_its_own_is_named_by_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("plugin");
+        for (name, text) in [
+            ("LICENSE-MIT", "ours"),
+            ("licenses/LICENSE-MIT", "ours"),
+            ("src/font/OFL.txt", "theirs"),
+        ] {
+            let path = own.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let works = within(folder.path(), &package(&own, Some("MIT"))).unwrap();
+        let found: Vec<(&str, &BTreeSet<String>)> =
+            works.iter().map(|it| (&*it.title, &it.texts)).collect();
+        let place: PathBuf = ["plugin", "src", "font"].iter().collect();
+        let title = format!("{} of audiodiff", place.display());
+        assert_eq!(found, [(&*title, &["theirs".to_owned()].into())]);
+        let all = within(&own, &package(&own, Some("MIT"))).unwrap();
+        assert!(all.is_empty());
+    }
+
     /// The model card names everybody, and each of its licences is there.
     #[test]
     fn the_notices_of_the_page_name_the_sounds_and_the_crates() {
-        let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .ancestors()
+            .nth(2)
+            .unwrap();
         // This machine has all that it needs of it.
         let host = crate::host().unwrap();
         let text = collect(workspace, &["audiodiff-web"], &[&host]).unwrap();
@@ -399,5 +457,13 @@ mod tests {
         for part in ["\nwasm-bindgen-cli-support ", "\negui "] {
             assert!(!text.contains(part), "{part}");
         }
+        let instrument = package(&workspace.join("plugin"), Some("MIT"));
+        let works = within(workspace, &instrument).unwrap();
+        let [font] = &works[..] else {
+            panic!("expected one font, found {}", works.len());
+        };
+        assert_eq!(font.title, "plugin/src/window/font of audiodiff");
+        let terms = font.texts.first().unwrap();
+        assert!(terms.contains("Manrope") && terms.contains("SIL OPEN FONT LICENSE"));
     }
 }

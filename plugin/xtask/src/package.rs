@@ -312,7 +312,7 @@ fn wheel(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
         command.args(["--target", triple]);
     }
     // Only what lies beside its manifest goes into a wheel.
-    let licences = metadata.workspace_root.join("cli/licenses");
+    let licences = metadata.workspace_root.join("cli").join(notices::WHEEL);
     bundle::remove(&licences)?;
     fs::create_dir(&licences)?;
     let notices = notices_of(metadata, &[COMMAND], &target(build)?.triple)?;
