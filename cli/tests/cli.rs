@@ -495,6 +495,7 @@ fn wrong_input_gives_a_sentence_and_an_exit_code() {
     assert!(fails(2, &["render"]).contains("--out"));
     let threads = ["render", "-o", "x.wav", "--threads", "9999"];
     assert!(fails(2, &threads).contains("9999 is not in 1..=1024"));
+    assert!(fails(2, &["render", "-o", "x.wav", "--seed", "-1"]).contains("invalid value '-1'"));
     assert!(fails(2, &["render", "-o", "-", "-n", "2"]).contains("stdout"));
     assert!(fails(2, &["sing"]).contains("unrecognized"));
     assert!(!out.exists());

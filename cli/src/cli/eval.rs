@@ -3,6 +3,7 @@
 mod source;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use audiodiff::dataset::ScanOptions;
@@ -62,7 +63,7 @@ pub struct EvalArgs {
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = within::<usize>(1..=100))]
     rounds: usize,
     /// Seed of the first sound
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -157,10 +158,7 @@ impl EvalArgs {
         self.sampling.apply(&mut settings);
         let mut wanted = reference.labels();
         if let Some(count) = self.count {
-            let all = reference.sounds.len() as f64;
-            for own in wanted.values_mut() {
-                *own = (*own as f64 * count as f64 / all).round() as usize;
-            }
+            share(&mut wanted, count);
         }
         let foreign: Vec<&str> = wanted
             .keys()
@@ -187,6 +185,24 @@ impl EvalArgs {
         let rounds = rounds.collect::<audiodiff::Result<Vec<_>>>()?;
         bar.finish();
         Ok(rounds)
+    }
+}
+
+/// Brings counts to a sum of `count`, in the proportions that they have: the largest remainders are rounded up.
+fn share<K: Ord>(counts: &mut BTreeMap<K, usize>, count: usize) {
+    let all = counts.values().sum::<usize>().max(1) as u128;
+    let mut remainders = Vec::new();
+    let mut left = count;
+    for own in counts.values_mut() {
+        let wanted = *own as u128 * count as u128;
+        *own = (wanted / all) as usize;
+        left -= *own;
+        remainders.push((wanted % all, own));
+    }
+    // Of equal ones the first.
+    remainders.sort_by(|a, b| b.0.cmp(&a.0));
+    for (_, own) in remainders.into_iter().take(left) {
+        *own += 1;
     }
 }
 
@@ -259,4 +275,25 @@ fn sheet(path: &Path, real: &Sounds, generated: &Sounds) -> anyhow::Result<()> {
         name.to_string_lossy()
     });
     Ok(class_sheet([&headings[0], &headings[1]], &rows, path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sounds_are_shared_out_in_proportion_and_none_is_lost() {
+        let shared = |own: [usize; 3], count| {
+            let mut counts: BTreeMap<_, _> = ["a", "b", "c"].into_iter().zip(own).collect();
+            share(&mut counts, count);
+            counts.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(shared([3, 3, 3], 4), [2, 1, 1]);
+        assert_eq!(shared([10, 5, 1], 8), [5, 3, 0]);
+        assert_eq!(shared([10, 5, 1], 16), [10, 5, 1]);
+        assert_eq!(shared([1, 1, 98], 1000), [10, 10, 980]);
+        for count in 0..50 {
+            assert_eq!(shared([7, 11, 2], count).iter().sum::<usize>(), count);
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub struct SoundArgs {
     #[arg(short = 'n', long, default_value_t = 1, value_name = "N", value_parser = within::<usize>(1..=100_000))]
     pub count: usize,
     /// Seed of the first sound; the next ones count up from it [default: from the clock, and printed]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     #[command(flatten)]
     sampling: SamplingArgs,

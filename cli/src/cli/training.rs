@@ -46,7 +46,7 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// Seed of everything random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Name of the model [default: that of the folder of sounds; where a model is distilled, its own]
     #[arg(long)]
