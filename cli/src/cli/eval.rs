@@ -3,6 +3,7 @@
 mod source;
 mod table;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -200,7 +201,7 @@ fn share<K: Ord>(counts: &mut BTreeMap<K, usize>, count: usize) {
         remainders.push((wanted % all, own));
     }
     // Of equal ones the first.
-    remainders.sort_by(|a, b| b.0.cmp(&a.0));
+    remainders.sort_by_key(|(remainder, _)| Reverse(*remainder));
     for (_, own) in remainders.into_iter().take(left) {
         *own += 1;
     }
