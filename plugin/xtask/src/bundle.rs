@@ -558,7 +558,7 @@ mod tests {
     fn the_shipped_bundles_for_macos_are_as_apple_and_steinberg_write() {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let entry = crate::entry(&root, crate::PACKAGE).unwrap();
+        let entry = crate::entry(&root, crate::INSTRUMENT).unwrap();
         let target = Target::parse(UNIVERSAL).unwrap();
         let binary = folder.path().join("lib");
         library(&target, &binary);

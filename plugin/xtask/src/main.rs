@@ -21,7 +21,8 @@ mod page;
 use bundle::{Class, Format, Product, System, Target};
 use package::Kind;
 
-const PACKAGE: &str = "audiodiff-plugin";
+/// The package of the instrument, as a plugin and as a program.
+const INSTRUMENT: &str = "audiodiff-plugin";
 
 /// The target whose files run on both of Apple's processors, and those.
 const UNIVERSAL: &str = "universal-apple-darwin";
@@ -61,7 +62,7 @@ enum Task {
 #[derive(Args, Clone)]
 struct Build {
     /// The package that is the plugin
-    #[arg(default_value = PACKAGE)]
+    #[arg(default_value = INSTRUMENT)]
     package: String,
     /// Optimised; without it, the build that aborts when the audio thread allocates
     #[arg(long)]
@@ -133,7 +134,7 @@ fn main() -> Result<()> {
         }
         Task::Package { kind, target } => {
             let build = Build {
-                package: PACKAGE.to_owned(),
+                package: INSTRUMENT.to_owned(),
                 release: true,
                 target,
                 features: None,

@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use spdx::{Expression, ParseMode};
 
-use super::package::INSTRUMENT;
-use super::{bundle, cargo};
+use super::{INSTRUMENT, bundle, cargo};
 
 /// The file in a package.
 pub const NAME: &str = "THIRD-PARTY.txt";

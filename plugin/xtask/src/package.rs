@@ -13,16 +13,13 @@ use sha2::{Digest, Sha256};
 
 use super::bundle::{self, System};
 use super::{
-    APPLE, Build, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata, sign,
-    target, without_builder,
+    APPLE, Build, INSTRUMENT, Metadata, UNIVERSAL, bundles, cargo, compile, entry, macho, metadata,
+    sign, target, without_builder,
 };
 use super::{book, notices, page};
 
 /// The package of the command line.
 const COMMAND: &str = "audiodiff-cli";
-
-/// The package of the instrument, as a plugin and as a program.
-pub const INSTRUMENT: &str = "audiodiff-plugin";
 
 /// The package of the page.
 const PAGE: &str = "audiodiff-web";
@@ -273,15 +270,21 @@ fn deb(metadata: &Metadata, build: &Build, folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Puts each file of a folder in gzip, without a time in it.
+/// Bytes in gzip, without a time in it.
+pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(bytes)?;
+    Ok(packed.finish()?)
+}
+
+/// Puts each file of a folder in [`gzip`].
 fn compress(folder: &Path) -> Result<()> {
     for file in bundle::files(folder)? {
         let file = folder.join(file);
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(&fs::read(&file)?)?;
+        let packed = gzip(&fs::read(&file)?)?;
         let mut place = file.clone().into_os_string();
         place.push(".gz");
-        fs::write(place, packed.finish()?)?;
+        fs::write(place, packed)?;
         fs::remove_file(file)?;
     }
     Ok(())

@@ -1,15 +1,14 @@
 //! The page: `web/` as one file, with the model in it, that needs no server and no other file.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use wasm_bindgen_cli_support::Bindgen;
+
+use super::package::gzip;
 
 /// The target whose programs browsers run.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -32,9 +31,6 @@ pub fn build(web: &Path, wasm: &Path, notices: &str, folder: &Path) -> Result<St
     let glue = read(&folder.join("audiodiff.js"))?;
     let place = folder.join("audiodiff_bg.wasm");
     let program = fs::read(&place).with_context(|| place.display().to_string())?;
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    packed.write_all(&program)?;
-
     let worker = glue + &read(&web.join("worker.js"))?;
     assemble(
         &read(&web.join("index.html"))?,
@@ -42,7 +38,7 @@ pub fn build(web: &Path, wasm: &Path, notices: &str, folder: &Path) -> Result<St
             ("notices", &escaped(notices)),
             ("page.js", &read(&web.join("page.js"))?),
             ("worker.js", &worker),
-            ("audiodiff.wasm", &STANDARD.encode(packed.finish()?)),
+            ("audiodiff.wasm", &STANDARD.encode(gzip(&program)?)),
         ],
     )
 }
